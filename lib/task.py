@@ -1,0 +1,156 @@
+"""The seam between a domain and everything that is domain-free.
+
+A *task* brings its tools, its examples, a scorer and a compact language for prompts and answers.
+The rest of the package (students, trainers, runtimes, metrics, reports) knows tasks only through this module:
+
+>>> from lib.task import load
+>>> task = load("home")
+>>> task.name
+'home'
+
+The staging follows *From Large to Super-Tiny* (arXiv 2504.13471); that one scorer serves rejection sampling, the
+reward and the evaluation is a choice of this study.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from random import Random
+from typing import Any, Protocol
+
+Call = dict[str, Any]
+"""``{"name": tool, "arguments": {key: value}}`` in the tool's own words (names, never references)."""
+
+
+class Control(str):
+    """A piece of a prompt or answer that is one token of its own and that no text can ever produce."""
+
+    __slots__ = ()
+
+
+Piece = Control | str
+"""A control token, or plain text that the tokenizer encodes as data."""
+
+
+class TaskError(ValueError):
+    """Bad input to a task: the message names what is wrong and the remedy."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One request with the answers that count as right.
+
+    ``context`` is the task's own; ``gold`` lists the accepted answers, each a list of calls (empty: do nothing).
+    """
+
+    id: str
+    text: str
+    context: dict[str, Any]
+    gold: list[list[Call]]
+    level: str
+    source: str
+    split: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        row = asdict(self)
+        return {**row.pop("extra"), **row}
+
+
+@dataclass(frozen=True)
+class Score:
+    """``exact``: right or wrong; ``reward`` in [0, 1], graded; ``reason``: why it is not exact (empty if it is)."""
+
+    exact: bool
+    reward: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system replied to one request, and what that cost."""
+
+    calls: list[Call]
+    raw: str = ""
+    confidence: float = 1.0
+    latency_ms: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    error: str = ""
+
+
+class System(Protocol):
+    """Anything that answers requests: a rule system, a classic pipeline, a model."""
+
+    name: str
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer: ...
+
+
+class Task(Protocol):
+    """What a domain provides. ``refs`` is the task's own numbering of one context; the core only
+    passes it on, compares it and uses it as a key, so it is hashable."""
+
+    name: str
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The catalogue as OpenAI JSON schema."""
+        ...
+
+    def controls(self) -> list[str]:
+        """The texts that become one token each, in a fixed order."""
+        ...
+
+    def corpus(self) -> Iterable[str]:
+        """Texts of the domain, for choosing the vocabulary."""
+        ...
+
+    def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
+        """Builds and checks a context from a row of ``predict``'s input; TaskError names ``where`` and the key."""
+        ...
+
+    def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Any:
+        """Numbers the context's targets (shuffled by ``rng``); ``text`` matters only to large contexts."""
+        ...
+
+    def prefix(self, refs: Any) -> list[Piece]:
+        """The part of the prompt that requests of one context share."""
+        ...
+
+    def request(self, refs: Any, context: dict[str, Any], text: str) -> list[Piece]:
+        """The part of the prompt that belongs to one request, up to where the answer starts."""
+        ...
+
+    def answer(self, calls: Sequence[Call], refs: Any) -> list[Piece]:
+        """The compact answer, without the end token."""
+        ...
+
+    def parse(self, raw: str, refs: Any) -> list[Call]:
+        """Reads a compact answer. Raises TaskError."""
+        ...
+
+    def gbnf(self, refs: Any) -> str:
+        """The grammar (llama.cpp GBNF) of all valid answers in this context."""
+        ...
+
+    def score(self, example: Example, calls: Sequence[Call]) -> Score:
+        """The one scorer: executes, compares what changed."""
+        ...
+
+
+def available() -> list[str]:
+    """Names of the tasks in ``lib/tasks``."""
+    import lib.tasks
+
+    return sorted(m.name for m in pkgutil.iter_modules(lib.tasks.__path__) if m.ispkg)
+
+
+def load(name: str) -> Task:
+    """The task ``lib.tasks.<name>``. Raises TaskError for an unknown one."""
+    if name not in available():
+        raise TaskError(f"unknown task '{name}': use one of {', '.join(available())}, or add lib/tasks/{name}/")
+    return importlib.import_module(f"lib.tasks.{name}").TASK

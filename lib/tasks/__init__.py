@@ -1,0 +1,1 @@
+"""One package per domain; nothing outside this package may name a domain."""

@@ -1,0 +1,143 @@
+"""Home Assistant voice control: the study's main task."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from lib.task import Call, Example, Piece, Score, System
+from lib.tasks.home import calls, phrases, prompt, tools
+from lib.tasks.home.homes import Home, load_homes
+from lib.tasks.home.names import pools
+from lib.tasks.home.references import References
+from lib.tasks.home.references import references as number
+
+CORPUS_SEED = 20_000
+
+
+class HomeTask:
+    """``lib.task.Task`` for a home; see there for what each method does."""
+
+    name = "home"
+
+    def tools(self) -> list[dict[str, Any]]:
+        return tools.schemas()
+
+    def controls(self) -> list[str]:
+        return prompt.controls()
+
+    def corpus(self) -> Iterable[str]:
+        return _corpus()
+
+    def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
+        """The context of a ``predict`` row, checked. Raises TaskError."""
+        home = Home.from_dict(row.get("home"), f"{where}: home")
+        area = row.get("area")
+        return {"home": home, "area": area if isinstance(area, str) else None}
+
+    def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
+        return number(context["home"], text, rng, context.get("area"))
+
+    def prefix(self, refs: References) -> list[Piece]:
+        return prompt.prefix(refs)
+
+    def request(self, refs: References, context: dict[str, Any], text: str) -> list[Piece]:
+        return prompt.request(refs, context.get("area"), text)
+
+    def answer(self, calls_: Sequence[Call], refs: References) -> list[Piece]:
+        return calls.answer(calls_, refs)
+
+    def parse(self, raw: str, refs: References) -> list[Call]:
+        return calls.parse(raw, refs)
+
+    def gbnf(self, refs: References) -> str:
+        from lib.tasks.home import gbnf
+
+        return gbnf.grammar(refs)
+
+    def score(self, example: Example, calls_: Sequence[Call]) -> Score:
+        from lib.tasks.home.score import score
+
+        return score(example, calls_)
+
+    def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        """Homes, training seeds, dev and test sets, by program: see ``data.sample``."""
+        from lib.tasks.home.data import sample
+
+        return sample(params, out)
+
+    def contexts(self, path: Path) -> dict[str, Home]:
+        """The homes of ``01_homes.jsonl`` by key."""
+        return load_homes(path)
+
+    def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Home]) -> list[Example]:
+        """Examples whose context holds the home itself instead of its key."""
+        return [
+            Example(**{**e.__dict__, "context": {**e.context, "home": contexts[e.context["home"]]}}) for e in examples
+        ]
+
+    def overlap(
+        self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Home]
+    ) -> list[dict[str, Any]]:
+        """What the tests share with the training data: see ``checks.overlap``."""
+        from lib.tasks.home.checks import overlap
+
+        return overlap(train, tests, contexts)
+
+    def accept(
+        self, seeds: Iterable[Example], contexts: Mapping[str, Home], tests: Collection[Example]
+    ) -> tuple[list[Example], list[Example]]:
+        """Accepted and rejected seeds: see ``checks.accept``."""
+        from lib.tasks.home.checks import accept
+
+        return accept(seeds, contexts, tests)
+
+    def baselines(self, train: Sequence[Example]) -> list[System]:
+        """The rule system and the classic pipeline, the latter fitted to ``train`` (resolved examples)."""
+        from lib.tasks.home.baselines_hassil import HassilBaseline
+        from lib.tasks.home.baselines_tfidf import TfidfBaseline
+
+        return [HassilBaseline(), TfidfBaseline().fit(train)]
+
+    def third_party(self, path: Path) -> dict[str, list[Example]]:
+        """Test sets written by others, by file; empty where the folder is absent."""
+        from lib.tasks.home.third_party import load
+
+        return load(path)
+
+
+@lru_cache(maxsize=1)
+def _corpus() -> tuple[str, ...]:
+    """Names, wordings and sampled requests, always the same, for choosing a vocabulary."""
+    return (*_strings(pools()), *_strings(phrases.bank()), *_sampled())
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield f" {value}"
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, Iterable):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _sampled() -> Iterator[str]:
+    from lib.tasks.home.data import requests
+    from lib.tasks.home.grammar import Sampler
+    from lib.tasks.home.sample_homes import sample_home
+
+    rng, sampler = Random(CORPUS_SEED), Sampler("en")
+    shares = dict.fromkeys(("L0", "L1", "L2", "L3", "L4", "L5", "L6"), 1.0)
+    for _ in range(200):
+        home = sample_home(rng, (3, 40))
+        yield "".join(prompt.prefix(number(home)))
+        for _, draw in requests(rng, home, shares, 20, False, sampler):
+            yield f" {draw.text}"
+
+
+TASK = HomeTask()

@@ -1,0 +1,139 @@
+"""A home: areas on floors and the entities in them, as Home Assistant exposes them to a voice assistant.
+
+>>> home = Home.from_dict({"areas": [{"name": "Kitchen", "floor": None}], "entities": [
+...     {"id": "light.sink", "name": "Sink", "domain": "light", "area": "Kitchen", "device_class": None}]})
+>>> home.entities[0].area
+'Kitchen'
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lib.task import TaskError
+
+MAX_ENTITIES = 5_000
+MAX_NAME = 200
+
+
+@dataclass(frozen=True)
+class Area:
+    name: str
+    floor: str | None = None
+
+
+@dataclass(frozen=True)
+class Entity:
+    id: str
+    name: str
+    domain: str
+    area: str | None = None
+    device_class: str | None = None
+
+
+@dataclass(frozen=True)
+class Home:
+    """Immutable and hashable, so that prefixes and indexes can be cached per home."""
+
+    areas: tuple[Area, ...]
+    entities: tuple[Entity, ...]
+
+    @cached_property
+    def floors(self) -> tuple[str, ...]:
+        """Floor names in the order of the areas, each once."""
+        return tuple(dict.fromkeys(a.floor for a in self.areas if a.floor))
+
+    @cached_property
+    def floor_of(self) -> dict[str, str | None]:
+        """Area name to floor name."""
+        return {a.name: a.floor for a in self.areas}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.areas, self.entities))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"areas": [asdict(a) for a in self.areas], "entities": [asdict(e) for e in self.entities]}
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "home") -> Home:
+        """Checks and builds a home. Raises TaskError that names the field and the remedy."""
+        if isinstance(data, Home):
+            return data
+        if not isinstance(data, Mapping):
+            raise TaskError(f"{where}: expected an object with 'areas' and 'entities', got {type(data).__name__}")
+        areas = tuple(
+            Area(_text(row, "name", f"{where}.areas[{i}]"), _text(row, "floor", f"{where}.areas[{i}]", optional=True))
+            for i, row in enumerate(_rows(data, "areas", where))
+        )
+        entities = tuple(_entity(row, f"{where}.entities[{i}]") for i, row in enumerate(_rows(data, "entities", where)))
+        home = cls(areas, entities)
+        _check(home, where)
+        return home
+
+
+def _rows(data: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    rows = data.get(key, [])
+    if not isinstance(rows, list):
+        raise TaskError(f"{where}.{key}: expected a list, got {type(rows).__name__}")
+    return rows
+
+
+def _text(row: Any, key: str, where: str, optional: bool = False) -> Any:
+    value = row.get(key) if isinstance(row, Mapping) else None
+    if value is None and optional:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise TaskError(f"{where}.{key}: expected a non-empty string, got {value!r}")
+    if len(value) > MAX_NAME:
+        raise TaskError(f"{where}.{key}: {len(value)} characters; at most {MAX_NAME} are read")
+    return " ".join(value.split())
+
+
+def _entity(row: Any, where: str) -> Entity:
+    name = _text(row, "name", where)
+    domain = row.get("domain") or str(row.get("id", "")).partition(".")[0]
+    if not isinstance(domain, str) or not domain.isidentifier():
+        raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r}")
+    entity_id = row.get("id") or f"{domain}.{'_'.join(name.casefold().split())}"
+    return Entity(
+        str(entity_id), name, domain, _text(row, "area", where, True), _text(row, "device_class", where, True)
+    )
+
+
+def _check(home: Home, where: str) -> None:
+    if len(home.entities) > MAX_ENTITIES:
+        raise TaskError(
+            f"{where}: {len(home.entities)} entities; at most {MAX_ENTITIES}: expose fewer to the assistant"
+        )
+    seen: set[str] = set()
+    for i, entity in enumerate(home.entities):
+        if entity.id in seen:
+            raise TaskError(f"{where}.entities[{i}].id: '{entity.id}' occurs twice; ids are unique")
+        seen.add(entity.id)
+        if entity.area is not None and entity.area not in home.floor_of:
+            raise TaskError(f"{where}.entities[{i}].area: '{entity.area}' is not in 'areas'; add it there or use null")
+
+
+def load_homes(path: Path) -> dict[str, Home]:
+    """Homes by key, from ``{"key": home}`` JSON or from JSON lines ``{"id", "areas", "entities"}``.
+
+    Raises TaskError with file and line or key.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        rows = [json.loads(t) for t in text.splitlines() if t.strip()] if path.suffix == ".jsonl" else json.loads(text)
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TaskError(
+            f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
+        ) from error
+    pairs = ((row["id"], row) for row in rows) if isinstance(rows, list) else rows.items()
+    return {key: Home.from_dict(row, f"{path}: {key}") for key, row in pairs}
