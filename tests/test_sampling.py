@@ -1,0 +1,182 @@
+"""Homes, Home Assistant's sentences and the levels beyond them: what every sampled request must satisfy."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from home_assistant_intents import get_languages
+
+from lib.records import read_examples
+from lib.task import TaskError
+from lib.tasks.home import TASK, data, levels, wishes
+from lib.tasks.home.checks import accept, fault, overlap
+from lib.tasks.home.grammar import SILENT, Sampler, templates
+from lib.tasks.home.homes import Home
+from lib.tasks.home.names import is_held_out
+from lib.tasks.home.sample_homes import sample_home
+from lib.tasks.home.targets import matching
+
+SHARES = dict.fromkeys(data.LEVELS, 1.0)
+PARAMS = {"seed": 7, "seeds": 600, "dev": 6, "test": 4, "home_size": [2, 50], "per_home": 12, "shares": SHARES}
+
+
+@pytest.fixture(scope="module")
+def homes() -> list[Home]:
+    rng = Random(11)
+    return [sample_home(rng, (3, 40)) for _ in range(60)]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory):
+    out = tmp_path_factory.mktemp("run")
+    summary = data.sample(PARAMS, out)
+    contexts = TASK.contexts(out / "01_homes.jsonl")
+    return summary, read_examples(out / "01_prototype.jsonl"), read_examples(out / "01_tests.jsonl"), contexts, out
+
+
+def test_homes_are_valid_and_in_range(homes: list[Home]) -> None:
+    for home in homes:
+        assert Home.from_dict(home.to_dict()) == home
+        assert 3 <= len(home.entities) <= 40
+    assert len({len(h.entities) for h in homes}) > 10
+    names = [e.name.casefold() for h in homes for e in h.entities]
+    assert len(set(names)) > 0.6 * len(names), "names repeat too much to teach matching"
+
+
+def test_homes_hold_the_confusions_of_real_ones(homes: list[Home]) -> None:
+    def confusions(home: Home) -> tuple[bool, bool, bool]:
+        names = [e.name.casefold() for e in home.entities]
+        areas = {a.name.casefold() for a in home.areas}
+        twice = len(set(names)) < len(names)
+        inside = any(a != b and f" {a} " in f" {b} " for a in names for b in names)
+        return twice, inside, bool(areas & set(names))
+
+    shares = [sum(c) / len(homes) for c in zip(*map(confusions, homes), strict=True)]
+    assert min(shares) > 0.05, shares
+
+
+def test_training_homes_never_hold_a_held_out_name() -> None:
+    rng = Random(3)
+    train = {e.name for _ in range(80) for e in sample_home(rng, (3, 40)).entities}
+    held = [e.name for _ in range(40) for e in sample_home(rng, (3, 40), held_out=True).entities]
+    assert not [n for n in train if is_held_out(n)]
+    assert sum(map(is_held_out, held)) > 0.6 * len(held)
+
+
+@pytest.mark.parametrize("language", sorted(get_languages()))
+def test_every_language_samples(language: str, homes: list[Home]) -> None:
+    sampler, rng = Sampler(language), Random(1)
+    for home in homes[:12]:
+        draw = sampler.draw(rng, home)
+        assert draw.text.strip() and draw.intent in templates(language)
+        assert draw.area is None or draw.area in home.floor_of
+
+
+def test_every_english_intent_can_be_drawn() -> None:
+    rng = Random(5)
+    large = [sample_home(rng, (50, 60)) for _ in range(60)]
+    for intent in templates("en"):
+        sampler = Sampler("en", [intent])
+        texts = set()
+        for home in large:
+            try:
+                texts.add(sampler.draw(rng, home).text)
+            except TaskError:
+                continue
+        assert texts, intent
+
+
+def test_gold_of_the_grammar_does_something(homes: list[Home]) -> None:
+    sampler, rng, kept = Sampler("en"), Random(2), 0
+    for home in homes:
+        for _ in range(10):
+            draw = sampler.draw(rng, home)
+            example = data._example("x", "h", "L0", draw, "dev")
+            assert (draw.gold == [[]]) == (draw.intent in SILENT)
+            kept += not fault(example, home, draw.area)
+    assert kept > 0.97 * 10 * len(homes)
+
+
+def test_unknown_language_names_the_known_ones() -> None:
+    with pytest.raises(TaskError, match="'xx'.*de, de-CH"):
+        Sampler("xx")
+
+
+def test_levels_differ_in_the_calls_they_ask_for(homes: list[Home]) -> None:
+    rng = Random(4)
+    found = [(levels.several(rng, h), levels.partial(rng, h), wishes.nothing(rng, h)) for h in homes for _ in range(5)]
+    assert all(d.gold == [[]] for _, _, d in found if d)
+    assert all(len(d.gold[0]) == 1 for _, d, _ in found if d)
+    several = [len(d.gold[0]) for d, _, _ in found if d]
+    assert max(several) <= 4 and sum(n > 1 for n in several) > 0.7 * len(several)
+
+
+def test_unknown_devices_are_unknown(homes: list[Home]) -> None:
+    """What L6 calls unknown fits nothing that the home could do it with."""
+    rng = Random(6)
+    for home in homes:
+        draw = wishes._unknown(rng, home, None)
+        if draw:
+            assert not [e for e in home.entities if e.name.casefold() == draw.text.casefold()]
+    assert matching(homes[0], "no such thing anywhere", tuple({e.domain for e in homes[0].entities})) == []
+
+
+def test_sample_writes_balanced_tests_and_disjoint_splits(written) -> None:
+    summary, train, tests, contexts, _ = written
+    assert summary["seeds"] == len(train) == 600
+    for split, per_level in (("dev", 6), ("test", 4)):
+        rows = [e for e in tests if e.split == split]
+        assert {level: sum(e.level == level for e in rows) for level in data.LEVELS} == dict.fromkeys(
+            data.LEVELS, per_level
+        )
+    shared = {(r["split"], r["of"]): r["seen"] for r in overlap(train, tests, contexts)}
+    assert shared["dev", "homes"] == shared["test", "homes"] == 0
+    assert not [e for e in train if data.is_held_out(e.extra["combination"])]
+    assert [e for e in tests if data.is_held_out(e.extra["combination"])]
+
+
+def test_sample_repeats_with_its_seed(written, tmp_path) -> None:
+    data.sample(PARAMS, tmp_path)
+    for name in ("01_homes.jsonl", "01_prototype.jsonl", "01_tests.jsonl"):
+        assert (tmp_path / name).read_bytes() == (written[4] / name).read_bytes()
+
+
+def test_gold_survives_the_compact_form(written) -> None:
+    """What the student is taught to write, read back with shuffled numbers, still does what gold does."""
+    _, train, tests, contexts, _ = written
+    accepted, _ = accept(train, contexts, [])
+    rng = Random(9)
+    for example in TASK.resolve([*accepted, *tests], contexts):
+        refs = TASK.references(example.context, example.text, rng)
+        if len(example.context["home"].entities) > 40 and example.split != "train":
+            continue
+        back = TASK.parse("".join(TASK.answer(example.gold[0], refs)), refs)
+        assert TASK.score(example, back).exact, (example.text, example.gold, back)
+
+
+def test_accept_rejects_what_cannot_be_right(written) -> None:
+    _, train, tests, contexts, _ = written
+    wrong = [
+        data.Example(**{**train[0].__dict__, "gold": [[{"name": "HassTurnOn", "arguments": {"name": "no such"}}]]}),
+        data.Example(**{**train[1].__dict__, "text": tests[0].text.upper() + "!"}),
+        train[2],
+        train[2],
+    ]
+    accepted, rejected = accept(wrong, contexts, tests)
+    assert [e.extra["reason"] for e in rejected] == [
+        "the simulated home refuses its calls",
+        "words of a test",
+        "same request twice in one home",
+    ]
+    assert [e.id for e in accepted] == [train[2].id]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("home_size", [5, 2], "low <= high"), ("shares", {"L9": 1.0}, "L9"), ("shares", {"L0": -1.0}, "at least 0")],
+)
+def test_bad_parameters_are_named(key: str, value: object, message: str, tmp_path) -> None:
+    with pytest.raises(TaskError, match=message):
+        data.sample({**PARAMS, key: value}, tmp_path)
+    assert not list(tmp_path.iterdir())
