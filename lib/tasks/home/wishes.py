@@ -15,7 +15,7 @@ from lib.tasks.home.commands import place_texts, render
 from lib.tasks.home.grammar import Draw
 from lib.tasks.home.homes import Entity, Home
 from lib.tasks.home.levels import Found, satellite
-from lib.tasks.home.names import kind_of, kinds
+from lib.tasks.home.names import Kind, kind_of, kinds, pools
 from lib.tasks.home.phrases import ACTIONS, Action, bank, free_text, phrase, say
 from lib.tasks.home.sample_homes import sample_home
 from lib.tasks.home.targets import Target, entity_target, fits, matching, shorten, spoken_area, words
@@ -109,10 +109,15 @@ def _shopping(lists: list[Entity]) -> Entity | None:
     return bought[0] if len(bought) == 1 else lists[0] if len(lists) == 1 and not bought else None
 
 
+_ATTEMPTS = 12
+"""Draws of one sort of L6 before another is tried."""
+
+
 def nothing(rng: Random, home: Home) -> Found:
     """L6: nothing is to be done."""
-    build = rng.choices((_talk, _unknown, _ambiguous, _incapable, _about), (4, 7, 4, 3, 2))[0]
-    return build(rng, home, satellite(rng, home))
+    build = rng.choices((_talk, _unknown, _ambiguous, _incapable, _about), (4, 8, 3, 3, 2))[0]
+    draws = (build(rng, home, satellite(rng, home)) for _ in range(_ATTEMPTS))
+    return next((draw for draw in draws if draw), None)
 
 
 def _none(text: str, area: str | None, why: str) -> Draw:
@@ -150,28 +155,7 @@ def _unknown(rng: Random, home: Home, area: str | None) -> Found:
     if not actions or not home.areas or kind.domain in _WITHOUT_NAME:
         return None
     action = say(rng, actions)
-    draw = rng.random()
-    word = say(rng, kind.words)
-    if draw < 0.45:
-        here = say(rng, home.areas).name
-        text = say(
-            rng,
-            (
-                f"the {here} {word}",
-                f"the {word} in the {here}",
-                f"{here} {word}",
-                f"the {say(rng, kind.plurals)} in the {here}",
-            ),
-        )
-    elif draw < 0.65:
-        text = (
-            say(rng, (f"the {word}", f"the {say(rng, kind.plurals)}", f"my {word}"))
-            if not any(e.domain == kind.domain for e in home.entities)
-            else ""
-        )
-    else:
-        other = sample_home(rng, (3, 6))
-        text = "the " + say(rng, other.entities).name if draw < 0.85 else f"the {say(rng, other.areas).name} {word}"
+    text = _absent(rng, home, kind)
     if not text or _close(home, text):
         return None
     return _none(_frame(rng, action, text, kind.domain), area, "unknown")
@@ -179,6 +163,25 @@ def _unknown(rng: Random, home: Home, area: str | None) -> Found:
 
 _WITHOUT_NAME = ("todo", "lawn_mower")
 """Kinds that Home Assistant's sentences address without a name, so that no wording of them is unknown or ambiguous."""
+
+
+def _absent(rng: Random, home: Home, kind: Kind) -> str:
+    """Words for something of ``kind`` that may well not be in the home."""
+    draw = rng.random()
+    word, plural, here = say(rng, kind.words), say(rng, kind.plurals), say(rng, home.areas).name
+    if kind.domain == "vacuum":
+        return f"the {word}"
+    if draw < 0.45:
+        return say(
+            rng, (f"the {here} {word}", f"the {word} in the {here}", f"{here} {word}", f"the {plural} in the {here}")
+        )
+    if draw < 0.6:
+        return say(rng, (f"the {word}", f"the {plural}", f"my {word}"))
+    if draw < 0.75:
+        there = [e for e in home.entities if e.domain == kind.domain and e.area and e.area != here]
+        return f"the {say(rng, there).name} in the {here}" if there else ""
+    other = sample_home(rng, (3, 6))
+    return "the " + (say(rng, other.entities).name if draw < 0.9 else f"{say(rng, other.areas).name} {word}")
 
 
 def _close(home: Home, text: str) -> bool:
@@ -207,16 +210,14 @@ def _ambiguous(rng: Random, home: Home, area: str | None) -> Found:
 
 def _names_group(home: Home, text: str, found: list[Entity], action: Action, area: str | None) -> bool:
     """Whether ``text`` is only a kind, or a kind and a place, of something that can be addressed as a group."""
-    generic = {
-        w
-        for e in found
-        for w in words(
-            " ".join(
-                [*kind_of(e.domain, e.device_class).words, *kind_of(e.domain, e.device_class).plurals, e.area or ""]
-            )
-        )
-    }
-    return words(text) <= generic and any(e.domain in action.groups for e in found)
+    generic: set[str] = set()
+    places: set[str] = set()
+    for entity in found:
+        kind = kind_of(entity.domain, entity.device_class)
+        places |= words(" ".join([entity.area or "", *pools()["synonyms"].get(entity.area or "", ())]))
+        generic |= words(" ".join([*kind.words, *kind.plurals]))
+    said = words(text)
+    return said <= generic | places and (bool(said & places) or any(e.domain in action.groups for e in found))
 
 
 def _incapable(rng: Random, home: Home, area: str | None) -> Found:
