@@ -8,7 +8,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lib.task import Call, Example, Piece, Score, System
+from lib.task import Call, Example, Piece, Score, System, TaskError
 from lib.tasks.home import calls, phrases, prompt, tools
 from lib.tasks.home.homes import Home, load_homes
 from lib.tasks.home.names import pools
@@ -36,7 +36,9 @@ class HomeTask:
         """The context of a ``predict`` row, checked. Raises TaskError."""
         home = Home.from_dict(row.get("home"), f"{where}: home")
         area = row.get("area")
-        return {"home": home, "area": area if isinstance(area, str) else None}
+        if area is not None and (not isinstance(area, str) or area not in home.floor_of):
+            raise TaskError(f"{where}: area: {area!r} is none of the home's areas; use one of them or null")
+        return {"home": home, "area": area}
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
         return number(context["home"], text, rng, context.get("area"))

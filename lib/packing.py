@@ -1,0 +1,203 @@
+"""Many requests behind one copy of what they share: rows for training, as dense as a token budget allows.
+
+What a prompt describes costs several times the request and its answer, so requests of one context follow a single
+copy of its prefix: each continues the prefix's positions, and a 4-D mask lets it see the prefix and itself alone. A row
+holds several such blocks up to ``max_tokens``. The logits are those of the unpacked prompts (tests/test_packing.py).
+In the spirit of prefix sharing in inference (Juravsky et al., *Hydragen*, arXiv 2402.05099), here for training.
+
+For a prefix ``P`` and requests ``a`` and ``b``, row ``P P a a b b`` has positions ``0 1 2 3 2 3``; ``b`` sees no ``a``.
+Numbering is shuffled anew for every row of every epoch; a context whose numbering depends on the request
+(lexical pre-filter) gets a prefix of its own for each request.
+
+>>> rows = Packer(codec, groups, max_tokens=1024, seed=0)                             # doctest: +SKIP
+>>> collate([rows.row(0)], pad=2)["input_ids"].shape                                  # doctest: +SKIP
+torch.Size([1, 1016])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from lib.codec import Codec, Prompt
+from lib.task import Example
+
+IGNORED = -100
+ALIGN = 8
+OPEN_ROWS = 24
+
+
+class PackingError(ValueError):
+    """Examples that cannot be packed; the message names one and the remedy."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One request: ``ids`` after the prefix, of which the last ``answer`` are trained on."""
+
+    ids: list[int]
+    answer: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """A prefix and the requests that share it."""
+
+    prefix: list[int]
+    segments: list[Segment]
+
+    def __len__(self) -> int:
+        return len(self.prefix) + sum(len(s.ids) for s in self.segments)
+
+
+Row = list[Block]
+Plan = tuple[int, tuple[int, ...]]
+"""A block to be: the group's index and the indexes of its examples."""
+
+
+class Packer:
+    """Rows of one epoch after another, encoded when asked for; the same ``seed`` gives the same rows."""
+
+    def __init__(self, codec: Codec, groups: Sequence[Sequence[Example]], max_tokens: int, seed: int = 0) -> None:
+        """``groups``: lists of examples that share a context.
+
+        Raises PackingError for an example longer than ``max_tokens``, or with no answer.
+        """
+        self.codec, self.groups, self.max_tokens, self.seed = codec, groups, max_tokens, seed
+        self._sizes = [self._measure(group) for group in tqdm(groups, desc="measure", leave=False)]
+        self._plans: list[list[Plan]] = []
+        self._epoch_starts = [0]
+        if not groups:
+            raise PackingError("no examples to train on: check the stage before")
+
+    def _measure(self, group: Sequence[Example]) -> tuple[int, list[int], bool]:
+        """Tokens of the prefix and of each request with its answer, and whether the prefix is shared."""
+        prompts = [self.codec.prompt(e.context, e.text) for e in group]
+        sizes = [len(_segment(self.codec, e, p).ids) for e, p in zip(group, prompts, strict=True)]
+        shared = all(p.refs == prompts[0].refs for p in prompts)
+        prefix = max(len(p.prefix) for p in prompts)
+        longest = max(range(len(group)), key=sizes.__getitem__)
+        if prefix + sizes[longest] > self.max_tokens:
+            key, tokens = group[longest].id, prefix + sizes[longest]
+            raise PackingError(f"example '{key}' has {tokens} tokens, a row holds {self.max_tokens}: raise row_tokens")
+        return prefix, sizes, shared
+
+    def rows_until(self, epochs: int) -> int:
+        """How many rows the first ``epochs`` epochs have."""
+        while len(self._epoch_starts) <= epochs:
+            self._extend()
+        return self._epoch_starts[epochs]
+
+    def row(self, index: int) -> Row:
+        """Row ``index``, counted through the epochs."""
+        while len(self._plans) <= index:
+            self._extend()
+        rng = Random(f"{self.seed}/row/{index}")
+        return [block for plan in self._plans[index] for block in self._encode(plan, rng)]
+
+    def _extend(self) -> None:
+        """Plans one more epoch: groups and their examples in a new order, each block into the fullest row it fits."""
+        rng = Random(f"{self.seed}/epoch/{len(self._epoch_starts)}")
+        order = list(range(len(self.groups)))
+        rng.shuffle(order)
+        open_: list[tuple[int, list[Plan]]] = []
+        for plan, size in (block for group in order for block in self._blocks(group, rng)):
+            fits = [i for i, (room, _) in enumerate(open_) if size <= room]
+            room, row = open_.pop(min(fits, key=lambda i: open_[i][0])) if fits else (self.max_tokens, [])
+            open_.append((room - size, [*row, plan]))
+            if len(open_) > OPEN_ROWS:
+                self._plans.append(open_.pop(min(range(len(open_)), key=lambda i: open_[i][0]))[1])
+        self._plans += [row for _, row in open_]
+        self._epoch_starts.append(len(self._plans))
+
+    def _blocks(self, group: int, rng: Random) -> Iterator[tuple[Plan, int]]:
+        """A group cut into blocks within the budget, with their sizes in tokens."""
+        prefix, sizes, shared = self._sizes[group]
+        order = list(range(len(sizes)))
+        rng.shuffle(order)
+        chosen: list[int] = []
+        size = prefix
+        for i in order:
+            if chosen and (not shared or size + sizes[i] > self.max_tokens):
+                yield (group, tuple(chosen)), size
+                chosen, size = [], prefix
+            chosen.append(i)
+            size += sizes[i]
+        yield (group, tuple(chosen)), size
+
+    def _encode(self, plan: Plan, rng: Random) -> Iterator[Block]:
+        """A planned block; requests whose numbering differs after all get blocks of their own."""
+        examples = [self.groups[plan[0]][i] for i in plan[1]]
+        first = self.codec.prompt(examples[0].context, examples[0].text, rng)
+        shared = self._sizes[plan[0]][2]
+        refs = first.refs if shared else None
+        segments = [_segment(self.codec, examples[0], first)]
+        for example in examples[1:]:
+            prompt = self.codec.prompt(example.context, example.text, rng, refs)
+            segments.append(_segment(self.codec, example, prompt))
+        yield Block(first.prefix, segments)
+
+
+def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
+    if not example.gold:
+        raise PackingError(f"example '{example.id}' has no accepted answer to train on: leave it out")
+    target = codec.target(example.gold[0], prompt.refs)
+    return Segment(prompt.request + target, len(target))
+
+
+def collate(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
+    """A batch of rows, padded with ``pad``.
+
+    ``input_ids``, ``labels`` (IGNORED but for answers) and ``position_ids`` are (rows, tokens); ``attention_mask`` is
+    bool (rows, 1, tokens, tokens), true where a token sees another; ``tokens`` (rows,) counts real tokens.
+    """
+    arrays = [_arrays(row) for row in rows]
+    width = -(-max(len(a[0]) for a in arrays) // ALIGN) * ALIGN
+    fill = (pad, IGNORED, 0, -1, 0)
+    ids, labels, positions, blocks, segments = (
+        np.stack([np.pad(a[i], (0, width - len(a[i])), constant_values=fill[i]) for a in arrays]) for i in range(5)
+    )
+    return {
+        "input_ids": torch.from_numpy(ids),
+        "labels": torch.from_numpy(labels),
+        "position_ids": torch.from_numpy(positions),
+        "attention_mask": torch.from_numpy(_mask(blocks, segments))[:, None],
+        "tokens": torch.tensor([len(a[0]) for a in arrays]),
+    }
+
+
+def _arrays(row: Row) -> tuple[NDArray[np.int64], ...]:
+    """A row's ids, labels, positions, block numbers and segment numbers (0: the prefix), each (tokens,)."""
+    ids: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    blocks: list[int] = []
+    segments: list[int] = []
+    for b, block in enumerate(row):
+        parts = [(block.prefix, 0), *((s.ids, s.answer) for s in block.segments)]
+        for s, (part, answer) in enumerate(parts):
+            ids += part
+            labels += [IGNORED] * (len(part) - answer) + part[len(part) - answer :]
+            begin = len(block.prefix) if s else 0
+            positions += range(begin, begin + len(part))
+            blocks += [b] * len(part)
+            segments += [s] * len(part)
+    return tuple(np.asarray(a, dtype=np.int64) for a in (ids, labels, positions, blocks, segments))
+
+
+def _mask(blocks: NDArray[np.int64], segments: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Who sees whom, (rows, tokens, tokens): earlier tokens of the same block, in its prefix or the same segment.
+
+    Padding sees padding, so that no token sees nothing.
+    """
+    causal = np.tri(blocks.shape[1], dtype=bool)
+    same_block = blocks[:, :, None] == blocks[:, None, :]
+    same_segment = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
+    seen: NDArray[np.bool_] = causal & same_block & same_segment
+    return seen

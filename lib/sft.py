@@ -1,0 +1,222 @@
+"""Fine-tunes a student on accepted examples: TRL's SFTTrainer over packed rows (lib/packing.py).
+
+The student learns from answers only, as in the rejection-sampling fine-tuning of *From Large to Super-Tiny*
+(arXiv 2504.13471, knowledge transfer). Full fine-tuning or LoRA (Hu et al., arXiv 2106.09685; merged at the end), lower
+layers frozen if asked for, a budget in steps, epochs or minutes, checkpoints on the way: a killed training goes on
+from the last one when it is started again with the same parameters.
+
+>>> result = train({"max_minutes": 5, "layers": 30}, task, groups, dev, Path("runs/cpu/03_student"))  # doctest: +SKIP
+>>> result.steps, result.dev_exact                                                                    # doctest: +SKIP
+(212, 0.74)
+
+``steps.csv`` in the student's folder has one line a step: step, loss, lr, tokens, tokens_per_s, seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from tokenizers import Tokenizer
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import SequentialSampler
+from transformers import PreTrainedTokenizerFast, PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from lib import student as students
+from lib.codec import Codec
+from lib.packing import Packer, collate
+from lib.sft_layers import prepare, readable_mask, restore
+from lib.sft_log import StepLog, last_checkpoint
+from lib.sft_params import Schedule, SftParams, TrainingError
+from lib.student import Student
+from lib.task import Example, Task
+from lib.torch_student import TorchStudent
+from lib.vocabulary import END, Vocabulary
+
+MOST_STEPS_PER_MINUTE = 6000
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """``loss`` is the mean of the last 20 steps; ``dev_exact`` is None if no dev example was asked for."""
+
+    folder: Path
+    steps: int
+    tokens: int
+    seconds: float
+    loss: float
+    dev_exact: float | None
+
+
+def train(
+    params: Mapping[str, Any] | SftParams,
+    task: Task,
+    groups: Sequence[Sequence[Example]],
+    dev: Sequence[Example],
+    out_dir: Path,
+) -> TrainResult:
+    """Trains a student on ``groups`` (examples that share a context) and writes its folder ``out_dir``.
+
+    Work in progress is beside it, in ``<out_dir>.part``, and is taken up if parameters and data are the same.
+    Raises TrainingError for parameters that are not allowed, work of other parameters, or a loss that is no number.
+    """
+    params = SftParams.read(params)
+    work = out_dir.with_name(out_dir.name + ".part")
+    _claim(work, params, groups)
+    student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
+    if params.freeze_below >= student.model.config.num_hidden_layers:
+        raise TrainingError(f"freeze_below: {params.freeze_below}, but the student has only as many layers or fewer")
+    trainer = make_trainer(params, task, student, groups, work)
+    trainer.train(resume_from_checkpoint=last_checkpoint(work / "checkpoints"))
+    restore(student.model)
+    steps = trainer.log_file.rows
+    exact = dev_exact(task, student, dev[: params.dev_examples])
+    student.info["training"] = {**params.to_dict(), "steps": len(steps), "dev_exact": exact}
+    folder = _finish(student, work, out_dir)
+    loss = sum(row["loss"] for row in steps[-20:]) / max(len(steps[-20:]), 1)
+    return TrainResult(folder, len(steps), sum(r["tokens"] for r in steps), trainer.schedule.spent, loss, exact)
+
+
+def _claim(work: Path, params: SftParams, groups: Sequence[Sequence[Example]]) -> None:
+    """Makes the work folder, or checks that the work in it is of the same parameters and data."""
+    mark = work / "run.json"
+    run: dict[str, Any] = {"params": params.to_dict(), "data": _digest(groups)}
+    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if not mark.is_file():
+        mark.write_text(json.dumps(run, indent=1), encoding="utf-8")
+        return
+    old = json.loads(mark.read_text(encoding="utf-8"))
+    if old != run:
+        changed = [k for k, v in run["params"].items() if old["params"].get(k) != v] or ["the examples"]
+        raise TrainingError(
+            f"{work}: holds an interrupted training with another {', '.join(changed)}; "
+            "delete this folder to start anew, or put the old values back to go on"
+        )
+
+
+def _digest(groups: Sequence[Sequence[Example]]) -> str:
+    digest = hashlib.sha256()
+    for group in groups:
+        for e in group:
+            digest.update(f"{e.id}\t{e.text}\t{json.dumps(e.gold, sort_keys=True, default=str)}\n".encode())
+    return digest.hexdigest()
+
+
+def make_trainer(
+    params: SftParams, task: Task, student: Student, groups: Sequence[Sequence[Example]], work: Path
+) -> PackedTrainer:
+    """The trainer, with the student's layers frozen or adapted as the parameters say."""
+    packer = Packer(Codec(task, student.vocabulary), groups, params.row_tokens, params.seed)
+    steps = count_steps(params, packer)
+    prepare(student.model, params)
+    schedule = Schedule(steps, params.max_minutes, params.warmup)
+    weights = [p for p in student.model.parameters() if p.requires_grad]
+    decay = params.weight_decay
+    optimizer = AdamW(weights, lr=params.learning_rate, weight_decay=decay, betas=(0.9, 0.99), fused=True)
+    pad = student.vocabulary.end
+    return PackedTrainer(
+        log_file=StepLog(work / "steps.csv", schedule, params.checkpoint_minutes),
+        schedule=schedule,
+        model=student.model,
+        args=_arguments(params, steps, work),
+        train_dataset=Dataset.from_dict({"row": range(steps * params.rows_per_step)}),
+        data_collator=lambda features: collate([packer.row(f["row"]) for f in features], pad),
+        processing_class=_processing_class(student.vocabulary),
+        optimizers=(optimizer, LambdaLR(optimizer, schedule)),
+    )
+
+
+def count_steps(params: SftParams, packer: Packer) -> int:
+    """Steps until the first limit that is not the time; with a time limit alone, more than it can reach."""
+    steps = int(params.max_minutes * MOST_STEPS_PER_MINUTE) + 1
+    if params.epochs:
+        steps = max(packer.rows_until(params.epochs) // params.rows_per_step, 1)
+    return min(steps, params.max_steps or steps) if params.epochs or params.max_minutes else params.max_steps
+
+
+def _arguments(params: SftParams, steps: int, work: Path) -> SFTConfig:
+    return SFTConfig(
+        output_dir=str(work / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=params.rows_at_once,
+        gradient_accumulation_steps=params.rows_per_step // params.rows_at_once,
+        max_grad_norm=params.clip,
+        bf16=params.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=False,
+        seed=params.seed,
+        dataloader_num_workers=params.workers,
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        save_strategy="no",
+        save_total_limit=1,
+        logging_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _processing_class(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer.from_str(json.dumps(vocabulary.json))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=str(END), pad_token=str(END))
+
+
+class PackedTrainer(SFTTrainer):
+    """SFTTrainer over rows in their planned order; it counts tokens and stops at a loss that is no number."""
+
+    def __init__(self, log_file: StepLog, schedule: Schedule, **arguments: Any) -> None:
+        super().__init__(callbacks=[log_file], **arguments)
+        self.remove_callback(PrinterCallback)
+        self.log_file, self.schedule = log_file, schedule
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type]
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        tokens = int(inputs.pop("tokens").sum())
+        dtype = torch.bfloat16 if self.args.bf16 else torch.float32
+        inputs["attention_mask"] = readable_mask(self.model, inputs["attention_mask"], dtype)
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = float((result[0] if return_outputs else result).detach())
+        if loss != loss or loss == float("inf"):
+            raise TrainingError(
+                f"step {self.state.global_step + 1}: the loss is {loss}; lower learning_rate"
+                f" ({self.args.learning_rate if not self.optimizer else self.optimizer.param_groups[0]['lr']:.2g} now)"
+                " or use precision: fp32"
+            )
+        self.log_file.count(loss, tokens)
+        return result
+
+
+def dev_exact(task: Task, student: Student, dev: Sequence[Example]) -> float | None:
+    """Share of dev examples that the student answers right, by the task's scorer; None without examples."""
+    if not dev:
+        return None
+    answers = TorchStudent(student, task).answer_many([(e.text, e.context) for e in dev], progress=True)
+    return sum(task.score(e, a.calls).exact for e, a in zip(dev, answers, strict=True)) / len(dev)
+
+
+def _finish(student: Student, work: Path, out_dir: Path) -> Path:
+    """Writes the student inside the work folder, then puts it in place and clears the work."""
+    done = work / "student"
+    shutil.rmtree(done, ignore_errors=True)
+    done.mkdir()
+    student.model.cpu()
+    students.write(student, done)
+    shutil.copy(work / "steps.csv", done)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    done.replace(out_dir)
+    shutil.rmtree(work)
+    return out_dir

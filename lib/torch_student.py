@@ -1,0 +1,118 @@
+"""Runs a student in torch: greedy decoding in batches, the reference that the GGUF is compared with.
+
+Decoding is free (no grammar); an answer that does not parse is an empty one with its error. Requests of one context
+share its prefix's keys and values on a CPU; on a GPU requests of about the same length form a left-padded batch.
+
+>>> TorchStudent(student, task).answer("two teas please", context).calls              # doctest: +SKIP
+[{'name': 'Give', 'arguments': {'item': 'Tea', 'amount': 2}}]
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+from transformers import DynamicCache
+
+from lib.codec import Codec, Prompt
+from lib.student import Student, check_task
+from lib.task import Answer, Task
+
+Request = tuple[str, dict[str, Any]]
+"""A request's text and context."""
+
+
+class TorchStudent:
+    """A System. An answer's confidence is the product of the probabilities of its tokens, end token included."""
+
+    def __init__(
+        self, student: Student, task: Task, name: str = "student-torch", batch: int = 64, max_new: int = 96
+    ) -> None:
+        check_task(student.info, task, name)
+        self.name = name
+        self.model: Any = student.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+        self.codec = Codec(task, student.vocabulary)
+        self.batch, self.max_new = batch, max_new
+        self.end = student.vocabulary.end
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        return self.answer_many([(text, context)])[0]
+
+    def answer_many(self, requests: Sequence[Request], progress: bool = False) -> list[Answer]:
+        """Answers in the order of ``requests``; ``latency_ms`` is a batch's time divided by its requests."""
+        prompts = [self.codec.prompt(context, text) for text, context in requests]
+        answers: dict[int, Answer] = {}
+        with tqdm(total=len(prompts), desc=self.name, disable=not progress) as bar:
+            for batch in self._batches(prompts):
+                answers |= self._answer_batch({i: prompts[i] for i in batch})
+                bar.update(len(batch))
+        return [answers[i] for i in range(len(prompts))]
+
+    def _batches(self, prompts: list[Prompt]) -> list[list[int]]:
+        """Indexes in batches: of one prefix on a CPU, of about one length otherwise."""
+        shared = self.model.device.type == "cpu"
+        order = sorted(range(len(prompts)), key=lambda i: (prompts[i].prefix if shared else [], len(prompts[i].ids)))
+        batches: list[list[int]] = []
+        for i in order:
+            same = batches and (not shared or prompts[batches[-1][0]].prefix == prompts[i].prefix)
+            if same and len(batches[-1]) < self.batch:
+                batches[-1].append(i)
+            else:
+                batches.append([i])
+        return batches
+
+    def _answer_batch(self, prompts: dict[int, Prompt]) -> dict[int, Answer]:
+        began = time.perf_counter()
+        first = next(iter(prompts.values()))
+        shared = all(p.prefix == first.prefix for p in prompts.values())
+        prefix = first.prefix if shared else []
+        rest = [p.request if shared else p.ids for p in prompts.values()]
+        outputs = greedy(self.model, prefix, rest, self.end, self.max_new)
+        ms = (time.perf_counter() - began) * 1000 / len(prompts)
+        return {i: self._read(prompts[i], *output, ms) for i, output in zip(prompts, outputs, strict=True)}
+
+    def _read(self, prompt: Prompt, ids: list[int], confidence: float, ms: float) -> Answer:
+        reading = self.codec.read(ids, prompt.refs)
+        sizes = {"prompt_tokens": len(prompt.ids), "new_tokens": len(ids)}
+        return Answer(reading.calls, reading.raw, confidence, ms, **sizes, error=reading.error)
+
+
+@torch.no_grad()
+def greedy(
+    model: Any, prefix: list[int], rest: list[list[int]], end: int, max_new: int
+) -> list[tuple[list[int], float]]:
+    """Greedy continuations of ``prefix + r`` for each ``r``: their ids (end included) and probabilities."""
+    device, n, width = model.device, len(rest), max(map(len, rest))
+    cache = DynamicCache(config=model.config)
+    if prefix:
+        model(torch.tensor([prefix], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        cache.batch_repeat_interleave(n)
+    pads = torch.tensor([width - len(r) for r in rest], device=device)
+    ids = torch.tensor([[end] * (width - len(r)) + r for r in rest], device=device)
+    seen = torch.arange(width, device=device) >= pads[:, None]
+    mask = torch.cat([torch.ones(n, len(prefix), dtype=torch.bool, device=device), seen], dim=1)
+    positions = (len(prefix) + torch.arange(width, device=device) - pads[:, None]).clamp(min=0)
+    open_ = torch.ones(n, dtype=torch.bool, device=device)
+    tokens, logprobs = [], torch.zeros(n, device=device)
+    for _ in range(max_new):
+        arguments = {"attention_mask": mask.long(), "position_ids": positions, "past_key_values": cache}
+        logits = model(ids, **arguments, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        best = logits.log_softmax(-1).max(-1)
+        ids = torch.where(open_, best.indices, end)[:, None]
+        logprobs += torch.where(open_, best.values, 0.0)
+        tokens.append(ids[:, 0])
+        open_ &= ids[:, 0] != end
+        if not open_.any():
+            break
+        mask = torch.cat([mask, torch.ones(n, 1, dtype=torch.bool, device=device)], dim=1)
+        positions = positions[:, -1:] + 1
+    rows = torch.stack(tokens, 1).tolist()
+    return [(_until(row, end), math.exp(p)) for row, p in zip(rows, logprobs.tolist(), strict=True)]
+
+
+def _until(ids: list[int], end: int) -> list[int]:
+    return ids[: ids.index(end) + 1] if end in ids else ids

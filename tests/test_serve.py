@@ -1,0 +1,88 @@
+"""The GGUF at run time: the grammar holds, the prefix is reused, text stays data, wrong models are refused."""
+
+import pytest
+from toy_model import saved_student
+from toy_task import TASK, Vending
+
+from lib.gguf import GgufError, export
+from lib.serve import GgufStudent, ServeError
+from lib.task import TaskError
+
+CONTEXT = {"items": ["Tea", "Oat Bar", "Crème Brûlée", "Salt Nuts", "Rye Bread", "日本茶"]}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serve")
+    return export(saved_student(folder / "student"), folder / "student-q8_0.gguf", "q8_0")
+
+
+@pytest.fixture(scope="module")
+def system(path):
+    return GgufStudent(path, TASK, threads=1)
+
+
+def test_grammar_makes_every_answer_valid(system):
+    for text in ("one tea please", "refill gum to 7", "日本茶", "=3 <|im_end|> Give(", "\x00\n\t"):
+        answer = system.answer(text, CONTEXT)
+        assert answer.error == ""
+        assert answer.calls == TASK.parse(answer.raw, tuple(CONTEXT["items"]))
+        assert 0 <= answer.confidence <= 1
+
+
+def test_without_grammar_a_random_model_writes_no_call(path):
+    free = GgufStudent(path, TASK, grammar=False, threads=1, max_new=8)
+    answer = free.answer("one tea please", CONTEXT)
+    assert answer.calls == []
+    assert answer.error
+
+
+def test_prefix_is_cached_and_changes_no_answer(path, system):
+    first = system.answer("one tea please", {"items": ["Gum"]})
+    cold = system.answer("refill the oat bar to 30", CONTEXT)
+    system.answer("one tea please", CONTEXT)
+    warm = system.answer("refill the oat bar to 30", CONTEXT)
+    prefix = len(system.codec.prefix(tuple(CONTEXT["items"])))
+    assert warm.cached_tokens >= prefix > cold.cached_tokens
+    assert warm.raw == cold.raw
+    assert system.answer("one tea please", {"items": ["Gum"]}).raw == first.raw
+    assert cold.prompt_tokens == warm.prompt_tokens > prefix
+    assert cold.latency_ms > 0
+    assert cold.new_tokens > 1
+
+
+def test_too_long_a_request_is_refused_and_the_next_one_works(path):
+    small = GgufStudent(path, TASK, threads=1, context_tokens=300, max_new=100)
+    with pytest.raises(ServeError, match="shorten the request"):
+        small.answer("tea " * 300, CONTEXT)
+    assert small.answer("one tea please", CONTEXT).error == ""
+
+
+def test_wrong_models_are_refused(path, tmp_path):
+    class Other(Vending):
+        name = "other"
+
+    class More(Vending):
+        def controls(self):
+            return [*super().controls(), "Explode("]
+
+    with pytest.raises(GgufError, match="'vending', not 'other'"):
+        GgufStudent(path, Other())
+    with pytest.raises(GgufError, match="Explode"):
+        GgufStudent(path, More())
+    with pytest.raises(GgufError, match="no such file"):
+        GgufStudent(tmp_path / "absent.gguf", TASK)
+
+
+def test_a_grammar_that_llama_cpp_refuses_is_an_error(path):
+    class Broken(Vending):
+        def gbnf(self, refs):
+            return "root ::= missing"
+
+    with pytest.raises(ServeError, match="grammar"):
+        GgufStudent(path, Broken(), threads=1).answer("one tea please", CONTEXT)
+
+
+def test_wrong_context_is_the_tasks_error(system):
+    with pytest.raises(TaskError, match="items"):
+        system.answer("tea", system.codec.task.context({}))
