@@ -1,0 +1,57 @@
+# make help lists the targets. `reproduce` and `test` set everything up themselves.
+PROFILE ?= cpu
+PYTHON ?= python3
+PROFILES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard params/*/*.yaml)))))
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_STAMP := $(VENV)/.requirements-$(shell cksum < requirements.txt | tr ' ' '-')
+
+ifeq ($(filter $(PROFILE),$(PROFILES)),)
+$(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example make reproduce PROFILE=cpu)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup reproduce test lab bench reports demo clean
+
+help:  ## list the targets
+	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
+
+setup: $(PIP_STAMP)  ## virtual environment, packages and base model; seconds when they are there
+	@$(BIN)/python -m lib.base
+
+$(PIP_STAMP):
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name a Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V`; name another: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "installing the packages of requirements.txt into $(VENV) (some minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "super_tiny.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
+	@rm -f $(VENV)/.requirements-*
+	@touch $@
+
+reproduce: setup  ## run the notebooks of PROFILE in order and write reports/PROFILE
+	$(BIN)/python -m lib.stages --profile $(PROFILE)
+
+test: setup  ## lint, types, tests, and the notebooks against their kept outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@rm -rf runs/.test
+	RUNS_DIR=runs/.test TQDM_DISABLE=1 $(BIN)/python -m pytest tests notebooks --nbval --nbval-sanitize-with tests/nbval.cfg
+
+lab: setup  ## JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=.
+
+bench: setup  ## speeds as ratios within one run
+	$(BIN)/python -m lib.bench
+
+reports: setup  ## render reports/PROFILE again from runs/PROFILE
+	$(BIN)/python -m lib.report --profile $(PROFILE)
+
+demo: setup  ## type requests, see calls
+	@$(BIN)/python -m lib.demo
+
+clean:  ## remove runs and caches; keeps .venv, the downloaded base model and reports/
+	rm -rf runs .pytest_cache .mypy_cache .ruff_cache notebooks/.ipynb_checkpoints
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,228 @@
+"""Charts as pure functions from a table to a figure, with the text that replaces them for those who cannot see them.
+
+Colours are those of Okabe and Ito (2008), which stay apart for colour-blind readers; every series also has its own
+marker. A row's index in its table chooses them, so that a system looks the same in every chart. The PNG of a figure is
+the same bytes every time.
+
+>>> import pandas as pd
+>>> table = pd.DataFrame({"system": ["a", "b"], "usd_per_million": [1.0, 100.0], "accuracy": [0.5, 0.9]})
+>>> pareto(table)["system"].tolist()
+['a', 'b']
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+matplotlib.use("agg")
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000"]
+MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
+STYLE: Any = {
+    "figure.dpi": 110,
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.titlesize": 11,
+    "axes.titlelocation": "left",
+}
+
+
+def pareto(table: pd.DataFrame, cost: str = "usd_per_million", quality: str = "accuracy") -> pd.DataFrame:
+    """The rows that no other row beats on cost and quality at once, from cheap to dear."""
+    ordered = table.sort_values([cost, quality], ascending=[True, False], kind="stable")
+    best = ordered[quality].cummax().shift(fill_value=float("-inf"))
+    return ordered[ordered[quality] > best]
+
+
+def cost_quality(table: pd.DataFrame, title: str = "") -> Figure:
+    """Accuracy with its interval over the cost of a million requests (log axis, USD), the Pareto front drawn.
+
+    ``table``: system, usd_per_million (above 0), accuracy, low, high (shares in [0, 1]).
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.6, 4.6), layout="constrained")
+        front = pareto(table)
+        line: dict[str, Any] = {
+            "color": "#AAAAAA",
+            "lw": 1.6,
+            "zorder": 1,
+            "label": "Pareto front: nothing cheaper is as good",
+        }
+        axes.step(front["usd_per_million"], front["accuracy"] * 100, where="post", **line)
+        for i, row in zip(table.index, table.to_dict("records"), strict=True):
+            _point(axes, row, int(i))
+        axes.set(xscale="log", xlabel="cost of a million requests (US dollars, log scale)", ylabel="exactly right (%)")
+        axes.set_title(title)
+        figure.legend(loc="outside lower right", frameon=False, fontsize=9)
+        _limits(axes, table)
+        _labels(figure, axes, table)
+    return figure
+
+
+def _point(axes: Axes, row: dict[str, Any], i: int) -> None:
+    y = row["accuracy"] * 100
+    around = [[max(0.0, y - row["low"] * 100)], [max(0.0, row["high"] * 100 - y)]]
+    look: dict[str, Any] = {
+        "color": COLOURS[i % 8],
+        "marker": MARKERS[i % 8],
+        "ms": 7,
+        "capsize": 3,
+        "lw": 1.2,
+        "zorder": 3,
+    }
+    axes.errorbar(row["usd_per_million"], y, yerr=around, **look)
+
+
+def _limits(axes: Axes, table: pd.DataFrame) -> None:
+    low, high = table["usd_per_million"].min(), table["usd_per_million"].max()
+    axes.set_xlim(low / 2.5, high * 4)
+    axes.set_ylim(max(-4.0, table["low"].min() * 100 - 12), min(114.0, table["high"].max() * 100 + 14))
+    axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100 and axes.get_ylim()[0] <= tick])
+    axes.xaxis.set_major_formatter(lambda usd, _: f"${usd:,.0f}" if usd >= 1 else f"${usd:.2g}")
+
+
+def _labels(figure: Figure, axes: Axes, table: pd.DataFrame) -> None:
+    """Names beside the points, each at the first of many places where it covers no other name, interval or front."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")
+    canvas: Any = figure.canvas
+    percent = table.assign(**{c: table[c] * 100 for c in ("low", "accuracy", "high")})
+    taken = [_box(axes, row, row) for row in percent.to_dict("records")] + _front_boxes(axes, pareto(percent))
+    for row in percent.to_dict("records"):
+        for offset in _OFFSETS:
+            label = _label(axes, row, offset)
+            box = label.get_window_extent(canvas.get_renderer()).padded(1)
+            if _inside(axes, box) and not any(box.overlaps(other) for other in taken):
+                break
+            label.remove()
+        else:
+            label = _label(axes, row, _OFFSETS[0])
+        taken.append(label.get_window_extent(canvas.get_renderer()))
+
+
+_OFFSETS = [
+    (distance * x, distance * y)
+    for distance in (10, 16, 24, 34, 46)
+    for x, y in ((1, -0.8), (1, 0.8), (1, 0), (-1, 0.8), (-1, -0.8), (-1, 0), (0, 1), (0, -1), (0.5, 1.6), (-0.5, 1.6))
+]
+
+
+def _label(axes: Axes, row: dict[str, Any], offset: tuple[float, float]) -> Any:
+    side = "center" if offset[0] == 0 else "left" if offset[0] > 0 else "right"
+    place: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
+    far = {"arrowstyle": "-", "color": "#888888", "lw": 0.6} if max(map(abs, offset)) > 18 else None
+    at = (row["usd_per_million"], row["accuracy"])
+    return axes.annotate(row["system"], at, **place, color="#222222", fontsize=9, arrowprops=far)
+
+
+def _box(axes: Axes, start: dict[str, Any], end: dict[str, Any], y: tuple[str, str] = ("low", "high")) -> Any:
+    """The rectangle on the page from one row's value to another's, with room for a marker."""
+    corners = [(start["usd_per_million"], start[y[0]]), (end["usd_per_million"], end[y[1]])]
+    (x0, y0), (x1, y1) = axes.transData.transform(corners)
+    return matplotlib.transforms.Bbox([[min(x0, x1) - 6, min(y0, y1) - 6], [max(x0, x1) + 6, max(y0, y1) + 6]])
+
+
+def _front_boxes(axes: Axes, front: pd.DataFrame) -> list[Any]:
+    rows = front.to_dict("records")
+    level, boxes = ("accuracy", "accuracy"), []
+    for left, right in zip(rows, rows[1:], strict=False):
+        corner = {**right, "accuracy": left["accuracy"]}
+        boxes += [_box(axes, left, corner, level).padded(-3), _box(axes, corner, right, level).padded(-3)]
+    return boxes
+
+
+def _inside(axes: Axes, box: Any) -> bool:
+    frame = axes.get_window_extent()
+    return bool(box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1)
+
+
+def latency(table: pd.DataFrame, title: str = "") -> Figure:
+    """Median and 95th percentile of the milliseconds to answer one request, a line for each system (log axis).
+
+    ``table``: system, p50_ms, p95_ms.
+    """
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.6, 0.9 + 0.42 * len(table)), layout="constrained")
+        for y, (i, row) in enumerate(zip(table.index[::-1], table.to_dict("records")[::-1], strict=True)):
+            axes.plot([row["p50_ms"], row["p95_ms"]], [y, y], color=COLOURS[i % 8], lw=2.5, zorder=2)
+            axes.plot(row["p50_ms"], y, "o", color=COLOURS[i % 8], ms=8, zorder=3)
+            axes.plot(row["p95_ms"], y, "|", color=COLOURS[i % 8], ms=14, mew=2.5)
+            note = f"{_short(row['p50_ms'])} / {_short(row['p95_ms'])} ms"
+            axes.annotate(note, (row["p95_ms"], y), (8, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.set_yticks(range(len(table)), table["system"].tolist()[::-1])
+        axes.set(xscale="log", xlabel="milliseconds a request: median (dot) to 95th percentile (bar), log scale")
+        axes.set(xlim=(table["p50_ms"].min() / 1.8, table["p95_ms"].max() * 6), ylim=(-0.6, len(table) - 0.4))
+        axes.grid(axis="y", visible=False)
+        axes.set_title(title)
+    return figure
+
+
+def levels(table: pd.DataFrame, title: str = "") -> Figure:
+    """Accuracy by level, a marker with its interval for each system. ``table``: system, level, accuracy, low, high."""
+    names, systems = list(dict.fromkeys(table["level"])), list(dict.fromkeys(table["system"]))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.6, 4.2), layout="constrained")
+        for i, system in enumerate(systems):
+            rows = table[table["system"] == system]
+            spot = [names.index(n) + (i - (len(systems) - 1) / 2) * 0.8 / len(systems) for n in rows["level"]]
+            y = rows["accuracy"] * 100
+            around = [(y - rows["low"] * 100).clip(lower=0), (rows["high"] * 100 - y).clip(lower=0)]
+            look: dict[str, Any] = {
+                "color": COLOURS[i % 8],
+                "marker": MARKERS[i % 8],
+                "ls": "",
+                "ms": 5,
+                "elinewidth": 1.1,
+            }
+            axes.errorbar(spot, y, yerr=around, label=system, **look)
+        axes.set_xticks(range(len(names)), names)
+        axes.set(ylabel="exactly right (%)", ylim=(-3, 103), xlim=(-0.6, len(names) - 0.4))
+        axes.grid(axis="x", visible=False)
+        figure.legend(loc="outside lower center", ncols=min(4, len(systems)), frameon=False, fontsize=9)
+        axes.set_title(title)
+    return figure
+
+
+def curve(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "loss") -> Figure:
+    """One line for each column over ``x``; rows without a value are left out. ``table``: a training log."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.6, 3.2), layout="constrained")
+        for i, column in enumerate(columns):
+            rows = table[[x, column]].dropna()
+            axes.plot(rows[x], rows[column], color=COLOURS[i % 8], lw=1.6, label=column)
+        axes.set(xlabel=x, ylabel=ylabel)
+        if len(columns) > 1:
+            axes.legend(frameon=False)
+        axes.set_title(title)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, without date and program name; the figure is closed."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=160, metadata={"Software": None})
+    plt.close(figure)
+    return data.getvalue()
+
+
+def describe(table: pd.DataFrame, value: str, unit: str = "", scale: float = 1.0) -> str:
+    """Alternative text: every system with its value, such as 'student 91.2 %, rules 60.0 %'."""
+    rows = table.to_dict("records")
+    return ", ".join(f"{r['system']} {_short(r[value] * scale)}{' ' + unit if unit else ''}" for r in rows)
+
+
+def _short(value: float) -> str:
+    return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"

@@ -1,0 +1,89 @@
+"""Type what you would say; see the calls, how sure the model is and how long it took.
+
+``python -m lib.demo [--model FILE_OR_DIR] [--context params/demo.json]``
+
+The model is the released one in ``reports/gpu/model`` if it is there, or the newest under ``runs/``. The file given by
+``--context`` holds what the task's context needs (see README).
+
+    say> one tea please
+    Give(item=Tea)      98% sure, 31 ms
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lib import paths, show
+from lib.predict import find_model, open_system
+from lib.task import Answer, System
+
+RELEASED = paths.REPORTS / "gpu" / "model"
+
+
+class DemoError(ValueError):
+    """A demo that cannot start; the message names the file and the remedy."""
+
+
+def read_context(path: Path) -> dict[str, Any]:
+    """The row that the task's context is made of. Raises DemoError."""
+    try:
+        row = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DemoError(f"{path}: not readable JSON ({error}); see params/demo.json for the form") from error
+    if not isinstance(row, dict):
+        raise DemoError(f"{path}: expected an object; see params/demo.json for the form")
+    return row
+
+
+def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> Iterator[str]:
+    """A printable reply to each line that has words."""
+    for line in lines:
+        if text := line.strip():
+            try:
+                yield reply(system.answer(text, context))
+            except ValueError as error:
+                yield f"error: {error}"
+
+
+def reply(answer: Answer) -> str:
+    if answer.error:
+        return f"no valid answer: {answer.error}"
+    return f"{show.calls(answer.calls)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
+
+
+def _typed() -> Iterator[str]:
+    asking = sys.stdin.isatty()
+    while True:
+        try:
+            yield input("say> " if asking else "")
+        except (EOFError, KeyboardInterrupt):
+            return
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.demo", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released or the newest)")
+    parser.add_argument("--context", type=Path, default=paths.PARAMS / "demo.json", help="JSON of the context")
+    options = parser.parse_args(arguments)
+    try:
+        row = read_context(options.context)
+        path = find_model(options.model or (RELEASED if RELEASED.exists() else None), paths.runs())
+        system, task = open_system(path, None, True, 2)
+        context = task.context(row, options.context.name)
+    except ValueError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 2
+    listing = "".join(task.prefix(task.references(context))).replace("<|im_start|>", "")
+    print(f"model: {paths.relative(path)}\n\n{listing}\nEnd with Ctrl-D.")
+    for text in replies(_typed(), system, context):
+        print(text, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""How varied a set of requests is, by level: a model learns from what differs, not from how many lines there are.
+
+>>> from lib.task import Example
+>>> call = {"name": "Dim", "arguments": {}}
+>>> rows = [Example(str(i), text, {}, [[call]], "L0", "", "") for i, text in enumerate(["dim it", "dim it", "darker"])]
+>>> table(rows)[["level", "n", "different", "words"]].values.tolist()
+[['L0', 3, 2, 3]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from lib.task import Example
+
+
+def table(examples: Sequence[Example]) -> pd.DataFrame:
+    """A row for each level: n, different texts, different words, tools used, mean words and mean calls a request."""
+    levels = sorted({e.level for e in examples})
+    return pd.DataFrame([_row(level, [e for e in examples if e.level == level]) for level in levels])
+
+
+def _row(level: str, rows: Sequence[Example]) -> dict[str, object]:
+    texts = [e.text.casefold() for e in rows]
+    words = [text.split() for text in texts]
+    first = [e.gold[0] if e.gold else [] for e in rows]
+    return {
+        "level": level,
+        "n": len(rows),
+        "different": len(set(texts)),
+        "words": len({w for ws in words for w in ws}),
+        "tools": len({call["name"] for calls in first for call in calls}),
+        "mean_words": sum(map(len, words)) / len(rows),
+        "mean_calls": sum(map(len, first)) / len(rows),
+    }

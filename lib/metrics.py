@@ -1,0 +1,134 @@
+"""From prediction records to tables: accuracy with intervals, paired tests, latency, bootstrap means.
+
+Accuracy comes with Wilson's 95% score interval (Wilson 1927; Brown, Cai and DasGupta 2001 on why not Wald's), two
+systems on the same requests are compared by McNemar's exact test (McNemar 1947), means by a percentile bootstrap
+(Efron 1979) with a fixed seed.
+
+>>> [round(x, 3) for x in wilson(49, 50)]
+[0.895, 0.996]
+>>> round(mcnemar_p(2, 9), 4)
+0.0654
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+Z95 = 1.959963984540054
+METRIC = Path(__file__).parent / "exact_match_metric"
+COLUMNS = ["system", "test", "level"]
+
+
+def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
+    """Lower and upper end (shares in [0, 1]) of Wilson's interval for ``right`` out of ``n``; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    share, spread = right / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mcnemar_p(only_left: int, only_right: int) -> float:
+    """Two-sided exact p-value for the requests that exactly one of two systems got right."""
+    n, k = only_left + only_right, min(only_left, only_right)
+    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
+    """Mean with the 2.5% and 97.5% percentiles of the means of ``draws`` resamples; NaN for no values."""
+    data = np.asarray(values, dtype=float)
+    if data.size == 0:
+        return math.nan, math.nan, math.nan
+    rng = np.random.default_rng(seed)
+    means = [data[rng.integers(0, data.size, data.size)].mean() for _ in range(draws)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(data.mean()), float(low), float(high)
+
+
+def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Prediction records as a table, one row each; ``calls`` stay lists."""
+    columns = [*COLUMNS, "id", "calls", "exact", "reward", "reason", "latency_ms", "prompt_tokens", "new_tokens"]
+    table = pd.DataFrame(list(records))
+    return table if len(table) else pd.DataFrame(columns=columns)
+
+
+def summary(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:
+    """A row for each group in order of appearance: n, right, accuracy with its interval, mean reward, latency, tokens.
+
+    Accuracies are shares in [0, 1]; latencies milliseconds; tokens are means a request.
+    """
+    groups = table.groupby(list(by), sort=False) if len(table) else []
+    rows = [dict(zip(by, key, strict=True)) | _row(group) for key, group in groups]
+    return pd.DataFrame(rows, columns=[*by, *_row(table.head(0))])
+
+
+def _row(group: pd.DataFrame) -> dict[str, Any]:
+    n, right = len(group), int(group["exact"].sum())
+    low, high = wilson(right, n)
+    means = {c: float(group[c].mean()) if n else math.nan for c in ("reward", "prompt_tokens", "new_tokens")}
+    p50, p95 = np.percentile(group["latency_ms"], [50, 95]) if n else (math.nan, math.nan)
+    share = right / n if n else math.nan
+    ends = {"accuracy": share, "low": low, "high": high}
+    times = {"p50_ms": float(p50), "p95_ms": float(p95), "mean_ms": float(group["latency_ms"].mean())}
+    return {"n": n, "right": right, **ends, **means, **times}
+
+
+def by_level(table: pd.DataFrame) -> pd.DataFrame:
+    """summary by system, test and level in the levels' order, each followed by the test as a whole as level 'all'."""
+    parts = [summary(table.head(0), COLUMNS)]
+    for _, group in table.groupby(["system", "test"], sort=False):
+        parts.append(summary(group.sort_values("level", kind="stable"), COLUMNS))
+        parts.append(summary(group.assign(level="all"), COLUMNS))
+    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+
+def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Every other system against ``reference`` on each test, over the requests that both answered.
+
+    ``only_reference`` and ``only_system``: requests that one alone got right; ``p``: McNemar's exact test.
+    """
+    rows = []
+    for (test, system), group in table[table["system"] != reference].groupby(["test", "system"], sort=False):
+        other = table[(table["system"] == reference) & (table["test"] == test)].set_index("id")["exact"]
+        exact = group.set_index("id")["exact"]
+        both = exact.index.intersection(other.index)
+        ours, theirs = exact[both].astype(bool), other[both].astype(bool)
+        lost, won = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
+        counts = {"n": len(both), "only_reference": lost, "only_system": won, "p": mcnemar_p(lost, won)}
+        rows.append({"test": test, "system": system, "reference": reference, **counts})
+    return pd.DataFrame(rows, columns=["test", "system", "reference", "n", "only_reference", "only_system", "p"])
+
+
+def reasons(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:
+    """How many answers were wrong for which reason: a row for each group, a column for each reason."""
+    wrong = table[~table["exact"].astype(bool)]
+    return wrong.groupby([*by, "reason"], sort=False).size().unstack(fill_value=0).reset_index()
+
+
+def agreement(table: pd.DataFrame, left: str, right: str, test: str) -> dict[str, float]:
+    """Share of requests of ``test`` on which two systems gave the same calls, with n and Wilson's interval.
+
+    Computed by the local ``evaluate`` metric, so that it is the same outside this package.
+    """
+    import evaluate
+
+    chosen = table[table["test"] == test]
+    sides = [chosen[chosen["system"] == name].set_index("id")["calls"] for name in (left, right)]
+    both = sides[0].index.intersection(sides[1].index)
+    texts = [[canonical(calls) for calls in side[both]] for side in sides]
+    metric = evaluate.load(str(METRIC), experiment_id="agreement")
+    return dict(metric.compute(predictions=texts[1], references=texts[0]))
+
+
+def canonical(calls: Sequence[dict[str, Any]]) -> str:
+    """Calls as one text that does not depend on their order or that of their arguments."""
+    return json.dumps(sorted(json.dumps(c, sort_keys=True, ensure_ascii=False) for c in calls), ensure_ascii=False)

@@ -1,0 +1,95 @@
+"""What is read from a notebook file: its parameters, its code, where it failed, and its outputs made comparable.
+
+The cell tagged ``parameters`` holds plain assignments of literals (``learning_rate = 5.0e-4``); their values are the
+defaults and their types the types that every profile's YAML must have.
+
+>>> import nbformat.v4 as v4
+>>> book = v4.new_notebook(cells=[v4.new_code_cell("seed = 1\\nrate = 5.0e-4", metadata={"tags": ["parameters"]})])
+>>> defaults(book, "x.ipynb")
+{'seed': 1, 'rate': 0.0005}
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_ARROW = re.compile(r"^-+>\s*(\d+)\s?(.*)$", re.MULTILINE)
+
+
+class NotebookError(ValueError):
+    """A notebook that cannot be read as a stage; the message names the file and the remedy."""
+
+
+def read(path: Path) -> Any:
+    """The notebook in nbformat 4. Raises NotebookError."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
+        raise NotebookError(f"{path.name}: not a readable notebook ({error}); restore it from git") from error
+
+
+def defaults(book: Any, name: str) -> dict[str, Any]:
+    """Parameter names and default values in the order of the cell. Raises NotebookError."""
+    cells = [c for c in book.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise NotebookError(f"{name}: expected one code cell tagged 'parameters', found {len(cells)}")
+    return dict(_assignment(statement, name) for statement in ast.parse(cells[0].source).body)
+
+
+def _assignment(statement: ast.stmt, name: str) -> tuple[str, Any]:
+    try:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            return statement.targets[0].id, ast.literal_eval(statement.value)
+    except ValueError:
+        pass
+    where = f"{name}: parameters cell, line {statement.lineno}"
+    raise NotebookError(f"{where}: write 'name = literal value', got '{ast.unparse(statement)}'")
+
+
+def code(book: Any) -> str:
+    """The source of all code cells: what the notebook does, without its prose and outputs."""
+    return "\n\n".join(c.source for c in book.cells if c.cell_type == "code")
+
+
+def failing_line(source: str, traceback: list[str]) -> tuple[int, str]:
+    """Number (from 1) and text of the cell's line that failed, from IPython's coloured traceback."""
+    lines = source.splitlines() or [""]
+    for number, text in _ARROW.findall(_COLOUR.sub("", "\n".join(traceback))):
+        if int(number) <= len(lines) and lines[int(number) - 1].strip() == text.strip():
+            return int(number), text.strip()
+    return 1, lines[0].strip()
+
+
+def normalised(book: Any) -> Any:
+    """A copy without what differs between two runs of the same notebook: timings, progress bars, images.
+
+    Papermill's injected parameters are dropped too, so that the committed file stays the source.
+    """
+    book = nbformat.from_dict(book)
+    book.metadata = nbformat.from_dict({k: v for k, v in book.metadata.items() if k in ("kernelspec", "language_info")})
+    book.metadata.get("language_info", {}).pop("version", None)
+    book.cells = [c for c in book.cells if "injected-parameters" not in c.metadata.get("tags", [])]
+    runs = itertools.count(1)
+    for i, cell in enumerate(book.cells):
+        cell.metadata = nbformat.from_dict({k: v for k, v in cell.metadata.items() if k == "tags" and v})
+        cell.id = f"cell-{i:02d}"
+        if cell.cell_type == "code":
+            cell.execution_count = next(runs)
+            cell.outputs = [_plain(o, cell.execution_count) for o in cell.outputs if o.get("name") != "stderr"]
+    return book
+
+
+def _plain(output: Any, run: int) -> Any:
+    if output.output_type == "execute_result":
+        output.execution_count = run
+    if "data" in output and "image/png" in output.data:
+        output.data = {"text/plain": output.data.get("text/plain", "")}
+        output.metadata = {}
+    return output

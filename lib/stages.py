@@ -1,0 +1,211 @@
+"""Runs the notebooks of ``notebooks/`` in order, each with its profile's parameters, by papermill.
+
+``python -m lib.stages --profile cpu [--only 03] [--force]``
+
+A stage whose inputs have not changed since its ``NN_meta.json`` is skipped. A failing one ends the run with exit
+code 1 and names notebook, cell, line and error; the stages before it stay. A notebook is executed under a temporary
+name and only renamed when papermill ends well, because a killed kernel leaves one that looks complete.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lib import notebooks, params, paths, provenance, records
+
+_NOISE = re.compile(
+    r"(Executing|Ending) Cell|(In|Out)put Notebook|Working directory|Executing notebook"
+    # Papermill reads parameters with a pattern of its own; lib.params has checked them.
+    r"|Unable to parse line|Passed unknown parameter"
+)
+_BAR = re.compile(r"\d+%\||\d+it \[")
+_BAR_EVERY_S = 10.0
+
+
+class StageError(RuntimeError):
+    """A stage that failed; the message names notebook, cell, line and error."""
+
+
+@contextmanager
+def lock(run: Path) -> Iterator[None]:
+    """Keeps a second run out of the folder; released even if this process is killed. Raises StageError."""
+    import fcntl
+
+    with (run / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            who = file.read().strip() or "unknown"
+            raise StageError(f"run '{run.name}' is in use by process {who}: wait for it, or stop it") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def run_stage(
+    notebook: Path, profile: str, run: Path, force: bool = False, values: dict[str, Any] | None = None
+) -> bool:
+    """Runs one stage unless it is up to date; True if it ran. ``values`` replaces the profile's parameters.
+
+    Raises StageError, ParamsError or InputError.
+    """
+    number = paths.stage_number(notebook)
+    values = params.load(notebook, profile) if values is None else values
+    found = provenance.inputs(notebook, values, run)
+    if not force and (changed := _changed(run / f"{number}_meta.json", found)) == []:
+        print(f"[{number}] {notebook.stem}: unchanged, skipped", flush=True)
+        return False
+    reason = "forced" if force else f"{', '.join(changed)} changed" if changed else "first run"
+    print(f"[{number}] {notebook.stem}: running ({reason})", flush=True)
+    _prepare(run, number, found)
+    started = time.monotonic()
+    with provenance.PeakMemory() as memory:
+        execute(notebook, values, run / "notebooks" / notebook.name)
+    meta = provenance.meta(values, found, time.monotonic() - started, memory.peak)
+    records.write_json(run / f"{number}_meta.json", meta)
+    (run / f"{number}_started.json").unlink()
+    print(f"[{number}] {notebook.stem}: done in {meta['wall_s']} s, peak {meta['peak_memory_mb']} MB", flush=True)
+    return True
+
+
+def _changed(meta: Path, found: dict[str, str]) -> list[str] | None:
+    """Names of the inputs that differ from those of the finished stage; None if it never finished."""
+    try:
+        before = json.loads(meta.read_text(encoding="utf-8"))["inputs"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return sorted(k for k in {*before, *found} if before.get(k) != found.get(k))
+
+
+def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
+    """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from."""
+    started = run / f"{number}_started.json"
+    if _changed(started, found) != []:
+        for part in run.glob(f"{number}_*.part"):
+            shutil.rmtree(part) if part.is_dir() else part.unlink()
+    records.write_json(started, {"inputs": found})
+    (run / f"{number}_meta.json").unlink(missing_ok=True)
+
+
+def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
+    """Executes a notebook with this Python and writes ``out`` only if every cell ended well. Raises StageError."""
+    import papermill
+
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH", "")]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.stem + ".part.ipynb")
+    quiet = {"progress_bar": False, "log_output": True}
+    try:
+        papermill.execute_notebook(
+            str(notebook), str(part), values, cwd=str(paths.ROOT), kernel_name="python3", **quiet
+        )
+    except papermill.PapermillExecutionError as error:
+        raise StageError(_explain(notebook, error)) from error
+    except Exception as error:
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise StageError(
+            f"{notebook.name}: the kernel ended ({why}); if it was killed, memory may have run out"
+        ) from error
+    part.replace(out)
+
+
+def _explain(notebook: Path, error: Any) -> str:
+    # Papermill puts one cell with the parameters in front of those that follow: count as the notebook does.
+    cells = [c for c in notebooks.read(notebook).cells if c.cell_type == "code"]
+    number = next((i for i, c in enumerate(cells, 1) if c.source == error.source), error.exec_count)
+    line, text = notebooks.failing_line(error.source, error.traceback)
+    return f"{notebook.name}, code cell {number}, line {line}: {text}\n{error.ename}: {error.evalue}"
+
+
+def run_all(profile: str, only: str | None = None, force: bool = False) -> bool:
+    """Runs the stages of a profile in order, or one; True if any ran. Raises StageError and the errors of run_stage."""
+    run = paths.run_dir(profile)
+    chosen = [n for n in paths.notebooks() if only in (None, paths.stage_number(n))]
+    if not chosen:
+        known = ", ".join(paths.stage_number(n) for n in paths.notebooks())
+        raise StageError(f"no stage '{only}': choose one of {known}")
+    for notebook in chosen:
+        params.load(notebook, profile)
+    with lock(run):
+        ran = [run_stage(notebook, profile, run, force) for notebook in chosen]
+    return any(ran)
+
+
+def refresh(profile: str) -> None:
+    """Writes the outputs of a finished run back into ``notebooks/``, without what differs between two runs."""
+    import nbformat
+
+    for notebook in paths.notebooks():
+        book = notebooks.normalised(notebooks.read(paths.run_dir(profile) / "notebooks" / notebook.name))
+        records.write_text(notebook, nbformat.writes(book) + "\n")
+        print(f"{notebook.name}: outputs of profile '{profile}' kept", flush=True)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.stages", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--profile", default="cpu", help="folder of params/ (default: cpu)")
+    parser.add_argument("--only", metavar="NN", help="one stage, by its number")
+    parser.add_argument("--force", action="store_true", help="run even if nothing changed")
+    parser.add_argument("--refresh", action="store_true", help="keep the run's outputs in notebooks/ (profile smoke)")
+    options = parser.parse_args(arguments)
+    _show_progress()
+    try:
+        run_all(options.profile, options.only, options.force)
+        if options.refresh:
+            refresh(options.profile)
+        _report(options.profile)
+    except (StageError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+class _Progress(logging.Filter):
+    """Lets through what cells print, and of progress bars the last line and one every few seconds."""
+
+    last = 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage().strip()
+        if not text or _NOISE.match(text):
+            return False
+        if not _BAR.search(text) or "100%" in text:
+            return True
+        due = record.created - self.last >= _BAR_EVERY_S
+        self.last = record.created if due else self.last
+        return due
+
+
+def _show_progress() -> None:
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("     %(message)s"))
+    handler.addFilter(_Progress())
+    log = logging.getLogger("papermill")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def _report(profile: str) -> None:
+    from lib import report
+
+    for path in report.build(profile):
+        print(f"wrote {paths.relative(path)}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

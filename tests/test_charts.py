@@ -1,0 +1,62 @@
+"""Charts: the Pareto front, labels that do not cover each other, and bytes that do not change."""
+
+import pandas as pd
+import pytest
+
+from lib import charts, metrics
+
+SYSTEMS = {"rules": (0.9, 0.62), "classic": (3.1, 0.55), "base": (120.0, 0.0), "torch": (410.0, 0.952)}
+SYSTEMS |= {"student Q8_0": (95.0, 0.951), "student Q4_0": (60.0, 0.95), "hosted": (580.0, 1.0)}
+
+
+def table() -> pd.DataFrame:
+    rows = []
+    for system, (usd, share) in SYSTEMS.items():
+        right = round(share * 200)
+        low, high = metrics.wilson(right, 200)
+        known = {"accuracy": right / 200, "low": low, "high": high, "p50_ms": usd / 3, "p95_ms": usd}
+        rows.append({"system": system, "usd_per_million": usd, "level": "L0", **known})
+    return pd.DataFrame(rows)
+
+
+def test_front_holds_what_nothing_beats() -> None:
+    rows = table()
+    front = charts.pareto(rows)
+    assert front["system"].tolist() == ["rules", "student Q4_0", "hosted"]
+    assert front["usd_per_million"].is_monotonic_increasing
+    assert front["accuracy"].is_monotonic_increasing
+    for row in rows[~rows["system"].isin(front["system"])].to_dict("records"):
+        better = (front["usd_per_million"] <= row["usd_per_million"]) & (front["accuracy"] >= row["accuracy"])
+        assert better.any()
+
+
+def test_labels_are_inside_and_apart() -> None:
+    figure = charts.cost_quality(table(), "title")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [t.get_window_extent() for t in axes.texts]
+    assert sorted(t.get_text() for t in axes.texts) == sorted(SYSTEMS)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axes.get_window_extent().contains(x, y) for b in boxes for x, y in ((b.x0, b.y0), (b.x1, b.y1)))
+
+
+@pytest.mark.parametrize("chart", [charts.cost_quality, charts.latency, charts.levels])
+def test_png_is_the_same_bytes_every_time(chart) -> None:  # type: ignore[no-untyped-def]
+    first, second = (charts.png(chart(table(), "title")) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"\x89PNG") and b"Software" not in first
+
+
+def test_one_system_is_enough() -> None:
+    for chart in (charts.cost_quality, charts.latency, charts.levels):
+        assert charts.png(chart(table().head(1)))
+
+
+def test_alternative_text_has_the_values() -> None:
+    assert charts.describe(table().head(2), "accuracy", "%", 100) == "rules 62 %, classic 55 %"
+
+
+def test_curve_skips_missing_values() -> None:
+    log = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "dev": [None, 0.5, None]})
+    figure = charts.curve(log, "step", ["loss", "dev"])
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 1]
