@@ -163,7 +163,8 @@ def latency(table: pd.DataFrame, title: str = "") -> Figure:
             note = f"{_short(row['p50_ms'])} / {_short(row['p95_ms'])} ms"
             axes.annotate(note, (row["p95_ms"], y), (8, 0), textcoords="offset points", va="center", fontsize=9)
         axes.set_yticks(range(len(table)), table["system"].tolist()[::-1])
-        axes.set(xscale="log", xlabel="milliseconds a request: median (dot) to 95th percentile (bar), log scale")
+        axes.set(xscale="log", xlabel="time a request: median (dot) to 95th percentile (bar), log scale")
+        axes.xaxis.set_major_formatter(lambda ms, _: f"{ms:,g} ms")
         axes.set(xlim=(table["p50_ms"].min() / 1.8, table["p95_ms"].max() * 6), ylim=(-0.6, len(table) - 0.4))
         axes.grid(axis="y", visible=False)
         axes.set_title(title)
@@ -197,13 +198,16 @@ def levels(table: pd.DataFrame, title: str = "") -> Figure:
 
 
 def curve(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "loss") -> Figure:
-    """One line for each column over ``x``; rows without a value are left out. ``table``: a training log."""
+    """One line for each column over ``x``, log scale; rows without a value are left out. ``table``: a training log."""
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(figsize=(7.6, 3.2), layout="constrained")
         for i, column in enumerate(columns):
             rows = table[[x, column]].dropna()
-            axes.plot(rows[x], rows[column], color=COLOURS[i % 8], lw=1.6, label=column)
-        axes.set(xlabel=x, ylabel=ylabel)
+            last = column == columns[-1]
+            look: dict[str, Any] = {"color": COLOURS[i % 8], "lw": 2.0 if last else 0.8, "alpha": 1.0 if last else 0.5}
+            axes.plot(rows[x], rows[column], label=column, **look)
+        axes.set(xlabel=x, ylabel=f"{ylabel} (log scale)", yscale="log")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
         if len(columns) > 1:
             axes.legend(frameon=False)
         axes.set_title(title)

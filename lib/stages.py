@@ -104,23 +104,30 @@ def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
     """Executes a notebook with this Python and writes ``out`` only if every cell ended well. Raises StageError."""
     import papermill
 
+    _set_kernel_environment()
+    failed = out.parent.parent / "failed" / out.name
+    part = out.with_name(out.stem + ".part.ipynb")
+    for folder in (out.parent, failed.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    how = {"cwd": str(paths.ROOT), "kernel_name": "python3", "progress_bar": False, "log_output": True}
+    try:
+        papermill.execute_notebook(str(notebook), str(part), values, **how)
+    except papermill.PapermillExecutionError as error:
+        part.replace(failed)
+        where = f"its cells so far stand in {paths.relative(failed)}"
+        raise StageError(f"{_explain(notebook, error)}\n{where}") from error
+    except Exception as error:
+        part.unlink(missing_ok=True)
+        why = f"the kernel ended ({type(error).__name__}: {error})".splitlines()[0]
+        raise StageError(f"{notebook.name}: {why}; if it was killed, memory may have run out") from error
+    part.replace(out)
+    failed.unlink(missing_ok=True)
+
+
+def _set_kernel_environment() -> None:
+    """The kernel is this Python and finds ``lib`` whatever its folder."""
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH", "")]))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.stem + ".part.ipynb")
-    quiet = {"progress_bar": False, "log_output": True}
-    try:
-        papermill.execute_notebook(
-            str(notebook), str(part), values, cwd=str(paths.ROOT), kernel_name="python3", **quiet
-        )
-    except papermill.PapermillExecutionError as error:
-        raise StageError(_explain(notebook, error)) from error
-    except Exception as error:
-        why = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise StageError(
-            f"{notebook.name}: the kernel ended ({why}); if it was killed, memory may have run out"
-        ) from error
-    part.replace(out)
 
 
 def _explain(notebook: Path, error: Any) -> str:
@@ -171,6 +178,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (StageError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last finished stage", file=sys.stderr, flush=True)
+        return 130
     return 0
 
 
