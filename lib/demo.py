@@ -2,7 +2,7 @@
 
 ``python -m lib.demo [--model FILE_OR_DIR] [--context params/demo.json]``
 
-The model is the released one in ``reports/gpu/model`` if it is there, or the newest under ``runs/``. The file given by
+The model is the one that comes with the project (``lib.predict``), unless you name another. The file given by
 ``--context`` holds what the task's context needs (see README).
 
     say> one tea please
@@ -21,8 +21,6 @@ from typing import Any
 from lib import paths, show
 from lib.predict import find_model, open_system
 from lib.task import Answer, System
-
-RELEASED = paths.REPORTS / "gpu" / "model"
 
 
 class DemoError(ValueError):
@@ -67,12 +65,12 @@ def _typed() -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.demo", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released or the newest)")
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released one)")
     parser.add_argument("--context", type=Path, default=paths.PARAMS / "demo.json", help="JSON of the context")
     options = parser.parse_args(arguments)
     try:
         row = read_context(options.context)
-        path = find_model(options.model or (RELEASED if RELEASED.exists() else None), paths.runs())
+        path = find_model(options.model, paths.runs())
         system, task = open_system(path, None, True, 2)
         context = task.context(row, options.context.name)
     except ValueError as error:

@@ -20,8 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from lib.gguf import GgufFile
-from lib.paths import runs
+from lib.paths import REPORTS, runs
 from lib.task import Answer, System, Task, TaskError, load
+
+RELEASED = REPORTS / "gpu" / "model"
+"""The model that comes with the project."""
 
 MAX_TEXT = 2_000
 """Longest request, in characters: a minute of speech has about a thousand."""
@@ -75,12 +78,15 @@ def _output(answer: Answer) -> dict[str, Any]:
 
 
 def find_model(path: Path | None, runs: Path) -> Path:
-    """The GGUF or student folder that ``path`` names, or the newest under ``runs``. Raises PredictError."""
+    """The GGUF or student folder that ``path`` names, or else the released one, or else the newest under ``runs``.
+
+    Raises PredictError.
+    """
     if path is None:
         folders = [file.parent for file in runs.glob("*/06_models/*.gguf")]
-        if not folders:
-            raise PredictError("no trained model under runs/: train one (make reproduce) or give --model FILE_OR_DIR")
-        path = max(folders, key=lambda folder: folder.stat().st_mtime)
+        if not RELEASED.is_dir() and not folders:
+            raise PredictError("no released model and none under runs/: train one (make reproduce) or give --model")
+        path = RELEASED if RELEASED.is_dir() else max(folders, key=lambda folder: folder.stat().st_mtime)
     if not path.exists():
         raise PredictError(f"{path}: no such model; give a GGUF file, or a folder with one or with a student")
     if path.is_file() or (path / "student.json").is_file():
@@ -108,7 +114,7 @@ def open_system(path: Path, task_name: str | None, grammar: bool, threads: int) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.predict", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the newest under runs/)")
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released one)")
     parser.add_argument("--task", help="the task (default: what the model was trained for)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--no-grammar", action="store_true", help="decode freely; answers that do not parse are empty")

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
@@ -142,6 +143,42 @@ class Task(Protocol):
         ...
 
 
+class StudyTask(Task, Protocol):
+    """What the notebooks call besides: data, checks, baselines and tests. Contexts are stored once and named by key."""
+
+    def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        """Writes ``01_homes.jsonl`` (the contexts), ``01_prototype.jsonl`` (seeds) and ``01_tests.jsonl``; counts."""
+        ...
+
+    def contexts(self, path: Path) -> dict[str, Any]:
+        """The stored contexts by key. Raises TaskError with file and key."""
+        ...
+
+    def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Any]) -> list[Example]:
+        """Examples whose context is whole instead of a key."""
+        ...
+
+    def accept(
+        self, seeds: Iterable[Example], contexts: Mapping[str, Any], tests: Collection[Example]
+    ) -> tuple[list[Example], list[Example]]:
+        """Seeds fit to train on, and the others with a ``reason`` in ``extra``; ``tests``: what is tested on."""
+        ...
+
+    def overlap(
+        self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """What the test splits share with training: rows of ``split``, ``of``, ``n``, ``seen``, ``share``."""
+        ...
+
+    def baselines(self, train: Sequence[Example]) -> list[System]:
+        """Systems without a language model; ``train``: resolved examples to fit to."""
+        ...
+
+    def third_party(self, path: Path) -> dict[str, list[Example]]:
+        """Test sets written by others, by name; empty where ``path`` is absent."""
+        ...
+
+
 def available() -> list[str]:
     """Names of the tasks in ``lib/tasks``."""
     import lib.tasks
@@ -149,7 +186,7 @@ def available() -> list[str]:
     return sorted(m.name for m in pkgutil.iter_modules(lib.tasks.__path__) if m.ispkg)
 
 
-def load(name: str) -> Task:
+def load(name: str) -> StudyTask:
     """The task ``lib.tasks.<name>``. Raises TaskError for an unknown one."""
     if name not in available():
         raise TaskError(f"unknown task '{name}': use one of {', '.join(available())}, or add lib/tasks/{name}/")

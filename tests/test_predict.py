@@ -80,7 +80,8 @@ def test_blank_lines_are_skipped(system):
     assert list(predict(lines(b"\n", b"   \n"), system, TASK)) == []
 
 
-def test_the_model_is_found(folder, model, tmp_path):
+def test_the_model_is_found(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "released")
     assert find_model(model, tmp_path) == model
     assert find_model(folder / "student", tmp_path) == folder / "student"
     models = tmp_path / "cpu" / "06_models"
@@ -88,9 +89,12 @@ def test_the_model_is_found(folder, model, tmp_path):
     for name in ("student-q4_0.gguf", "student-q8_0.gguf"):
         (models / name).write_bytes(b"")
     assert find_model(None, tmp_path) == find_model(models, tmp_path) == models / "student-q8_0.gguf"
+    models.rename(tmp_path / "released")
+    assert find_model(None, tmp_path / "none") == tmp_path / "released" / "student-q8_0.gguf"
 
 
-def test_what_is_no_model_is_named(tmp_path):
+def test_what_is_no_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "released")
     with pytest.raises(PredictError, match="make reproduce"):
         find_model(None, tmp_path)
     with pytest.raises(PredictError, match="no such model"):

@@ -10,6 +10,8 @@ True
 
 from __future__ import annotations
 
+from functools import cache
+from itertools import accumulate
 from random import Random
 
 from lib.tasks.home.homes import Area, Entity, Home
@@ -102,14 +104,20 @@ def _floors(rng: Random, areas: int) -> list[str]:
 
 def _focus(rng: Random, count: int) -> tuple[list[Kind], list[float]]:
     """The kinds this home has, and their weights: few in a small home, nearly all in a large one."""
-    every = list(kinds().values())
+    every, weights = _common()
     number = min(len(every), max(1, round(count * rng.choice((0.4, 0.8, 1.5)))))
-    chosen: list[Kind] = []
-    while len(chosen) < number:
-        kind = rng.choices(every, [k.weight for k in every])[0]
-        if kind not in chosen:
-            chosen.append(kind)
+    picked: dict[int, None] = {}
+    while len(picked) < number:
+        picked[rng.choices(range(len(every)), cum_weights=weights)[0]] = None
+    chosen = [every[i] for i in picked]
     return chosen, [k.weight**0.8 for k in chosen]
+
+
+@cache
+def _common() -> tuple[list[Kind], list[float]]:
+    """Every kind, and the running sums of their weights."""
+    every = list(kinds().values())
+    return every, list(accumulate(k.weight for k in every))
 
 
 def _entity(
