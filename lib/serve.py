@@ -59,8 +59,7 @@ class GgufStudent:
         began = time.perf_counter()
         prompt = self.codec.prompt(context, text)
         room = self.context_tokens - self.max_new
-        if len(prompt.ids) > room:
-            raise ServeError(f"the prompt has {len(prompt.ids)} tokens, the model reads {room}: shorten the request")
+        check_length(prompt, room)
         return self._read(prompt, self._complete(prompt), began)
 
     def _complete(self, prompt: Prompt) -> dict[str, Any]:
@@ -95,6 +94,17 @@ class GgufStudent:
             cached_tokens=timings["cache_n"],
             new_tokens=timings["predicted_n"],
             error=f"no end within {self.max_new} tokens" if cut_off else reading.error,
+        )
+
+
+def check_length(prompt: Prompt, room: int) -> None:
+    """Raises ServeError for a prompt of more than ``room`` tokens; it says whether context or request is too long."""
+    prefix, request = len(prompt.prefix), len(prompt.request)
+    if prefix >= room:
+        raise ServeError(f"the context has {prefix} tokens, the model reads {room}: give fewer or shorter names")
+    if prefix + request > room:
+        raise ServeError(
+            f"the request has {request} tokens, {room - prefix} are left beside the context: shorten the request"
         )
 
 

@@ -57,8 +57,6 @@ class SftParams:
     """"fp32", "bf16" (autocast) or "auto": bf16 where the hardware computes it."""
     workers: int = 0
     """Processes that encode rows; on a GPU a few keep it fed."""
-    dev_examples: int = 0
-    """How many dev examples to answer at the end."""
     seed: int = 0
 
     def __post_init__(self) -> None:

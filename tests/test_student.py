@@ -86,6 +86,15 @@ def test_damaged_or_foreign_student_is_an_error(student, tmp_path):
         students.load(path)
 
 
+def test_cut_off_weights_are_an_error_that_names_the_file(student, tmp_path):
+    weights = students.save(student, tmp_path / "student") / "model.safetensors"
+    whole = weights.read_bytes()
+    for length in (0, 5, 1000, len(whole) - 1):
+        weights.write_bytes(whole[:length])
+        with pytest.raises(StudentError, match="model.safetensors: damaged .*train it again"):
+            students.load(tmp_path / "student")
+
+
 def test_batches_answer_as_single_requests_do(student):
     requests = [(e.text, e.context) for group in examples(3, 4) for e in group]
     single = TorchStudent(student, TASK, batch=1, max_new=10).answer_many(requests)

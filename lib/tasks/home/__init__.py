@@ -36,6 +36,7 @@ class HomeTask:
         """The context of a ``predict`` row, checked. Raises TaskError."""
         home = Home.from_dict(row.get("home"), f"{where}: home")
         area = row.get("area")
+        area = " ".join(area.split()) if isinstance(area, str) else area
         if area is not None and (not isinstance(area, str) or area not in home.floor_of):
             raise TaskError(f"{where}: area: {area!r} is none of the home's areas; use one of them or null")
         return {"home": home, "area": area}

@@ -119,7 +119,10 @@ def parse(raw: str, refs: References) -> list[Call]:
     text = raw.strip(" \n")
     if text == NONE:
         return []
-    return [_parse_call(line, refs) for line in text.split("\n")]
+    lines = text.split("\n")
+    if len(lines) > MAX_CALLS:
+        raise TaskError(f"{len(lines)} calls in one answer: at most {MAX_CALLS} are read")
+    return [_parse_call(line, refs) for line in lines]
 
 
 def _parse_call(line: str, refs: References) -> Call:

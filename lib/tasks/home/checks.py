@@ -52,6 +52,7 @@ def _features(examples: Sequence[Example], homes: Mapping[str, Home]) -> dict[st
     used = {e.context["home"] for e in examples}
     return {
         "homes": {str(sorted(x.name for x in homes[k].entities)) for k in used},
+        "area names": {a.name.casefold() for k in used for a in homes[k].areas},
         "device names": {x.name.casefold() for k in used for x in homes[k].entities},
         "sentences": {clean(e.text).casefold() for e in examples},
         "sentences with names masked": {masked(e, homes[e.context["home"]]) for e in examples},

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class Home:
             return data
         if not isinstance(data, Mapping):
             raise TaskError(f"{where}: expected an object with 'areas' and 'entities', got {type(data).__name__}")
+        _known_keys(data, ("areas", "entities", "id"), where)
         areas = tuple(
             Area(_text(row, "name", f"{where}.areas[{i}]"), _text(row, "floor", f"{where}.areas[{i}]", optional=True))
             for i, row in enumerate(_rows(data, "areas", where))
@@ -81,10 +83,20 @@ class Home:
 
 
 def _rows(data: Mapping[str, Any], key: str, where: str) -> list[Any]:
-    rows = data.get(key, [])
+    if key not in data:
+        raise TaskError(f"{where}.{key}: missing; a home has 'areas' and 'entities', each a list (it may be empty)")
+    rows = data[key]
     if not isinstance(rows, list):
         raise TaskError(f"{where}.{key}: expected a list, got {type(rows).__name__}")
     return rows
+
+
+def _known_keys(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raises TaskError for a key that looks like a known one but is not; other keys are left alone."""
+    for key in row:
+        near = get_close_matches(str(key).casefold(), known, 1, 0.8) if key not in known else []
+        if near and near[0] not in row:
+            raise TaskError(f"{where}: unknown key {key!r}: did you mean '{near[0]}'?")
 
 
 def _text(row: Any, key: str, where: str, optional: bool = False) -> Any:
@@ -100,6 +112,7 @@ def _text(row: Any, key: str, where: str, optional: bool = False) -> Any:
 
 def _entity(row: Any, where: str) -> Entity:
     name = _text(row, "name", where)
+    _known_keys(row, ("id", "name", "domain", "area", "device_class"), where)
     domain = row.get("domain") or str(row.get("id", "")).partition(".")[0]
     if not isinstance(domain, str) or not domain.isidentifier():
         raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r}")
@@ -114,6 +127,10 @@ def _check(home: Home, where: str) -> None:
         raise TaskError(
             f"{where}: {len(home.entities)} entities; at most {MAX_ENTITIES}: expose fewer to the assistant"
         )
+    names = [a.name.casefold() for a in home.areas]
+    twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
+    if twice is not None:
+        raise TaskError(f"{where}.areas: '{twice}' occurs twice (ignoring case); rename one")
     seen: set[str] = set()
     for i, entity in enumerate(home.entities):
         if entity.id in seen:
@@ -135,5 +152,8 @@ def load_homes(path: Path) -> dict[str, Home]:
         raise TaskError(
             f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
         ) from error
-    pairs = ((row["id"], row) for row in rows) if isinstance(rows, list) else rows.items()
-    return {key: Home.from_dict(row, f"{path}: {key}") for key, row in pairs}
+    if isinstance(rows, list):
+        rows = {_text(row, "id", f"{path}: home {i}"): row for i, row in enumerate(rows, 1)}
+    if not isinstance(rows, dict):
+        raise TaskError(f"{path}: expected homes by key, got {type(rows).__name__}")
+    return {key: Home.from_dict(row, f"{path}: {key}") for key, row in rows.items()}

@@ -127,7 +127,7 @@ def _both(rng: Random, home: Home, area: str | None) -> Found:
         first, second = second, first
     one = render(rng, first, target, say(rng, first.simple), False)
     it = Target("it", target.arguments, "light", "pronoun")
-    two = render(rng, second, it, say(rng, second.simple), False)
+    two = render(rng, second, it, say(rng, [t for t in second.simple if not t.startswith("{t}")]), False)
     return Draw(
         one.text + say(rng, (" and ", " and then ", ", then ")) + two.text,
         area,
@@ -181,10 +181,9 @@ def noisy(rng: Random, home: Home, sampler: Sampler) -> Found:
 
 def _spells(draw: Draw) -> bool:
     """Whether an argument is free text, which noise would change."""
-    keys = ("item", "search_query", "message")
-    return any(k in c["arguments"] for c in draw.gold[0] for k in keys) or (
-        draw.intent.endswith("Timer") and "name" in draw.gold[0][0]["arguments"]
-    )
+    keys = ("item", "search_query", "message", "conversation_command")
+    named = "Timer" in draw.intent and "name" in draw.gold[0][0]["arguments"]
+    return named or any(k in c["arguments"] for c in draw.gold[0] for k in keys)
 
 
 def _correction(rng: Random, home: Home, area: str | None) -> Found:

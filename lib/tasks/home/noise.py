@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 from lib.tasks.home.grammar import weights
@@ -12,8 +13,8 @@ def politely(rng: Random, text: str) -> str:
     """``text`` with a polite or chatty frame before, after, or on both sides."""
     draw = rng.random()
     if draw < 0.6:
-        question = text.split(" ")[0].lower() in _QUESTIONS
-        text = f"{rng.choice(bank()['polite']['calls' if question else 'before'])} {text}"
+        order = text.split(" ")[0].lower() in bank()["imperatives"]
+        text = f"{rng.choice(bank()['polite']['before' if order else 'calls'])} {text}"
     return f"{text} {rng.choice(bank()['polite']['after'])}" if draw > 0.45 else text
 
 
@@ -38,7 +39,7 @@ _QUESTIONS = frozenset(
 def misheard(rng: Random, text: str) -> str:
     """What a speech recogniser makes of ``text``: fillers, homophones, repeated words, no punctuation, lower case."""
     homophones = weights()["homophones"]
-    tokens = text.lower().replace(",", "").replace(".", "").split()
+    tokens = re.sub(r"[,.?!](?=\s|$)", "", text.lower()).split()
     for _ in range(rng.randint(1, 2)):
         i = rng.randrange(len(tokens))
         draw = rng.random()

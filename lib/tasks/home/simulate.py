@@ -10,6 +10,7 @@ pseudo-targets for what is no entity (``timer:…``, ``broadcast``, ``query:…`
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,10 +62,21 @@ def execute(home: Home, calls: Sequence[Call], area: str | None = None) -> Outco
     errors = []
     for call in calls:
         try:
-            _apply(home, find(call.get("name")), call.get("arguments") or {}, area, state)
+            _apply(home, *_read(call), area, state)
         except TaskError as error:
             errors.append(str(error))
     return Outcome({target: _effects(aspects) for target, aspects in state.items()}, tuple(errors))
+
+
+def _read(call: Any) -> tuple[Tool, Mapping[str, Any]]:
+    """Tool and arguments of a call. Raises TaskError for anything that has not the form of one."""
+    arguments = (call.get("arguments") or {}) if isinstance(call, Mapping) else None
+    if not isinstance(arguments, Mapping):
+        raise TaskError(f"{call!r:.80} is no call: expected an object with 'name' and 'arguments', an object too")
+    for key in ("name", "area", "floor"):
+        if not isinstance(arguments.get(key, ""), str):
+            raise TaskError(f"{key}={arguments[key]!r} is not a name: expected a string")
+    return find(call.get("name")), arguments
 
 
 def normal(value: Any) -> str:
@@ -76,9 +88,12 @@ def normal(value: Any) -> str:
 def number(tool: Tool, key: str, value: Any) -> float:
     """A number, also from its digits. Raises TaskError."""
     try:
-        return round(float(value), 2)
+        result = round(float(value), 2)
     except (TypeError, ValueError):
-        raise TaskError(f"{tool.name}: {key}={value!r} is not a number") from None
+        result = math.nan
+    if not math.isfinite(result):
+        raise TaskError(f"{tool.name}: {key}={value!r} is not a number")
+    return result
 
 
 def _effects(aspects: dict[str, str]) -> frozenset[str]:

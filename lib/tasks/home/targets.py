@@ -24,7 +24,6 @@ from lib.tasks.home.homes import Entity, Home
 from lib.tasks.home.names import kind_of, pools
 
 STOP_WORDS = frozenset("the my our a an in on at of by near from to all every these those this that please".split())
-PLACES = frozenset("room floor area".split())
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str],
     if rng.random() >= exact:
         for _ in range(4):
             text = shorten(rng, entity)
-            if words(text) and matching(home, text, kinds) == [entity]:
+            if any(not w.isdigit() for w in words(text)) and matching(home, text, kinds) == [entity]:
                 return Target(_article(rng, text), arguments, entity.domain, "partial", entity.area)
     if matching(home, entity.name, kinds) != [entity]:
         return None

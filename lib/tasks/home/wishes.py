@@ -47,7 +47,7 @@ def _in_room(rng: Random, home: Home, row: dict[str, Any], entity: Entity) -> Fo
     template = say(rng, row["text"])
     texts = place_texts(rng, "here" if here else spoken_area(rng, entity.area))
     if here:
-        texts["a"] = say(rng, ("this room", "here", "the room"))
+        texts |= {"a": say(rng, ("this room", "here", "the room")), "in": say(rng, ("in here", "in this room"))}
     arguments: dict[str, Any] = {"area": entity.area, **row.get("args", {})}
     if row["tool"] in ("HassTurnOn", "HassTurnOff"):
         arguments["domain"] = row["domain"]
@@ -91,8 +91,7 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
         if len([e for e in home.entities if e.name.casefold() == target.name.casefold()]) > 1:
             return None
     if "free_text" in row:
-        texts["i"] = free_text(rng, row["free_text"])
-        arguments[row["free_text"]] = texts["i"]
+        texts["i"] = arguments[row["free_text"]] = free_text(rng, row.get("filler", row["free_text"]))
     area = satellite(rng, home)
     return Draw(
         phrase(rng, template, **texts),
@@ -104,9 +103,9 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
 
 
 def _shopping(lists: list[Entity]) -> Entity | None:
-    """The list that things to buy go on: the only one, or the one called so."""
+    """The list that things to buy go on: the one that is called so."""
     bought = [e for e in lists if words(e.name) & {"shopping", "groceries", "grocery"}]
-    return bought[0] if len(bought) == 1 else lists[0] if len(lists) == 1 and not bought else None
+    return bought[0] if len(bought) == 1 else None
 
 
 _ATTEMPTS = 12
@@ -202,13 +201,14 @@ def _ambiguous(rng: Random, home: Home, area: str | None) -> Found:
     if (
         len(found) < 2
         or any(words(e.name) == words(text) for e in found)
-        or _names_group(home, text, found, action, area)
+        or _names_group(text, found, action)
+        or sum(e.area == area for e in found if area) == 1
     ):
         return None
-    return _none(_frame(rng, action, f"the {text}", entity.domain), None if rng.random() < 0.5 else area, "ambiguous")
+    return _none(_frame(rng, action, f"the {text}", entity.domain), area, "ambiguous")
 
 
-def _names_group(home: Home, text: str, found: list[Entity], action: Action, area: str | None) -> bool:
+def _names_group(text: str, found: list[Entity], action: Action) -> bool:
     """Whether ``text`` is only a kind, or a kind and a place, of something that can be addressed as a group."""
     generic: set[str] = set()
     places: set[str] = set()
