@@ -1,0 +1,129 @@
+"""Batched decoding in torch: requests that begin alike share their prefix's keys and values, finished ones leave.
+
+Rows are left-padded behind one common prefix. Once a quarter of a batch's rows have finished they are taken out of it,
+so that on a CPU a long reply does not hold up the short ones.
+
+>>> prefix = Prefix.read(model, [1, 2, 3])                                               # doctest: +SKIP
+>>> decode(model, prefix, [[4, 5], [6]], ends={0}, limits=[8, 8], choose=likeliest)      # doctest: +SKIP
+[Decoded(ids=[7, 0], logprob=-0.1), Decoded(ids=[9, 9, 0], logprob=-0.4)]
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+LEAVE_SHARE = 0.25
+
+Choose = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
+"""From logits (rows, vocabulary) in fp32 and the rows' indexes: the next ids and their log-probabilities, (rows,)."""
+
+
+@dataclass
+class Decoded:
+    """The new ids of one row, end token included if it came, and the sum of their log-probabilities."""
+
+    ids: list[int] = field(default_factory=list)
+    logprob: float = 0.0
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Token ids that several rows begin with, and their keys and values (batch of one; None if there are no ids)."""
+
+    ids: tuple[int, ...]
+    cache: Any
+
+    @classmethod
+    @torch.no_grad()
+    def read(cls, model: Any, ids: Sequence[int]) -> Prefix:
+        """Runs the model over ``ids``, once."""
+        cache = DynamicCache(config=model.config)
+        if ids:
+            tokens = torch.tensor([list(ids)], device=model.device)
+            model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        return cls(tuple(ids), cache)
+
+    def expand(self, rows: int) -> Any:
+        """A cache for ``rows`` rows that each begin with this prefix."""
+        cache = copy.deepcopy(self.cache)
+        if self.ids:
+            cache.batch_repeat_interleave(rows)
+        return cache
+
+
+def likeliest(logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
+    """Greedy choice."""
+    best = logits.log_softmax(-1).max(-1)
+    return best.indices, best.values
+
+
+@torch.no_grad()
+def decode(
+    model: Any,
+    prefix: Prefix,
+    rest: Sequence[Sequence[int]],
+    ends: Collection[int],
+    limits: Sequence[int],
+    choose: Choose = likeliest,
+) -> list[Decoded]:
+    """Continuations of ``prefix + r`` for each non-empty ``r`` of ``rest``, at most ``limits`` new tokens each."""
+    done = [Decoded() for _ in rest]
+    batch = _Batch(model, prefix, rest)
+    while batch.rows:
+        ids, logprobs = choose(batch.forward(), batch.rows)
+        finished = batch.finished
+        for i, (row, token, logprob) in enumerate(zip(batch.rows, ids.tolist(), logprobs.tolist(), strict=True)):
+            if not finished[i]:
+                done[row].ids.append(token)
+                done[row].logprob += logprob
+                finished[i] = token in ends or len(done[row].ids) >= limits[row]
+        batch.extend(ids)
+        if all(finished) or sum(finished) >= LEAVE_SHARE * len(finished):
+            batch.keep([i for i, gone in enumerate(finished) if not gone])
+    return done
+
+
+class _Batch:
+    """The rows still open: their cache, attention mask (rows, tokens) and next input (rows, new tokens)."""
+
+    def __init__(self, model: Any, prefix: Prefix, rest: Sequence[Sequence[int]]) -> None:
+        self.model, self.rows, self.finished = model, list(range(len(rest))), [False] * len(rest)
+        if not rest:
+            return
+        device, width = model.device, max(map(len, rest))
+        pads = torch.tensor([width - len(r) for r in rest], device=device)
+        self.ids = torch.tensor([[0] * (width - len(r)) + list(r) for r in rest], device=device)
+        seen = torch.arange(width, device=device) >= pads[:, None]
+        before = torch.ones(len(rest), len(prefix.ids), dtype=torch.bool, device=device)
+        self.mask = torch.cat([before, seen], dim=1)
+        self.positions = (len(prefix.ids) + torch.arange(width, device=device) - pads[:, None]).clamp(min=0)
+        self.cache = prefix.expand(len(rest))
+
+    def forward(self) -> Tensor:
+        """Logits (rows, vocabulary) of the next token in fp32."""
+        arguments = {"attention_mask": self.mask.long(), "position_ids": self.positions, "logits_to_keep": 1}
+        output = self.model(self.ids, past_key_values=self.cache, use_cache=True, **arguments)
+        logits: Tensor = output.logits[:, -1].float()
+        return logits
+
+    def extend(self, ids: Tensor) -> None:
+        """Makes the chosen ids, (rows,), the next input."""
+        self.ids = ids[:, None]
+        self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
+        self.positions = self.positions[:, -1:] + 1
+
+    def keep(self, places: list[int]) -> None:
+        """Drops all rows but those at ``places``."""
+        self.rows = [self.rows[i] for i in places]
+        self.finished = [False] * len(places)
+        if places:
+            index = torch.tensor(places, device=self.ids.device)
+            self.cache.batch_select_indices(index)
+            self.ids, self.mask, self.positions = self.ids[index], self.mask[index], self.positions[index]

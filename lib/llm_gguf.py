@@ -1,0 +1,117 @@
+"""A chat model as a GGUF file, run in this process by ``xllamacpp`` (llama.cpp), on the CPU.
+
+Each slot keeps the keys and values of its last prompt, so that a common beginning is read once; a JSON schema
+constrains decoding through llguidance (the text is written without optional blanks, as ``lib.llm_torch`` does).
+
+>>> backend = GgufBackend(Path("qwen2.5-1.5b-instruct-q4_k_m.gguf"), threads=4)                     # doctest: +SKIP
+>>> backend.complete([Prompt.of("Count.", "How many legs has a cat?", schema={"type": "integer"})])   # doctest: +SKIP
+[Reply(text='4', model='qwen2.5-1.5b-instruct-q4_k_m', prompt_tokens=21, cached_tokens=0, new_tokens=2, ...)]
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import llguidance
+import xllamacpp
+
+from lib.llm import BackendError, Prompt, Reply
+from lib.llm_answer import excerpt, failed, read_answer
+from lib.llm_threads import answer_all
+
+_HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
+
+
+class GgufBackend:
+    """A Backend. ``model``: the weights' name as recorded, by default the file's without its ending.
+
+    ``threads``: CPU threads of one step; ``context_tokens``: of a prompt and its answer, at least 256; ``slots``:
+    prompts at once, each with keys and values of its own. ``counts``: answers that failed or were cut off, by reason.
+    """
+
+    def __init__(
+        self, path: Path | str, threads: int = 2, context_tokens: int = 4096, slots: int = 1, name: str = ""
+    ) -> None:
+        """Loads the model. Raises BackendError for a file that is no whole GGUF of a chat model."""
+        path = Path(path)
+        if min(threads, context_tokens, slots) < 1:
+            raise BackendError(f"{path.name}: threads, context_tokens and slots must each be at least 1")
+        check_file(path)
+        self.model, self.slots, self.counts = name or path.name.removesuffix(".gguf"), slots, Counter[str]()
+        self._server = _load(path, threads, context_tokens, slots)
+
+    def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """Replies in order; ``cached_tokens`` are those that the slot held from its last prompt."""
+        replies = answer_all(self._answer, prompts, self.slots, self.model)
+        self.counts.update(r.error.partition(":")[0] or r.finish for r in replies if r.finish != "stop")
+        return replies
+
+    def _answer(self, prompt: Prompt, stop: Event) -> Reply:
+        began = time.perf_counter()
+        try:
+            response = self._server.handle_chat_completions(_request(prompt))
+        except (ValueError, RuntimeError) as error:  # llama.cpp's own messages
+            return failed(Reply("", self.model), "refused", excerpt(str(error)))
+        if "choices" not in response:
+            said = response.get("error", response)
+            return failed(Reply("", self.model), "refused", excerpt(str(said.get("message", said))))
+        return read_answer(json.dumps(response).encode(), prompt, self.model, time.perf_counter() - began)
+
+
+def _request(prompt: Prompt) -> dict[str, Any]:
+    """llama.cpp's request. Raises ValueError for a schema that it would silently not follow."""
+    request: dict[str, Any] = {
+        "messages": [{"role": role, "content": content} for role, content in prompt.messages],
+        "max_tokens": prompt.max_tokens,
+        "temperature": prompt.temperature,
+        "samplers": ["temperature", "top_p"],
+        "top_p": prompt.top_p,
+        "seed": prompt.seed,
+        "cache_prompt": True,
+    }
+    if prompt.schema is not None:
+        request["grammar"] = _grammar(json.dumps(prompt.schema))
+    return request
+
+
+@lru_cache(512)
+def _grammar(schema: str) -> str:
+    compact: Mapping[str, Any] = {"x-guidance": {"whitespace_flexible": False}, **json.loads(schema)}
+    grammar = f"%llguidance {{}}\nstart: %json {json.dumps(compact)}"
+    if problem := llguidance.LLMatcher.validate_grammar(grammar):
+        raise ValueError(f"JSON schema cannot be enforced ({problem})")
+    return grammar
+
+
+def check_file(path: Path) -> None:
+    """Raises BackendError unless ``path`` is a GGUF with a chat template (without one llama.cpp would guess)."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            magic, template = data[:4], data.find(b"tokenizer.chat_template", 0, _HEADER)
+    except (OSError, ValueError) as error:
+        raise BackendError(f"{path}: cannot be read ({error}): name a GGUF file of a chat model") from error
+    if magic != b"GGUF":
+        raise BackendError(f"{path}: not a GGUF file: name one, or download it again")
+    if template < 0:
+        raise BackendError(f"{path}: has no chat template: use a model that was trained for chat")
+
+
+def _load(path: Path, threads: int, context_tokens: int, slots: int) -> xllamacpp.Server:
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx, params.n_parallel, params.n_gpu_layers = context_tokens * slots, slots, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cache_ram_mib, params.verbosity, params.ui = 0, -1, False
+    params.force_pure_content_parser = True
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise BackendError(f"{path}: llama.cpp cannot load it ({error}): copy or download it again") from error
