@@ -101,3 +101,37 @@ def with_published(
     title = f"Cost versus quality ({test}, n = {n}, 95% intervals)"
     alt = f"Chart of accuracy against cost. Exactly right on {test}: {charts.describe(both, 'accuracy', '%', 100)}."
     return charts.cost_quality(both, title), alt
+
+
+def llm_costs(predictions: pd.DataFrame, prices: dict[str, Any], hosted: str, test: str) -> pd.DataFrame:
+    """A row for each system on ``test``: what its large model is asked and what that costs.
+
+    Means a request: ``llm_calls``, ``prompt_tokens``, ``cached_tokens``, ``new_tokens``, ``seconds``; and
+    ``usd_per_million`` requests at the token prices of the hosted model named ``hosted``. Raises cost.PriceError.
+    """
+    if hosted not in prices["hosted"]:
+        raise cost.PriceError(f"hosted model '{hosted}': no price; known: {', '.join(prices['hosted'])}")
+    chosen = predictions[predictions["test"] == test].assign(seconds=lambda t: t["latency_ms"] / 1000)
+    columns = ["llm_calls", "prompt_tokens", "cached_tokens", "new_tokens", "seconds"]
+    means = chosen.groupby("system", sort=False)[columns].mean().reset_index()
+    price = prices["hosted"][hosted]
+    usd = [cost.hosted(price, r.prompt_tokens, r.new_tokens, r.cached_tokens) for r in means.itertuples()]
+    return means.assign(usd_per_million=usd)
+
+
+def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.DataFrame:
+    """A row for each test: ``system`` against the most accurate of ``rivals`` there, in points, with a paired test.
+
+    Columns: test, n, rival, accuracy, rival_accuracy, points, p (McNemar's exact test).
+    """
+    rows = []
+    for test, group in predictions.groupby("test", sort=False):
+        shares = group.groupby("system")["exact"].mean()
+        best = max((name for name in rivals if name in shares), key=lambda name: shares[name], default="")
+        if best and system in shares:
+            pair = metrics.paired(group[group["system"].isin([system, best])], best)
+            p = float(pair.loc[pair["system"] == system, "p"].iloc[0])
+            own, other = float(shares[system]), float(shares[best])
+            row = {"test": test, "n": int((group["system"] == system).sum()), "rival": best, "accuracy": own}
+            rows.append({**row, "rival_accuracy": other, "points": 100 * (own - other), "p": p})
+    return pd.DataFrame(rows)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pandas as pd
 
@@ -35,3 +36,19 @@ def _row(level: str, rows: Sequence[Example]) -> dict[str, object]:
         "mean_words": sum(map(len, words)) / len(rows),
         "mean_calls": sum(map(len, first)) / len(rows),
     }
+
+
+def compare(left: Sequence[Example], right: Sequence[Example]) -> pd.DataFrame:
+    """Different words and word pairs by level in as many lines of ``left`` as of ``right`` (the first ones of each).
+
+    Columns: level, n (lines of each), left_words, right_words, left_pairs, right_pairs; levels that both have.
+    """
+    rows = []
+    for level in sorted({e.level for e in left} & {e.level for e in right}):
+        sides = [[e.text.casefold().split() for e in side if e.level == level] for side in (left, right)]
+        n = min(map(len, sides))
+        words = [len({w for line in side[:n] for w in line}) for side in sides]
+        pairs = [len({p for line in side[:n] for p in pairwise(line)}) for side in sides]
+        rows.append({"level": level, "n": n, "left_words": words[0], "right_words": words[1]})
+        rows[-1] |= {"left_pairs": pairs[0], "right_pairs": pairs[1]}
+    return pd.DataFrame(rows, columns=["level", "n", "left_words", "right_words", "left_pairs", "right_pairs"])

@@ -24,32 +24,39 @@ CHUNK = 64
 
 
 def evaluate(
-    system: System, examples: Sequence[Example], task: Task, test: str, out: Resumable, progress: bool = True
+    system: System,
+    examples: Sequence[Example],
+    task: Task,
+    test: str,
+    out: Resumable,
+    progress: bool = True,
+    chunk: int = CHUNK,
 ) -> list[dict[str, Any]]:
     """One prediction record for each example, appended to ``out``; those already there are not asked again.
 
-    ``test`` names the set in the records. Returns the records of this system and test in the examples' order.
+    ``test`` names the set in the records; ``chunk``: requests that ``answer_many`` gets at a time. Returns the records
+    of this system and test in the examples' order.
     """
     known = {row["id"]: row for row in out.rows if (row["system"], row["test"]) == (system.name, test)}
     rest = [e for e in examples if e.id not in known]
     label = f"{system.name} on {test}"
     with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not progress) as bar:
-        for example, answer in _answers(system, rest):
+        for example, answer in _answers(system, rest, chunk):
             known[example.id] = record(system.name, example, answer, task, test)
             out.append(known[example.id])
             bar.update()
     return [known[e.id] for e in examples]
 
 
-def _answers(system: System, examples: Sequence[Example]) -> Iterator[tuple[Example, Answer]]:
+def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
     """A system that offers ``answer_many`` is asked in chunks (its latencies are then those of a batch)."""
     many = getattr(system, "answer_many", None)
     if many is None:
         _warm_up(system, examples)
         yield from ((e, ask(system, e.text, e.context)) for e in examples)
         return
-    for start in range(0, len(examples), CHUNK):
-        chunk = examples[start : start + CHUNK]
+    for start in range(0, len(examples), size):
+        chunk = examples[start : start + size]
         started = time.perf_counter()
         answers = many([(e.text, e.context) for e in chunk])
         each = (time.perf_counter() - started) * 1000 / len(chunk)
@@ -94,6 +101,7 @@ def record(system: str, example: Example, answer: Answer, task: Task, test: str)
         "prompt_tokens": answer.prompt_tokens,
         "cached_tokens": answer.cached_tokens,
         "new_tokens": answer.new_tokens,
+        "llm_calls": answer.llm_calls,
         "exact": score.exact,
         "reward": score.reward,
         "reason": score.reason,

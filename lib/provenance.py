@@ -75,7 +75,8 @@ def _imported(code: str, root: Path) -> set[Path]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    files = (root / (name.replace(".", "/") + ".py") for name in names if name.startswith("lib."))
+    places = [root / name.replace(".", "/") for name in names if name.startswith("lib.")]
+    files = {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")}
     return {file for file in files if file.exists()}
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -27,17 +28,19 @@ class RecordError(ValueError):
 
 
 def read_jsonl(path: Path) -> list[Row]:
-    """All rows of a JSON-lines file; empty lines are skipped. Raises RecordError with file and line."""
+    """All rows of a JSON-lines file, plain or .xz; empty lines are skipped. Raises RecordError with file and line."""
     return list(iter_jsonl(path))
 
 
 def iter_jsonl(path: Path) -> Iterator[Row]:
     """Like read_jsonl, one row at a time."""
     try:
-        with path.open("rb") as lines:
+        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _row(line, f"{path.name}, line {number}")
+    except (lzma.LZMAError, EOFError) as error:
+        raise RecordError(f"{path.name}: damaged or cut off ({error}): restore it") from error
     except OSError as error:
         raise RecordError(f"{path.name}: cannot be read ({error.strerror}): run the stage that writes it") from error
 

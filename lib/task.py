@@ -82,6 +82,7 @@ class Answer:
     cached_tokens: int = 0
     new_tokens: int = 0
     error: str = ""
+    llm_calls: int = 0
 
 
 class System(Protocol):

@@ -77,6 +77,7 @@ def test_records_are_complete_and_in_order(tmp_path: Path, kind: type[Echo]) -> 
         "prompt_tokens": 7,
         "cached_tokens": 0,
         "new_tokens": 2,
+        "llm_calls": 0,
         "exact": True,
         "reward": 1.0,
         "reason": "",

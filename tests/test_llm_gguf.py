@@ -7,7 +7,7 @@ import pytest
 
 from lib.base import BaseError, cache_folder, fetch_wheel
 from lib.llm import BackendError, Prompt
-from lib.llm_gguf import GgufBackend
+from lib.llm.gguf import GgufBackend
 
 SYSTEM = "You answer in as few words as you can. " * 6
 SCHEMA = {

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from lib import llm_load
 from lib.llm import Prompt, Reply
-from lib.llm_load import backend, parse
-from lib.llm_openai import OpenAIBackend
-from lib.llm_record import Replay, pack
-from lib.llm_rows import to_line
+from lib.llm import load as llm_load
+from lib.llm.load import backend, parse
+from lib.llm.openai import OpenAIBackend
+from lib.llm.replay import Replay, pack
+from lib.llm.rows import to_line
 from lib.params import ParamsError
 
 URL = "http://localhost:8000/v1"

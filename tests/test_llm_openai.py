@@ -16,9 +16,9 @@ import pytest
 from chat_endpoint import Answer, chat, refusal, serving
 
 from lib.llm import BackendError, Prompt
-from lib.llm_failure import wait_seconds
-from lib.llm_openai import OpenAIBackend
-from lib.llm_record import Recorder
+from lib.llm.failure import wait_seconds
+from lib.llm.openai import OpenAIBackend
+from lib.llm.replay import Recorder
 
 KEY = "sk-very/secret+0123456789abcdef"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}

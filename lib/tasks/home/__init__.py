@@ -8,12 +8,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from lib.collect import Writer
+from lib.prototype import OneStage, Prototype
 from lib.task import Call, Example, Piece, Score, System, TaskError
 from lib.tasks.home import calls, phrases, prompt, tools
 from lib.tasks.home.homes import Home, load_homes
 from lib.tasks.home.names import pools
 from lib.tasks.home.references import References
 from lib.tasks.home.references import references as number
+from lib.teacher import TeacherSet
 
 CORPUS_SEED = 20_000
 
@@ -22,6 +25,7 @@ class HomeTask:
     """``lib.task.Task`` for a home; see there for what each method does."""
 
     name = "home"
+    recordings = Path(__file__).parent / "recordings"
 
     def tools(self) -> list[dict[str, Any]]:
         return tools.schemas()
@@ -110,6 +114,37 @@ class HomeTask:
         from lib.tasks.home.third_party import load
 
         return load(path)
+
+    def teacher_set(self, seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
+        """Requests for a teacher: see ``teacher_set.draw``."""
+        from lib.tasks.home.teacher_set import draw
+
+        return draw(seeds, tests, pool, seed)
+
+    def writer(self) -> Writer:
+        """How the teacher is asked for other ways to say a request: see ``write``."""
+        from lib.tasks.home.write import HomeWriter
+
+        return HomeWriter()
+
+    def prototype(self, pool: Sequence[Example]) -> Prototype:
+        """The pipeline's steps for a home; ``pool``: resolved examples to retrieve from."""
+        from lib.tasks.home.prototype import HomePrototype
+
+        return HomePrototype(pool)
+
+    def one_stage(self, pool: Sequence[Example]) -> dict[str, OneStage]:
+        """Prompts that ask once: Home Assistant's way, and with retrieved examples."""
+        from lib.tasks.home.one_stage import FewShot, ZeroShot
+
+        return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
+
+    def masked(self, example: Example, contexts: Mapping[str, Home]) -> str:
+        """The words of a request with the home's names and all numbers masked: see ``checks.masked``."""
+        from lib.tasks.home.checks import masked
+
+        home = example.context["home"]
+        return masked(example, home if isinstance(home, Home) else contexts[home])
 
 
 @lru_cache(maxsize=1)

@@ -13,15 +13,12 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-
 from lib.task import Answer, Call, Example
 from lib.tasks.home.delexicalise import Delexicalised, delexicalise, tokens_of
 from lib.tasks.home.gold import name_arguments
 from lib.tasks.home.homes import Entity, Home
 from lib.tasks.home.match import CLEAN_AREA
+from lib.tasks.home.retrieval import Nearest
 from lib.tasks.home.tools import TOOLS
 
 Slot = tuple[Any, ...]
@@ -37,9 +34,7 @@ class TfidfBaseline:
     def __init__(self, neighbours: int = 20, limit: int = 30_000) -> None:
         self.neighbours = neighbours
         self.limit = limit
-        self._words = TfidfVectorizer(analyzer="word", ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False)
-        self._characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), lowercase=False)
-        self._matrix: Any = None
+        self._nearest: Nearest | None = None
         self._templates: list[Template] = []
 
     def fit(self, examples: Iterable[Example]) -> TfidfBaseline:
@@ -53,10 +48,8 @@ class TfidfBaseline:
                 seen.setdefault((said.text, template))
         if not seen:
             raise ValueError("no example to learn from: give at least one whose answer can be copied from its request")
-        texts = [text for text, _ in seen]
         self._templates = [template for _, template in seen]
-        features = [self._words.fit_transform(texts), self._characters.fit_transform(texts)]
-        self._matrix = sparse.csr_matrix(sparse.hstack(features))
+        self._nearest = Nearest([text for text, _ in seen])
         return self
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
@@ -64,19 +57,13 @@ class TfidfBaseline:
         started = perf_counter()
         home = Home.from_dict(context["home"])
         said = delexicalise(text, home)
-        features = [self._words.transform([said.text]), self._characters.transform([said.text])]
-        similarity = (self._matrix @ sparse.csr_matrix(sparse.hstack(features)).T).toarray().ravel() / 2
-        for i in _best(similarity, self.neighbours):
+        if self._nearest is None:
+            raise ValueError("nothing has been learnt: call fit first")
+        for i, similarity in self._nearest.best(said.text, self.neighbours):
             calls = _fill(self._templates[i], said, context.get("area"), home)
             if calls is not None:
-                return Answer(calls, "", float(min(1.0, similarity[i])), 1000 * (perf_counter() - started))
+                return Answer(calls, "", min(1.0, similarity), 1000 * (perf_counter() - started))
         return Answer([], "", 0.0, 1000 * (perf_counter() - started))
-
-
-def _best(similarity: np.ndarray[Any, Any], count: int) -> list[int]:
-    count = min(count, len(similarity))
-    best = np.argpartition(-similarity, count - 1)[:count]
-    return [int(i) for i in best[np.argsort(-similarity[best], kind="stable")]]
 
 
 # --- from calls to a template

@@ -94,7 +94,7 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
     tests = [
         example
         for split in ("dev", "test")
-        for example in _balanced(Random(f"{split} {params['seed']}"), split, params[split], size, sampler, homes)
+        for example in balanced(Random(f"{split} {params['seed']}"), split, params[split], size, sampler, homes)
     ]
     write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
     write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in train))
@@ -133,19 +133,23 @@ def _training(
                 else max(1, params["per_home"] // _FILTERED_SHARE)
             )
             for level, draw in requests(rng, home, shares, min(count, params["seeds"] - len(rows)), False, sampler):
-                rows.append(_example(f"seed-{len(rows)}", key, level, draw, "train"))
+                rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
             bar.update(len(rows) - bar.n)
     return rows
 
 
-def _balanced(
-    rng: Random, split: str, per_level: int, size: Any, sampler: Sampler, homes: dict[str, Home]
+def balanced(
+    rng: Random, split: str, per_level: int, size: Any, sampler: Sampler, homes: dict[str, Home], prefix: str = ""
 ) -> Iterator[Example]:
-    """``per_level`` requests of every level over homes of held-out names, a few of each level a home."""
+    """``per_level`` requests of every level over homes of held-out names, a few of each level a home.
+
+    Ids and the keys of the homes, which are added to ``homes``, begin with ``prefix``, by default ``split``.
+    """
+    prefix = prefix or split
     missing = dict.fromkeys(LEVELS, per_level)
     number = 0
     while any(missing.values()):
-        key = f"{split}-{number}"
+        key = f"{prefix}-test-{number}" if prefix != split else f"{split}-{number}"
         number += 1
         home = sample_home(rng, size, held_out=True)
         for level in LEVELS:
@@ -153,14 +157,15 @@ def _balanced(
                 draw = draw_request(rng, home, level, True, sampler)
                 if draw is None:
                     break
-                example = _example(f"{split}-{level}-{per_level - missing[level]}", key, level, draw, split)
+                example = to_example(f"{prefix}-{level}-{per_level - missing[level]}", key, level, draw, split)
                 if not fault(example, home, draw.area):
                     homes[key] = home
                     missing[level] -= 1
                     yield example
 
 
-def _example(example_id: str, home: str, level: str, draw: Draw, split: str) -> Example:
+def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -> Example:
+    """A drawn request as an Example; ``home`` is the key of its home."""
     source = "grammar" if level == "L0" else "program"
     extra = {"intent": draw.intent, "combination": draw.combination}
     return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)

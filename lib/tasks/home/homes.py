@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -141,14 +142,17 @@ def _check(home: Home, where: str) -> None:
 
 
 def load_homes(path: Path) -> dict[str, Home]:
-    """Homes by key, from ``{"key": home}`` JSON or from JSON lines ``{"id", "areas", "entities"}``.
+    """Homes by key, from ``{"key": home}`` JSON or from JSON lines ``{"id", "areas", "entities"}``, plain or .xz.
 
     Raises TaskError with file and line or key.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        rows = [json.loads(t) for t in text.splitlines() if t.strip()] if path.suffix == ".jsonl" else json.loads(text)
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        text = data.decode("utf-8")
+        rows = (
+            [json.loads(t) for t in text.splitlines() if t.strip()] if ".jsonl" in path.suffixes else json.loads(text)
+        )
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, lzma.LZMAError) as error:
         raise TaskError(
             f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
         ) from error

@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 import openai
 
 from lib.llm import BackendError, Prompt, Reply
-from lib.llm_answer import excerpt, failed, read_answer
-from lib.llm_failure import UNREACHABLE, Failure, from_connection, from_status, refused_part
-from lib.llm_secret import Secret
-from lib.llm_threads import answer_all
+from lib.llm.answer import excerpt, failed, read_answer
+from lib.llm.failure import UNREACHABLE, Failure, from_connection, from_status, refused_part
+from lib.llm.secret import Secret
+from lib.llm.threads import answer_all
 
 LONGEST_WAIT = 120.0
 

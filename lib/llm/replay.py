@@ -26,7 +26,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from lib.llm import Backend, BackendError, Prompt, Reply
-from lib.llm_rows import read_rows, to_line
+from lib.llm.rows import read_rows, to_line
 from lib.records import write_json
 
 REPLIES = "replies.jsonl.xz"
@@ -60,12 +60,14 @@ class Recorder:
     """A Backend that asks ``backend`` once for each prompt and keeps the replies in ``path``, a plain JSON-lines file.
 
     Replies are appended ``chunk`` prompts at a time, so that an interruption loses at most these. Failed ones are kept
-    with their error, returned, and asked again by the next run. ``counts`` says what happened.
+    with their error, returned, and asked again by the next run. ``counts`` says what happened, ``used`` holds the keys
+    of all prompts answered so far, from the record or not.
     """
 
     def __init__(self, backend: Backend, path: Path, chunk: int = 512) -> None:
         self.model, self.backend, self.path, self.chunk = backend.model, backend, path, chunk
         self.counts = Counts()
+        self.used: set[str] = set()
         self._replies = self._earlier()
 
     def _earlier(self) -> dict[str, Reply]:
@@ -84,6 +86,7 @@ class Recorder:
         keys = [prompt.key(self.model) for prompt in prompts]
         wanted = {key: p for key, p in zip(keys, prompts, strict=True) if key not in self._replies}
         self.counts.recorded += len(prompts) - len(wanted)
+        self.used.update(keys)
         failed = self._ask(list(wanted.items())) if wanted else {}
         return [self._replies.get(key) or failed[key] for key in keys]
 

@@ -1,7 +1,7 @@
 """One small interface to large language models: a chat prompt goes in, a reply comes out.
 
-Backends differ only in where the model runs: ``llm_torch`` (transformers, batched, GPU or CPU), ``llm_gguf`` (a GGUF
-file), ``llm_openai`` (any OpenAI-compatible endpoint) and ``llm_record`` (a recording, the default).
+Backends differ only in where the model runs: ``llm.torch`` (transformers, batched, GPU or CPU), ``llm.gguf`` (a GGUF
+file), ``llm.openai`` (any OpenAI-compatible endpoint) and ``llm.replay`` (a recording, the default).
 A prompt's key names it in recordings, so that equal requests to one model are answered once:
 
 >>> prompt = Prompt.of("Answer with one word.", "What is the capital of France?", max_tokens=4)

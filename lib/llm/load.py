@@ -25,10 +25,10 @@ from lib import params
 from lib.llm import Backend
 
 KINDS = {
-    "replay": ("lib.llm_record", "Replay"),
-    "openai": ("lib.llm_openai", "OpenAIBackend"),
-    "gguf": ("lib.llm_gguf", "GgufBackend"),
-    "torch": ("lib.llm_torch", "TorchBackend"),
+    "replay": ("lib.llm.replay", "Replay"),
+    "openai": ("lib.llm.openai", "OpenAIBackend"),
+    "gguf": ("lib.llm.gguf", "GgufBackend"),
+    "torch": ("lib.llm.torch", "TorchBackend"),
 }
 FORMS = "replay, openai:MODEL@URL, gguf:FILE or torch:FOLDER, then perhaps ?setting=value&…"
 

@@ -1,7 +1,7 @@
 """A chat model as a GGUF file, run in this process by ``xllamacpp`` (llama.cpp), on the CPU.
 
 Each slot keeps the keys and values of its last prompt, so that a common beginning is read once; a JSON schema
-constrains decoding through llguidance (the text is written without optional blanks, as ``lib.llm_torch`` does).
+constrains decoding through llguidance (the text is written without optional blanks, as ``lib.llm.torch`` does).
 
 >>> backend = GgufBackend(Path("qwen2.5-1.5b-instruct-q4_k_m.gguf"), threads=4)                     # doctest: +SKIP
 >>> backend.complete([Prompt.of("Count.", "How many legs has a cat?", schema={"type": "integer"})])   # doctest: +SKIP
@@ -24,8 +24,8 @@ import llguidance
 import xllamacpp
 
 from lib.llm import BackendError, Prompt, Reply
-from lib.llm_answer import excerpt, failed, read_answer
-from lib.llm_threads import answer_all
+from lib.llm.answer import excerpt, failed, read_answer
+from lib.llm.threads import answer_all
 
 _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lib.llm import Backend, BackendError, Prompt, Reply
-from lib.llm_record import Packed, Recorder, Replay, ReplayMiss, pack
-from lib.llm_rows import read_rows, to_line
+from lib.llm.replay import Packed, Recorder, Replay, ReplayMiss, pack
+from lib.llm.rows import read_rows, to_line
 
 
 class Echo:

@@ -25,7 +25,8 @@ from tqdm.auto import tqdm
 
 from lib.decoding import Decoded, Prefix, decode
 from lib.llm import BackendError, Prompt, Reply
-from lib.llm_schema import Constraints
+from lib.llm.schema import Constraints
+from lib.records import sha256
 
 TOP = 64
 _MARGIN = 16
@@ -50,6 +51,7 @@ class TorchBackend:
     ) -> None:
         self.model = name or Path(source).name.removesuffix(".gguf")
         self.batch, self.batch_tokens = batch, batch_tokens
+        self.sha256 = sha256(Path(source)) if Path(source).exists() else ""
         self.tokenizer, self.net = _load(source, getattr(torch, dtype))
         self.ends = _ends(self.tokenizer)
         self.prefixes: dict[tuple[int, ...], Prefix] = {}
@@ -60,7 +62,7 @@ class TorchBackend:
     ) -> list[Reply]:
         """Replies in order; ``on_reply`` is told each one's index as its batch ends."""
         replies: dict[int, Reply] = {}
-        with tqdm(total=len(prompts), desc=self.model[:24], unit=" prompts", mininterval=5, disable=None) as bar:
+        with tqdm(total=len(prompts), desc=self.model[:24], mininterval=5, leave=False, disable=None) as bar:
             for prefix, rows in self._batches(prompts):
                 for row, reply in zip(rows, self._answer(prefix, rows), strict=True):
                     replies[row.index] = reply

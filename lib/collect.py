@@ -1,0 +1,108 @@
+"""Teacher data: lines that a large model writes for seeds, judged by it, refined by it, and sifted by readers.
+
+Rejection sampling as in *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer): several candidates a seed,
+and only those pass that readers who do not know the gold calls understand as their seed was meant (``lib.sift``).
+A domain brings a ``Writer``: what to ask for and how to read the reply.
+
+>>> found = write(writer, seeds, backend, count=4)                                       # doctest: +SKIP
+>>> found[0].id, found[0].extra["seed"]                                                  # doctest: +SKIP
+('t-17/0', 't-17')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from lib.llm import Backend, Prompt, Reply
+from lib.task import Example
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's opinion of a candidate: whether it means what its seed does, and how natural it is, from 1 to 5."""
+
+    same: bool
+    natural: int
+
+
+class Writer(Protocol):
+    """A domain's prompts for writing and judging, and the readers of their replies."""
+
+    def expand(self, seed: Example, count: int) -> Prompt:
+        """Asks for ``count`` other ways to say what ``seed`` says."""
+        ...
+
+    def style(self, seed: Example) -> tuple[str, str]:
+        """The style that ``seed`` is written in and the level that its candidates belong to."""
+        ...
+
+    def lines(self, reply: str, seed: Example) -> list[str]:
+        """The candidates in a reply to ``expand`` or ``refine``."""
+        ...
+
+    def refine(self, seed: Example, text: str) -> Prompt:
+        """Asks for a more natural wording of a candidate."""
+        ...
+
+    def judge(self, seed: Example, text: str) -> Prompt:
+        """Asks whether ``text`` means what ``seed`` does and how natural it is."""
+        ...
+
+    def verdict(self, reply: str) -> Verdict | None:
+        """Reads a reply to ``judge``; None where it cannot be read."""
+        ...
+
+
+def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:
+    """Candidates, up to about ``count`` a seed, each with its seed's context and gold calls.
+
+    ``extra`` holds ``seed`` (its id), ``said`` (its text), ``style`` and ``new_tokens`` (of the whole reply). A reply
+    with an error gives a candidate without text and with that ``error``, so that nothing vanishes uncounted.
+    """
+    replies = backend.complete([writer.expand(seed, count) for seed in seeds])
+    return [c for seed, reply in zip(seeds, replies, strict=True) for c in _candidates(writer, seed, reply)]
+
+
+def _candidates(writer: Writer, seed: Example, reply: Reply) -> list[Example]:
+    style, level = writer.style(seed)
+    texts = writer.lines(reply.text, seed)
+    if reply.finish == "length" and len(texts) > 1:
+        texts = texts[:-1]
+    error = reply.error or ("" if texts else "empty reply")
+    extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens}
+    made = replace(seed, level=level, source="teacher", extra=extra)
+    if error:
+        return [replace(made, id=f"{seed.id}/-", text="", extra={**extra, "error": error})]
+    return [replace(made, id=f"{seed.id}/{k}", text=text) for k, text in enumerate(texts)]
+
+
+def judge(
+    writer: Writer, seeds: Mapping[str, Example], candidates: Sequence[Example], backend: Backend
+) -> dict[str, Verdict]:
+    """Verdicts by candidate id; a candidate whose verdict cannot be read has none."""
+    asked = [c for c in candidates if c.text]
+    replies = backend.complete([writer.judge(seeds[c.extra["seed"]], c.text) for c in asked])
+    verdicts = {c.id: writer.verdict(r.text) for c, r in zip(asked, replies, strict=True) if not r.error}
+    return {key: verdict for key, verdict in verdicts.items() if verdict}
+
+
+def refine(
+    writer: Writer,
+    seeds: Mapping[str, Example],
+    candidates: Sequence[Example],
+    verdicts: Mapping[str, Verdict],
+    backend: Backend,
+    below: int,
+) -> list[Example]:
+    """Second attempts at the candidates that mean the right thing but are less natural than ``below``."""
+    awkward = [c for c in candidates if c.id in verdicts and verdicts[c.id].same and verdicts[c.id].natural < below]
+    replies = backend.complete([writer.refine(seeds[c.extra["seed"]], c.text) for c in awkward])
+    found = []
+    for candidate, reply in zip(awkward, replies, strict=True):
+        texts = writer.lines(reply.text, seeds[candidate.extra["seed"]])
+        if texts and texts[0].casefold() != candidate.text.casefold():
+            extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens}
+            found.append(replace(candidate, id=f"{candidate.id}r", text=texts[0], extra=extra))
+    return found

@@ -1,0 +1,89 @@
+"""Labels candidates by hand: is this line a way to ask for just those calls, in that context?
+
+    python -m lib.label --kind filter --count 300
+
+``filter``: a sample of all candidates, to measure the filter with; ``accepted``: a sample of those that a rule accepts,
+to measure what a student would learn from. Every answer is appended to ``labels.jsonl`` of the recording at once, so
+the work can be left and taken up. A sample is the same for everybody: it is drawn by the candidates' ids.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from lib import paths, show, sift
+from lib.params import read_yaml
+from lib.recording import LABELS, Recording, text_digest
+from lib.records import digest, dumps
+from lib.task import Example, load
+from lib.teacher import teacher_task
+
+KINDS = ("filter", "accepted")
+ANSWERS = {"y": True, "n": False}
+
+
+def sample(candidates: Iterable[Example], count: int, labelled: Mapping[str, object]) -> list[Example]:
+    """Those of ``count`` candidates, spread by their ids, that have no label yet."""
+    chosen = sorted((c for c in candidates if c.text), key=lambda c: digest(c.id))[:count]
+    return [c for c in chosen if c.id not in labelled]
+
+
+def ask(candidates: Sequence[Example], kind: str, out: Path, answers: TextIO, screen: TextIO) -> int:
+    """Shows each candidate and appends what ``answers`` say, a line each, until these end; returns how many."""
+    done = 0
+    with out.open("a", encoding="utf-8") as labels:
+        for i, candidate in enumerate(candidates, 1):
+            where = f" [{candidate.context['area']}]" if candidate.context.get("area") else ""
+            said = f"{candidate.extra['said']}  ->  {show.calls(candidate.gold[0])}"
+            print(f"\n{i}/{len(candidates)} {candidate.level}{where}  {said}\n    {candidate.text}", file=screen)
+            right = _answer(answers, screen)
+            if right is None:
+                break
+            row = {"id": candidate.id, "digest": text_digest(candidate), "kind": kind, "right": right}
+            labels.write(dumps(row) + "\n")
+            labels.flush()
+            done += 1
+    return done
+
+
+def _answer(answers: TextIO, screen: TextIO) -> bool | None:
+    while True:
+        print("    right? [y/n, q to stop] ", end="", file=screen, flush=True)
+        line = answers.readline()
+        if not line or line.strip() == "q":
+            return None
+        if line.strip() in ANSWERS:
+            return ANSWERS[line.strip()]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; 0, or 1 with one line on stderr."""
+    parser = argparse.ArgumentParser(description="Label candidates by hand")
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--params", type=Path, default=paths.PARAMS / "cpu" / "02_teacher_data.yaml")
+    options = parser.parse_args(arguments)
+    try:
+        params = read_yaml(options.params)
+        task = teacher_task(load(params["task"]))
+        recording = Recording.read(task, paths.ROOT / params["recorded"])
+        candidates, verdicts = recording.candidates()
+        if options.kind == "accepted":
+            found = sift.with_judge(sift.votes(recording.votes_on(candidates)), verdicts, params["natural"])
+            candidates, _ = sift.sift(candidates, found, params["rule"], (), lambda e: e.text)
+        labelled = recording.labelled(candidates, options.kind)
+        rows = sample(candidates, options.count, labelled)
+        done = ask(rows, options.kind, paths.ROOT / params["recorded"] / LABELS, sys.stdin, sys.stdout)
+        print(f"\n{done} labelled, {len(rows) - done} left")
+    except (ValueError, KeyError) as error:
+        print(f"label: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""A teacher's recording: what it worked on, what it answered, what readers made of it. ``lib.record`` makes it.
+
+| file | holds |
+|---|---|
+| ``contexts``, ``seeds``, ``tests``, ``pool`` ``.jsonl.xz`` | the TeacherSet |
+| ``replies.jsonl.xz`` | every reply to prompts about these, by the prompt's key (``lib.llm.replay``) |
+| ``readings.jsonl.xz`` | readers' answers to candidates: id, system, calls, and a digest of the candidate's text |
+| ``predictions.jsonl.xz`` | answers to tests of others: ids, calls, counts, no sentence |
+| ``labels.jsonl`` | candidates judged by hand: id, digest, right |
+| ``provenance.json`` | model, its SHA-256, seeds, parameters, date, hardware |
+
+>>> recording = Recording.read(task)                                                     # doctest: +SKIP
+>>> len(recording.candidates())                                                          # doctest: +SKIP
+20000
+"""
+
+from __future__ import annotations
+
+import lzma
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lib.collect import Verdict, judge, refine, write
+from lib.llm import Backend
+from lib.llm.replay import Replay
+from lib.records import Row, digest, dumps, read_examples, read_jsonl
+from lib.task import Example
+from lib.teacher import TeacherSet, TeacherTask
+
+READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
+SETS = ("seeds", "tests", "pool")
+
+
+def text_digest(example: Example) -> str:
+    """Eight hex digits that change with the words of a request."""
+    return digest(example.text)[:8]
+
+
+def write_xz(path: Path, rows: Iterable[Row]) -> None:
+    """Compressed JSON lines, written whole; equal rows give equal bytes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    data = "".join(dumps(row) + "\n" for row in rows).encode()
+    part.write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+    part.replace(path)
+
+
+def write_set(folder: Path, teacher_set: TeacherSet) -> None:
+    """Writes a TeacherSet's four files."""
+    rows = ({"id": key, **context.to_dict()} for key, context in teacher_set.contexts.items())
+    write_xz(folder / "contexts.jsonl.xz", rows)
+    for name in SETS:
+        write_xz(folder / f"{name}.jsonl.xz", (e.to_dict() for e in getattr(teacher_set, name)))
+
+
+def read_set(folder: Path, task: TeacherTask) -> TeacherSet:
+    """Reads what ``write_set`` wrote. Raises RecordError or TaskError with file and line."""
+    examples = {name: read_examples(folder / f"{name}.jsonl.xz") for name in SETS}
+    return TeacherSet(task.contexts(folder / "contexts.jsonl.xz"), **examples)
+
+
+@dataclass
+class Recording:
+    """``rejected``: lines of its files that could not be used, each with file, line and reason."""
+
+    task: TeacherTask
+    set: TeacherSet
+    replay: Replay
+    readings: list[Row]
+    predictions: list[Row]
+    labels: list[Row]
+    rejected: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, task: TeacherTask, folder: Path | None = None) -> Recording:
+        """The recording of ``task``, or that in ``folder``. Raises BackendError, RecordError or TaskError."""
+        folder = folder or task.recordings
+        replay = Replay(folder)
+        rejected = list(replay.rejected)
+        readings, predictions, labels = (_optional(folder / n, rejected) for n in (READINGS, PREDICTIONS, LABELS))
+        return cls(task, read_set(folder, task), replay, readings, predictions, labels, rejected)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.replay.provenance
+
+    @cached_property
+    def seeds(self) -> dict[str, Example]:
+        """Seeds by id."""
+        return {e.id: e for e in self.set.seeds}
+
+    @cached_property
+    def tests(self) -> list[Example]:
+        """Requests to test on, with their contexts."""
+        return self.task.resolve(self.set.tests, self.set.contexts)
+
+    @cached_property
+    def pool(self) -> list[Example]:
+        """Requests that prompts may show, with their contexts."""
+        return self.task.resolve(self.set.pool, self.set.contexts)
+
+    def on_others(self, tests: Mapping[str, Sequence[Example]]) -> list[Row]:
+        """Recorded answers to tests of others; those whose example is at hand are scored anew."""
+        known = {(name, e.id): e for name, rows in tests.items() for e in rows}
+        return [self._rescored(row, known.get((row["test"], row["id"]))) for row in self.predictions]
+
+    def _rescored(self, row: Row, example: Example | None) -> Row:
+        if example is None or row["error"] or text_digest(example) != row["digest"]:
+            return row
+        score = self.task.score(example, row["calls"])
+        return {**row, "exact": score.exact, "reward": score.reward, "reason": score.reason}
+
+    def limited(self, seeds: int) -> list[Example]:
+        """The first ``seeds`` seeds; all for 0."""
+        return self.set.seeds[: seeds or None]
+
+    def candidates(self, seeds: int = 0) -> tuple[list[Example], dict[str, Verdict]]:
+        """Everything written for the first ``seeds`` seeds (0: all), refined lines included, and the verdicts."""
+        return produce(self.task, self.limited(seeds), self.replay, self.provenance["parameters"])
+
+    def votes_on(self, candidates: Sequence[Example]) -> list[dict[str, Any]]:
+        """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``."""
+        known = {c.id: c for c in self.task.resolve([c for c in candidates if c.text], self.set.contexts)}
+        rows = [r for r in self.readings if r["id"] in known and r["digest"] == text_digest(known[r["id"]])]
+        scores = [self.task.score(known[r["id"]], r["calls"]) for r in rows]
+        return [
+            {"id": r["id"], "system": r["system"], "exact": s.exact and not r.get("error"), "reason": s.reason}
+            for r, s in zip(rows, scores, strict=True)
+        ]
+
+    def labelled(self, candidates: Sequence[Example], kind: str) -> dict[str, bool]:
+        """Hand labels of these candidates by id; ``kind``: which of the samples that were labelled."""
+        known = {c.id: text_digest(c) for c in candidates}
+        return {r["id"]: r["right"] for r in self.labels if r["kind"] == kind and known.get(r["id"]) == r["digest"]}
+
+
+def produce(
+    task: TeacherTask, seeds: Sequence[Example], backend: Backend, parameters: dict[str, Any]
+) -> tuple[list[Example], dict[str, Verdict]]:
+    """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
+    writer, by_id = task.writer(), {e.id: e for e in seeds}
+    first = write(writer, seeds, backend, parameters["count"])
+    looked_at = [c for c in first if parameters["judge_every"] and _place(c) % parameters["judge_every"] == 0]
+    verdicts = judge(writer, by_id, looked_at, backend)
+    second = refine(writer, by_id, looked_at, verdicts, backend, parameters["refine_below"])
+    return [*first, *second], verdicts | judge(writer, by_id, second, backend)
+
+
+def _place(candidate: Example) -> int:
+    """A number that is spread evenly over candidates and always the same for one."""
+    return int(digest(candidate.id)[:8], 16)
+
+
+def _optional(path: Path, rejected: list[str]) -> list[Row]:
+    if not path.exists():
+        rejected.append(f"{path.name}: absent: its figures are left out")
+        return []
+    return read_jsonl(path)

@@ -1,0 +1,116 @@
+"""Recording a teacher and reading it again: whole, resumable, without a sentence of others, and honest about damage."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+from toy_recording import PARAMETERS, make, task
+
+from lib import label, record, sift
+from lib.llm.replay import ReplayMiss
+from lib.recording import READINGS, SETS, Recording
+from lib.records import RecordError, read_jsonl
+
+SENTENCE = "would some kind soul illuminate the broom cupboard"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("recording")
+    make(path / "out", path / "work")
+    return path
+
+
+def test_replaying_gives_what_was_recorded(folder: Path) -> None:
+    recording = Recording.read(task(folder / "out"))
+    candidates, verdicts = recording.candidates()
+    assert len({c.extra["seed"] for c in candidates}) == PARAMETERS["seeds"]
+    assert len(candidates) == 2 * PARAMETERS["seeds"]
+    assert 0 < len(verdicts) < len(candidates), "every second candidate is judged"
+    assert {row["system"] for row in recording.votes_on(candidates)} == {"pipeline", "student"}
+    assert recording.provenance["model"] == "rule" and recording.provenance["parameters"]["seeds"] == 12
+
+
+def test_fewer_seeds_replay_too(folder: Path) -> None:
+    candidates, _ = Recording.read(task(folder / "out")).candidates(5)
+    assert len({c.extra["seed"] for c in candidates}) == 5
+
+
+def test_a_recording_that_was_cut_off_asks_only_for_the_rest(folder: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    lines = (folder / "work" / "replies.jsonl").read_bytes().split(b"\n")
+    (work / "replies.jsonl").write_bytes(b"\n".join(lines[:10]) + b"\n" + lines[10][:20])
+    _, backend = make(tmp_path / "out", work)
+    _, whole = make(tmp_path / "other", tmp_path / "fresh")
+    assert len(backend.asked) == len(whole.asked) - 10
+    for name in ("replies.jsonl.xz", READINGS, *(f"{s}.jsonl.xz" for s in SETS)):
+        left, right = (lzma.decompress((tmp_path / side / name).read_bytes()) for side in ("out", "other"))
+        assert left == right, name
+
+
+def test_no_sentence_of_others_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    others = tmp_path / "others"
+    others.mkdir()
+    home = {"areas": [{"name": "Broom Cupboard", "floor": None}], "entities": []}
+    (others / "homes.json").write_text(json.dumps({"h": home}))
+    row = {"id": "x1", "text": SENTENCE, "home": "h", "area": None, "no_call": True, "effects": {}}
+    (others / "assist_mini.jsonl").write_text(json.dumps(row) + "\n")
+    make(tmp_path / "out", tmp_path / "work", third_party=str(others), seeds=3)
+    rows = read_jsonl(tmp_path / "out" / "predictions.jsonl.xz")
+    assert {r["system"] for r in rows} >= {"pipeline", "one-stage few-shot"} and {r["id"] for r in rows} == {"x1"}
+    for path in (tmp_path / "out").iterdir():
+        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        assert SENTENCE.encode() not in data, path.name
+
+
+def test_changed_prompts_are_a_miss_that_says_how_to_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = Recording.read(task(folder / "out"))
+    monkeypatch.setitem(recording.provenance["parameters"], "count", 3)
+    with pytest.raises(ReplayMiss, match="12 of 12 prompts.*make record BACKEND="):
+        recording.candidates()
+
+
+def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in (folder / "out").iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    (copy / "seeds.jsonl.xz").write_bytes((copy / "seeds.jsonl.xz").read_bytes()[:60])
+    with pytest.raises(RecordError, match=r"seeds\.jsonl\.xz: damaged or cut off"):
+        Recording.read(task(copy))
+
+
+def test_wrong_parameters_and_backends_stop_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = tmp_path / "record.yaml"
+    params.write_text("samplez: 5\n")
+    assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
+    assert "unknown parameter 'samplez'; did you mean 'samples'?" in capsys.readouterr().err
+    params.write_text("seeds: 5\n")
+    assert record.main(["--backend", "opnai:m@http://x", "--params", str(params), "--work", str(tmp_path)]) == 1
+    assert "did you mean 'openai'?" in capsys.readouterr().err
+
+
+def test_labels_are_kept_answer_by_answer_and_not_asked_twice(folder: Path, tmp_path: Path) -> None:
+    recording = Recording.read(task(folder / "out"))
+    candidates, _ = recording.candidates()
+    rows = label.sample(candidates, 6, {})
+    out, screen = tmp_path / "labels.jsonl", io.StringIO()
+    assert label.ask(rows, "filter", out, io.StringIO("y\nwhat\nn\nq\n"), screen) == 2
+    recording.labels = read_jsonl(out)
+    known = recording.labelled(candidates, "filter")
+    assert list(known.values()) == [True, False] and rows[0].text in screen.getvalue()
+    assert [c.id for c in label.sample(candidates, 6, known)] == [c.id for c in rows[2:]]
+    assert recording.labelled(candidates, "accepted") == {}
+
+
+def test_readings_of_changed_words_do_not_count(folder: Path) -> None:
+    recording = Recording.read(task(folder / "out"))
+    candidates, _ = recording.candidates()
+    changed = [c.__class__(**{**c.__dict__, "text": c.text + " really"}) for c in candidates]
+    assert recording.votes_on(changed) == []
+    assert isinstance(sift.votes(recording.votes_on(candidates)), dict)

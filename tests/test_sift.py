@@ -1,0 +1,87 @@
+"""Rejection sampling: reasons, rules, and what hand labels say about them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from lib.collect import Verdict
+from lib.sift import agreement, passes, quality, sift, votes, with_judge
+from lib.task import Example
+
+SAID = "turn on the lamp"
+
+
+def candidate(key: str, text: str, **extra: Any) -> Example:
+    return Example(key, text, {"home": "h", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID, **extra})
+
+
+def masked(example: Example) -> str:
+    return example.text.casefold()
+
+
+def test_every_reject_has_its_reason_and_nothing_is_lost() -> None:
+    rows = [
+        candidate("good", "lamp on"),
+        candidate("again", "Lamp on!"),
+        candidate("same", "Turn on  the lamp."),
+        candidate("empty", "", error="timeout: 30 s"),
+        candidate("test", "a test sentence"),
+        candidate("few", "light it"),
+        candidate("none", "let there be lamp"),
+    ]
+    voters = {"good": {"a", "b"}, "again": {"a", "b"}, "same": {"a", "b"}, "test": {"a", "b"}, "few": {"a"}}
+    accepted, rejected = sift(rows, voters, [["a", "b"]], {"a test sentence"}, masked)
+    assert [c.id for c in accepted] == ["good"] and "reason" not in accepted[0].extra
+    assert {c.id: c.extra["reason"] for c in rejected} == {
+        "again": "same line twice for one context",
+        "same": "repeats its seed",
+        "empty": "timeout: 30 s",
+        "test": "words of a test, names masked",
+        "few": "too few readers reach its calls",
+        "none": "no reader reaches its calls",
+    }
+
+
+def test_one_line_in_two_contexts_is_two_lines() -> None:
+    other = Example("b", "lamp on", {"home": "g", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID})
+    accepted, _ = sift([candidate("a", "lamp on"), other], {"a": {"r"}, "b": {"r"}}, [["r"]], set(), masked)
+    assert len(accepted) == 2
+
+
+def test_votes_count_exact_readings_only() -> None:
+    rows = [{"id": "a", "system": s, "exact": e} for s, e in (("x", True), ("y", False), ("z", True))]
+    assert votes(rows) == {"a": {"x", "z"}}
+
+
+def test_the_judge_votes_for_same_and_natural_lines() -> None:
+    verdicts = {"a": Verdict(True, 4), "b": Verdict(True, 1), "c": Verdict(False, 5)}
+    assert with_judge({"b": {"x"}}, verdicts, 2) == {"a": {"judge"}, "b": {"x"}}
+
+
+def test_a_rule_needs_all_readers_of_one_set() -> None:
+    rule = [["a", "b"], ["c"]]
+    assert [passes(v, rule) for v in ({"a"}, {"a", "b"}, {"c"}, set())] == [False, True, True, False]
+
+
+def test_precision_and_recall_of_a_rule() -> None:
+    labels = {"1": True, "2": True, "3": False, "4": True, "5": False}
+    found = quality(labels, {"1": {"a"}, "2": {"a"}, "3": {"a"}}, [["a"]])
+    assert (found["n"], found["accepted"]) == (5, 3)
+    assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
+    assert found["precision_low"] < 2 / 3 < found["precision_high"]
+
+
+def test_no_labels_give_no_figures() -> None:
+    found = quality({}, {}, [["a"]])
+    assert math.isnan(found["precision"]) and math.isnan(found["recall"])
+
+
+def test_agreement_is_kappa() -> None:
+    verdicts = {str(i): Verdict(i < 5, 5) for i in range(10)}
+    perfect = agreement(verdicts, {str(i): {"a"} for i in range(5)})
+    assert perfect["agree"] == 1 and perfect["kappa"] == pytest.approx(1)
+    chance = agreement(verdicts, {str(i): {"a"} for i in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)})
+    assert chance["agree"] == 0.5 and chance["kappa"] == pytest.approx(0)

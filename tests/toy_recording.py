@@ -1,0 +1,63 @@
+"""A small recording of the home task, made with a backend that answers by rule; for tests."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import shutil
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from toy_chat import Rule
+from toy_model import tiny_base
+
+from lib import record
+from lib import student as students
+from lib.llm import Prompt, Reply
+from lib.tasks.home import HomeTask
+
+PARAMETERS: dict[str, Any] = {
+    **record.DEFAULTS,
+    "seeds": 12,
+    "tests": 1,
+    "pool": 80,
+    "judge_every": 2,
+    "samples": 0,
+    "third_party": "nowhere",
+}
+
+
+@cache
+def student() -> str:
+    """A tiny random student of the home task on disk."""
+    folder = Path(tempfile.mkdtemp()) / "student"
+    students.save(students.build(HomeTask(), tiny_base(1), vocab_size=700, layers=1), folder)
+    atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
+    return str(folder)
+
+
+def task(folder: Path) -> HomeTask:
+    """The home task, with its recordings elsewhere."""
+    made = HomeTask()
+    made.recordings = folder
+    return made
+
+
+def reply(prompt: Prompt) -> str | Reply:
+    """Writes two lines for a seed, judges everything right, and answers any other question with an empty object."""
+    properties = (prompt.schema or {}).get("properties", {})
+    if "natural" in properties:
+        return json.dumps({"same": True, "natural": 4})
+    if prompt.temperature > 0.8:
+        said = prompt.messages[-1][1].splitlines()[0]
+        return f"{said} for me\nnow {said}"
+    return "{}"
+
+
+def make(folder: Path, work: Path, **changed: Any) -> tuple[dict[str, int], Rule]:
+    """Records into ``folder``; what was counted, and the backend with the prompts it got."""
+    backend = Rule(reply)
+    made = record.Recording(task(folder), backend, {**PARAMETERS, "student": student(), **changed}, work)
+    return made.run(), backend
