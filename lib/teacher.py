@@ -73,10 +73,16 @@ def teacher_task(task: StudyTask) -> TeacherTask:
     return task  # type: ignore[return-value]
 
 
-def compared(task: TeacherTask, pool: Sequence[Example], backend: Backend) -> list[Pipeline | OneStageSystem]:
-    """The one-stage systems and the pipeline, around one model."""
+def compared(
+    task: TeacherTask, pool: Sequence[Example], backend: Backend, names: Sequence[str] = ()
+) -> list[Pipeline | OneStageSystem]:
+    """The one-stage systems and the pipeline around one model, or those of ``names``. Raises TaskError."""
     singles = [OneStageSystem(prompts, backend, name) for name, prompts in task.one_stage(pool).items()]
-    return [*singles, Pipeline(task.prototype(pool), backend, PIPELINE)]
+    systems: list[Pipeline | OneStageSystem] = [*singles, Pipeline(task.prototype(pool), backend, PIPELINE)]
+    unknown = sorted(set(names) - {system.name for system in systems})
+    if unknown:
+        raise TaskError(f"systems: unknown '{unknown[0]}': use some of {', '.join(s.name for s in systems)}")
+    return [system for system in systems if not names or system.name in names]
 
 
 class Sampled:

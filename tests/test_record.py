@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import shutil
 from pathlib import Path
 
 import pytest
-from toy_recording import PARAMETERS, make, task
+from toy_chat import Rule
+from toy_recording import PARAMETERS, make, reply, student, task
 
 from lib import label, record, sift
 from lib.llm.replay import ReplayMiss
@@ -53,6 +55,19 @@ def test_a_recording_that_was_cut_off_asks_only_for_the_rest(folder: Path, tmp_p
         assert left == right, name
 
 
+def test_a_recording_is_extended_by_the_same_model_only(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(folder / "out", out)
+    _, backend = make(out, tmp_path / "more", seeds=14)
+    writing = [p for p in backend.asked if p.temperature > 0.8]
+    assert len(writing) == 2, "12 of the 14 seeds were written before"
+    assert len(Recording.read(task(out)).candidates()[0]) == 28
+    other = Rule(reply)
+    other.model = "another"
+    record.Recording(task(out), other, {**PARAMETERS, "student": student()}, tmp_path / "other").run()
+    assert sum(p.temperature > 0.8 for p in other.asked) == 12
+
+
 def test_no_sentence_of_others_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     others = tmp_path / "others"
     others.mkdir()
@@ -60,9 +75,15 @@ def test_no_sentence_of_others_is_kept(tmp_path: Path, monkeypatch: pytest.Monke
     (others / "homes.json").write_text(json.dumps({"h": home}))
     row = {"id": "x1", "text": SENTENCE, "home": "h", "area": None, "no_call": True, "effects": {}}
     (others / "assist_mini.jsonl").write_text(json.dumps(row) + "\n")
-    make(tmp_path / "out", tmp_path / "work", third_party=str(others), seeds=3)
+    make(
+        tmp_path / "out",
+        tmp_path / "work",
+        third_party=str(others),
+        seeds=3,
+        systems=["pipeline", "one-stage few-shot"],
+    )
     rows = read_jsonl(tmp_path / "out" / "predictions.jsonl.xz")
-    assert {r["system"] for r in rows} >= {"pipeline", "one-stage few-shot"} and {r["id"] for r in rows} == {"x1"}
+    assert {r["system"] for r in rows} == {"pipeline", "one-stage few-shot"} and {r["id"] for r in rows} == {"x1"}
     for path in (tmp_path / "out").iterdir():
         data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
         assert SENTENCE.encode() not in data, path.name

@@ -36,17 +36,19 @@ Span = tuple[int, int]
 
 
 def cut(text: str, home: Home, free: frozenset[str], plain: Callable[[str], bool]) -> list[str] | None:
-    """The single commands of a request, or None where its words do not show them.
+    """The single commands of a request, or None where its words do not show them; alone if nothing is joined.
 
     ``free``: stems of words that people use in commands of any kind; ``plain``: whether a text is surely one command.
     """
     if any(JOINED.search(name) for name in _names(home) if name.casefold() in text.casefold()):
         return None
     parts = [part for part in _CORRECTION.split(text) if part.strip()]
+    while len(parts) > 1 and len(parts[0].split()) < 3 and not _span(parts[0], home, free):
+        parts = parts[1:]
     if len(parts) > 1:
         return _corrected(parts, home, free, plain)
     parts = [part for part in _JOIN.split(text) if part.strip()]
-    return _completed(parts, home, free, plain) if len(parts) > 1 else None
+    return _completed(parts, home, free, plain) if len(parts) > 1 else [text]
 
 
 def _names(home: Home) -> list[str]:
@@ -80,7 +82,7 @@ def _completed(parts: list[str], home: Home, free: frozenset[str], plain: Callab
             return None
         if _leads(part, home, free):
             _end_alike(commands, _after(part, home, free), home, free)
-    return commands if all(map(plain, commands)) else None
+    return commands if all(plain(c) or _span(c, home, free) for c in commands) else None
 
 
 def _end_alike(commands: list[str], ending: str, home: Home, free: frozenset[str]) -> None:
