@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lib import sft, student
+from lib.collect import repeated
 from lib.evaluation import evaluate
 from lib.records import Resumable, group, read_jsonl
 from lib.task import Example, Task
@@ -37,7 +38,7 @@ DRAWS = 2_000
 
 @dataclass(frozen=True)
 class Variant:
-    """``repeat``: how often each source's examples are used (absent: not at all); ``training``: changed parameters."""
+    """``repeat``: how often each source's examples are used (absent: once); ``training``: changed parameters."""
 
     name: str
     repeat: Mapping[str, int]
@@ -45,10 +46,10 @@ class Variant:
 
     def examples(self, accepted: Sequence[Example]) -> list[Example]:
         """The variant's training data. Raises ValueError if there is none."""
-        chosen = [e for e in accepted for _ in range(self.repeat.get(e.source, 0))]
+        chosen = repeated(accepted, self.repeat)
         if not chosen:
             sources = ", ".join(sorted({e.source for e in accepted})) or "none"
-            raise ValueError(f"variant '{self.name}': no examples of {', '.join(self.repeat)}; accepted: {sources}")
+            raise ValueError(f"variant '{self.name}': no examples are left of the sources {sources}: repeat some")
         return chosen
 
 

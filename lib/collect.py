@@ -55,6 +55,11 @@ class Writer(Protocol):
         ...
 
 
+def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
+    """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""
+    return [e for e in examples for _ in range(times.get(e.source, 1))]
+
+
 def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:
     """Candidates, up to about ``count`` a seed, each with its seed's context and gold calls.
 

@@ -22,16 +22,16 @@ PARAMS = {"vocab_size": 400, "layers": 1, "row_tokens": 256, "rows_per_step": 1,
 
 
 def test_variants_take_their_sources_as_often_as_they_say() -> None:
-    both = Variant("both", {"program": 1, "teacher": 3}).examples(ACCEPTED)
+    both = Variant("both", {"teacher": 3}).examples(ACCEPTED)
     assert len(both) == 24 + 3 * 24
-    assert {e.source for e in Variant("seeds", {"program": 1}).examples(ACCEPTED)} == {"program"}
-    with pytest.raises(ValueError, match="variant 'x': no examples of people; accepted: program, teacher"):
-        Variant("x", {"people": 1}).examples(ACCEPTED)
+    assert {e.source for e in Variant("seeds", {"teacher": 0}).examples(ACCEPTED)} == {"program"}
+    with pytest.raises(ValueError, match="variant 'x': no examples are left of the sources program, teacher"):
+        Variant("x", {"program": 0, "teacher": 0}).examples(ACCEPTED)
 
 
 def test_every_variant_and_seed_runs_once_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = {**PARAMS, "base": str(saved_student(tmp_path / "base", layers=1)), "precision": "fp32"}
-    variants = [Variant("seeds", {"program": 1}), Variant("both", {"program": 1, "teacher": 1}, {"max_steps": 1})]
+    variants = [Variant("seeds", {"teacher": 0}), Variant("both", {}, {"max_steps": 1})]
     tests = {"t": ACCEPTED[:5]}
     arguments = (variants, [1, 2], base, toy_task.TASK, ACCEPTED, tests, tmp_path / "work", "place")
     rows = run(*arguments)

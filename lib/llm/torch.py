@@ -20,6 +20,7 @@ from random import Random
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -165,14 +166,21 @@ def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = Path(source)
-    where = (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (source, {})
+    packed = path.suffix == ".gguf"
+    place, file = (str(path.parent), {"gguf_file": path.name}) if packed else (source, {})
     try:
-        if path.suffix == ".gguf" and not path.is_file():
+        if packed and not path.is_file():
             raise OSError("no such file")
-        tokenizer = AutoTokenizer.from_pretrained(where[0], **where[1])
-        net: Any = AutoModelForCausalLM.from_pretrained(where[0], dtype=dtype, **where[1])
+        tokenizer = AutoTokenizer.from_pretrained(place, **file)
+        net: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file, **(_dense() if packed else {}))
     except (OSError, ValueError) as error:
         raise BackendError(f"model '{source}' cannot be loaded ({error}): name a folder, a GGUF or a hub id") from error
     if not tokenizer.chat_template:
         raise BackendError(f"model '{source}' has no chat template: use one that was trained for chat")
     return tokenizer, net.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _dense() -> dict[str, Any]:
+    """How a GGUF's weights are unpacked, which matrix products in batches need; older transformers always do."""
+    config = getattr(transformers, "GgufConfig", None)
+    return {"quantization_config": config(dequantize=True)} if config else {}
