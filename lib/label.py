@@ -73,8 +73,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         recording = Recording.read(task, paths.ROOT / params["recorded"])
         candidates, verdicts = recording.candidates()
         if options.kind == "accepted":
-            found = sift.with_judge(sift.votes(recording.votes_on(candidates)), verdicts, params["natural"])
-            candidates, _ = sift.sift(candidates, found, params["rule"], (), lambda e: e.text)
+            readings = recording.votes_on(candidates)
+            found = sift.with_judge(sift.votes(readings), verdicts, params["natural"])
+            seen, none = sift.read_by(readings, verdicts), sift.Contamination((), lambda e: "")
+            candidates, _ = sift.sift(candidates, found, params["rule"], none, seen)
         labelled = recording.labelled(candidates, options.kind)
         rows = sample(candidates, options.count, labelled)
         done = ask(rows, options.kind, paths.ROOT / params["recorded"] / LABELS, sys.stdin, sys.stdout)

@@ -2,42 +2,42 @@
 
     python -m lib.record --backend torch:FOLDER            (or make record BACKEND=openai:MODEL@URL)
 
-Everything is kept in ``runs/record`` as it comes, so a killed recording goes on where it was; only at the end the
-recording in the task's folder is replaced. Of tests of others it keeps ids, calls and counts, and no sentence.
+Everything is kept in ``runs/record`` as it comes, so a killed recording goes on where it was. A recording of the same
+model that is there already is extended. The task's folder changes only at the end, all at once. Of tests of others it
+keeps ids, calls and counts; a line that the teacher writes and that is such a sentence is blanked as it comes.
 """
 
 from __future__ import annotations
 
 import argparse
-import lzma
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lib import paths, provenance
+from lib import paths, recording_files, sift
 from lib import student as students
 from lib.evaluation import evaluate
-from lib.llm import Backend, BackendError
+from lib.llm import Backend, BackendError, Prompt, Reply
 from lib.llm import load as llm_load
-from lib.llm.replay import REPLIES, Recorder, Replay, pack
+from lib.llm.replay import Recorder
 from lib.params import check, read_yaml
 from lib.pipeline import Pipeline
 from lib.prototype import Prototype
-from lib.recording import PREDICTIONS, READINGS, produce, read_set, text_digest, write_set, write_xz
-from lib.records import Resumable, digest, spread, write_text
+from lib.recording import place, produce, read_set, text_digest, write_set
+from lib.records import Resumable, digest, sha256, spread
 from lib.sft_params import bf16_hardware
-from lib.task import Example, System, load
+from lib.task import Example, System, TaskError, load
 from lib.teacher import PIPELINE, STUDENT, Sampled, TeacherSet, TeacherTask, compared, teacher_task
 from lib.torch_student import TorchStudent
 
 PARAMS = paths.PARAMS / "record.yaml"
 DEFAULTS: dict[str, Any] = {
-    "task": "home",
+    "task": "",
     "seed": 1,
     "seeds": 6000,
     "count": 4,
@@ -49,15 +49,35 @@ DEFAULTS: dict[str, Any] = {
     "read_every": 1,
     "samples": 2,
     "chunk": 512,
-    "student": "reports/gpu/model/student-q4_0.gguf",
-    "third_party": "../shared/third_party",
+    "student": "",
+    "third_party": "",
     "third_party_rows": 0,
-    "third_party_skip": ["ha_intents_2025_in_grammar"],
+    "third_party_skip": [""],
 }
+_LEAST = {"seeds": 1, "count": 1, "tests": 1, "pool": 1, "chunk": 1}
+_ECHO_WORDS, _ECHO_SHARE = 4, 0.6
+"""A text argument of so many words, and so much of the request, repeats it."""
+
+
+class Blanked:
+    """A Backend that blanks lines which are sentences of ``others`` before anybody sees them."""
+
+    def __init__(self, inner: Backend, others: Iterable[Example]) -> None:
+        self.inner, self.model = inner, inner.model
+        self.forbidden = {sift.letters(e.text) for e in others}
+
+    def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """The inner backend's replies without such lines."""
+        return [replace(reply, text=self._clean(reply.text)) for reply in self.inner.complete(prompts)]
+
+    def _clean(self, text: str) -> str:
+        return "\n".join(
+            "" if sift.letters(line.lstrip("-*. 1234567890)")) in self.forbidden else line for line in text.split("\n")
+        )
 
 
 @dataclass
-class Recording:
+class Session:
     """One recording under way. ``work``: where it keeps everything until it is packed."""
 
     task: TeacherTask
@@ -67,54 +87,66 @@ class Recording:
 
     def run(self) -> dict[str, int]:
         """Makes and packs the recording; returns counts."""
+        student = self._student()
         teacher_set = self._set()
-        self._take_up()
+        recording_files.take_up(self.task.recordings, self.work / "replies.jsonl", self.backend)
         replies = self._recorder("replies")
-        seeds, pool = teacher_set.seeds, self.task.resolve(teacher_set.pool, teacher_set.contexts)
-        candidates, verdicts = produce(self.task, seeds, replies, dict(self.parameters))
+        pool = self.task.resolve(teacher_set.pool, teacher_set.contexts)
+        candidates, verdicts = produce(self.task, teacher_set.seeds, replies, dict(self.parameters))
         self._compare(self.task.resolve(teacher_set.tests, teacher_set.contexts), pool, replies)
-        readings = self._read(self.task.resolve([c for c in candidates if c.text], teacher_set.contexts), pool)
+        whole = self.task.resolve([c for c in candidates if c.text], teacher_set.contexts)
+        readings = self._read(whole, pool, student)
         predictions = self._others(pool)
-        self._pack(teacher_set, candidates, readings, predictions, replies)
-        return {
-            "seeds": len(seeds),
-            "candidates": len(candidates),
-            "verdicts": len(verdicts),
-            "readings": len(readings),
-        }
+        recording_files.pack(self.task, teacher_set, readings, predictions, replies, self.parameters, self.backend)
+        counts = {"seeds": teacher_set.seeds, "candidates": candidates, "verdicts": verdicts, "readings": readings}
+        return {name: len(rows) for name, rows in counts.items()}
+
+    @cached_property
+    def others(self) -> dict[str, list[Example]]:
+        """Tests of others, by name."""
+        path = self.parameters["third_party"]
+        return self.task.third_party(paths.ROOT / path) if path else {}
+
+    def _key(self, *more: Any) -> str:
+        """Changes with whatever an answer may depend on."""
+        return digest([self.backend.model, dict(self.parameters), *more])
 
     def _set(self) -> TeacherSet:
         sizes = [self.parameters[name] for name in ("seeds", "tests", "pool", "seed")]
-        folder = self.work / f"set-{'-'.join(map(str, sizes))}"
+        folder = self.work / f"set-{digest([sizes, sorted(self.others)])[:8]}"
         if not (folder / "pool.jsonl.xz").exists():
-            write_set(folder, self.task.teacher_set(*sizes))
+            others = [e for rows in self.others.values() for e in rows]
+            write_set(folder, apart(self.task.teacher_set(*sizes), others))
         return read_set(folder, self.task)
 
-    def _take_up(self) -> None:
-        """Starts from the replies of the recording that is there, if it is of this model and nothing was begun."""
-        started, packed = self.work / "replies.jsonl", self.task.recordings / REPLIES
-        if not started.exists() and packed.exists() and Replay(self.task.recordings).model == self.backend.model:
-            write_text(started, lzma.decompress(packed.read_bytes()).decode())
-
     def _recorder(self, name: str) -> Recorder:
-        return Recorder(self.backend, self.work / f"{name}.jsonl", self.parameters["chunk"])
+        others = (e for rows in self.others.values() for e in rows)
+        backend = Blanked(self.backend, others) if name == "replies" else self.backend
+        return Recorder(backend, self.work / f"{name}.jsonl", self.parameters["chunk"])
 
     def _compare(self, tests: Sequence[Example], pool: Sequence[Example], backend: Backend) -> None:
         """Lets every system answer the own tests; what counts is that their replies are recorded."""
         for system in compared(self.task, pool, backend, self.parameters["systems"]):
             system.answer_many([(e.text, e.context) for e in tests])
 
-    def _read(self, candidates: Sequence[Example], pool: Sequence[Example]) -> list[dict[str, Any]]:
-        """What readers make of the candidates. Model readers see every ``read_every``-th, the student all."""
+    def _read(
+        self, candidates: Sequence[Example], pool: Sequence[Example], student: TorchStudent
+    ) -> list[dict[str, Any]]:
+        """What readers make of the candidates. The pipeline sees every ``read_every``-th, the student all."""
         replies, prototype = self._recorder("reader_replies"), self.task.prototype(pool)
-        readers = [_reader(prototype, replies, k) for k in range(1 + self.parameters["samples"])]
-        some = candidates[:: self.parameters["read_every"]]
-        by_id = {c.id: c for c in candidates}
-        with Resumable(self.work / "readings.jsonl", digest([[c.id, c.text] for c in candidates])) as out:
-            for system in readers:
-                evaluate(system, some, self.task, "candidates", out, chunk=self.parameters["chunk"])
-            evaluate(self._student(), candidates, self.task, "candidates", out, chunk=self.parameters["chunk"])
-            return [_reading(row, by_id[row["id"]]) for row in out.rows]
+        every = self.parameters["read_every"]
+        some = [c for c in candidates if every and place(c) % every == 0]
+        pipelines = [_reader(prototype, replies, k) for k in range(1 + self.parameters["samples"])]
+        work: list[tuple[System, Sequence[Example]]] = [*((p, some) for p in pipelines), (student, candidates)]
+        path = paths.ROOT / self.parameters["student"]
+        rows = []
+        with Resumable(
+            self.work / "readings.jsonl", self._key(sha256(path), [[c.id, c.text] for c in candidates])
+        ) as out:
+            for system, asked in work:
+                done = evaluate(system, asked, self.task, "candidates", out, chunk=self.parameters["chunk"])
+                rows += [_reading(row, c) for row, c in zip(done, asked, strict=True)]
+        return rows
 
     def _student(self) -> TorchStudent:
         student = students.load(paths.ROOT / self.parameters["student"])
@@ -124,45 +156,28 @@ class Recording:
 
     def _others(self, pool: Sequence[Example]) -> list[dict[str, Any]]:
         """The systems' answers to tests of others: ids, calls and counts."""
-        tests = self.task.third_party(paths.ROOT / self.parameters["third_party"])
-        replies = self._recorder("third_party_replies")
-        rows = []
-        with Resumable(self.work / "third_party.jsonl", self.parameters["seed"]) as out:
-            for name, examples in tests.items():
-                if name not in self.parameters["third_party_skip"]:
-                    chosen = spread(examples, self.parameters["third_party_rows"])
-                    by_id = {e.id: e for e in chosen}
-                    for system in compared(self.task, pool, replies, self.parameters["systems"]):
-                        done = evaluate(system, chosen, self.task, name, out, chunk=self.parameters["chunk"])
-                        rows += [{**_bare(row), "digest": text_digest(by_id[row["id"]])} for row in done]
+        replies, rows = self._recorder("third_party_replies"), []
+        chosen = {
+            name: spread(examples, self.parameters["third_party_rows"])
+            for name, examples in self.others.items()
+            if name not in self.parameters["third_party_skip"]
+        }
+        with Resumable(self.work / "third_party.jsonl", self._key([e.id for es in chosen.values() for e in es])) as out:
+            for name, examples in chosen.items():
+                for system in compared(self.task, pool, replies, self.parameters["systems"]):
+                    done = evaluate(system, examples, self.task, name, out, chunk=self.parameters["chunk"])
+                    rows += [bare(row, example) for row, example in zip(done, examples, strict=True)]
         return rows
 
-    def _pack(
-        self,
-        teacher_set: TeacherSet,
-        candidates: Sequence[Example],
-        readings: list[dict[str, Any]],
-        predictions: list[dict[str, Any]],
-        replies: Recorder,
-    ) -> None:
-        folder = self.task.recordings
-        write_set(folder, teacher_set)
-        write_xz(folder / READINGS, readings)
-        write_xz(folder / PREDICTIONS, predictions)
-        hardware = provenance.hardware()
-        facts = {
-            "model": replies.model,
-            "model_sha256": getattr(self.backend, "sha256", ""),
-            "date": datetime.now(UTC).date().isoformat(),
-            "parameters": dict(self.parameters),
-            "prompts": digest([sorted(replies.used)]),
-            "candidates": len(candidates),
-            "commit": provenance.commit(),
-            "versions": provenance.versions(),
-            "hardware": hardware,
-            "hardware_name": ", ".join(hardware["gpu"]) or f"{hardware['cores']} cores of {hardware['cpu']}",
-        }
-        pack(self.work / "replies.jsonl", folder, facts, keep=replies.used)
+
+def apart(drawn: TeacherSet, others: Collection[Example]) -> TeacherSet:
+    """The set without seeds that have the words of a test, and without pool rows that have those of a seed or test."""
+    tested = {sift.letters(e.text) for e in [*drawn.tests, *others]}
+    theirs = {sift.letters(e.text) for e in others}
+    seeds = [e for e in drawn.seeds if sift.letters(e.text) not in tested]
+    shown = tested | {sift.letters(e.text) for e in seeds}
+    tests = [e for e in drawn.tests if sift.letters(e.text) not in theirs]
+    return replace(drawn, seeds=seeds, tests=tests, pool=[e for e in drawn.pool if sift.letters(e.text) not in shown])
 
 
 def _reader(prototype: Prototype, backend: Backend, k: int) -> System:
@@ -177,9 +192,35 @@ def _reading(row: Mapping[str, Any], candidate: Example) -> dict[str, Any]:
     return {**kept, "digest": text_digest(candidate), **({"error": "failed"} if row["error"] else {})}
 
 
-def _bare(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A prediction record without what may repeat the sentence."""
-    return {**row, "raw": "", "error": "failed" if row["error"] else ""}
+def bare(row: Mapping[str, Any], example: Example) -> dict[str, Any]:
+    """A prediction record without what may repeat the sentence; ``redacted`` if that was part of the calls."""
+    calls = [
+        {**c, "arguments": {k: _unechoed(v, example.text) for k, v in c["arguments"].items()}} for c in row["calls"]
+    ]
+    kept = {**row, "calls": calls, "raw": "", "error": "failed" if row["error"] else "", "digest": text_digest(example)}
+    return {**kept, "redacted": calls != row["calls"]}
+
+
+def _unechoed(value: Any, text: str) -> Any:
+    words = value.split() if isinstance(value, str) else []
+    echo = len(words) >= _ECHO_WORDS and len(words) >= _ECHO_SHARE * len(text.split())
+    return f"redacted {digest(value)[:8]}" if echo else value
+
+
+def parameters(path: Path) -> dict[str, Any]:
+    """The parameters of a recording, checked. Raises ParamsError or TaskError that names the key."""
+    given = read_yaml(path)
+    check(DEFAULTS, given, path.name)
+    values = {**DEFAULTS, **given}
+    for key, value in values.items():
+        if isinstance(value, int) and value < _LEAST.get(key, 0):
+            raise TaskError(f"{path.name}: {key}: {value}; expected at least {_LEAST.get(key, 0)}")
+    for key in ("task", "student"):
+        if not values[key]:
+            raise TaskError(f"{path.name}: {key}: missing; see params/record.yaml")
+    if not (paths.ROOT / values["student"]).exists():
+        raise TaskError(f"{path.name}: student: no such file: {values['student']}")
+    return values
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -190,13 +231,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=paths.runs() / "record")
     options = parser.parse_args(arguments)
     try:
-        given = read_yaml(options.params)
-        check(DEFAULTS, given, options.params.name)
-        parameters = {**DEFAULTS, **given}
-        task = teacher_task(load(parameters["task"]))
+        values = parameters(options.params)
+        task = teacher_task(load(values["task"]))
         backend = llm_load.backend(options.backend, task.recordings)
-        print(Recording(task, backend, parameters, options.work).run())
-    except (ValueError, BackendError) as error:
+        print(Session(task, backend, values, options.work).run())
+    except (ValueError, BackendError, OSError) as error:
         print(f"record: {error}", file=sys.stderr)
         return 1
     return 0

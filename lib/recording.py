@@ -108,7 +108,7 @@ class Recording:
         return [self._rescored(row, known.get((row["test"], row["id"]))) for row in self.predictions]
 
     def _rescored(self, row: Row, example: Example | None) -> Row:
-        if example is None or row["error"] or text_digest(example) != row["digest"]:
+        if example is None or row["error"] or row.get("redacted") or text_digest(example) != row["digest"]:
             return row
         score = self.task.score(example, row["calls"])
         return {**row, "exact": score.exact, "reward": score.reward, "reason": score.reason}
@@ -143,13 +143,13 @@ def produce(
     """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
     writer, by_id = task.writer(), {e.id: e for e in seeds}
     first = write(writer, seeds, backend, parameters["count"])
-    looked_at = [c for c in first if parameters["judge_every"] and _place(c) % parameters["judge_every"] == 0]
+    looked_at = [c for c in first if parameters["judge_every"] and place(c) % parameters["judge_every"] == 0]
     verdicts = judge(writer, by_id, looked_at, backend)
     second = refine(writer, by_id, looked_at, verdicts, backend, parameters["refine_below"])
     return [*first, *second], verdicts | judge(writer, by_id, second, backend)
 
 
-def _place(candidate: Example) -> int:
+def place(candidate: Example) -> int:
     """A number that is spread evenly over candidates and always the same for one."""
     return int(digest(candidate.id)[:8], 16)
 

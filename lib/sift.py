@@ -11,7 +11,7 @@ Precision and recall of a rule are measured on candidates labelled by hand.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,9 @@ from lib.task import Example
 JUDGE = "judge"
 """The judge's name among the voters."""
 
+TESTED, UNREAD = "words of a test", "not read by the rule's readers"
+"""Two of the reasons for rejecting a candidate."""
+
 Rule = Sequence[Sequence[str]]
 
 
@@ -31,6 +34,16 @@ def votes(records: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
     for row in records:
         if row["exact"]:
             found[row["id"]].add(row["system"])
+    return dict(found)
+
+
+def read_by(records: Iterable[Mapping[str, Any]], verdicts: Mapping[str, Verdict]) -> dict[str, set[str]]:
+    """Who looked at each candidate, the judge included, by its id."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for row in records:
+        found[row["id"]].add(row["system"])
+    for key in verdicts:
+        found[key].add(JUDGE)
     return dict(found)
 
 
@@ -46,60 +59,88 @@ def passes(voters: Collection[str], rule: Rule) -> bool:
     return any(all(reader in voters for reader in readers) for readers in rule)
 
 
+class Contamination:
+    """What is tested on: by plain words, and by words with names masked (``key(example)``)."""
+
+    def __init__(self, tests: Iterable[Example], key: Callable[[Example], str]) -> None:
+        rows = list(tests)
+        self.key = key
+        self.plain, self.masked = {letters(e.text) for e in rows}, {key(e) for e in rows}
+
+    def holds(self, candidate: Example) -> bool:
+        """Whether a candidate, or the seed that it was written for, has the words of a test."""
+        said = letters(str(candidate.extra.get("said", "")))
+        return {letters(candidate.text), said} & self.plain != set() or (
+            bool(self.masked) and self.key(candidate) in self.masked
+        )
+
+
 def sift(
     candidates: Iterable[Example],
     voters: Mapping[str, Collection[str]],
     rule: Rule,
-    tested: Collection[str],
-    key: Any,
+    tested: Contamination,
+    read_by: Mapping[str, Collection[str]],
 ) -> tuple[list[Example], list[Example]]:
     """Accepted and rejected candidates, the latter with a ``reason`` in ``extra``.
 
-    ``key(example)``: its words with names masked; ``tested``: those keys of everything that is tested on.
+    ``read_by``: who looked at a candidate, by its id; one that no set of the rule's has read is no verdict on it.
     """
     accepted: list[Example] = []
     rejected: list[Example] = []
     seen: set[tuple[str, str]] = set()
     for candidate in candidates:
-        reason = _reason(candidate, voters.get(candidate.id, ()), rule, tested, key, seen)
+        reason = _fault(candidate, tested, seen) or _unmoved(candidate, voters, rule, read_by)
         seen.add(_words(candidate))
         marked = replace(candidate, extra={**candidate.extra, "reason": reason})
         (rejected if reason else accepted).append(marked if reason else candidate)
     return accepted, rejected
 
 
-def _reason(
-    candidate: Example,
-    voters: Collection[str],
-    rule: Rule,
-    tested: Collection[str],
-    key: Any,
-    seen: Collection[tuple[str, str]],
-) -> str:
+def _fault(candidate: Example, tested: Contamination, seen: Collection[tuple[str, str]]) -> str:
+    """Why a candidate is none, whoever understands it."""
     if not candidate.text:
-        return str(candidate.extra.get("error") or "empty reply")
-    if _letters(candidate.text) == _letters(candidate.extra["said"]):
+        return str(candidate.extra.get("error") or "empty reply").partition(":")[0]
+    if tested.holds(candidate):
+        return TESTED
+    if letters(candidate.text) == letters(candidate.extra["said"]):
         return "repeats its seed"
-    if _words(candidate) in seen:
-        return "same line twice for one context"
-    if key(candidate) in tested:
-        return "words of a test, names masked"
-    if not passes(voters, rule):
-        return "no reader reaches its calls" if not set(voters) - {JUDGE} else "too few readers reach its calls"
-    return ""
+    return "same line twice for one context" if _words(candidate) in seen else ""
+
+
+def _unmoved(
+    candidate: Example, voters: Mapping[str, Collection[str]], rule: Rule, read_by: Mapping[str, Collection[str]]
+) -> str:
+    """Why the readers do not let a candidate pass."""
+    if not passes(read_by.get(candidate.id, ()), rule):
+        return UNREAD
+    reached = voters.get(candidate.id, ())
+    if passes(reached, rule):
+        return ""
+    return "too few readers reach its calls" if set(reached) - {JUDGE} else "no reader reaches its calls"
 
 
 def _words(candidate: Example) -> tuple[str, str]:
     place = repr(sorted((k, str(v)) for k, v in candidate.context.items() if isinstance(v, str)))
-    return place, _letters(candidate.text)
+    return place, letters(candidate.text)
 
 
-def _letters(text: str) -> str:
+def letters(text: str) -> str:
+    """The letters and digits of a text alone, ignoring case."""
     return "".join(c for c in text.casefold() if c.isalnum())
 
 
-def quality(labels: Mapping[str, bool], voters: Mapping[str, Collection[str]], rule: Rule) -> dict[str, Any]:
-    """How a rule does on hand labels (candidate id -> right): n, precision and recall with 95 % Wilson intervals."""
+def quality(
+    labels: Mapping[str, bool],
+    voters: Mapping[str, Collection[str]],
+    rule: Rule,
+    read_by: Mapping[str, Collection[str]],
+) -> dict[str, Any]:
+    """How a rule does on hand labels (candidate id -> right): n, precision and recall with 95 % Wilson intervals.
+
+    Only candidates count that the rule's readers have read.
+    """
+    labels = {key: right for key, right in labels.items() if passes(read_by.get(key, ()), rule)}
     passed = [right for key, right in labels.items() if passes(voters.get(key, ()), rule)]
     good = sum(labels.values())
     low, high = wilson(sum(passed), len(passed))

@@ -25,7 +25,7 @@ PIPELINE, STUDENT = "pipeline", "student"
 
 @dataclass(frozen=True)
 class TeacherSet:
-    """What a teacher works on; examples name a key of ``contexts``.
+    """What a teacher works on; examples name a key of ``contexts``. None has the words of one of another kind.
 
     ``seeds`` are expanded (split "train"), ``tests`` are answered (split "dev"), and ``pool`` holds the examples that
     prompts may show: other requests than the seeds, so that no reader of a candidate is shown its seed.

@@ -202,17 +202,54 @@ def test_packing_gives_equal_bytes_whatever_the_order(tmp_path: Path) -> None:
     assert list(json.loads(rows[0])) == list(GOOD)
 
 
-def test_only_kept_keys_and_good_replies_are_packed(tmp_path: Path) -> None:
+def test_only_kept_keys_are_packed(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     Recorder(Echo(bad=["bad"]), path).complete(prompts("a", "private", "bad"))
     with path.open("a") as file:
         file.write("{bad\n")
     packed = pack(path, tmp_path / "rec", {"model": "echo"}, keep=set(keys("a", "bad", "never asked")))
-    assert (packed.rows, packed.errors, packed.left_out) == (1, 1, 1)
+    assert (packed.rows, packed.errors, packed.left_out) == (2, 1, 1)
     assert packed.rejected[0].startswith("r.jsonl, line 4: not JSON")
     text = lzma.decompress((tmp_path / "rec" / "replies.jsonl.xz").read_bytes()).decode()
-    assert "PRIVATE" not in text
+    assert "PRIVATE" not in text and "it broke" not in text
     assert keys("private")[0] not in text
+
+
+def test_failures_are_replayed_by_their_reason(tmp_path: Path) -> None:
+    path, asked = tmp_path / "r.jsonl", prompts("a", "bad", "later good", "b")
+    Recorder(Echo(bad=["bad", "later good"]), path).complete(asked)
+    replies = Recorder(Echo(bad=["bad"]), path).complete(asked)
+    assert pack(path, tmp_path / "rec", {"model": "echo"}) == Packed(4, 1, 0, [])
+    replay = Replay(tmp_path / "rec")
+    assert replay.complete(asked) == [replace(r, error=r.error.partition(":")[0]) for r in replies]
+    assert [r.error for r in replay.complete(asked)] == ["", "HTTP 500", "", ""]
+    copy, echo = tmp_path / "new.jsonl", Echo()
+    copy.write_bytes(lzma.decompress((tmp_path / "rec" / "replies.jsonl.xz").read_bytes()))
+    again = Recorder(echo, copy)
+    assert not any(r.error for r in again.complete(asked)) and echo.asked == [["bad"]]
+
+
+def test_an_answer_in_one_file_beats_a_failure_in_another(tmp_path: Path) -> None:
+    for number, bad in enumerate((["a"], [], ["a"])):
+        plain = tmp_path / f"{number}.jsonl"
+        Recorder(Echo(bad=bad), plain).complete(prompts("a"))
+        pack(plain, tmp_path / "rec", {"model": "echo"})
+        (tmp_path / "rec" / "replies.jsonl.xz").rename(tmp_path / "rec" / f"replies-{number}.jsonl.xz")
+    assert Replay(tmp_path / "rec").complete(prompts("a")) == [Echo().reply("a")]
+
+
+def test_a_pipeline_that_got_over_a_failure_is_replayed(tmp_path: Path) -> None:
+    first, second = prompts("bad")[0], replace(prompts("bad")[0], seed=1)
+
+    class Once(Echo):
+        def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
+            return [self.reply("bad" if p.seed == 0 else "good") for p in prompts]
+
+    recorder = Recorder(Once(bad=["bad"]), tmp_path / "r.jsonl")
+    replies = [recorder.complete([p])[0] for p in (first, second)]
+    pack(recorder.path, tmp_path / "rec", {"model": "echo"}, keep=recorder.used)
+    replayed = [Replay(tmp_path / "rec").complete([p])[0] for p in (first, second)]
+    assert [(r.text, bool(r.error)) for r in replayed] == [(r.text, bool(r.error)) for r in replies]
 
 
 def test_packing_refuses_a_provenance_that_is_not_the_replies(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lib.collect import Verdict
-from lib.sift import agreement, passes, quality, sift, votes, with_judge
+from lib.sift import TESTED, UNREAD, Contamination, agreement, passes, quality, read_by, sift, votes, with_judge
 from lib.task import Example
 
 SAID = "turn on the lamp"
@@ -22,33 +22,60 @@ def masked(example: Example) -> str:
     return example.text.casefold()
 
 
+NOTHING_TESTED = Contamination([], masked)
+
+
+def everybody(rows: list[Example]) -> dict[str, set[str]]:
+    return {c.id: {"a", "b", "r"} for c in rows}
+
+
 def test_every_reject_has_its_reason_and_nothing_is_lost() -> None:
     rows = [
         candidate("good", "lamp on"),
         candidate("again", "Lamp on!"),
         candidate("same", "Turn on  the lamp."),
         candidate("empty", "", error="timeout: 30 s"),
-        candidate("test", "a test sentence"),
+        candidate("test", "A test sentence!"),
         candidate("few", "light it"),
         candidate("none", "let there be lamp"),
+        candidate("unread", "lamp, go"),
     ]
+    tests = Contamination([candidate("t", "a test sentence")], masked)
     voters = {"good": {"a", "b"}, "again": {"a", "b"}, "same": {"a", "b"}, "test": {"a", "b"}, "few": {"a"}}
-    accepted, rejected = sift(rows, voters, [["a", "b"]], {"a test sentence"}, masked)
+    accepted, rejected = sift(rows, voters, [["a", "b"]], tests, {**everybody(rows), "unread": {"a"}})
     assert [c.id for c in accepted] == ["good"] and "reason" not in accepted[0].extra
     assert {c.id: c.extra["reason"] for c in rejected} == {
         "again": "same line twice for one context",
         "same": "repeats its seed",
-        "empty": "timeout: 30 s",
-        "test": "words of a test, names masked",
+        "empty": "timeout",
+        "test": TESTED,
         "few": "too few readers reach its calls",
         "none": "no reader reaches its calls",
+        "unread": UNREAD,
     }
+
+
+def test_a_test_is_found_by_plain_words_by_masked_words_and_by_the_seed() -> None:
+    def names_masked(example: Example) -> str:
+        return example.text.casefold().replace(example.extra.get("name", "?"), "#")
+
+    tests = Contamination([candidate("t", "dim the den", name="den")], names_masked)
+    assert tests.holds(candidate("plain", "Dim the den!", name="dim the"))
+    assert tests.holds(candidate("masked", "dim the attic", name="attic"))
+    assert not tests.holds(candidate("other", "brighten the attic", name="attic"))
+    assert tests.holds(Example("s", "den darker", {}, [[]], "L2", "teacher", "train", {"said": "dim the den"}))
 
 
 def test_one_line_in_two_contexts_is_two_lines() -> None:
     other = Example("b", "lamp on", {"home": "g", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID})
-    accepted, _ = sift([candidate("a", "lamp on"), other], {"a": {"r"}, "b": {"r"}}, [["r"]], set(), masked)
+    rows = [candidate("a", "lamp on"), other]
+    accepted, _ = sift(rows, {"a": {"r"}, "b": {"r"}}, [["r"]], NOTHING_TESTED, everybody(rows))
     assert len(accepted) == 2
+
+
+def test_the_judge_and_the_readers_have_read() -> None:
+    rows = [{"id": "a", "system": "x", "exact": False}]
+    assert read_by(rows, {"a": Verdict(False, 1), "b": Verdict(True, 5)}) == {"a": {"x", "judge"}, "b": {"judge"}}
 
 
 def test_votes_count_exact_readings_only() -> None:
@@ -67,15 +94,16 @@ def test_a_rule_needs_all_readers_of_one_set() -> None:
 
 
 def test_precision_and_recall_of_a_rule() -> None:
-    labels = {"1": True, "2": True, "3": False, "4": True, "5": False}
-    found = quality(labels, {"1": {"a"}, "2": {"a"}, "3": {"a"}}, [["a"]])
+    labels = {"1": True, "2": True, "3": False, "4": True, "5": False, "unread": True}
+    seen = {key: {"a"} for key in "12345"}
+    found = quality(labels, {"1": {"a"}, "2": {"a"}, "3": {"a"}}, [["a"]], seen)
     assert (found["n"], found["accepted"]) == (5, 3)
     assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
     assert found["precision_low"] < 2 / 3 < found["precision_high"]
 
 
 def test_no_labels_give_no_figures() -> None:
-    found = quality({}, {}, [["a"]])
+    found = quality({}, {}, [["a"]], {})
     assert math.isnan(found["precision"]) and math.isnan(found["recall"])
 
 

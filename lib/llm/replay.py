@@ -10,6 +10,9 @@ key of its prompt) and ``provenance.json`` (what ``model`` it is and how the rec
 Packed(rows=240, errors=2, left_out=0, rejected=[])
 >>> Replay(folder).complete(prompts) == replies                                          # doctest: +SKIP
 True
+
+A prompt that failed for good is part of a recording too: its reply has the reason and no detail, so that whatever dealt
+with the failure while recording does the same in a replay.
 """
 
 from __future__ import annotations
@@ -18,8 +21,8 @@ import json
 import logging
 import lzma
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,12 +111,13 @@ class Recorder:
             file.write("".join(to_line(key, reply) for key, reply in answers).encode("utf-8", "replace"))
         self._replies.update((key, reply) for key, reply in answers if not reply.error)
         self.counts.asked += len(answers)
-        self.counts.errors.update(reply.error.partition(":")[0] for _, reply in answers if reply.error)
+        self.counts.errors.update(_reason(reply) for _, reply in answers if reply.error)
 
 
 class Replay:
-    """A Backend that answers from a recording alone. ``rejected``: lines that are no replies, each with its reason.
+    """A Backend that answers from a recording alone; what failed when it was made fails again, with the same reason.
 
+    ``rejected``: lines that are no replies, each with what is wrong.
     ``model`` says whose recording it must be; None takes the one that its provenance names.
     """
 
@@ -138,7 +142,7 @@ class Replay:
     def _read(self, path: Path) -> None:
         rows, rejected = read_rows(_unpack(path).split(b"\n"), path.name, self.model)
         self.rejected += rejected
-        self._replies.update((key, reply) for key, reply in rows if not reply.error)
+        self._replies = _final([*self._replies.items(), *rows])
 
     def __len__(self) -> int:
         return len(self._replies)
@@ -154,7 +158,7 @@ class Replay:
 
 @dataclass(frozen=True)
 class Packed:
-    """Replies written, failed ones dropped, others left out because they are not to be kept, and lines rejected."""
+    """Replies written, failures among them, others left out because they are not to be kept, and lines rejected."""
 
     rows: int
     errors: int
@@ -165,13 +169,14 @@ class Packed:
 def pack(plain: Path, folder: Path, provenance: Mapping[str, Any], keep: Collection[str] | None = None) -> Packed:
     """Writes a Recorder's file as a recording into ``folder``; equal input gives equal bytes.
 
+    Of a failed reply only the reason is written, and only where no other attempt at its prompt was answered.
     ``keep``: keys of the replies to write, None for all. Raises BackendError unless all are of provenance's model.
     """
     try:
         rows, rejected = read_rows(plain.read_bytes().split(b"\n"), plain.name)
     except OSError as error:
         raise BackendError(f"{plain}: cannot be read ({error.strerror}): record first (make record)") from error
-    answers = {key: reply for key, reply in rows if not reply.error}
+    answers = _final(rows)
     chosen = {key: answers[key] for key in sorted(answers) if keep is None or key in keep}
     others = {reply.model for reply in chosen.values()} - {provenance.get("model")}
     if others or not provenance.get("model"):
@@ -179,14 +184,25 @@ def pack(plain: Path, folder: Path, provenance: Mapping[str, Any], keep: Collect
         raise BackendError(
             f"{plain.name}: replies of {named}; the provenance names {provenance.get('model')!r}: give one"
         )
-    text = "".join(to_line(key, reply) for key, reply in chosen.items())
+    text = "".join(to_line(key, replace(r, error=r.error and _reason(r))) for key, r in chosen.items())
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{REPLIES}.part"
     part.write_bytes(lzma.compress(text.encode("utf-8", "replace"), preset=9 | lzma.PRESET_EXTREME))
     part.replace(folder / REPLIES)
     write_json(folder / PROVENANCE, dict(provenance))
-    failed = len({key for key, _ in rows} - set(answers))
+    failed = sum(bool(reply.error) for reply in chosen.values())
     return Packed(len(chosen), failed, len(answers) - len(chosen), rejected)
+
+
+def _final(rows: Iterable[tuple[str, Reply]]) -> dict[str, Reply]:
+    """What each key came to: its last answer, or its last failure if it was never answered."""
+    rows = list(rows)
+    return {key: r for key, r in rows if r.error} | {key: r for key, r in rows if not r.error}
+
+
+def _reason(reply: Reply) -> str:
+    """Why a reply failed, without the details."""
+    return reply.error.partition(":")[0].strip() or "failed"
 
 
 def _provenance(folder: Path) -> dict[str, Any]:

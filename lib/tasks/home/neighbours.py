@@ -77,7 +77,7 @@ class Neighbours:
             row = self._acting[i]
             if row.function == function:
                 count += 1
-                votes.update({d: similarity**4 / len(row.domains) for d in row.domains})
+                votes.update({d: similarity**4 / len(row.domains) for d in sorted(row.domains)})
         total = sum(votes.values())
         return {d: v / total for d, v in votes.items()} if count >= _FEW else {}
 

@@ -33,16 +33,15 @@ class Nearest:
         self._matrix = sparse.csr_matrix(sparse.hstack(features))
 
     def similarity(self, text: str) -> np.ndarray[Any, Any]:
-        """The similarity of ``text`` to every stored text, (texts,), from 0 to 1."""
+        """The similarity of ``text`` to every stored text, (texts,), from 0 to 1; rounded, so that ties are ties."""
         features = [self._words.transform([text]), self._characters.transform([text])]
-        return (self._matrix @ sparse.csr_matrix(sparse.hstack(features)).T).toarray().ravel() / 2
+        cosine = (self._matrix @ sparse.csr_matrix(sparse.hstack(features)).T).toarray().ravel() / 2
+        return np.round(cosine, 6)
 
     def best(self, text: str, count: int) -> list[tuple[int, float]]:
         """The indexes of the ``count`` nearest texts with their similarity, the nearest first."""
         similarity = self.similarity(text)
-        count = min(count, len(similarity))
-        best = np.argpartition(-similarity, count - 1)[:count]
-        order = best[np.argsort(-similarity[best], kind="stable")]
+        order = np.argsort(-similarity, kind="stable")[:count]
         return [(int(i), float(similarity[i])) for i in order]
 
 

@@ -129,7 +129,7 @@ def _candidate(request: _Request, row: Row, ids: frozenset[str]) -> Candidate:
     lacks = request.telling - words | (frozenset() if _backed(request, hits) else request.strange)
     lacks |= {entity.domain} if prior and entity.domain not in prior else frozenset()
     exact = single and entity.id in said.exact and not _is_place(request, entity)
-    score = sum(_weight(request.home, w) for w in hits) + _PRIOR * prior.get(entity.domain, float(not prior))
+    score = math.fsum(_weight(request.home, w) for w in hits) + _PRIOR * prior.get(entity.domain, float(not prior))
     score += _EXACT * exact - _LACK * len(lacks) + _NUMBER * (single != request.grouped)
     here = arguments.get("area") == request.near or (single and entity.area == request.near)
     score += _NEAR * (request.near is not None and here)
