@@ -72,15 +72,21 @@ def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int
 
 def _candidates(writer: Writer, seed: Example, reply: Reply) -> list[Example]:
     style, level = writer.style(seed)
-    texts = writer.lines(reply.text, seed)
-    if reply.finish == "length" and len(texts) > 1:
-        texts = texts[:-1]
-    error = reply.error or ("" if texts else "empty reply")
+    texts, error = _texts(writer, seed, reply)
     extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens}
     made = replace(seed, level=level, source="teacher", extra=extra)
     if error:
         return [replace(made, id=f"{seed.id}/-", text="", extra={**extra, "error": error})]
     return [replace(made, id=f"{seed.id}/{k}", text=text) for k, text in enumerate(texts)]
+
+
+def _texts(writer: Writer, seed: Example, reply: Reply) -> tuple[list[str], str]:
+    """The whole lines of a reply, and why there are none."""
+    if reply.error:
+        return [], reply.error
+    cut_off = reply.finish == "length"
+    texts = writer.lines(reply.text.rpartition("\n")[0] if cut_off else reply.text, seed)
+    return texts, "" if texts else "cut off" if cut_off else "empty reply"
 
 
 def judge(
@@ -93,6 +99,20 @@ def judge(
     return {key: verdict for key, verdict in verdicts.items() if verdict}
 
 
+def unreadable(asked: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
+    """How many of the candidates given to ``judge`` have no verdict: the reply failed or could not be read."""
+    return sum(bool(c.text) and c.id not in verdicts for c in asked)
+
+
+def tokens(candidates: Sequence[Example]) -> int:
+    """Tokens that the teacher wrote for all these candidates: each seed's reply once, each refinement's own.
+
+    A refinement that only repeated its candidate has no row, and its tokens are not known.
+    """
+    replies = {("refines" in c.extra, c.extra.get("refines", c.extra["seed"])): c for c in candidates}
+    return sum(c.extra["new_tokens"] for c in replies.values())
+
+
 def refine(
     writer: Writer,
     seeds: Mapping[str, Example],
@@ -101,13 +121,21 @@ def refine(
     backend: Backend,
     below: int,
 ) -> list[Example]:
-    """Second attempts at the candidates that mean the right thing but are less natural than ``below``."""
+    """Second attempts at the candidates that mean the right thing but are less natural than ``below``.
+
+    ``extra`` names what each one ``refines``, with ``new_tokens`` of its own reply. An attempt that failed has no text
+    and its ``error``, as in ``write``; one that repeats the candidate is left out.
+    """
     awkward = [c for c in candidates if c.id in verdicts and verdicts[c.id].same and verdicts[c.id].natural < below]
     replies = backend.complete([writer.refine(seeds[c.extra["seed"]], c.text) for c in awkward])
-    found = []
-    for candidate, reply in zip(awkward, replies, strict=True):
-        texts = writer.lines(reply.text, seeds[candidate.extra["seed"]])
-        if texts and texts[0].casefold() != candidate.text.casefold():
-            extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens}
-            found.append(replace(candidate, id=f"{candidate.id}r", text=texts[0], extra=extra))
-    return found
+    found = (_refined(writer, seeds[c.extra["seed"]], c, r) for c, r in zip(awkward, replies, strict=True))
+    return [c for c in found if c]
+
+
+def _refined(writer: Writer, seed: Example, candidate: Example, reply: Reply) -> Example | None:
+    texts, error = _texts(writer, seed, reply)
+    if not error and texts[0].casefold() == candidate.text.casefold():
+        return None
+    extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens}
+    extra |= {"error": error} if error else {}
+    return replace(candidate, id=f"{candidate.id}r", text=texts[0] if texts else "", extra=extra)

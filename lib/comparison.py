@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from lib import charts, cost, metrics
 
 ALL = "all"
+GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]
 TIMED = ["p50_ms", "p95_ms", "mean_ms", "usd_per_million"]
 
 
@@ -122,9 +123,11 @@ def llm_costs(predictions: pd.DataFrame, prices: dict[str, Any], hosted: str, te
 def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.DataFrame:
     """A row for each test: ``system`` against the most accurate of ``rivals`` there, in points, with a paired test.
 
-    Columns: test, n, rival, accuracy, rival_accuracy, points, p (McNemar's exact test).
+    Columns: test, n, rival, accuracy, rival_accuracy, points, p (McNemar's exact test). No row where none answered.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if predictions.empty:
+        return pd.DataFrame(columns=GAIN)
     for test, group in predictions.groupby("test", sort=False):
         shares = group.groupby("system")["exact"].mean()
         best = max((name for name in rivals if name in shares), key=lambda name: shares[name], default="")
@@ -134,4 +137,4 @@ def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.Da
             own, other = float(shares[system]), float(shares[best])
             row = {"test": test, "n": int((group["system"] == system).sum()), "rival": best, "accuracy": own}
             rows.append({**row, "rival_accuracy": other, "points": 100 * (own - other), "p": p})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=GAIN)

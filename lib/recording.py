@@ -23,15 +23,30 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.collect import Verdict, judge, refine, write
+from lib.collect import Verdict, judge, refine, unreadable, write
 from lib.llm import Backend
 from lib.llm.replay import Replay
-from lib.records import Row, digest, dumps, read_examples, read_jsonl
+from lib.records import Row, digest, dumps, read_examples
+from lib.side_files import CALLS, NUMBER, read_rows
 from lib.task import Example
 from lib.teacher import TeacherSet, TeacherTask
 
 READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
 SETS = ("seeds", "tests", "pool")
+_TEXTS = {"id": str, "system": str, "digest": str}
+_COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
+KINDS: dict[str, dict[str, type]] = {
+    READINGS: {**_TEXTS, "calls": CALLS},
+    PREDICTIONS: {
+        **_TEXTS,
+        **dict.fromkeys(("test", "level", "reason", "error"), str),
+        **dict.fromkeys(_COUNTS, NUMBER),
+        "calls": CALLS,
+        "exact": bool,
+    },
+    LABELS: {"id": str, "digest": str, "kind": str, "right": bool},
+}
+"""What a row of each file must hold."""
 
 
 def text_digest(example: Example) -> str:
@@ -76,12 +91,17 @@ class Recording:
 
     @classmethod
     def read(cls, task: TeacherTask, folder: Path | None = None) -> Recording:
-        """The recording of ``task``, or that in ``folder``. Raises BackendError, RecordError or TaskError."""
+        """The recording of ``task``, or that in ``folder``. Raises BackendError, RecordError or TaskError.
+
+        Readings, predictions and labels may be absent or damaged: what cannot be read is in ``rejected``.
+        """
         folder = folder or task.recordings
         replay = Replay(folder)
         rejected = list(replay.rejected)
-        readings, predictions, labels = (_optional(folder / n, rejected) for n in (READINGS, PREDICTIONS, LABELS))
-        return cls(task, read_set(folder, task), replay, readings, predictions, labels, rejected)
+        found = {name: read_rows(folder / name, kinds) for name, kinds in KINDS.items()}
+        rejected += [reason for _, reasons in found.values() for reason in reasons]
+        rows = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
+        return cls(task, read_set(folder, task), replay, *rows, rejected)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -121,6 +141,11 @@ class Recording:
         """Everything written for the first ``seeds`` seeds (0: all), refined lines included, and the verdicts."""
         return produce(self.task, self.limited(seeds), self.replay, self.provenance["parameters"])
 
+    def unreadable(self, candidates: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
+        """How many of ``candidates()`` were judged in words that could not be read, or not at all for a failure."""
+        every = self.provenance["parameters"]["judge_every"]
+        return unreadable([c for c in candidates if "refines" in c.extra or _is_judged(c, every)], verdicts)
+
     def votes_on(self, candidates: Sequence[Example]) -> list[dict[str, Any]]:
         """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``."""
         known = {c.id: c for c in self.task.resolve([c for c in candidates if c.text], self.set.contexts)}
@@ -143,19 +168,17 @@ def produce(
     """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
     writer, by_id = task.writer(), {e.id: e for e in seeds}
     first = write(writer, seeds, backend, parameters["count"])
-    looked_at = [c for c in first if parameters["judge_every"] and place(c) % parameters["judge_every"] == 0]
+    looked_at = [c for c in first if _is_judged(c, parameters["judge_every"])]
     verdicts = judge(writer, by_id, looked_at, backend)
     second = refine(writer, by_id, looked_at, verdicts, backend, parameters["refine_below"])
     return [*first, *second], verdicts | judge(writer, by_id, second, backend)
 
 
+def _is_judged(candidate: Example, every: int) -> bool:
+    """Whether a first candidate is of the part, one in ``every``, that is judged (0: none)."""
+    return every > 0 and place(candidate) % every == 0
+
+
 def place(candidate: Example) -> int:
     """A number that is spread evenly over candidates and always the same for one."""
     return int(digest(candidate.id)[:8], 16)
-
-
-def _optional(path: Path, rejected: list[str]) -> list[Row]:
-    if not path.exists():
-        rejected.append(f"{path.name}: absent: its figures are left out")
-        return []
-    return read_jsonl(path)

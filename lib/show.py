@@ -33,10 +33,11 @@ def figure(chart: Figure, alt: str) -> None:
 def table(rows: Any, labels: Mapping[str, str] | None = None, formats: Mapping[str, Format] | None = None) -> None:
     """Shows a table: the columns of ``labels`` under these headings, each value through its format if it has one.
 
-    ``rows``: a DataFrame or a list of dicts. A format is a function, or a format such as ``"{:,.0f}"``.
+    ``rows``: a DataFrame or a list of dicts; none give the headings alone. A format is a function, or a format such as ``"{:,.0f}"``.
     """
     frame = pd.DataFrame(rows)
-    frame = frame[list(labels)] if labels else frame
+    if labels:
+        frame = frame[list(labels)] if len(frame.columns) else pd.DataFrame(columns=list(labels))
     shown = pd.DataFrame({c: [_text(v, (formats or {}).get(c)) for v in frame[c]] for c in frame.columns})
     shown = shown.rename(columns=dict(labels or {}))
     html = shown.to_html(index=False, border=0, escape=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from toy_chat import Rule
 
-from lib.collect import Verdict, judge, refine, write
+from lib.collect import Verdict, judge, refine, tokens, unreadable, write
 from lib.llm import Prompt, Reply
 from lib.task import Example
 from lib.tasks.home.write import LEVEL_OF, STYLES_OF, HomeWriter
@@ -48,8 +48,20 @@ def test_failed_replies_are_counted_not_lost(reply: Reply, error: str) -> None:
 
 
 def test_the_last_line_of_a_cut_off_reply_is_dropped() -> None:
-    found = write(WRITER, [seed()], Rule(lambda p: Reply("Desk lamp on\nLight the de", "m", finish="length")), 4)
-    assert [c.text for c in found] == ["Desk lamp on"]
+    for text in ("Desk lamp on\nLight the de", "Desk lamp on\n", "Desk lamp on\nLamp now\nDesk lamp o"):
+        found = write(WRITER, [seed()], Rule(lambda p, text=text: Reply(text, "m", finish="length")), 4)
+        assert [c.text for c in found] == [line for line in text.splitlines()[:-1] or ["Desk lamp on"]]
+
+
+def test_a_cut_off_repetition_takes_no_whole_line_with_it() -> None:
+    reply = Reply("Desk lamp on\nLamp now\nDesk lamp on", "m", finish="length")
+    assert [c.text for c in write(WRITER, [seed()], Rule(lambda p: reply), 4)] == ["Desk lamp on", "Lamp now"]
+
+
+@pytest.mark.parametrize("text", ["Light the de", "Turn on the desk lamp\nLight the de", ""])
+def test_nothing_but_a_cut_off_line_is_an_error(text: str) -> None:
+    (found,) = write(WRITER, [seed()], Rule(lambda p: Reply(text, "m", finish="length")), 4)
+    assert (found.text, found.extra["error"]) == ("", "cut off")
 
 
 def test_styles_give_every_level_and_are_stable() -> None:
@@ -84,6 +96,50 @@ def test_only_right_but_awkward_lines_are_refined() -> None:
     assert verdicts == {"t1/0": Verdict(True, 5), "t1/1": Verdict(True, 2), "t1/2": Verdict(False, 2)}
     second = refine(WRITER, by_id, found, verdicts, Rule(lambda p: "Put the desk lamp on"), below=3)
     assert [(c.id, c.text, c.extra["refines"]) for c in second] == [("t1/1r", "Put the desk lamp on", "t1/1")]
+
+
+@pytest.mark.parametrize(
+    ("reply", "text", "error"),
+    [
+        (Reply("Put it on", "m", new_tokens=3), "Put it on", ""),
+        (Reply("Put it", "m", finish="length"), "", "cut off"),
+        (Reply("Put it on\n(because", "m", finish="length"), "Put it on", ""),
+        (Reply("half", "m", finish="error", error="timeout: 30 s"), "", "timeout: 30 s"),
+        (Reply("", "m"), "", "empty reply"),
+    ],
+)
+def test_failed_refinements_are_rows_with_their_error(reply: Reply, text: str, error: str) -> None:
+    by_id, first = {"t1": seed()}, write(WRITER, [seed()], Rule(lambda p: "desk lamp on"), 4)
+    (found,) = refine(WRITER, by_id, first, {"t1/0": Verdict(True, 1)}, Rule(lambda p: reply), below=3)
+    assert (found.id, found.text, found.extra.get("error", "")) == ("t1/0r", text, error)
+    assert found.extra["refines"] == "t1/0" and found.extra["new_tokens"] == reply.new_tokens
+    asked = Rule(verdict_rule)
+    assert judge(WRITER, by_id, [found], asked).keys() == ({"t1/0r"} if text else set())
+    assert len(asked.asked) == bool(text)
+
+
+def test_a_refinement_that_repeats_is_no_row() -> None:
+    by_id, first = {"t1": seed()}, write(WRITER, [seed()], Rule(lambda p: "desk lamp on"), 4)
+    assert refine(WRITER, by_id, first, {"t1/0": Verdict(True, 1)}, Rule(lambda p: "Desk lamp ON"), below=3) == []
+
+
+def test_unreadable_verdicts_are_counted() -> None:
+    replies = iter(['{"same": true, "natural": 4}', "hm", Reply("", "m", finish="error", error="timeout")])
+    found = write(WRITER, [seed()], Rule(lambda p: "desk lamp on\nlamp now\nlight it"), 4)
+    failed = replace(found[0], id="t2/-", text="")
+    verdicts = judge(WRITER, {"t1": seed()}, [*found, failed], Rule(lambda p: next(replies)))
+    assert verdicts.keys() == {"t1/0"} and unreadable([*found, failed], verdicts) == 2
+
+
+def test_tokens_count_each_reply_once() -> None:
+    seeds = {key: seed(key) for key in ("t1", "t2", "t3")}
+    replies = {"t1": Reply("a b\nc d\ne f", "m", new_tokens=9), "t2": Reply("", "m", new_tokens=1)}
+    order = iter([replies["t1"], replies["t2"], Reply("g h", "m", new_tokens=4)])
+    first = write(WRITER, list(seeds.values()), Rule(lambda p: next(order)), 4)
+    assert len(first) == 5 and tokens(first) == 14
+    bad = {"t1/0": Verdict(True, 1), "t1/1": Verdict(True, 1)}
+    second = refine(WRITER, seeds, first, bad, Rule(lambda p: Reply("well", "m", new_tokens=5)), below=3)
+    assert len(second) == 2 and tokens([*first, *second]) == 24 and tokens([]) == 0
 
 
 @pytest.mark.parametrize("reply", ["", "yes", "[]", '{"same": true}', '{"same": true, "natural": "very"}'])

@@ -6,6 +6,7 @@ import io
 import json
 import lzma
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from toy_chat import Rule
 from toy_recording import PARAMETERS, make, reply, student, task
 
 from lib import label, record, sift
+from lib.llm import Prompt, Reply
 from lib.llm.replay import ReplayMiss
 from lib.recording import READINGS, SETS, Recording
 from lib.records import RecordError, read_jsonl
@@ -34,6 +36,7 @@ def test_replaying_gives_what_was_recorded(folder: Path) -> None:
     assert len(candidates) == 2 * PARAMETERS["seeds"]
     assert 0 < len(verdicts) < len(candidates), "every second candidate is judged"
     assert {row["system"] for row in recording.votes_on(candidates)} == {"pipeline", "student"}
+    assert len(recording.provenance["sessions"]) == 1
     assert recording.provenance["model"] == "rule" and recording.provenance["parameters"]["seeds"] == 12
 
 
@@ -64,29 +67,80 @@ def test_a_recording_is_extended_by_the_same_model_only(folder: Path, tmp_path: 
     assert len(Recording.read(task(out)).candidates()[0]) == 28
     other = Rule(reply)
     other.model = "another"
-    record.Recording(task(out), other, {**PARAMETERS, "student": student()}, tmp_path / "other").run()
+    record.Session(task(out), other, {**PARAMETERS, "student": student()}, tmp_path / "other").run()
     assert sum(p.temperature > 0.8 for p in other.asked) == 12
 
 
-def test_no_sentence_of_others_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    others = tmp_path / "others"
-    others.mkdir()
+def others(folder: Path, *sentences: str) -> str:
+    """A folder of tests by others, one request each."""
+    folder.mkdir()
     home = {"areas": [{"name": "Broom Cupboard", "floor": None}], "entities": []}
-    (others / "homes.json").write_text(json.dumps({"h": home}))
-    row = {"id": "x1", "text": SENTENCE, "home": "h", "area": None, "no_call": True, "effects": {}}
-    (others / "assist_mini.jsonl").write_text(json.dumps(row) + "\n")
-    make(
-        tmp_path / "out",
-        tmp_path / "work",
-        third_party=str(others),
-        seeds=3,
-        systems=["pipeline", "one-stage few-shot"],
-    )
+    (folder / "homes.json").write_text(json.dumps({"h": home}))
+    rows = [{"id": f"x{i}", "text": s, "home": "h", "area": None, "effects": {}} for i, s in enumerate(sentences)]
+    (folder / "assist_mini.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(folder)
+
+
+def committed(folder: Path) -> str:
+    """Everything that a recording's files say."""
+    data = [lzma.decompress(p.read_bytes()) if p.suffix == ".xz" else p.read_bytes() for p in folder.iterdir()]
+    return b"\n".join(data).decode().casefold()
+
+
+def echo(prompt: Prompt) -> str | Reply:
+    """Repeats a request in a call's text, and writes a sentence of others for a seed."""
+    said = prompt.messages[-1][1].splitlines()
+    if prompt.temperature > 0.8:
+        return f"1. {SENTENCE}\n{said[0]} for me"
+    return f"HassBroadcast(message= {SENTENCE})" if any(SENTENCE in line for line in said) else "{}"
+
+
+def test_no_sentence_of_others_is_kept(tmp_path: Path) -> None:
+    systems = ["pipeline", "one-stage few-shot"]
+    drawn = task(tmp_path).teacher_set(6, 1, 80, 1)
+    tested = [SENTENCE, drawn.seeds[2].text, drawn.pool[3].text, drawn.tests[4].text]
+    folder = others(tmp_path / "others", *tested)
+    make(tmp_path / "out", tmp_path / "work", echo, third_party=folder, seeds=6, systems=systems)
     rows = read_jsonl(tmp_path / "out" / "predictions.jsonl.xz")
-    assert {r["system"] for r in rows} == {"pipeline", "one-stage few-shot"} and {r["id"] for r in rows} == {"x1"}
-    for path in (tmp_path / "out").iterdir():
-        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        assert SENTENCE.encode() not in data, path.name
+    assert {r["system"] for r in rows} == set(systems) and {r["id"] for r in rows} == {"x0", "x1", "x2", "x3"}
+    assert any(r["redacted"] for r in rows), "the sentence in the call's text"
+    kept = committed(tmp_path / "out")
+    assert not [sentence for sentence in tested if f'"{sentence.casefold()}"' in kept or SENTENCE in kept]
+    whole = Recording.read(task(tmp_path / "out"))
+    assert [c.text for c in whole.candidates()[0]] and len(whole.set.seeds) < 6
+
+
+def test_a_reader_is_never_shown_the_seed_or_a_test(folder: Path) -> None:
+    whole = Recording.read(task(folder / "out")).set
+    shown, asked = ({sift.letters(e.text) for e in rows} for rows in (whole.pool, [*whole.seeds, *whole.tests]))
+    assert shown and asked and not shown & asked
+
+
+def test_a_killed_recording_leaves_nothing_half_written_and_goes_on(tmp_path: Path) -> None:
+    folder = others(tmp_path / "others", SENTENCE)
+
+    def killed(prompt: Prompt) -> str | Reply:
+        if any(SENTENCE in text for _, text in prompt.messages):
+            raise KeyboardInterrupt
+        return reply(prompt)
+
+    arguments = {"third_party": folder, "seeds": 2, "systems": ["one-stage few-shot"]}
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", tmp_path / "work", killed, **arguments)
+    assert not (tmp_path / "out").exists(), "nothing half-written"
+    _, backend = make(tmp_path / "out", tmp_path / "work", **arguments)
+    assert all(p.temperature <= 0.8 for p in backend.asked), "what was written is not asked again"
+    assert read_jsonl(tmp_path / "out" / "predictions.jsonl.xz")[0]["calls"] == []
+
+
+def test_damage_does_not_keep_one_from_recording_again(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(folder / "out", out)
+    (out / "replies.jsonl.xz").write_bytes(b"torn")
+    (out / "labels.jsonl").write_text('{"id": "a"}\n')
+    make(out, tmp_path / "work", seeds=2)
+    assert Recording.read(task(out)).candidates()[0]
+    assert (out / "labels.jsonl").read_text() == '{"id": "a"}\n', "labels are kept"
 
 
 def test_changed_prompts_are_a_miss_that_says_how_to_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +165,13 @@ def test_wrong_parameters_and_backends_stop_before_any_work(tmp_path: Path, caps
     params.write_text("samplez: 5\n")
     assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
     assert "unknown parameter 'samplez'; did you mean 'samples'?" in capsys.readouterr().err
-    params.write_text("seeds: 5\n")
+    params.write_text("task: home\nchunk: 0\n")
+    assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
+    assert "record.yaml: chunk: 0; expected at least 1" in capsys.readouterr().err
+    params.write_text("task: home\nstudent: nowhere.gguf\n")
+    assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
+    assert "student: no such file: nowhere.gguf" in capsys.readouterr().err
+    params.write_text(f"task: home\nstudent: {student()}\n")
     assert record.main(["--backend", "opnai:m@http://x", "--params", str(params), "--work", str(tmp_path)]) == 1
     assert "did you mean 'openai'?" in capsys.readouterr().err
 
@@ -132,6 +192,5 @@ def test_labels_are_kept_answer_by_answer_and_not_asked_twice(folder: Path, tmp_
 def test_readings_of_changed_words_do_not_count(folder: Path) -> None:
     recording = Recording.read(task(folder / "out"))
     candidates, _ = recording.candidates()
-    changed = [c.__class__(**{**c.__dict__, "text": c.text + " really"}) for c in candidates]
-    assert recording.votes_on(changed) == []
-    assert isinstance(sift.votes(recording.votes_on(candidates)), dict)
+    changed = [replace(c, text=c.text + " really") for c in candidates]
+    assert recording.votes_on(changed) == [] and len(recording.votes_on(candidates)) >= len(candidates)

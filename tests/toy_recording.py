@@ -6,6 +6,7 @@ import atexit
 import json
 import shutil
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from lib.tasks.home import HomeTask
 
 PARAMETERS: dict[str, Any] = {
     **record.DEFAULTS,
+    "task": "home",
     "seeds": 12,
     "tests": 1,
     "pool": 80,
     "judge_every": 2,
     "samples": 0,
-    "third_party": "nowhere",
+    "third_party": "",
 }
 
 
@@ -56,8 +58,10 @@ def reply(prompt: Prompt) -> str | Reply:
     return "{}"
 
 
-def make(folder: Path, work: Path, **changed: Any) -> tuple[dict[str, int], Rule]:
+def make(
+    folder: Path, work: Path, answer: Callable[[Prompt], str | Reply] = reply, **changed: Any
+) -> tuple[dict[str, int], Rule]:
     """Records into ``folder``; what was counted, and the backend with the prompts it got."""
-    backend = Rule(reply)
-    made = record.Recording(task(folder), backend, {**PARAMETERS, "student": student(), **changed}, work)
+    backend = Rule(answer)
+    made = record.Session(task(folder), backend, {**PARAMETERS, "student": student(), **changed}, work)
     return made.run(), backend
