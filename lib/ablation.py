@@ -1,12 +1,14 @@
 """Trains variants of a student with several seeds each and says which difference is more than chance.
 
 A variant is a choice of training data (by the examples' ``source``, each repeated so many times) and of training
-parameters. Every (variant, seed) is trained and evaluated once; a killed run goes on with the next one that is missing.
+parameters. Every (variant, seed) is trained and evaluated once; a killed run goes on with the next one that is missing,
+and a change of parameters, data or tests makes those anew that it concerns.
 
     rows = run(variants, [1, 2, 3], params, task, accepted, tests, work, "shop")
 
 Differences are paired: both variants answered the same requests. Intervals come from a bootstrap over seeds and
-requests (Efron 1979; requests and seeds are drawn with replacement, 2,000 times, from a fixed seed):
+requests (Efron 1979; requests and seeds are drawn with replacement, 2,000 times, from a fixed seed). A p-value out of
+B draws, k of them at least as extreme, is (k + 1) / (B + 1) and never 0 (Davison and Hinkley 1997, section 4.2):
 
 >>> rows = [{"variant": v, "seed": s, "test": "t", "id": str(i), "exact": i < n} for v, n in (("a", 5), ("b", 8))
 ...         for s in (1, 2) for i in range(10)]
@@ -29,7 +31,7 @@ from numpy.typing import NDArray
 from lib import sft, student
 from lib.collect import repeated
 from lib.evaluation import evaluate
-from lib.records import Resumable, group, read_jsonl
+from lib.records import Resumable, digest, group, read_jsonl
 from lib.task import Example, Task
 from lib.torch_student import TorchStudent
 
@@ -71,11 +73,23 @@ def run(
     rows: list[dict[str, Any]] = []
     for seed in seeds:
         for variant in variants:
-            path = work / f"{variant.name}-{seed}.jsonl"
+            settings = {**params, **variant.training, "seed": seed}
+            path = work / f"{variant.name}-{seed}-{_inputs(variant, settings, accepted, tests)}.jsonl"
             if not path.exists():
-                _one(variant, {**params, **variant.training, "seed": seed}, task, accepted, tests, path, key)
+                _one(variant, settings, task, accepted, tests, path, key)
             rows += [{**row, "variant": variant.name, "seed": seed} for row in read_jsonl(path)]
     return rows
+
+
+def _inputs(
+    variant: Variant,
+    params: Mapping[str, Any],
+    accepted: Sequence[Example],
+    tests: Mapping[str, Sequence[Example]],
+) -> str:
+    """Eight hex digits of what a run depends on: parameters, training examples and the tests' ids."""
+    examples = [[e.id, e.text, e.gold, e.source] for e in variant.examples(accepted)]
+    return digest([dict(params), examples, {name: [e.id for e in rows] for name, rows in tests.items()}])[:8]
 
 
 def _one(
@@ -132,5 +146,6 @@ def _difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> dict[s
     ]
     draws = 100 * (means[1] - means[0])
     low, high = np.percentile(draws, [2.5, 97.5])
-    p = min(1.0, 2 * min((draws <= 0).mean(), (draws >= 0).mean()))
+    beyond = min((draws <= 0).sum(), (draws >= 0).sum())
+    p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
     return {"points": 100 * (right.mean() - left.mean()), "low": float(low), "high": float(high), "p": float(p)}

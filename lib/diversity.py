@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import pandas as pd
 
+from lib.records import spread
 from lib.task import Example
 
 
@@ -39,7 +40,7 @@ def _row(level: str, rows: Sequence[Example]) -> dict[str, object]:
 
 
 def compare(left: Sequence[Example], right: Sequence[Example]) -> pd.DataFrame:
-    """Different words and word pairs by level in as many lines of ``left`` as of ``right`` (the first ones of each).
+    """Different words and word pairs by level in as many lines of ``left`` as of ``right``, evenly spaced in each.
 
     Columns: level, n (lines of each), left_words, right_words, left_pairs, right_pairs; levels that both have.
     """
@@ -47,8 +48,9 @@ def compare(left: Sequence[Example], right: Sequence[Example]) -> pd.DataFrame:
     for level in sorted({e.level for e in left} & {e.level for e in right}):
         sides = [[e.text.casefold().split() for e in side if e.level == level] for side in (left, right)]
         n = min(map(len, sides))
-        words = [len({w for line in side[:n] for w in line}) for side in sides]
-        pairs = [len({p for line in side[:n] for p in pairwise(line)}) for side in sides]
+        sides = [spread(side, n) for side in sides]
+        words = [len({w for line in side for w in line}) for side in sides]
+        pairs = [len({p for line in side for p in pairwise(line)}) for side in sides]
         rows.append({"level": level, "n": n, "left_words": words[0], "right_words": words[1]})
         rows[-1] |= {"left_pairs": pairs[0], "right_pairs": pairs[1]}
     return pd.DataFrame(rows, columns=["level", "n", "left_words", "right_words", "left_pairs", "right_pairs"])

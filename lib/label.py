@@ -24,6 +24,7 @@ from lib.teacher import teacher_task
 
 KINDS = ("filter", "accepted")
 ANSWERS = {"y": True, "n": False}
+_SHORT = 40  # characters of a context's value that is shown
 
 
 def sample(candidates: Iterable[Example], count: int, labelled: Mapping[str, object]) -> list[Example]:
@@ -37,7 +38,7 @@ def ask(candidates: Sequence[Example], kind: str, out: Path, answers: TextIO, sc
     done = 0
     with out.open("a", encoding="utf-8") as labels:
         for i, candidate in enumerate(candidates, 1):
-            where = f" [{candidate.context['area']}]" if candidate.context.get("area") else ""
+            where = "".join(f" [{value}]" for value in _short(candidate.context))
             said = f"{candidate.extra['said']}  ->  {show.calls(candidate.gold[0])}"
             print(f"\n{i}/{len(candidates)} {candidate.level}{where}  {said}\n    {candidate.text}", file=screen)
             right = _answer(answers, screen)
@@ -48,6 +49,11 @@ def ask(candidates: Sequence[Example], kind: str, out: Path, answers: TextIO, sc
             labels.flush()
             done += 1
     return done
+
+
+def _short(context: Mapping[str, object]) -> list[str]:
+    """What a context says in a few words."""
+    return [value for value in context.values() if isinstance(value, str) and 0 < len(value) <= _SHORT]
 
 
 def _answer(answers: TextIO, screen: TextIO) -> bool | None:

@@ -2,7 +2,7 @@
 
 The domain writes the prompt and reads the answer; a bad answer is an answer with that error, asked for no second time:
 
-    OneStageSystem(prompts, backend, "few-shot").answer_many([("turn on the lamp", context)])
+    OneStageSystem(prompts, backend, "few-shot").answer_many([("play some jazz", context)])
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib.llm import Backend
-from lib.pipeline import Account, Question, answer_all
+from lib.pipeline import Account, Question, ask_once
 from lib.prototype import OneStage
 from lib.task import Answer, TaskError
 
@@ -28,7 +28,7 @@ class OneStageSystem:
     def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
         """Answers in the requests' order, all asked in one batch. Raises BackendError only."""
         asked = [self._question(text, context) for text, context in requests]
-        failed = answer_all(self.backend, [q for q in asked if isinstance(q, Question)], self.name)
+        failed = ask_once(self.backend, [q for q in asked if isinstance(q, Question)], self.name)
         for question in failed:
             question.account.error = question.failure or "the answer cannot be read"
         return [a if isinstance(a, Answer) else a.account.answer(a.result or []) for a in asked]

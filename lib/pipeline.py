@@ -4,7 +4,7 @@ Split and rewrite, select a function for each command, fill its arguments, execu
 with its error, at most twice, and is then left undone. Unlike the paper's, every step may choose to do nothing, and a
 step that the domain settles by program costs no call. Requests go through the steps together, a batch a step:
 
-    Pipeline(prototype, backend).answer_many([("turn on the lamp and the fan", context)])
+    Pipeline(prototype, backend).answer_many([("play some jazz and wake me at seven", context)])
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Pipeline:
         ]
         waiting = [q for q in questions if q]
         for attempt in range(1 + self.repairs):
-            waiting = answer_all(self.backend, waiting, name, attempt)
+            waiting = ask_once(self.backend, waiting, name, attempt)
             if not waiting:
                 break
         for question in waiting:
@@ -144,7 +144,7 @@ class Pipeline:
         return [q.result if q else _direct(name, *row) for q, row in zip(questions, steps, strict=True)]
 
 
-def answer_all(backend: Backend, questions: Sequence[Question], name: str, attempt: int = 0) -> list[Question]:
+def ask_once(backend: Backend, questions: Sequence[Question], name: str, attempt: int = 0) -> list[Question]:
     """Asks once; sets ``result`` of those that are answered well and returns the others, ready to be asked again."""
     replies = backend.complete([q.prompt for q in questions]) if questions else []
     return [q for q, reply in zip(questions, replies, strict=True) if not _answered(q, reply, name, attempt)]

@@ -100,8 +100,8 @@ class Recording:
         rejected = list(replay.rejected)
         found = {name: read_rows(folder / name, kinds) for name, kinds in KINDS.items()}
         rejected += [reason for _, reasons in found.values() for reason in reasons]
-        rows = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
-        return cls(task, read_set(folder, task), replay, *rows, rejected)
+        readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
+        return cls(task, read_set(folder, task), replay, readings, predictions, labels, rejected)
 
     @property
     def provenance(self) -> dict[str, Any]:

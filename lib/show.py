@@ -33,7 +33,8 @@ def figure(chart: Figure, alt: str) -> None:
 def table(rows: Any, labels: Mapping[str, str] | None = None, formats: Mapping[str, Format] | None = None) -> None:
     """Shows a table: the columns of ``labels`` under these headings, each value through its format if it has one.
 
-    ``rows``: a DataFrame or a list of dicts; none give the headings alone. A format is a function, or a format such as ``"{:,.0f}"``.
+    ``rows``: a DataFrame or a list of dicts; none give the headings alone. A format is a function, or a format such as
+    ``"{:,.0f}"``.
     """
     frame = pd.DataFrame(rows)
     if labels:

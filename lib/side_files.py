@@ -19,7 +19,7 @@ from typing import Any
 from lib.records import Row
 
 NUMBER, CALLS = float, list
-"""Kinds of values: a finite number from 0 up (no truth value); a list of calls, each with ``name`` and ``arguments``."""
+"""Kinds of values: a finite number from 0 up (no truth value); a list of calls, each ``name`` and ``arguments``."""
 
 
 def read_rows(path: Path, kinds: Mapping[str, type]) -> tuple[list[Row], list[str]]:

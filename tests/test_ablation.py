@@ -38,13 +38,44 @@ def test_every_variant_and_seed_runs_once_and_resumes(tmp_path: Path, monkeypatc
     assert {(r["variant"], r["seed"], r["id"]) for r in rows} == {
         (v, s, e.id) for v in ("seeds", "both") for s in (1, 2) for e in ACCEPTED[:5]
     }
-    (tmp_path / "work" / "both-2.jsonl").unlink()
+    (both_2,) = (tmp_path / "work").glob("both-2-????????.jsonl")
+    both_2.unlink()
     trained: list[str] = []
     inner = ablation.sft.train
     monkeypatch.setattr(ablation.sft, "train", lambda p, t, g, out: (trained.append(out.name), inner(p, t, g, out))[1])
     again = run(*arguments)
-    assert trained == ["both-2"] and len(again) == len(rows)
+    assert trained == [both_2.stem] and len(again) == len(rows)
     assert not list((tmp_path / "work").glob("*/")), "students are removed once they are evaluated"
+
+
+def test_what_was_changed_is_not_taken_from_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def one(variant: Variant, params: object, task: object, accepted: object, tests: object, path: Path, key: str):
+        done.append(path.name)
+        path.write_text("")
+
+    monkeypatch.setattr(ablation, "_one", one)
+    seeds, both = Variant("seeds", {"teacher": 0}), Variant("both", {})
+
+    def names(variant: Variant, params: dict[str, object], accepted: list, tests: dict) -> list[str]:
+        done.clear()
+        run([variant], [1], params, toy_task.TASK, accepted, tests, tmp_path, "place")
+        return list(done)
+
+    tests = {"t": ACCEPTED[:5]}
+    assert len(names(both, PARAMS, ACCEPTED, tests)) == 1 and names(both, PARAMS, ACCEPTED, tests) == []
+    reworded = [replace(e, text=e.text + " now") if e.source == "teacher" else e for e in ACCEPTED]
+    for change in (
+        ({**PARAMS, "max_steps": 3}, ACCEPTED, tests),
+        (PARAMS, reworded, tests),
+        (PARAMS, ACCEPTED[1:], tests),
+        (PARAMS, [replace(ACCEPTED[0], gold=[[]]), *ACCEPTED[1:]], tests),
+        (PARAMS, ACCEPTED, {"t": ACCEPTED[:4]}),
+        (PARAMS, ACCEPTED, {"other": ACCEPTED[:5]}),
+    ):
+        assert len(names(both, *change)) == 1 and names(both, *change) == []
+    assert names(seeds, PARAMS, ACCEPTED, tests) != names(seeds, PARAMS, reworded, tests) == []
 
 
 def records(shares: dict[str, list[float]], n: int = 40) -> pd.DataFrame:
@@ -63,6 +94,7 @@ def test_differences_are_paired() -> None:
     )
     assert found.loc["b", ["points", "low", "high"]].tolist() == [0, 0, 0] and found.loc["b", "p"] == 1
     assert found.loc["c", "points"] == pytest.approx(40) and found.loc["c", "low"] > 20 and found.loc["c", "p"] < 0.05
+    assert 0 < found.loc["c", "p"] == pytest.approx(2 / (ablation.DRAWS + 1))
     assert math.isnan(found.loc["a", "points"]) and (found["seeds"] == 3).all() and (found["n"] == 40).all()
 
 

@@ -1,5 +1,6 @@
 """A chat model in process: real counts, common prefix read once, schemas held, bad files and prompts refused."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def ask(text: str, **settings: object) -> Prompt:
 def test_replies_come_in_order_with_counts_and_a_cached_prefix(model: GgufBackend, path: Path) -> None:
     cold = model.complete([ask("How many legs has a cat?")])[0]
     warm = model.complete([ask("How many legs has a bird?")])[0]
-    assert cold.model == path.stem
+    assert cold.model == path.stem and model.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert warm.prompt_tokens > warm.cached_tokens > 50 > cold.cached_tokens
     assert 0 < warm.new_tokens <= 6
     assert warm.latency_s > 0

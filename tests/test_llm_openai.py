@@ -89,10 +89,10 @@ def test_retry_after_as_a_date_or_nonsense() -> None:
 
 @pytest.mark.parametrize(("status", "attempts"), [(500, 4), (503, 4), (408, 4), (400, 1), (422, 1), (413, 1)])
 def test_servers_faults_are_tried_again_and_ours_are_not(status: int, attempts: int) -> None:
-    with serving(lambda n, r: refusal(status, "it went wrong")) as endpoint:
+    with serving(lambda n, r: refusal(status, "it went wrong") if n else chat("ok")) as endpoint:
         model = backend(endpoint.url)
-        (reply,) = model.complete(prompts(1))
-        assert len(endpoint.requests) == attempts
+        _, reply = model.complete(prompts(2))
+        assert len(endpoint.requests) == 1 + attempts
     assert (reply.text, reply.finish, reply.error) == ("", "error", f"HTTP {status}: it went wrong")
     assert model.counts[f"HTTP {status}"] == 1
     assert model.counts[f"retry after HTTP {status}"] == attempts - 1
@@ -229,6 +229,62 @@ def test_max_tokens_goes_under_its_newer_name_where_the_old_is_refused() -> None
 
     with serving(decide) as endpoint:
         assert [r.text for r in backend(endpoint.url).complete(prompts(2, max_tokens=9))] == ["9", "9"]
+
+
+@pytest.mark.parametrize(
+    ("part", "refused"),
+    [
+        ("temperature", refusal(400, "Unsupported value: 'temperature' does not support 0 with this model.")),
+        ("top_p", refusal(400, "`top_p` is deprecated for this model")),
+        ("seed", Answer(422, b'{"detail": [{"loc": ["body", "seed"], "msg": "Extra inputs are not permitted"}]}')),
+        ("seed", Answer(400, b'{"error": {"message": "Only 1 will do", "param": "seed"}}')),
+    ],
+)
+def test_refused_sampling_settings_are_left_out_and_told_once(
+    part: str, refused: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(lambda n, r: refused if part in r else chat(said(r))) as endpoint:
+        replies = backend(endpoint.url, concurrency=2).complete(prompts(6))
+        assert [part in request for request in endpoint.requests] == [True] + [False] * 6
+        kept = {"temperature", "top_p", "seed"} - {part}
+        assert all(kept <= request.keys() for request in endpoint.requests)
+    assert [reply.text for reply in replies] == [f"word {i}" for i in range(6)]
+    (told,) = [r.message for r in caplog.records if r.levelname == "WARNING"]
+    assert f"does not take {part}" in told and "from now on; sampling is then the server's" in told
+
+
+def test_all_that_an_endpoint_refuses_is_left_out_one_by_one() -> None:
+    optional = ["temperature", "top_p", "seed", "response_format", "max_tokens"]
+
+    def decide(number: int, request: dict[str, Any]) -> Answer:
+        there = [name for name in optional if name in request]
+        hint = " (use max_completion_tokens)" if there == ["max_tokens"] else ""
+        return refusal(400, f"Unknown parameter: '{there[0]}'{hint}") if there else chat('{"n": 1}')
+
+    with serving(decide) as endpoint:
+        replies = backend(endpoint.url).complete(prompts(3, schema=SCHEMA))
+        assert len(endpoint.requests) == len(optional) + 3
+    assert {reply.text for reply in replies} == {'{"n": 1}'}
+
+
+def test_a_sampling_value_refused_after_others_were_taken_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def decide(number: int, request: dict[str, Any]) -> Answer:
+        return refusal(400, "temperature 0 is not supported") if request.get("temperature") == 0 else chat("ok")
+
+    with serving(decide) as endpoint:
+        asked = [Prompt.of("Echo.", "n", temperature=t) for t in (0.5, 0.0, 0.5, 0.0)]
+        assert {r.text for r in backend(endpoint.url, concurrency=1).complete(asked)} == {"ok"}
+        assert [r.get("temperature") for r in endpoint.requests] == [0.5, 0, None, 0.5, 0, None]
+    assert sum("where it refuses the value" in record.message for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("status", [400, 422])
+@pytest.mark.parametrize("message", ["prompt is not allowed", "bad words: 'what is the temperature, seedling?'"])
+def test_a_first_request_refused_for_good_is_one_error(status: int, message: str) -> None:
+    with serving(lambda n, r: refusal(status, message)) as endpoint:
+        with pytest.raises(BackendError, match=rf"HTTP {status}: .*change what it names"):
+            backend(endpoint.url).complete(prompts(20))
+        assert len(endpoint.requests) == 1
 
 
 def test_nobody_there_at_first_is_one_error_with_the_remedy() -> None:

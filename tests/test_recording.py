@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import shutil
@@ -12,10 +13,11 @@ import pandas as pd
 import pytest
 from toy_chat import Rule
 
-from lib import comparison, show
-from lib.llm import Prompt
+from lib import comparison, label, show
+from lib.llm import Prompt, Reply
 from lib.llm.replay import Recorder, pack
 from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, produce, text_digest, write_set, write_xz
+from lib.task import Example
 from lib.tasks.home import HomeTask
 
 PREDICTION: dict[str, Any] = {
@@ -95,14 +97,42 @@ def test_absent_files_are_told(folder: Path, name: str) -> None:
 
 
 def test_a_damaged_file_is_told_and_what_comes_before_is_kept(folder: Path) -> None:
-    rows = [{**PREDICTION, "id": str(i), "raw": str(i**9)} for i in range(20_000)]
+    rows = [{**PREDICTION, "id": str(i), "raw": str(i**9)} for i in range(3_000)]
     write_xz(folder / PREDICTIONS, rows)
     whole = (folder / PREDICTIONS).read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"plain text", b""):
+    for damaged in (whole[:-20], whole[: len(whole) // 2], b"plain text", b""):
         (folder / PREDICTIONS).write_bytes(damaged)
         recording = used(folder)
         assert recording.predictions == rows[: len(recording.predictions)]
-        assert sum("damaged or cut off after line" in reason for reason in recording.rejected) == bool(damaged)
+        assert sum("damaged or cut off after line" in reason for reason in recording.rejected) == 1
+
+
+def test_failures_while_recording_are_replayed(tmp_path: Path) -> None:
+    def some_fail(prompt: Prompt) -> str | Reply:
+        if int(prompt.key("rule"), 16) % 3:
+            return reply(prompt)
+        return Reply("", "rule", finish="error", error="timeout: http://10.0.0.1 took 30 s")
+
+    task, parameters = HomeTask(), {"count": 4, "judge_every": 1, "refine_below": 5}
+    teacher_set = task.teacher_set(12, 1, 20, 1)
+    recorder = Recorder(Rule(some_fail), tmp_path / "replies.jsonl")
+    candidates, verdicts = produce(task, teacher_set.seeds, recorder, parameters)
+    write_set(tmp_path / "out", teacher_set)
+    packed = pack(recorder.path, tmp_path / "out", {"model": "rule", "parameters": parameters}, keep=recorder.used)
+    assert packed.errors == sum(recorder.counts.errors.values()) > 3
+    assert b"10.0.0.1" not in lzma.decompress((tmp_path / "out" / "replies.jsonl.xz").read_bytes())
+    again, same = Recording.read(task, tmp_path / "out").candidates()
+    assert [(c.id, c.text) for c in again] == [(c.id, c.text) for c in candidates] and same == verdicts
+    errors = [[c.extra.get("error", "").partition(":")[0] for c in side] for side in (again, candidates)]
+    assert errors[0] == errors[1] and "timeout" in errors[0]
+
+
+def test_labelling_shows_the_short_words_of_a_context(tmp_path: Path) -> None:
+    context = {"place": "Here", "table": {"a": 1}, "note": "long " * 20, "none": None, "empty": ""}
+    row = Example("a", "sing it", context, [[]], "L2", "teacher", "train", {"said": "sing"})
+    screen = io.StringIO()
+    assert label.ask([row], "filter", tmp_path / "labels.jsonl", io.StringIO("y\n"), screen) == 1
+    assert "1/1 L2 [Here]  sing  ->  nothing" in screen.getvalue()
 
 
 def test_unreadable_verdicts_can_be_shown(folder: Path) -> None:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,10 @@ from typing import Any
 import openai
 
 UNREACHABLE = "unreachable"
+BAD_REQUEST = (400, 422)
+SAMPLING = ("temperature", "top_p", "seed")
 _OPTIONAL = {"max_tokens": ("max_completion_tokens",), "response_format": ("response_format", "schema", "grammar")}
+_REFUSES = re.compile(r"support|unknown|unrecogni[sz]ed|unexpected|invalid|deprecated|permitted|allowed|extra")
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,17 @@ def from_connection(error: Exception, say: Callable[[object], str]) -> Failure:
 
 
 def refused_part(error: openai.APIStatusError, request: Mapping[str, Any]) -> str:
-    """The part of ``request`` that the server says it cannot take and that can be left out or renamed, or nothing."""
-    if error.status_code not in (400, 422):
+    """The part of ``request`` that the server says it cannot take and that can be left out or renamed, or nothing.
+
+    One of ``SAMPLING`` must be named as a word of its own, and as refused: a server may repeat the prompt's words.
+    """
+    if error.status_code not in BAD_REQUEST:
         return ""
     said = f"{error.message} {error.body}".lower()
-    parts = (part for part, words in _OPTIONAL.items() if part in request and any(word in said for word in words))
-    return next(parts, "")
+    parts = [part for part, words in _OPTIONAL.items() if any(word in said for word in words)]
+    parts += [part for part in SAMPLING if error.param == part]
+    parts += [part for part in SAMPLING if _REFUSES.search(said) and re.search(rf"\b{part}\b", said)]
+    return next((part for part in parts if part in request), "")
 
 
 def wait_seconds(headers: Mapping[str, str]) -> float:

@@ -26,6 +26,7 @@ import xllamacpp
 from lib.llm import BackendError, Prompt, Reply
 from lib.llm.answer import excerpt, failed, read_answer
 from lib.llm.threads import answer_all
+from lib.records import sha256
 
 _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
 
@@ -34,7 +35,8 @@ class GgufBackend:
     """A Backend. ``model``: the weights' name as recorded, by default the file's without its ending.
 
     ``threads``: CPU threads of one step; ``context_tokens``: of a prompt and its answer, at least 256; ``slots``:
-    prompts at once, each with keys and values of its own. ``counts``: answers that failed or were cut off, by reason.
+    prompts at once, each with keys and values of its own. ``counts``: answers that failed or were cut off, by reason;
+    ``sha256``: of the file.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class GgufBackend:
             raise BackendError(f"{path.name}: threads, context_tokens and slots must each be at least 1")
         check_file(path)
         self.model, self.slots, self.counts = name or path.name.removesuffix(".gguf"), slots, Counter[str]()
+        self.sha256 = sha256(path)
         self._server = _load(path, threads, context_tokens, slots)
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:

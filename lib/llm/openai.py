@@ -26,7 +26,15 @@ import openai
 
 from lib.llm import BackendError, Prompt, Reply
 from lib.llm.answer import excerpt, failed, read_answer
-from lib.llm.failure import UNREACHABLE, Failure, from_connection, from_status, refused_part
+from lib.llm.failure import (
+    BAD_REQUEST,
+    SAMPLING,
+    UNREACHABLE,
+    Failure,
+    from_connection,
+    from_status,
+    refused_part,
+)
 from lib.llm.secret import Secret
 from lib.llm.threads import answer_all
 
@@ -60,13 +68,15 @@ class OpenAIBackend:
         self.concurrency, self.retries, self.backoff_s = concurrency, retries, backoff_s
         self._served_name, self._secret = model, Secret(key_env)
         self._client = openai.OpenAI(base_url=base_url, api_key=self._secret.reveal(), timeout=timeout_s, max_retries=0)
-        self._lock, self._refused, self._taken = Lock(), frozenset[str](), frozenset[str]()
+        self._lock, nothing = Lock(), frozenset[str]()
+        self._refused = self._taken = self._told = nothing
         self._reached = self._down = False
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """Replies in order; ``latency_s`` is the time of the attempt that was answered.
 
-        Raises BackendError if the very first request finds no server, no access or no such model.
+        Raises BackendError if the very first request finds no server, no access or no such model, or is refused as a
+        bad one with nothing left to do without.
         """
         first = [self._first(prompt) for prompt in prompts[:1] if not self._reached]
         return first + answer_all(self._answer, prompts[len(first) :], self.concurrency, self.model)
@@ -130,10 +140,8 @@ class OpenAIBackend:
         request: dict[str, Any] = {
             "model": self._served_name,
             "messages": [{"role": role, "content": content} for role, content in prompt.messages],
-            "temperature": prompt.temperature,
-            "top_p": prompt.top_p,
-            "seed": prompt.seed,
             limit: prompt.max_tokens,
+            **{name: getattr(prompt, name) for name in SAMPLING if name not in without},
         }
         if prompt.schema is not None and "response_format" not in without:
             schema = {"name": "reply", "strict": True, "schema": prompt.schema}
@@ -145,8 +153,12 @@ class OpenAIBackend:
         with self._lock:
             new = part not in self._refused | self._taken
             self._refused |= {part} if new else set()
-        if new:
-            log.warning("%s does not take %s (%s): sent without it from now on", self.base_url, part, failure.detail)
+            told, self._told = part in self._told, self._told | {part}
+        if told or not (new or part in SAMPLING):
+            return
+        scope = "from now on" if new else "where it refuses the value"
+        ours = "; sampling is then the server's, not the prompt's" if part in SAMPLING else ""
+        log.warning("%s does not take %s (%s): sent without it %s%s", self.base_url, part, failure.detail, scope, ours)
 
     def _said(self, message: object) -> str:
         """What a server or library said, without the key, as the beginning of one line."""
@@ -159,6 +171,8 @@ class OpenAIBackend:
             return f"{action} ${self._secret.variable}"
         if failure.reason == "HTTP 404":
             return f"correct the model '{self._served_name}' ({self._served()}) or base_url's path (often /v1)"
+        if failure.reason in [f"HTTP {code}" for code in BAD_REQUEST]:
+            return "the endpoint does not take such requests: change what it names, or use another endpoint or model"
         return "start the server or correct base_url" if failure.reason == UNREACHABLE else ""
 
     def _served(self) -> str:

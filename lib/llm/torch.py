@@ -12,7 +12,7 @@ depend on what else is in the batch, but for rounding.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -58,30 +58,33 @@ class TorchBackend:
         self.prefixes: dict[tuple[int, ...], Prefix] = {}
         self.constraints = Constraints(self.tokenizer)
 
-    def complete(
-        self, prompts: Sequence[Prompt], on_reply: Callable[[int, Reply], None] = lambda i, reply: None
-    ) -> list[Reply]:
-        """Replies in order; ``on_reply`` is told each one's index as its batch ends."""
+    def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
+        """Replies in order. A common prefix counts as cached for all that share it but the one it is read for."""
         replies: dict[int, Reply] = {}
         with tqdm(total=len(prompts), desc=self.model[:24], mininterval=5, leave=False, disable=None) as bar:
             for prefix, rows in self._batches(prompts):
-                for row, reply in zip(rows, self._answer(prefix, rows), strict=True):
-                    replies[row.index] = reply
-                    on_reply(row.index, reply)
+                replies.update(zip((row.index for row in rows), self._answer(prefix, rows), strict=True))
                 bar.update(len(rows))
         return [replies[i] for i in range(len(prompts))]
 
     def _batches(self, prompts: Sequence[Prompt]) -> list[tuple[tuple[int, ...], list[_Row]]]:
-        """Rows of one common prefix, about one length and one limit, in batches that fit."""
+        """Rows of one common prefix, about one length and one limit, in batches that fit.
+
+        A row alone has no prefix but one that is held from before.
+        """
         families: dict[Any, list[_Row]] = {}
         for i, prompt in enumerate(prompts):
             families.setdefault(prompt.messages[0], []).append(_Row(i, prompt, self._encode(prompt)))
         batches = []
         for rows in families.values():
-            prefix = tuple(_common([row.ids for row in rows]))
+            prefix = tuple(_common([row.ids for row in rows])) if len(rows) > 1 else self._held(rows[0])
             rows.sort(key=lambda row: (row.prompt.max_tokens, len(row.ids)))
             batches += [(prefix, part) for part in self._split(rows)]
         return batches
+
+    def _held(self, row: _Row) -> tuple[int, ...]:
+        begun = (ids for ids in self.prefixes if len(ids) < len(row.ids) and tuple(row.ids[: len(ids)]) == ids)
+        return next(begun, ())
 
     def _split(self, rows: list[_Row]) -> list[list[_Row]]:
         parts: list[list[_Row]] = [[]]
@@ -100,14 +103,17 @@ class TorchBackend:
 
     def _answer(self, prefix: tuple[int, ...], rows: list[_Row]) -> list[Reply]:
         began = time.perf_counter()
-        if prefix not in self.prefixes:
+        known = prefix in self.prefixes
+        if prefix and not known:
             self.prefixes = {prefix: Prefix.read(self.net, prefix)}
+        held = self.prefixes[prefix] if prefix else Prefix.read(self.net, ())
         rest = [row.ids[len(prefix) :] for row in rows]
         chooser = _Chooser(rows, self.model, self.constraints)
         limits = [row.prompt.max_tokens for row in rows]
-        decoded = decode(self.net, self.prefixes[prefix], rest, self.ends, limits, chooser)
+        decoded = decode(self.net, held, rest, self.ends, limits, chooser)
         seconds = time.perf_counter() - began
-        return [self._reply(row, d, len(prefix), seconds) for row, d in zip(rows, decoded, strict=True)]
+        cached = [len(prefix) if i or known else 0 for i in range(len(rows))]
+        return [self._reply(row, d, n, seconds) for row, d, n in zip(rows, decoded, cached, strict=True)]
 
     def _reply(self, row: _Row, decoded: Decoded, cached: int, seconds: float) -> Reply:
         stopped = decoded.ids[-1] in self.ends
