@@ -47,11 +47,19 @@ def iter_jsonl(path: Path) -> Iterator[Row]:
 
 def _row(line: bytes, where: str) -> Row:
     try:
+        return parse_object(line)
+    except ValueError as error:
+        raise RecordError(f"{where}: {error}: repair the line or run the stage again") from error
+
+
+def parse_object(line: bytes) -> Row:
+    """One line of JSON that is an object. Raises ValueError with what it is instead."""
+    try:
         row = json.loads(line)
     except ValueError as error:
-        raise RecordError(f"{where}: not JSON ({error}): repair the line or run the stage again") from error
+        raise ValueError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
-        raise RecordError(f"{where}: expected an object, got {type(row).__name__}")
+        raise ValueError(f"expected an object, got {type(row).__name__}")
     return row
 
 

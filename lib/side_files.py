@@ -9,14 +9,13 @@
 
 from __future__ import annotations
 
-import json
 import lzma
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lib.records import Row
+from lib.records import Row, parse_object
 
 NUMBER, CALLS = float, list
 """Kinds of values: a finite number from 0 up (no truth value); a list of calls, each ``name`` and ``arguments``."""
@@ -55,12 +54,7 @@ def _take(line: bytes, kinds: Mapping[str, type], where: str, rows: list[Row], r
 
 def _row(line: bytes, kinds: Mapping[str, type]) -> Row:
     """Raises ValueError with what is wrong."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, got {type(row).__name__}")
+    row = parse_object(line)
     for key, kind in kinds.items():
         if key not in row:
             raise ValueError(f"'{key}' is missing")

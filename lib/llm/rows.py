@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lib.llm import Reply
+from lib.records import parse_object
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "key": str,
@@ -52,12 +53,7 @@ def read_rows(lines: Iterable[bytes], name: str, model: str | None = None) -> tu
 
 def _row(line: bytes, model: str | None) -> tuple[str, Reply]:
     """Raises ValueError with what is wrong."""
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object, got {type(row).__name__}")
+    row = parse_object(line)
     for key, kind in _TYPES.items():
         _check(row, key, kind)
     if model not in (None, row["model"]):
