@@ -93,7 +93,7 @@ def test_gold_of_the_grammar_does_something(homes: list[Home]) -> None:
     for home in homes:
         for _ in range(10):
             draw = sampler.draw(rng, home)
-            example = data._example("x", "h", "L0", draw, "dev")
+            example = data.to_example("x", "h", "L0", draw, "dev")
             assert (draw.gold == [[]]) == (draw.intent in SILENT)
             kept += not fault(example, home, draw.area)
     assert kept > 0.97 * 10 * len(homes)
