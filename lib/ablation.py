@@ -74,39 +74,35 @@ def run(
     for seed in seeds:
         for variant in variants:
             settings = {**params, **variant.training, "seed": seed}
-            path = work / f"{variant.name}-{seed}-{_inputs(variant, settings, accepted, tests)}.jsonl"
+            chosen = variant.examples(accepted)
+            path = work / f"{variant.name}-{seed}-{_inputs(settings, chosen, tests)}.jsonl"
             if not path.exists():
-                _one(variant, settings, task, accepted, tests, path, key)
+                _one(variant.name, settings, task, group(chosen, key), tests, path)
             rows += [{**row, "variant": variant.name, "seed": seed} for row in read_jsonl(path)]
     return rows
 
 
-def _inputs(
-    variant: Variant,
-    params: Mapping[str, Any],
-    accepted: Sequence[Example],
-    tests: Mapping[str, Sequence[Example]],
-) -> str:
+def _inputs(params: Mapping[str, Any], chosen: Sequence[Example], tests: Mapping[str, Sequence[Example]]) -> str:
     """Eight hex digits of what a run depends on: parameters, training examples and the tests' ids."""
-    examples = [[e.id, e.text, e.gold, e.source] for e in variant.examples(accepted)]
+    examples = [[e.id, e.text, e.gold, e.source] for e in chosen]
     return digest([dict(params), examples, {name: [e.id for e in rows] for name, rows in tests.items()}])[:8]
 
 
 def _one(
-    variant: Variant,
+    name: str,
     params: Mapping[str, Any],
     task: Task,
-    accepted: Sequence[Example],
+    groups: Sequence[Sequence[Example]],
     tests: Mapping[str, Sequence[Example]],
     path: Path,
-    key: str,
 ) -> None:
+    """Trains one student, evaluates it into ``path``, whose name says what it depends on, and removes it."""
     folder = path.with_suffix("")
-    sft.train(params, task, group(variant.examples(accepted), key), folder)
-    system = TorchStudent(student.load(folder), task, variant.name)
-    with Resumable(path, key=[variant.name, dict(params)]) as out:
-        for name, examples in tests.items():
-            evaluate(system, examples, task, name, out)
+    sft.train(params, task, groups, folder)
+    system = TorchStudent(student.load(folder), task, name)
+    with Resumable(path) as out:
+        for test, examples in tests.items():
+            evaluate(system, examples, task, test, out)
     shutil.rmtree(folder)
 
 

@@ -35,7 +35,7 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Prefix:
-    """Token ids that several rows begin with, and their keys and values (batch of one; None if there are no ids)."""
+    """Token ids that several rows begin with, and their keys and values (a batch of one, empty without ids)."""
 
     ids: tuple[int, ...]
     cache: Any

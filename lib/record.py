@@ -28,7 +28,7 @@ from lib.llm.replay import Recorder
 from lib.params import check, read_yaml
 from lib.pipeline import Pipeline
 from lib.prototype import Prototype
-from lib.recording import place, produce, read_set, text_digest, write_set
+from lib.recording import in_share, produce, read_set, text_digest, write_set
 from lib.records import Resumable, digest, sha256, spread
 from lib.sft_params import bf16_hardware
 from lib.task import Example, System, TaskError, load
@@ -134,8 +134,7 @@ class Session:
     ) -> list[dict[str, Any]]:
         """What readers make of the candidates. The pipeline sees every ``read_every``-th, the student all."""
         replies, prototype = self._recorder("reader_replies"), self.task.prototype(pool)
-        every = self.parameters["read_every"]
-        some = [c for c in candidates if every and place(c) % every == 0]
+        some = [c for c in candidates if in_share(c, self.parameters["read_every"])]
         pipelines = [_reader(prototype, replies, k) for k in range(1 + self.parameters["samples"])]
         work: list[tuple[System, Sequence[Example]]] = [*((p, some) for p in pipelines), (student, candidates)]
         path = paths.ROOT / self.parameters["student"]

@@ -16,7 +16,6 @@
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,7 +25,7 @@ from typing import Any
 from lib.collect import Verdict, judge, refine, unreadable, write
 from lib.llm import Backend
 from lib.llm.replay import Replay
-from lib.records import Row, digest, dumps, read_examples
+from lib.records import Row, digest, dumps, read_examples, write_xz
 from lib.side_files import CALLS, NUMBER, read_rows
 from lib.task import Example
 from lib.teacher import TeacherSet, TeacherTask
@@ -54,21 +53,17 @@ def text_digest(example: Example) -> str:
     return digest(example.text)[:8]
 
 
-def write_xz(path: Path, rows: Iterable[Row]) -> None:
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Compressed JSON lines, written whole; equal rows give equal bytes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    data = "".join(dumps(row) + "\n" for row in rows).encode()
-    part.write_bytes(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
-    part.replace(path)
+    write_xz(path, "".join(dumps(row) + "\n" for row in rows))
 
 
 def write_set(folder: Path, teacher_set: TeacherSet) -> None:
     """Writes a TeacherSet's four files."""
     rows = ({"id": key, **context.to_dict()} for key, context in teacher_set.contexts.items())
-    write_xz(folder / "contexts.jsonl.xz", rows)
+    write_rows(folder / "contexts.jsonl.xz", rows)
     for name in SETS:
-        write_xz(folder / f"{name}.jsonl.xz", (e.to_dict() for e in getattr(teacher_set, name)))
+        write_rows(folder / f"{name}.jsonl.xz", (e.to_dict() for e in getattr(teacher_set, name)))
 
 
 def read_set(folder: Path, task: TeacherTask) -> TeacherSet:
@@ -108,11 +103,6 @@ class Recording:
         return self.replay.provenance
 
     @cached_property
-    def seeds(self) -> dict[str, Example]:
-        """Seeds by id."""
-        return {e.id: e for e in self.set.seeds}
-
-    @cached_property
     def tests(self) -> list[Example]:
         """Requests to test on, with their contexts."""
         return self.task.resolve(self.set.tests, self.set.contexts)
@@ -144,7 +134,7 @@ class Recording:
     def unreadable(self, candidates: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
         """How many of ``candidates()`` were judged in words that could not be read, or not at all for a failure."""
         every = self.provenance["parameters"]["judge_every"]
-        return unreadable([c for c in candidates if "refines" in c.extra or _is_judged(c, every)], verdicts)
+        return unreadable([c for c in candidates if "refines" in c.extra or in_share(c, every)], verdicts)
 
     def votes_on(self, candidates: Sequence[Example]) -> list[dict[str, Any]]:
         """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``."""
@@ -168,17 +158,12 @@ def produce(
     """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
     writer, by_id = task.writer(), {e.id: e for e in seeds}
     first = write(writer, seeds, backend, parameters["count"])
-    looked_at = [c for c in first if _is_judged(c, parameters["judge_every"])]
+    looked_at = [c for c in first if in_share(c, parameters["judge_every"])]
     verdicts = judge(writer, by_id, looked_at, backend)
     second = refine(writer, by_id, looked_at, verdicts, backend, parameters["refine_below"])
     return [*first, *second], verdicts | judge(writer, by_id, second, backend)
 
 
-def _is_judged(candidate: Example, every: int) -> bool:
-    """Whether a first candidate is of the part, one in ``every``, that is judged (0: none)."""
-    return every > 0 and place(candidate) % every == 0
-
-
-def place(candidate: Example) -> int:
-    """A number that is spread evenly over candidates and always the same for one."""
-    return int(digest(candidate.id)[:8], 16)
+def in_share(candidate: Example, every: int) -> bool:
+    """Whether a candidate is in the part, one in ``every`` (0: none), that is judged or read; always the same one."""
+    return every > 0 and int(digest(candidate.id)[:8], 16) % every == 0

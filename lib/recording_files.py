@@ -15,9 +15,9 @@ from typing import Any
 
 from lib import provenance
 from lib.llm import Backend, BackendError
-from lib.llm.replay import REPLIES, Recorder, Replay
+from lib.llm.replay import REPLIES, Recorder, read_provenance
 from lib.llm.replay import pack as pack_replies
-from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, write_set, write_xz
+from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, write_rows, write_set
 from lib.records import digest, write_text
 from lib.teacher import TeacherSet, TeacherTask
 
@@ -29,9 +29,9 @@ def take_up(folder: Path, started: Path, backend: Backend) -> None:
     if started.exists() or not (folder / REPLIES).exists():
         return
     try:
-        there = Replay(folder)
-        known = {there.provenance.get("model_sha256", ""), getattr(backend, "sha256", "")} - {""}
-        if there.model == backend.model and len(known) < 2:
+        facts = read_provenance(folder)
+        known = {facts.get("model_sha256", ""), getattr(backend, "sha256", "")} - {""}
+        if facts["model"] == backend.model and len(known) < 2:
             write_text(started, lzma.decompress((folder / REPLIES).read_bytes()).decode())
     except (BackendError, lzma.LZMAError, EOFError) as error:
         log.warning("the recording that is there cannot be extended: %s", error)
@@ -51,8 +51,8 @@ def pack(
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     write_set(part, teacher_set)
-    write_xz(part / READINGS, (dict(row) for row in readings))
-    write_xz(part / PREDICTIONS, (dict(row) for row in predictions))
+    write_rows(part / READINGS, (dict(row) for row in readings))
+    write_rows(part / PREDICTIONS, (dict(row) for row in predictions))
     facts = _facts(folder, replies, parameters, backend)
     pack_replies(replies.path, part, facts, keep=replies.used)
     for name in (LABELS, *(() if predictions else (PREDICTIONS,))):
@@ -90,7 +90,7 @@ def _facts(folder: Path, replies: Recorder, parameters: Mapping[str, Any], backe
 def _earlier(folder: Path, model: str) -> list[dict[str, Any]]:
     """The sessions of the recording that is there, if it is of this model."""
     try:
-        facts = Replay(folder).provenance
+        facts = read_provenance(folder)
     except BackendError:
         return []
     return list(facts.get("sessions", [])) if facts["model"] == model else []

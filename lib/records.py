@@ -35,7 +35,7 @@ def read_jsonl(path: Path) -> list[Row]:
 def iter_jsonl(path: Path) -> Iterator[Row]:
     """Like read_jsonl, one row at a time."""
     try:
-        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as lines:
+        with open_lines(path) as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _row(line, f"{path.name}, line {number}")
@@ -43,6 +43,11 @@ def iter_jsonl(path: Path) -> Iterator[Row]:
         raise RecordError(f"{path.name}: damaged or cut off ({error}): restore it") from error
     except OSError as error:
         raise RecordError(f"{path.name}: cannot be read ({error.strerror}): run the stage that writes it") from error
+
+
+def open_lines(path: Path) -> IO[bytes]:
+    """A file, plain or .xz, to be read line by line."""
+    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
 
 
 def _row(line: bytes, where: str) -> Row:
@@ -91,6 +96,13 @@ def write_text(path: Path, text: str) -> None:
     """Writes a whole text file under a temporary name, then renames."""
     part = _temporary(path)
     part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def write_xz(path: Path, text: str) -> None:
+    """A whole text, compressed, written as write_text does; equal texts give equal bytes."""
+    part = _temporary(path)
+    part.write_bytes(lzma.compress(text.encode("utf-8", "replace"), preset=9 | lzma.PRESET_EXTREME))
     part.replace(path)
 
 

@@ -10,12 +10,12 @@
 from __future__ import annotations
 
 import lzma
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from lib.records import Row, parse_object
+from lib.records import Row, open_lines, parse_object
 
 NUMBER, CALLS = float, list
 """Kinds of values: a finite number from 0 up (no truth value); a list of calls, each ``name`` and ``arguments``."""
@@ -32,17 +32,13 @@ def read_rows(path: Path, kinds: Mapping[str, type]) -> tuple[list[Row], list[st
         return [], [f"{path.name}: absent: its figures are left out"]
     number = 0
     try:
-        for number, line in enumerate(_lines(path), 1):
-            if line.strip():
-                _take(line, kinds, f"{path.name}, line {number}", rows, rejected)
+        with open_lines(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    _take(line, kinds, f"{path.name}, line {number}", rows, rejected)
     except (OSError, EOFError, lzma.LZMAError) as error:
         rejected.append(f"{path.name}: damaged or cut off after line {number} ({error}): the rest is left out")
     return rows, rejected
-
-
-def _lines(path: Path) -> Iterator[bytes]:
-    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as lines:
-        yield from lines
 
 
 def _take(line: bytes, kinds: Mapping[str, type], where: str, rows: list[Row], rejected: list[str]) -> None:

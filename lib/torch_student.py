@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from tqdm.auto import tqdm
-from transformers import DynamicCache
 
 from lib.codec import Codec, Prompt
+from lib.decoding import Decoded, Prefix, decode
 from lib.student import Student, check_task
 from lib.task import Answer, Task
 
@@ -71,48 +71,11 @@ class TorchStudent:
         shared = all(p.prefix == first.prefix for p in prompts.values())
         prefix = first.prefix if shared else []
         rest = [p.request if shared else p.ids for p in prompts.values()]
-        outputs = greedy(self.model, prefix, rest, self.end, self.max_new)
+        outputs = decode(self.model, Prefix.read(self.model, prefix), rest, {self.end}, [self.max_new] * len(rest))
         ms = (time.perf_counter() - began) * 1000 / len(prompts)
-        return {i: self._read(prompts[i], *output, ms) for i, output in zip(prompts, outputs, strict=True)}
+        return {i: self._read(prompts[i], output, ms) for i, output in zip(prompts, outputs, strict=True)}
 
-    def _read(self, prompt: Prompt, ids: list[int], confidence: float, ms: float) -> Answer:
-        reading = self.codec.read(ids, prompt.refs)
-        sizes = {"prompt_tokens": len(prompt.ids), "new_tokens": len(ids)}
-        return Answer(reading.calls, reading.raw, confidence, ms, **sizes, error=reading.error)
-
-
-@torch.no_grad()
-def greedy(
-    model: Any, prefix: list[int], rest: list[list[int]], end: int, max_new: int
-) -> list[tuple[list[int], float]]:
-    """Greedy continuations of ``prefix + r`` for each ``r``: their ids (end included) and probabilities."""
-    device, n, width = model.device, len(rest), max(map(len, rest))
-    cache = DynamicCache(config=model.config)
-    if prefix:
-        model(torch.tensor([prefix], device=device), past_key_values=cache, use_cache=True, logits_to_keep=1)
-        cache.batch_repeat_interleave(n)
-    pads = torch.tensor([width - len(r) for r in rest], device=device)
-    ids = torch.tensor([[end] * (width - len(r)) + r for r in rest], device=device)
-    seen = torch.arange(width, device=device) >= pads[:, None]
-    mask = torch.cat([torch.ones(n, len(prefix), dtype=torch.bool, device=device), seen], dim=1)
-    positions = (len(prefix) + torch.arange(width, device=device) - pads[:, None]).clamp(min=0)
-    open_ = torch.ones(n, dtype=torch.bool, device=device)
-    tokens, logprobs = [], torch.zeros(n, device=device)
-    for _ in range(max_new):
-        arguments = {"attention_mask": mask.long(), "position_ids": positions, "past_key_values": cache}
-        logits = model(ids, **arguments, use_cache=True, logits_to_keep=1).logits[:, -1].float()
-        best = logits.log_softmax(-1).max(-1)
-        ids = torch.where(open_, best.indices, end)[:, None]
-        logprobs += torch.where(open_, best.values, 0.0)
-        tokens.append(ids[:, 0])
-        open_ &= ids[:, 0] != end
-        if not open_.any():
-            break
-        mask = torch.cat([mask, torch.ones(n, 1, dtype=torch.bool, device=device)], dim=1)
-        positions = positions[:, -1:] + 1
-    rows = torch.stack(tokens, 1).tolist()
-    return [(_until(row, end), math.exp(p)) for row, p in zip(rows, logprobs.tolist(), strict=True)]
-
-
-def _until(ids: list[int], end: int) -> list[int]:
-    return ids[: ids.index(end) + 1] if end in ids else ids
+    def _read(self, prompt: Prompt, decoded: Decoded, ms: float) -> Answer:
+        reading = self.codec.read(decoded.ids, prompt.refs)
+        sizes = {"prompt_tokens": len(prompt.ids), "new_tokens": len(decoded.ids)}
+        return Answer(reading.calls, reading.raw, math.exp(decoded.logprob), ms, **sizes, error=reading.error)

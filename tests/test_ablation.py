@@ -51,7 +51,7 @@ def test_every_variant_and_seed_runs_once_and_resumes(tmp_path: Path, monkeypatc
 def test_what_was_changed_is_not_taken_from_an_earlier_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
 
-    def one(variant: Variant, params: object, task: object, accepted: object, tests: object, path: Path, key: str):
+    def one(name: str, params: object, task: object, groups: object, tests: object, path: Path):
         done.append(path.name)
         path.write_text("")
 

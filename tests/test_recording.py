@@ -16,7 +16,7 @@ from toy_chat import Rule
 from lib import comparison, label, show
 from lib.llm import Prompt, Reply
 from lib.llm.replay import Recorder, pack
-from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, produce, text_digest, write_set, write_xz
+from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, produce, text_digest, write_rows, write_set
 from lib.task import Example
 from lib.tasks.home import HomeTask
 
@@ -98,7 +98,7 @@ def test_absent_files_are_told(folder: Path, name: str) -> None:
 
 def test_a_damaged_file_is_told_and_what_comes_before_is_kept(folder: Path) -> None:
     rows = [{**PREDICTION, "id": str(i), "raw": str(i**9)} for i in range(3_000)]
-    write_xz(folder / PREDICTIONS, rows)
+    write_rows(folder / PREDICTIONS, rows)
     whole = (folder / PREDICTIONS).read_bytes()
     for damaged in (whole[:-20], whole[: len(whole) // 2], b"plain text", b""):
         (folder / PREDICTIONS).write_bytes(damaged)

@@ -6,10 +6,11 @@ from toy_model import tiny_base, tiny_student
 from toy_task import TASK, Vending, examples
 
 from lib import student as students
+from lib.decoding import Prefix, decode
 from lib.gguf import export
 from lib.student import StudentError, keep_layers
 from lib.task import Control
-from lib.torch_student import TorchStudent, greedy
+from lib.torch_student import TorchStudent
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +112,9 @@ def test_greedy_agrees_with_transformers(student):
     expected = student.model.generate(torch.tensor([prompt.ids]), max_new_tokens=12, do_sample=False)
     expected = expected[0, len(prompt.ids) :].tolist()
     padded = [prompt.ids, student.vocabulary.encode_text("x") + prompt.ids]
-    for found in (
-        greedy(student.model, prompt.prefix, [prompt.request], end, 12),
-        greedy(student.model, [], padded, end, 12)[:1],
-    ):
-        assert found[0][0] == expected
+    for prefix, rest in ((prompt.prefix, [prompt.request]), ([], padded)):
+        found = decode(student.model, Prefix.read(student.model, prefix), rest, {end}, [12] * len(rest))
+        assert found[0].ids == expected
 
 
 def test_an_answer_that_does_not_parse_is_empty_with_its_error(student):

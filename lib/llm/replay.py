@@ -30,7 +30,7 @@ from tqdm.auto import tqdm
 
 from lib.llm import Backend, BackendError, Prompt, Reply
 from lib.llm.rows import read_rows, to_line
-from lib.records import write_json
+from lib.records import write_json, write_xz
 
 REPLIES = "replies.jsonl.xz"
 PROVENANCE = "provenance.json"
@@ -124,7 +124,7 @@ class Replay:
     def __init__(self, folder: Path | str, model: str | None = None) -> None:
         """Raises BackendError for a folder or file that cannot be read, or a recording of another model."""
         folder = Path(folder)
-        self.folder, self.provenance = folder, _provenance(folder)
+        self.folder, self.provenance = folder, read_provenance(folder)
         self.model = str(self.provenance["model"])
         if model not in (None, self.model):
             raise BackendError(
@@ -185,10 +185,7 @@ def pack(plain: Path, folder: Path, provenance: Mapping[str, Any], keep: Collect
             f"{plain.name}: replies of {named}; the provenance names {provenance.get('model')!r}: give one"
         )
     text = "".join(to_line(key, replace(r, error=r.error and _reason(r))) for key, r in chosen.items())
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{REPLIES}.part"
-    part.write_bytes(lzma.compress(text.encode("utf-8", "replace"), preset=9 | lzma.PRESET_EXTREME))
-    part.replace(folder / REPLIES)
+    write_xz(folder / REPLIES, text)
     write_json(folder / PROVENANCE, dict(provenance))
     failed = sum(bool(reply.error) for reply in chosen.values())
     return Packed(len(chosen), failed, len(answers) - len(chosen), rejected)
@@ -205,7 +202,7 @@ def _reason(reply: Reply) -> str:
     return reply.error.partition(":")[0].strip() or "failed"
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def read_provenance(folder: Path) -> dict[str, Any]:
     try:
         value = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
         if not isinstance(value, dict) or not isinstance(value.get("model"), str):
