@@ -11,7 +11,7 @@ $(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example mak
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record reports demo clean
+.PHONY: help setup reproduce test lab bench record ablation reports demo clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
@@ -46,6 +46,9 @@ lab: setup  ## JupyterLab on the notebooks
 record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch:FOLDER; parameters in params/record.yaml
 	@test -n "$(BACKEND)" || { echo "error: name the model: make record BACKEND=openai:MODEL@http://localhost:8000/v1 (or gguf:FILE, torch:FOLDER)" >&2; exit 1; }
 	$(BIN)/python -m lib.record --backend "$(BACKEND)"
+
+ablation: setup  ## train students on variants of the data, several seeds each; parameters in params/ablation.yaml
+	$(BIN)/python -m lib.ablate
 
 bench: setup  ## speeds as ratios within one run
 	$(BIN)/python -m lib.bench

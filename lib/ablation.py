@@ -1,10 +1,12 @@
 """Trains variants of a student with several seeds each and says which difference is more than chance.
 
 A variant is a choice of training data (by the examples' ``source``, each repeated so many times) and of training
-parameters. Every (variant, seed) is trained and evaluated once; a killed run goes on with the next one that is missing,
-and a change of parameters, data or tests makes those anew that it concerns.
+parameters. Every (variant, seed) is trained and evaluated once, in files of its own, so that several processes can
+share the work; a killed one goes on where it was, and a change of parameters, data or tests makes those anew that it
+concerns. ``lib.ablate`` is the command.
 
-    rows = run(variants, [1, 2, 3], params, task, accepted, tests, work, "shop")
+    study = Ablation(params, task, accepted, tests, work, "shop")
+    study.run(Variant("seeds", {"teacher": 0}), seed=1)
 
 Differences are paired: both variants answered the same requests. Intervals come from a bootstrap over seeds and
 requests (Efron 1979; requests and seeds are drawn with replacement, 2,000 times, from a fixed seed). A p-value out of
@@ -18,9 +20,12 @@ B draws, k of them at least as extreme, is (k + 1) / (B + 1) and never 0 (Daviso
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +33,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lib import sft, student
+from lib import paths, provenance, sft, student
 from lib.collect import repeated
 from lib.evaluation import evaluate
-from lib.records import Resumable, digest, group, read_jsonl
+from lib.records import RecordError, Resumable, Row, digest, group, read_jsonl, sha256, write_json
 from lib.task import Example, Task
 from lib.torch_student import TorchStudent
 
 DRAWS = 2_000
+RECORDS, TABLE, PROVENANCE = "records.jsonl.xz", "table.csv", "provenance.json"
+"""The files of a packed ablation."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Variant:
     """``repeat``: how often each source's examples are used (absent: once); ``training``: changed parameters."""
 
     name: str
-    repeat: Mapping[str, int]
+    repeat: Mapping[str, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def examples(self, accepted: Sequence[Example]) -> list[Example]:
@@ -55,31 +62,87 @@ class Variant:
         return chosen
 
 
-def run(
-    variants: Sequence[Variant],
-    seeds: Sequence[int],
-    params: Mapping[str, Any],
-    task: Task,
-    accepted: Sequence[Example],
-    tests: Mapping[str, Sequence[Example]],
-    work: Path,
-    key: str,
-) -> list[dict[str, Any]]:
-    """Prediction records with ``variant`` and ``seed``, for every variant, seed and test; ``work`` keeps them.
+@dataclass(frozen=True)
+class Ablation:
+    """What all runs share. ``accepted``: resolved examples; ``key``: what of their context a packed row shares.
 
-    ``accepted``: resolved examples; ``key``: what of their context a packed row shares. Raises as ``sft.train`` does.
+    ``params``: keys of SftParams without ``seed``; ``tests``: resolved examples by name. ``work`` keeps, for each run,
+    ``VARIANT-SEED-INPUTS.jsonl`` (prediction records) and ``.json`` (its facts); INPUTS says what it depends on.
     """
-    work.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
-    for seed in seeds:
-        for variant in variants:
-            settings = {**params, **variant.training, "seed": seed}
-            chosen = variant.examples(accepted)
-            path = work / f"{variant.name}-{seed}-{_inputs(settings, chosen, tests)}.jsonl"
-            if not path.exists():
-                _one(variant.name, settings, task, group(chosen, key), tests, path)
-            rows += [{**row, "variant": variant.name, "seed": seed} for row in read_jsonl(path)]
-    return rows
+
+    params: Mapping[str, Any]
+    task: Task
+    accepted: Sequence[Example]
+    tests: Mapping[str, Sequence[Example]]
+    work: Path
+    key: str
+
+    def path(self, variant: Variant, seed: int) -> Path:
+        """Where the records of a run are, or would be."""
+        inputs = _inputs(self._settings(variant, seed), variant.examples(self.accepted), self.tests)
+        return self.work / f"{variant.name}-{seed}-{inputs}.jsonl"
+
+    def run(self, variant: Variant, seed: int, keep: bool = False) -> Path:
+        """Trains and evaluates one student, unless that is done; returns ``path``. Raises as ``sft.train`` does.
+
+        The student is removed, or with ``keep`` put in ``work/students/VARIANT-SEED``; one that is not there, or that
+        is of another run, is trained again. Only one process at a time may work on a run.
+        """
+        path = self.path(variant, seed)
+        kept = self.work / "students" / f"{variant.name}-{seed}" if keep else None
+        if not _done(path, kept):
+            facts = self._trained(variant, seed, path)
+            system = TorchStudent(student.load(path.with_suffix("")), self.task, variant.name)
+            with Resumable(path, key=facts["student"]) as out:
+                for test, examples in self.tests.items():
+                    evaluate(system, examples, self.task, test, out)
+        _put_away(path.with_suffix(""), kept)
+        return path
+
+    def _settings(self, variant: Variant, seed: int) -> dict[str, Any]:
+        return {**self.params, **variant.training, "seed": seed}
+
+    def _trained(self, variant: Variant, seed: int, path: Path) -> Row:
+        """Trains a student beside ``path``, unless an interrupted run left one there; returns the run's facts."""
+        folder = path.with_suffix("")
+        if _facts_file(path).exists() and _is(folder, read_facts(path)["student"]):
+            return read_facts(path)
+        path.unlink(missing_ok=True)
+        self.work.mkdir(parents=True, exist_ok=True)
+        chosen = variant.examples(self.accepted)
+        result = sft.train(self._settings(variant, seed), self.task, group(chosen, self.key), folder)
+        trained = {"steps": result.steps, "tokens": result.tokens, "seconds": round(result.seconds, 3)}
+        facts = {"variant": variant.name, "seed": seed, **trained, "loss": result.loss}
+        facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": sha256(folder)}
+        facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
+        write_json(_facts_file(path), {**facts, "hardware": provenance.hardware()})
+        return facts
+
+    def missing(self, variants: Sequence[Variant], seeds: Sequence[int]) -> list[tuple[str, int]]:
+        """Names of variants, and seeds, that have no records yet."""
+        return [(v.name, s) for s in seeds for v in variants if not _done(self.path(v, s), None)]
+
+
+def read_records(path: Path, variant: str, seed: int) -> list[Row]:
+    """The prediction records of a run, with ``variant`` and ``seed``. Raises RecordError."""
+    return [{**row, "variant": variant, "seed": seed} for row in read_jsonl(path)]
+
+
+def read_facts(path: Path) -> Row:
+    """What is known of the run whose records are in ``path``. Raises RecordError.
+
+    variant, seed, steps, tokens, seconds of training, loss, examples by source, SHA-256 of the student, date, commit,
+    hardware.
+    """
+    file = _facts_file(path)
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise RecordError(f"{file.name}: cannot be read ({error}): delete it to train this student again") from error
+
+
+def _facts_file(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def _inputs(params: Mapping[str, Any], chosen: Sequence[Example], tests: Mapping[str, Sequence[Example]]) -> str:
@@ -88,27 +151,64 @@ def _inputs(params: Mapping[str, Any], chosen: Sequence[Example], tests: Mapping
     return digest([dict(params), examples, {name: [e.id for e in rows] for name, rows in tests.items()}])[:8]
 
 
-def _one(
-    name: str,
-    params: Mapping[str, Any],
-    task: Task,
-    groups: Sequence[Sequence[Example]],
-    tests: Mapping[str, Sequence[Example]],
-    path: Path,
-) -> None:
-    """Trains one student, evaluates it into ``path``, whose name says what it depends on, and removes it."""
-    folder = path.with_suffix("")
-    sft.train(params, task, groups, folder)
-    system = TorchStudent(student.load(folder), task, name)
-    with Resumable(path) as out:
-        for test, examples in tests.items():
-            evaluate(system, examples, task, test, out)
-    shutil.rmtree(folder)
+def _done(path: Path, kept: Path | None) -> bool:
+    """Whether a run has its records and, where it is to be kept, the very student that they are of."""
+    if not (path.exists() and _facts_file(path).exists()):
+        return False
+    return kept is None or any(_is(folder, read_facts(path)["student"]) for folder in (kept, path.with_suffix("")))
+
+
+def _is(folder: Path, student_sha256: str) -> bool:
+    return folder.is_dir() and sha256(folder) == student_sha256
+
+
+def _put_away(folder: Path, kept: Path | None) -> None:
+    """Moves a student to ``kept``, or removes it."""
+    if kept is not None and folder.is_dir():
+        kept.parent.mkdir(exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        folder.replace(kept)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def load(folder: Path) -> pd.DataFrame:
+    """The records of a packed ablation, one row for each variant, seed and request. Raises RecordError."""
+    rows = read_jsonl(_packed(folder, RECORDS))
+    for number, row in enumerate(rows, 1):
+        if lacking := [key for key in ("variant", "seed", "test", "id", "exact") if key not in row]:
+            raise RecordError(f"{RECORDS}, row {number}: '{lacking[0]}' is missing: restore the file")
+    if not rows:
+        raise RecordError(f"{RECORDS}: no rows: restore the file")
+    return pd.DataFrame(rows)
+
+
+def table(folder: Path) -> pd.DataFrame:
+    """What ``compare`` found, as it was packed. Raises RecordError."""
+    path = _packed(folder, TABLE)
+    try:
+        found = pd.read_csv(path, dtype=_KINDS, keep_default_na=False, na_values=dict.fromkeys(_COLUMNS, [""]))
+        lists = [[float(mean) for mean in json.loads(text)] for text in found["by_seed"]]
+        return found.assign(by_seed=lists)[[*_KINDS]]
+    except (ValueError, TypeError, KeyError) as error:
+        raise RecordError(f"{TABLE}: damaged ({error}): restore the file") from error
+
+
+def _packed(folder: Path, name: str) -> Path:
+    if not (folder / name).is_file():
+        raise RecordError(f"{paths.relative(folder)}: there is no {name}: run make ablation, or restore it")
+    return folder / name
+
+
+def pooled(records: pd.DataFrame, tests: Collection[str], name: str) -> pd.DataFrame:
+    """``records`` and, after them, those of ``tests`` once more as one test ``name``, ids with their test's before."""
+    chosen = records[records["test"].isin(list(tests))]
+    return pd.concat([records, chosen.assign(id=chosen["test"] + "/" + chosen["id"], test=name)], ignore_index=True)
 
 
 def compare(records: pd.DataFrame, reference: str) -> pd.DataFrame:
     """A row for each test and variant: seeds, n, mean accuracy, and its difference from ``reference`` in points.
 
+    ``mean``: a share in [0, 1]; ``by_seed``: the same for each seed, in the order of the seeds.
     ``low``, ``high``: 95 % bootstrap interval of the difference; ``p``: twice the share of draws beyond zero.
     """
     return pd.DataFrame(
@@ -119,11 +219,15 @@ def compare(records: pd.DataFrame, reference: str) -> pd.DataFrame:
 def _rows(test: Any, records: pd.DataFrame, reference: str) -> Iterator[dict[str, Any]]:
     tables = {name: _table(part) for name, part in records.groupby("variant", sort=False)}
     for name, table in tables.items():
-        row = {"test": test, "variant": name, "seeds": table.shape[0], "n": table.shape[1], "mean": table.mean()}
+        row = {"test": test, "variant": name, "seeds": table.shape[0], "n": table.shape[1]}
+        row |= {"mean": table.mean(), "by_seed": table.mean(axis=1).tolist()}
         yield row | (_difference(tables[reference], table) if name != reference else dict.fromkeys(_COLUMNS))
 
 
 _COLUMNS = ("points", "low", "high", "p")
+_KINDS: dict[str, Any] = {"test": str, "variant": str, "seeds": int, "n": int, "mean": float, "by_seed": str}
+_KINDS |= dict.fromkeys(_COLUMNS, float)
+"""The columns of ``compare`` in a CSV file."""
 
 
 def _table(records: pd.DataFrame) -> NDArray[np.float64]:
