@@ -54,6 +54,10 @@ class Writer(Protocol):
         """Reads a reply to ``judge``; None where it cannot be read."""
         ...
 
+    def fault(self, candidate: Example) -> str:
+        """Why the words alone rule a candidate out; empty if they do not."""
+        ...
+
 
 def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
     """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""

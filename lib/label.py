@@ -1,10 +1,11 @@
 """Labels candidates by hand: is this line a way to ask for just those calls, in that context?
 
-    python -m lib.label --kind filter --count 300
+    python -m lib.label --kind filter --count 300 --profile cpu
 
-``filter``: a sample of all candidates, to measure the filter with; ``accepted``: a sample of those that a rule accepts,
-to measure what a student would learn from. Every answer is appended to ``labels.jsonl`` of the recording at once, so
-the work can be left and taken up. A sample is the same for everybody: it is drawn by the candidates' ids.
+``filter``: a sample of all candidates, to measure the filter with; ``accepted``: a sample of those that the profile's
+notebook 02 accepts, to measure what a student would learn from. Every answer is appended to ``labels.jsonl`` of the
+recording at once, so the work can be left and taken up. A sample is the same for everybody: it is drawn by the
+candidates' ids.
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-from lib import paths, show, sift
-from lib.params import read_yaml
+from lib import params, paths, show, sift
+from lib.collect import Verdict
 from lib.recording import LABELS, Recording, text_digest
 from lib.records import digest, dumps
 from lib.task import Example, load
 from lib.teacher import teacher_task
 
 KINDS = ("filter", "accepted")
+NOTEBOOK = paths.NOTEBOOKS / "02_teacher_data.ipynb"
 ANSWERS = {"y": True, "n": False}
 _SHORT = 40  # characters of a context's value that is shown
 
@@ -66,28 +68,42 @@ def _answer(answers: TextIO, screen: TextIO) -> bool | None:
             return ANSWERS[line.strip()]
 
 
+def accepted(
+    recording: Recording, candidates: Sequence[Example], verdicts: Mapping[str, Verdict], values: Mapping[str, Any]
+) -> list[Example]:
+    """Those candidates that notebook 02 accepts with these parameters: its rule, ``natural``, ``sure`` and tests.
+
+    Only the run's own tests are not looked at, so that no notebook must have run.
+    """
+    task, readings = recording.task, recording.votes_on(candidates)
+    found = sift.with_judge(sift.votes(readings, values["sure"]), verdicts, values["natural"])
+    others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
+    tested = [*recording.tests, *(e for rows in others.values() for e in rows)]
+    exam = sift.Contamination(tested, lambda e: task.masked(e, recording.set.contexts))
+    seen = sift.read_by(readings, verdicts)
+    return sift.sift(candidates, found, values["rule"], exam, seen, task.writer().fault)[0]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(description="Label candidates by hand")
     parser.add_argument("--kind", choices=KINDS, required=True)
     parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--params", type=Path, default=paths.PARAMS / "cpu" / "02_teacher_data.yaml")
+    parser.add_argument("--profile", default="cpu", help="whose parameters of notebook 02 (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
-        params = read_yaml(options.params)
-        task = teacher_task(load(params["task"]))
-        recording = Recording.read(task, paths.ROOT / params["recorded"])
-        candidates, verdicts = recording.candidates()
+        values = params.load(NOTEBOOK, options.profile)
+        task = teacher_task(load(values["task"]))
+        folder = paths.ROOT / values["recorded"]
+        recording = Recording.read(task, folder)
+        candidates, verdicts = recording.candidates(values["teacher_seeds"])
         if options.kind == "accepted":
-            readings = recording.votes_on(candidates)
-            found = sift.with_judge(sift.votes(readings), verdicts, params["natural"])
-            seen, none = sift.read_by(readings, verdicts), sift.Contamination((), lambda e: "")
-            candidates, _ = sift.sift(candidates, found, params["rule"], none, seen)
+            candidates = accepted(recording, candidates, verdicts, values)
         labelled = recording.labelled(candidates, options.kind)
         rows = sample(candidates, options.count, labelled)
-        done = ask(rows, options.kind, paths.ROOT / params["recorded"] / LABELS, sys.stdin, sys.stdout)
+        done = ask(rows, options.kind, folder / LABELS, sys.stdin, sys.stdout)
         print(f"\n{done} labelled, {len(rows) - done} left")
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         print(f"label: {error}", file=sys.stderr)
         return 1
     return 0

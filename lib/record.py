@@ -10,8 +10,9 @@ keeps ids, calls and counts; a line that the teacher writes and that is such a s
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any
 
 import torch
 
-from lib import paths, recording_files, sift
+from lib import paths, provenance, recording_files, sift
 from lib import student as students
 from lib.evaluation import evaluate
 from lib.llm import Backend, BackendError, Prompt, Reply
@@ -28,10 +29,11 @@ from lib.llm.replay import Recorder
 from lib.params import check, read_yaml
 from lib.pipeline import Pipeline
 from lib.prototype import Prototype
+from lib.readings import Reader, packed, read
 from lib.recording import in_share, produce, read_set, text_digest, write_set
-from lib.records import Resumable, digest, sha256, spread
+from lib.records import Resumable, Row, digest, sha256, spread
 from lib.sft_params import bf16_hardware
-from lib.task import Example, System, TaskError, load
+from lib.task import Example, TaskError, load
 from lib.teacher import PIPELINE, STUDENT, Sampled, TeacherSet, TeacherTask, compared, teacher_task
 from lib.torch_student import TorchStudent
 
@@ -49,12 +51,14 @@ DEFAULTS: dict[str, Any] = {
     "read_every": 1,
     "samples": 2,
     "chunk": 512,
-    "student": "",
+    "students": {STUDENT: ""},
     "third_party": "",
     "third_party_rows": 0,
     "third_party_skip": [""],
 }
 _LEAST = {"seeds": 1, "count": 1, "tests": 1, "pool": 1, "chunk": 1}
+BATCH = 512 if torch.cuda.is_available() else 64
+"""Candidates that a student reads at a time."""
 _ECHO_WORDS, _ECHO_SHARE = 4, 0.6
 """A text argument of so many words, and so much of the request, repeats it."""
 
@@ -87,7 +91,7 @@ class Session:
 
     def run(self) -> dict[str, int]:
         """Makes and packs the recording; returns counts."""
-        student = self._student()
+        self._check_students()
         teacher_set = self._set()
         recording_files.take_up(self.task.recordings, self.work / "replies.jsonl", self.backend)
         replies = self._recorder("replies")
@@ -95,9 +99,10 @@ class Session:
         candidates, verdicts = produce(self.task, teacher_set.seeds, replies, dict(self.parameters))
         self._compare(self.task.resolve(teacher_set.tests, teacher_set.contexts), pool, replies)
         whole = self.task.resolve([c for c in candidates if c.text], teacher_set.contexts)
-        readings = self._read(whole, pool, student)
+        readings = self._read(whole, pool)
         predictions = self._others(pool)
-        recording_files.pack(self.task, teacher_set, readings, predictions, replies, self.parameters, self.backend)
+        made = (teacher_set, readings, predictions, replies)
+        recording_files.pack(self.task, *made, self.parameters, self.backend, self.models)
         counts = {"seeds": teacher_set.seeds, "candidates": candidates, "verdicts": verdicts, "readings": readings}
         return {name: len(rows) for name, rows in counts.items()}
 
@@ -106,6 +111,11 @@ class Session:
         """Tests of others, by name."""
         path = self.parameters["third_party"]
         return self.task.third_party(paths.ROOT / path) if path else {}
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """The SHA-256 of each student, by its name."""
+        return {name: sha256(paths.ROOT / path) for name, path in self.parameters["students"].items()}
 
     def _key(self, *more: Any) -> str:
         """Changes with whatever an answer may depend on."""
@@ -129,29 +139,36 @@ class Session:
         for system in compared(self.task, pool, backend, self.parameters["systems"]):
             system.answer_many([(e.text, e.context) for e in tests])
 
-    def _read(
-        self, candidates: Sequence[Example], pool: Sequence[Example], student: TorchStudent
-    ) -> list[dict[str, Any]]:
-        """What readers make of the candidates. The pipeline sees every ``read_every``-th, the student all."""
-        replies, prototype = self._recorder("reader_replies"), self.task.prototype(pool)
+    def _read(self, candidates: Sequence[Example], pool: Sequence[Example]) -> list[Row]:
+        """What readers make of the candidates. The pipeline sees every ``read_every``-th, each student all."""
         some = [c for c in candidates if in_share(c, self.parameters["read_every"])]
-        pipelines = [_reader(prototype, replies, k) for k in range(1 + self.parameters["samples"])]
-        work: list[tuple[System, Sequence[Example]]] = [*((p, some) for p in pipelines), (student, candidates)]
-        path = paths.ROOT / self.parameters["student"]
-        rows = []
-        with Resumable(
-            self.work / "readings.jsonl", self._key(sha256(path), [[c.id, c.text] for c in candidates])
-        ) as out:
-            for system, asked in work:
-                done = evaluate(system, asked, self.task, "candidates", out, chunk=self.parameters["chunk"])
-                rows += [_reading(row, c) for row, c in zip(done, asked, strict=True)]
+        rows: list[Row] = []
+        work = ((self._pipelines(pool) if some else (), some), (self._students(), candidates))
+        for reader, asked in ((reader, asked) for readers, asked in work for reader in readers):
+            done = read(reader, asked, self.work, self.parameters["chunk"])
+            rows += [packed(row, c) for row, c in zip(done, asked, strict=True)]
         return rows
 
-    def _student(self) -> TorchStudent:
-        student = students.load(paths.ROOT / self.parameters["student"])
-        model: Any = student.model
-        model.to(torch.bfloat16 if bf16_hardware() else torch.float32)
-        return TorchStudent(student, self.task, STUDENT)
+    def _pipelines(self, pool: Sequence[Example]) -> Iterator[Reader]:
+        """The pipeline and its samples. They depend on what they may show and on the code, prompts included."""
+        replies, prototype = self._recorder("reader_replies"), self.task.prototype(pool)
+        code = provenance.library("import lib.pipeline")
+        model = [self.backend.model, getattr(self.backend, "sha256", ""), code, [[e.id, e.text] for e in pool]]
+        for k in range(1 + self.parameters["samples"]):
+            yield Reader(_reader(prototype, replies, k), digest(model))
+
+    def _students(self) -> Iterator[Reader]:
+        """The students, loaded one at a time."""
+        for name, path in self.parameters["students"].items():
+            student = students.load(paths.ROOT / path)
+            model: Any = student.model
+            model.to(torch.bfloat16 if bf16_hardware() else torch.float32)
+            yield Reader(TorchStudent(student, self.task, name, batch=BATCH), self.models[name], confident=True)
+
+    def _check_students(self) -> None:
+        """Raises StudentError or GgufError for one that cannot be used, before any work."""
+        for _ in self._students():
+            pass
 
     def _others(self, pool: Sequence[Example]) -> list[dict[str, Any]]:
         """The systems' answers to tests of others: ids, calls and counts."""
@@ -179,16 +196,11 @@ def apart(drawn: TeacherSet, others: Collection[Example]) -> TeacherSet:
     return replace(drawn, seeds=seeds, tests=tests, pool=[e for e in drawn.pool if sift.letters(e.text) not in shown])
 
 
-def _reader(prototype: Prototype, backend: Backend, k: int) -> System:
+def _reader(prototype: Prototype, backend: Backend, k: int) -> Pipeline:
     """The pipeline as a reader: greedy for 0, else its ``k``-th sample."""
     if not k:
         return Pipeline(prototype, backend, PIPELINE)
     return Pipeline(prototype, Sampled(backend, k), f"{PIPELINE} sample {k}")
-
-
-def _reading(row: Mapping[str, Any], candidate: Example) -> dict[str, Any]:
-    kept = {key: row[key] for key in ("id", "system", "calls")}
-    return {**kept, "digest": text_digest(candidate), **({"error": "failed"} if row["error"] else {})}
 
 
 def bare(row: Mapping[str, Any], example: Example) -> dict[str, Any]:
@@ -214,12 +226,21 @@ def parameters(path: Path) -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, int) and value < _LEAST.get(key, 0):
             raise TaskError(f"{path.name}: {key}: {value}; expected at least {_LEAST.get(key, 0)}")
-    for key in ("task", "student"):
-        if not values[key]:
-            raise TaskError(f"{path.name}: {key}: missing; see params/record.yaml")
-    if not (paths.ROOT / values["student"]).exists():
-        raise TaskError(f"{path.name}: student: no such file: {values['student']}")
+    if not values["task"]:
+        raise TaskError(f"{path.name}: task: missing; see params/record.yaml")
+    _check_readers(values["students"], path.name)
     return values
+
+
+def _check_readers(given: Mapping[str, str], where: str) -> None:
+    """Raises TaskError for a student without a file, or under a name that another voter has."""
+    if not any(given.values()):
+        raise TaskError(f"{where}: students: missing; see params/record.yaml")
+    for name, path in given.items():
+        if name in (PIPELINE, sift.JUDGE) or re.fullmatch(rf"{PIPELINE} sample \d+", name):
+            raise TaskError(f"{where}: students: '{name}' is the name of another reader: choose another")
+        if not path or not (paths.ROOT / path).exists():
+            raise TaskError(f"{where}: students: {name}: no such file: {path or 'none is named'}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,10 +4,10 @@
 |---|---|
 | ``contexts``, ``seeds``, ``tests``, ``pool`` ``.jsonl.xz`` | the TeacherSet |
 | ``replies.jsonl.xz`` | every reply to prompts about these, by the prompt's key (``lib.llm.replay``) |
-| ``readings.jsonl.xz`` | readers' answers to candidates: id, system, calls, and a digest of the candidate's text |
+| ``readings.jsonl.xz`` | readers' answers to candidates: id, system, calls (or "gold"), the text's digest, confidence |
 | ``predictions.jsonl.xz`` | answers to tests of others: ids, calls, counts, no sentence |
 | ``labels.jsonl`` | candidates judged by hand: id, digest, right |
-| ``provenance.json`` | model, its SHA-256, seeds, parameters, date, hardware |
+| ``provenance.json`` | model, its SHA-256, those of the readers, parameters, and of each session date and hardware |
 
 >>> recording = Recording.read(task)                                                     # doctest: +SKIP
 >>> len(recording.candidates())                                                          # doctest: +SKIP
@@ -26,16 +26,28 @@ from lib.collect import Verdict, judge, refine, unreadable, write
 from lib.llm import Backend
 from lib.llm.replay import Replay
 from lib.records import Row, digest, dumps, read_examples, write_xz
-from lib.side_files import CALLS, NUMBER, read_rows
-from lib.task import Example
+from lib.side_files import CALLS, NUMBER, Kind, are_calls, read_rows
+from lib.task import Example, Score
 from lib.teacher import TeacherSet, TeacherTask
 
 READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
 SETS = ("seeds", "tests", "pool")
+GOLD = "gold"
+"""The short form of calls that are exactly the first that count as right."""
+
+
+def _are_read(value: Any) -> bool:
+    return value == GOLD or are_calls(value)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
 _TEXTS = {"id": str, "system": str, "digest": str}
 _COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
-KINDS: dict[str, dict[str, type]] = {
-    READINGS: {**_TEXTS, "calls": CALLS},
+KINDS: dict[str, dict[str, Kind]] = {
+    READINGS: {**_TEXTS, "calls": _are_read},
     PREDICTIONS: {
         **_TEXTS,
         **dict.fromkeys(("test", "level", "reason", "error"), str),
@@ -46,6 +58,8 @@ KINDS: dict[str, dict[str, type]] = {
     LABELS: {"id": str, "digest": str, "kind": str, "right": bool},
 }
 """What a row of each file must hold."""
+OPTIONAL: dict[str, dict[str, Kind]] = {READINGS: {"confidence": _is_share, "error": str}}
+"""What it may hold."""
 
 
 def text_digest(example: Example) -> str:
@@ -93,7 +107,7 @@ class Recording:
         folder = folder or task.recordings
         replay = Replay(folder)
         rejected = list(replay.rejected)
-        found = {name: read_rows(folder / name, kinds) for name, kinds in KINDS.items()}
+        found = {name: read_rows(folder / name, kinds, OPTIONAL.get(name)) for name, kinds in KINDS.items()}
         rejected += [reason for _, reasons in found.values() for reason in reasons]
         readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
         return cls(task, read_set(folder, task), replay, readings, predictions, labels, rejected)
@@ -137,14 +151,23 @@ class Recording:
         return unreadable([c for c in candidates if "refines" in c.extra or in_share(c, every)], verdicts)
 
     def votes_on(self, candidates: Sequence[Example]) -> list[dict[str, Any]]:
-        """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``."""
+        """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``.
+
+        Those of readers that have one also hold their ``confidence``, from 0 to 1.
+        """
         known = {c.id: c for c in self.task.resolve([c for c in candidates if c.text], self.set.contexts)}
         rows = [r for r in self.readings if r["id"] in known and r["digest"] == text_digest(known[r["id"]])]
-        scores = [self.task.score(known[r["id"]], r["calls"]) for r in rows]
-        return [
-            {"id": r["id"], "system": r["system"], "exact": s.exact and not r.get("error"), "reason": s.reason}
-            for r, s in zip(rows, scores, strict=True)
-        ]
+        scores: dict[str, Score] = {}
+        return [self._vote(row, known[row["id"]], scores) for row in rows]
+
+    def _vote(self, row: Row, candidate: Example, scores: dict[str, Score]) -> Row:
+        """``scores``: those known already, by candidate and calls; readers often agree."""
+        calls = candidate.gold[0] if row["calls"] == GOLD else row["calls"]
+        key = repr((candidate.id, calls))
+        score = scores[key] = scores.get(key) or self.task.score(candidate, calls)
+        vote = {"id": row["id"], "system": row["system"], "exact": score.exact and not row.get("error")}
+        sure = {"confidence": row["confidence"]} if "confidence" in row else {}
+        return {**vote, "reason": score.reason, **sure}
 
     def labelled(self, candidates: Sequence[Example], kind: str) -> dict[str, bool]:
         """Hand labels of these candidates by id; ``kind``: which of the samples that were labelled."""

@@ -17,6 +17,7 @@ from lib import provenance
 from lib.llm import Backend, BackendError
 from lib.llm.replay import REPLIES, Recorder, read_provenance
 from lib.llm.replay import pack as pack_replies
+from lib.llm.rows import read_rows
 from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, write_rows, write_set
 from lib.records import digest, write_text
 from lib.teacher import TeacherSet, TeacherTask
@@ -29,9 +30,7 @@ def take_up(folder: Path, started: Path, backend: Backend) -> None:
     if started.exists() or not (folder / REPLIES).exists():
         return
     try:
-        facts = read_provenance(folder)
-        known = {facts.get("model_sha256", ""), getattr(backend, "sha256", "")} - {""}
-        if facts["model"] == backend.model and len(known) < 2:
+        if _same_model(folder, backend):
             write_text(started, lzma.decompress((folder / REPLIES).read_bytes()).decode())
     except (BackendError, lzma.LZMAError, EOFError) as error:
         log.warning("the recording that is there cannot be extended: %s", error)
@@ -45,15 +44,19 @@ def pack(
     replies: Recorder,
     parameters: Mapping[str, Any],
     backend: Backend,
+    readers: Mapping[str, str],
 ) -> None:
-    """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept."""
+    """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept.
+
+    ``readers``: the SHA-256 of each student that read, by its name.
+    """
     folder = task.recordings
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     write_set(part, teacher_set)
     write_rows(part / READINGS, (dict(row) for row in readings))
     write_rows(part / PREDICTIONS, (dict(row) for row in predictions))
-    facts = _facts(folder, replies, parameters, backend)
+    facts = {**_facts(folder, replies, parameters, backend), "readers": dict(readers)}
     pack_replies(replies.path, part, facts, keep=replies.used)
     for name in (LABELS, *(() if predictions else (PREDICTIONS,))):
         if (folder / name).exists():
@@ -71,11 +74,11 @@ def _facts(folder: Path, replies: Recorder, parameters: Mapping[str, Any], backe
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": "an endpoint" if hasattr(backend, "base_url") else local,
         "model_sha256": getattr(backend, "sha256", ""),
-        "replies": replies.counts.asked,
+        "replies": len(replies.used - _answered(folder, backend)),
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
-    sessions = [*_earlier(folder, replies.model), session]
+    sessions = [*_earlier(folder, backend), session]
     return {
         "model": replies.model,
         "model_sha256": session["model_sha256"] or next((s["model_sha256"] for s in sessions if s["model_sha256"]), ""),
@@ -87,10 +90,27 @@ def _facts(folder: Path, replies: Recorder, parameters: Mapping[str, Any], backe
     }
 
 
-def _earlier(folder: Path, model: str) -> list[dict[str, Any]]:
+def _same_model(folder: Path, backend: Backend) -> bool:
+    """Whether the recording in ``folder`` is of this model. Raises BackendError if its provenance cannot be read."""
+    facts = read_provenance(folder)
+    known = {facts.get("model_sha256", ""), getattr(backend, "sha256", "")} - {""}
+    return bool(facts["model"] == backend.model) and len(known) < 2
+
+
+def _earlier(folder: Path, backend: Backend) -> list[dict[str, Any]]:
     """The sessions of the recording that is there, if it is of this model."""
     try:
-        facts = read_provenance(folder)
+        return list(read_provenance(folder).get("sessions", [])) if _same_model(folder, backend) else []
     except BackendError:
         return []
-    return list(facts.get("sessions", [])) if facts["model"] == model else []
+
+
+def _answered(folder: Path, backend: Backend) -> set[str]:
+    """Keys of the prompts that the recording which is there has answers to; none if it is not of this model."""
+    try:
+        if not _same_model(folder, backend):
+            return set()
+        lines = lzma.decompress((folder / REPLIES).read_bytes()).split(b"\n")
+    except (BackendError, OSError, lzma.LZMAError, EOFError):
+        return set()
+    return {key for key, reply in read_rows(lines, REPLIES)[0] if not reply.error}

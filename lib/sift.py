@@ -26,13 +26,29 @@ TESTED, UNREAD = "words of a test", "not read by the rule's readers"
 """Two of the reasons for rejecting a candidate."""
 
 Rule = Sequence[Sequence[str]]
+Fault = Callable[[Example], str]
+"""Why the words of a candidate alone rule it out; empty if they do not."""
 
 
-def votes(records: Iterable[Mapping[str, Any]]) -> dict[str, set[str]]:
-    """The readers that reached the gold calls, by candidate id; from records of ``lib.evaluation``."""
+def faultless(candidate: Example) -> str:
+    """The Fault of a task whose words rule nothing out."""
+    return ""
+
+
+def faults(candidates: Iterable[Example], fault: Fault) -> dict[str, str]:
+    """The reasons of those candidates that their words alone rule out, by id."""
+    found = ((c.id, fault(c)) for c in candidates if c.text)
+    return {key: reason for key, reason in found if reason}
+
+
+def votes(records: Iterable[Mapping[str, Any]], sure: float = 0.0) -> dict[str, set[str]]:
+    """The readers that reached the gold calls, by candidate id; from rows of ``Recording.votes_on``.
+
+    Where a row has a ``confidence``, from 0 to 1, it counts only if that is at least ``sure``.
+    """
     found: dict[str, set[str]] = defaultdict(set)
     for row in records:
-        if row["exact"]:
+        if row["exact"] and row.get("confidence", 1.0) >= sure:
             found[row["id"]].add(row["system"])
     return dict(found)
 
@@ -81,28 +97,32 @@ def sift(
     rule: Rule,
     tested: Contamination,
     read_by: Mapping[str, Collection[str]],
+    fault: Fault = faultless,
 ) -> tuple[list[Example], list[Example]]:
     """Accepted and rejected candidates, the latter with a ``reason`` in ``extra``.
 
     ``read_by``: who looked at a candidate, by its id; one that no set of the rule's has read is no verdict on it.
+    ``fault``: the task's reason for which the words alone rule a candidate out (``Writer.fault``).
     """
     accepted: list[Example] = []
     rejected: list[Example] = []
     seen: set[tuple[str, str]] = set()
     for candidate in candidates:
-        reason = _fault(candidate, tested, seen) or _unmoved(candidate, voters, rule, read_by)
+        reason = _fault(candidate, tested, seen, fault) or _unmoved(candidate, voters, rule, read_by)
         seen.add(_words(candidate))
         marked = replace(candidate, extra={**candidate.extra, "reason": reason})
         (rejected if reason else accepted).append(marked if reason else candidate)
     return accepted, rejected
 
 
-def _fault(candidate: Example, tested: Contamination, seen: Collection[tuple[str, str]]) -> str:
+def _fault(candidate: Example, tested: Contamination, seen: Collection[tuple[str, str]], fault: Fault) -> str:
     """Why a candidate is none, whoever understands it."""
     if not candidate.text:
         return str(candidate.extra.get("error") or "empty reply").partition(":")[0]
     if tested.holds(candidate):
         return TESTED
+    if reason := fault(candidate):
+        return reason
     if letters(candidate.text) == letters(candidate.extra["said"]):
         return "repeats its seed"
     return "same line twice for one context" if _words(candidate) in seen else ""
@@ -135,13 +155,15 @@ def quality(
     voters: Mapping[str, Collection[str]],
     rule: Rule,
     read_by: Mapping[str, Collection[str]],
+    faulty: Collection[str] = (),
 ) -> dict[str, Any]:
     """How a rule does on hand labels (candidate id -> right): n, precision and recall with 95 % Wilson intervals.
 
-    Only candidates count that the rule's readers have read.
+    Only candidates count that the rule's readers have read. ``faulty``: ids of those that do not pass, whatever the
+    readers say (such as ``faults``).
     """
     labels = {key: right for key, right in labels.items() if passes(read_by.get(key, ()), rule)}
-    passed = [right for key, right in labels.items() if passes(voters.get(key, ()), rule)]
+    passed = [right for key, right in labels.items() if key not in faulty and passes(voters.get(key, ()), rule)]
     good = sum(labels.values())
     low, high = wilson(sum(passed), len(passed))
     recall_low, recall_high = wilson(sum(passed), good)

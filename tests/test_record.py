@@ -6,8 +6,10 @@ import io
 import json
 import lzma
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_chat import Rule
@@ -16,10 +18,15 @@ from toy_recording import PARAMETERS, make, reply, student, task
 from lib import label, record, sift
 from lib.llm import Prompt, Reply
 from lib.llm.replay import ReplayMiss
-from lib.recording import READINGS, SETS, Recording
-from lib.records import RecordError, read_jsonl
+from lib.pipeline import Pipeline
+from lib.recording import READINGS, SETS, Recording, text_digest, write_rows
+from lib.records import RecordError, read_jsonl, sha256
+from lib.student import StudentError
+from lib.tasks.home.write import HomeWriter
+from lib.torch_student import TorchStudent
 
 SENTENCE = "would some kind soul illuminate the broom cupboard"
+TAKEN = ("pipeline", "pipeline sample 2", "judge")
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +74,7 @@ def test_a_recording_is_extended_by_the_same_model_only(folder: Path, tmp_path: 
     assert len(Recording.read(task(out)).candidates()[0]) == 28
     other = Rule(reply)
     other.model = "another"
-    record.Session(task(out), other, {**PARAMETERS, "student": student()}, tmp_path / "other").run()
+    record.Session(task(out), other, {**PARAMETERS, "students": {"student": student()}}, tmp_path / "other").run()
     assert sum(p.temperature > 0.8 for p in other.asked) == 12
 
 
@@ -168,12 +175,130 @@ def test_wrong_parameters_and_backends_stop_before_any_work(tmp_path: Path, caps
     params.write_text("task: home\nchunk: 0\n")
     assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
     assert "record.yaml: chunk: 0; expected at least 1" in capsys.readouterr().err
-    params.write_text("task: home\nstudent: nowhere.gguf\n")
-    assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
-    assert "student: no such file: nowhere.gguf" in capsys.readouterr().err
-    params.write_text(f"task: home\nstudent: {student()}\n")
+    for students, told in (
+        ("{a: nowhere.gguf}", "students: a: no such file: nowhere.gguf"),
+        (f"{{a: {student()}, b: ''}}", "students: b: no such file: none is named"),
+        ("{}", "students: missing; see params/record.yaml"),
+        ("{a: 5}", "students: a: expected str"),
+        *((f"{{{name}: {student()}}}", f"'{name}' is the name of another reader") for name in TAKEN),
+    ):
+        params.write_text(f"task: home\nstudents: {students}\n")
+        assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
+        assert told in capsys.readouterr().err
+    params.write_text(f"task: home\nstudents: {{a: {student()}}}\n")
     assert record.main(["--backend", "opnai:m@http://x", "--params", str(params), "--work", str(tmp_path)]) == 1
     assert "did you mean 'openai'?" in capsys.readouterr().err
+
+
+def test_a_student_that_is_broken_stops_before_any_work(tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(student(), broken)
+    (broken / "model.safetensors").write_bytes(b"torn")
+    backend = Rule(reply)
+    values = {**PARAMETERS, "students": {"a": student(), "b": str(broken)}}
+    with pytest.raises(StudentError, match="broken"):
+        record.Session(task(tmp_path / "out"), backend, values, tmp_path / "work").run()
+    assert not backend.asked
+
+
+class Asked:
+    """How many requests each reader was asked since it was last looked at."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.counts: Counter[str] = Counter()
+        for kind in (TorchStudent, Pipeline):
+            monkeypatch.setattr(kind, "answer_many", self._counted(kind.answer_many))
+
+    def _counted(self, answer_many: Any) -> Any:
+        def counted(system: Any, requests: Any) -> Any:
+            self.counts[system.name] += len(requests)
+            return answer_many(system, requests)
+
+        return counted
+
+    def take(self) -> dict[str, int]:
+        counts, self.counts = self.counts, Counter()
+        return dict(counts)
+
+
+def test_another_student_more_candidates_or_other_tests_make_no_reader_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, both = Asked(monkeypatch), {"student": student(), "big one": student()}
+    arguments = {"seeds": 4, "systems": ["one-stage few-shot"]}
+    make(tmp_path / "out", tmp_path / "work", **arguments)
+    assert asked.take() == {"pipeline": 8, "student": 8}
+    _, backend = make(tmp_path / "out", tmp_path / "work", students=both, **arguments, chunk=3)
+    assert asked.take() == {"big one": 8} and not backend.asked
+    made = Recording.read(task(tmp_path / "out"))
+    votes = made.votes_on(made.candidates()[0])
+    assert Counter(row["system"] for row in votes) == {"pipeline": 8, "student": 8, "big one": 8}
+    assert {row["system"] for row in votes if "confidence" in row} == set(both)
+    assert made.provenance["readers"] == dict.fromkeys(both, sha256(Path(student())))
+    make(tmp_path / "out", tmp_path / "work", students=both, **{**arguments, "seeds": 6, "tests": 2})
+    found = asked.take()
+    assert {name: found[name] for name in both} == dict.fromkeys(both, 4), "the two lines of two more seeds"
+
+
+def test_a_changed_student_reads_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "student"
+    shutil.copytree(student(), copy)
+    asked, arguments = Asked(monkeypatch), {"seeds": 2, "students": {"a": str(copy)}, "read_every": 0}
+    make(tmp_path / "out", tmp_path / "work", **arguments, systems=["one-stage few-shot"])
+    (copy / "note").write_text("trained longer")
+    make(tmp_path / "out", tmp_path / "work", **arguments, systems=["one-stage few-shot"])
+    assert asked.take() == {"a": 8}
+
+
+def test_a_session_counts_what_it_added_over_all_its_processes(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"seeds": 4, "systems": ["one-stage few-shot"], "chunk": 5}
+    make(tmp_path / "whole", tmp_path / "fresh", **arguments)
+    (whole,) = Recording.read(task(tmp_path / "whole")).provenance["sessions"]
+    left = [8]
+
+    def killed(prompt: Prompt) -> str | Reply:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        return reply(prompt)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "out", tmp_path / "work", killed, **arguments)
+    make(tmp_path / "out", tmp_path / "work", **arguments)
+    (session,) = Recording.read(task(tmp_path / "out")).provenance["sessions"]
+    assert session["replies"] == whole["replies"] > 8
+    arguments["seeds"] = 5
+    make(tmp_path / "out", tmp_path / "work", **arguments)
+    first, second = Recording.read(task(tmp_path / "out")).provenance["sessions"]
+    make(tmp_path / "out", tmp_path / "another", **arguments)
+    third = Recording.read(task(tmp_path / "out")).provenance["sessions"][2]
+    assert first == session and 0 < second["replies"] < whole["replies"] and third["replies"] == 0
+
+
+def test_labelling_takes_what_the_profile_accepts(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    recording = Recording.read(task(out))
+    candidates, verdicts = recording.candidates()
+    rows = [
+        {"id": c.id, "system": "student", "calls": "gold", "digest": text_digest(c), "confidence": k / len(candidates)}
+        for k, c in enumerate(candidates)
+    ]
+    write_rows(out / READINGS, rows)
+    monkeypatch.setattr(HomeWriter, "fault", lambda self, c: "too short" if c.text.startswith("now") else "", False)
+    values = {"task": "home", "recorded": str(out), "teacher_seeds": 0, "third_party": "", "rule": [["student"]]}
+    values |= {"natural": 2, "sure": 0.5}
+    recording = Recording.read(task(out))
+    found = label.accepted(recording, candidates, verdicts, values)
+    sure = {row["id"] for row in rows if row["confidence"] >= 0.5}
+    assert {c.id for c in found} == {c.id for c in candidates if c.id in sure and not c.text.startswith("now")}
+    assert 0 < len(found) < len(candidates) / 2
+    monkeypatch.setattr(label.params, "load", lambda notebook, profile: values)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\nq\n"))
+    assert label.main(["--kind", "accepted", "--count", "4"]) == 0
+    assert "1 labelled, 3 left" in capsys.readouterr().out
+    assert {row["id"] for row in read_jsonl(out / "labels.jsonl")} <= {c.id for c in found}
 
 
 def test_labels_are_kept_answer_by_answer_and_not_asked_twice(folder: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,9 @@ def test_every_bad_line_is_named_and_the_good_ones_count(folder: Path, name: str
     good = {READINGS: reading, PREDICTIONS: PREDICTION, LABELS: label}[name]
     wrong = [{**good, key: [[5]]} for key in good if key not in ("raw", "confidence")]
     wrong += [without(good, key) for key in good if key not in ("raw", "confidence")]
+    if name == READINGS:
+        wrong += [{**good, "calls": "silver"}, {**good, "calls": ["gold"]}, {**good, "error": 1}]
+        wrong += [{**good, "confidence": value} for value in ("0.5", None, True, -0.1, 1.1, math.nan)]
     if "calls" in good:
         wrong += [{**good, "calls": [call]} for call in ("x", {}, {"name": "A"}, {"name": 1, "arguments": {}})]
     bad = [b"{bad", b"[1]", b"\xff", *(json.dumps(row).encode() for row in wrong)]
@@ -88,6 +92,26 @@ def test_every_bad_line_is_named_and_the_good_ones_count(folder: Path, name: str
     assert rows == [good, good]
     told = [reason for reason in recording.rejected if reason.startswith(name)]
     assert [reason.partition(":")[0] for reason in told] == [f"{name}, line {i + 2}" for i in range(len(bad))]
+
+
+def test_calls_in_short_form_are_the_candidates_own(folder: Path) -> None:
+    candidate, other = used(folder).candidates()[0][:2]
+    base = {"id": candidate.id, "digest": text_digest(candidate)}
+    readings: list[dict[str, Any]] = [
+        {**base, "system": "old", "calls": candidate.gold[0]},
+        {**base, "system": "short", "calls": "gold", "confidence": 0.25},
+        {**base, "system": "failed", "calls": "gold", "error": "failed"},
+        {**base, "system": "wrong", "calls": [{"name": "HassNevermind", "arguments": {}}], "confidence": 1.0},
+        {**base, "system": "of other words", "digest": text_digest(other), "calls": "gold"},
+    ]
+    write_rows(folder / READINGS, readings)
+    rows = used(folder).votes_on([candidate])
+    assert [(r["system"], r["exact"], r.get("confidence")) for r in rows] == [
+        ("old", True, None),
+        ("short", True, 0.25),
+        ("failed", False, None),
+        ("wrong", False, 1.0),
+    ]
 
 
 @pytest.mark.parametrize("name", [READINGS, PREDICTIONS, LABELS])

@@ -8,7 +8,19 @@ from typing import Any
 import pytest
 
 from lib.collect import Verdict
-from lib.sift import TESTED, UNREAD, Contamination, agreement, passes, quality, read_by, sift, votes, with_judge
+from lib.sift import (
+    TESTED,
+    UNREAD,
+    Contamination,
+    agreement,
+    faults,
+    passes,
+    quality,
+    read_by,
+    sift,
+    votes,
+    with_judge,
+)
 from lib.task import Example
 
 SAID = "turn on the lamp"
@@ -81,6 +93,32 @@ def test_the_judge_and_the_readers_have_read() -> None:
 def test_votes_count_exact_readings_only() -> None:
     rows = [{"id": "a", "system": s, "exact": e} for s, e in (("x", True), ("y", False), ("z", True))]
     assert votes(rows) == {"a": {"x", "z"}}
+
+
+def test_votes_of_unsure_readers_do_not_count() -> None:
+    rows: list[dict[str, Any]] = [{"id": "a", "system": "x", "exact": True}]
+    rows += [{"id": "a", "system": s, "exact": True, "confidence": c} for s, c in (("y", 0.89), ("z", 0.9))]
+    assert votes(rows) == {"a": {"x", "y", "z"}} and votes(rows, sure=0.9) == {"a": {"x", "z"}}
+
+
+def test_words_that_are_ruled_out_do_not_pass_whoever_reads_them() -> None:
+    rows = [candidate("good", "lamp on"), candidate("bad", "lamp nonsense"), candidate("empty", "")]
+    rows += [candidate("test", "nonsense of a test")]
+
+    def fault(example: Example) -> str:
+        return "nonsense" if "nonsense" in example.text or not example.text else ""
+
+    voters, tests = everybody(rows), Contamination([candidate("t", "nonsense of a test")], masked)
+    accepted, rejected = sift(rows, voters, [["a"]], tests, voters, fault)
+    assert [c.id for c in accepted] == ["good"]
+    reasons = {"bad": "nonsense", "empty": "empty reply", "test": TESTED}
+    assert {c.id: c.extra["reason"] for c in rejected} == reasons
+    faulty = faults(rows, fault)
+    assert faulty == {"bad": "nonsense", "test": "nonsense"}
+    labels = {"good": True, "bad": False}
+    assert quality(labels, voters, [["a"]], voters)["precision"] == 0.5
+    found = quality(labels, voters, [["a"]], voters, faulty)
+    assert (found["n"], found["accepted"], found["precision"], found["recall"]) == (2, 1, 1.0, 1.0)
 
 
 def test_the_judge_votes_for_same_and_natural_lines() -> None:

@@ -63,5 +63,5 @@ def make(
 ) -> tuple[dict[str, int], Rule]:
     """Records into ``folder``; what was counted, and the backend with the prompts it got."""
     backend = Rule(answer)
-    made = record.Session(task(folder), backend, {**PARAMETERS, "student": student(), **changed}, work)
+    made = record.Session(task(folder), backend, {**PARAMETERS, "students": {"student": student()}, **changed}, work)
     return made.run(), backend
