@@ -22,7 +22,7 @@ from lib.tasks.home.references import FILTER_OVER
 from lib.tasks.home.sample_homes import sample_home
 from lib.teacher import TeacherSet
 
-SHARES = {"L0": 1.6, "L1": 1.2, "L2": 2.0, "L3": 1.5, "L4": 0.5, "L5": 1.6, "L6": 1.6}
+SHARES = {"L0": 1.8, "L1": 1.6, "L2": 2.2, "L3": 1.5, "L4": 0.4, "L5": 1.2, "L6": 1.6}
 """More of the levels that people's own words matter for."""
 PER_HOME = 16
 SIZE = (2, FILTER_OVER)

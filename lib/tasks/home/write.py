@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -23,6 +24,7 @@ import yaml
 from lib.collect import Verdict
 from lib.llm import Prompt
 from lib.task import Call, Example
+from lib.tasks.home import form
 from lib.tasks.home.calls import clean
 
 LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
@@ -44,6 +46,8 @@ _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
 _QUOTES = "\"'“”‘’`"
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TOKENS_A_LINE = 30
+SHOTS = 3
+"""Examples that the teacher is shown in a style."""
 
 
 class HomeWriter:
@@ -58,7 +62,7 @@ class HomeWriter:
         """Asks for ``count`` lines, up to 4, that mean what ``seed`` does."""
         style = _PROMPTS["styles"][self.style(seed)[0]]
         turns = []
-        for shot in style["examples"]:
+        for shot in _nearest(style["examples"], meaning(seed.gold[0])):
             turns += [f"{shot['request']}\n({shot['meaning']})", "\n".join(shot["lines"][:count])]
         system = _PROMPTS["write"].format(count=count, who=style["who"], how=style["how"])
         settings = {"temperature": 0.9, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": _TOKENS_A_LINE * count}
@@ -72,6 +76,10 @@ class HomeWriter:
             candidate = clean(_MARK.sub("", line).strip().strip(_QUOTES))
             found.setdefault(candidate.casefold(), candidate)
         return [c for key, c in found.items() if key and key != said]
+
+    def fault(self, candidate: Example) -> str:
+        """Why a candidate's words alone rule it out; empty if they do not."""
+        return form.fault(candidate.text, str(candidate.extra["said"]), candidate.gold[0])
 
     def refine(self, seed: Example, text: str) -> Prompt:
         """Asks for a more natural wording of ``text``."""
@@ -113,6 +121,13 @@ def _call(call: Call) -> str:
     name = _CAMEL.sub(" ", call["name"].removeprefix("Hass")).lower()
     arguments = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in call["arguments"].items())
     return f"{name}: {arguments}" if arguments else name
+
+
+def _nearest(shots: Sequence[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
+    """The examples whose meaning shares most words with ``wanted``, the nearest last, where it counts most."""
+    words = Counter(wanted.replace(",", "").split())
+    ranked = sorted(shots, key=lambda shot: -(words & Counter(shot["meaning"].replace(",", "").split())).total())
+    return ranked[:SHOTS][::-1]
 
 
 def _with_meaning(seed: Example) -> str:
