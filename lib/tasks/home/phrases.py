@@ -21,7 +21,7 @@ from lib.tasks.home.templates import compile_text, lists_in, walk
 
 T = TypeVar("T")
 
-_COLORS = ("white", "red", "orange", "yellow", "green", "blue", "purple", "pink", "turquoise", "brown")
+COLORS = ("white", "red", "orange", "yellow", "green", "blue", "purple", "pink", "turquoise", "brown")
 _IMPLIED = (
     "HassLightSet",
     "HassTurnOn",
@@ -113,7 +113,7 @@ def free_text(rng: Random, kind: str) -> str:
 def value(rng: Random, kind: str, loose: bool) -> tuple[str, Any]:
     """A value as spoken and as an argument; ``loose`` allows fractions and rare words."""
     if kind == "color":
-        name = say(rng, _COLORS) if not loose or rng.random() < 0.7 else say(rng, bank()["extra_colors"])
+        name = say(rng, COLORS) if not loose or rng.random() < 0.7 else say(rng, bank()["extra_colors"])
         return name, name
     if kind == "kelvin":
         if rng.random() < 0.6:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from lib.tasks.home.delexicalise import delexicalise
 from lib.tasks.home.describe import kind_stems, lexicon, stem
 from lib.tasks.home.homes import Home
 
+REMEMBERED = 1024
 _TYPE = re.compile(r"NAME\w*")
 
 
@@ -31,8 +33,10 @@ class Nearest:
         self._characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), lowercase=False)
         features = [self._words.fit_transform(texts), self._characters.fit_transform(texts)]
         self._matrix = sparse.csr_matrix(sparse.hstack(features))
+        self.similarity = lru_cache(maxsize=REMEMBERED)(self._similarity)
+        """``_similarity``, the latest texts' remembered: a request is looked up at several steps."""
 
-    def similarity(self, text: str) -> np.ndarray[Any, Any]:
+    def _similarity(self, text: str) -> np.ndarray[Any, Any]:
         """The similarity of ``text`` to every stored text, (texts,), from 0 to 1; rounded, so that ties are ties."""
         features = [self._words.transform([text]), self._characters.transform([text])]
         cosine = (self._matrix @ sparse.csr_matrix(sparse.hstack(features)).T).toarray().ravel() / 2

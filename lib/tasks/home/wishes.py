@@ -2,7 +2,7 @@
 
 Doing nothing is most of what goes wrong elsewhere (FACTS.md), so L6 stays close to real commands: devices that other
 homes have, kinds that this room lacks, words that fit two devices, verbs that a device does not know, halves of
-sentences, talk about devices, and plain talk.
+sentences, talk about devices (``remarks.py`` has what sounds most like a command), and plain talk.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from lib.tasks.home.homes import Entity, Home
 from lib.tasks.home.levels import Found, satellite
 from lib.tasks.home.names import Kind, kind_of, kinds, pools
 from lib.tasks.home.phrases import ACTIONS, Action, bank, free_text, phrase, say
+from lib.tasks.home.remarks import remark
 from lib.tasks.home.sample_homes import sample_home
 from lib.tasks.home.targets import Target, entity_target, fits, matching, shorten, spoken_area, words
 
@@ -114,7 +115,7 @@ _ATTEMPTS = 12
 
 def nothing(rng: Random, home: Home) -> Found:
     """L6: nothing is to be done."""
-    build = rng.choices((_talk, _unknown, _ambiguous, _incapable, _about), (4, 8, 3, 3, 2))[0]
+    build = rng.choices((_talk, _unknown, _ambiguous, _incapable, _about, remark), (4, 8, 3, 3, 2, 4))[0]
     draws = (build(rng, home, satellite(rng, home)) for _ in range(_ATTEMPTS))
     return next((draw for draw in draws if draw), None)
 
