@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from datasets import Dataset
 from tokenizers import Tokenizer
 from torch.optim import AdamW
@@ -33,7 +34,7 @@ from trl import SFTConfig, SFTTrainer
 
 from lib import student as students
 from lib.codec import Codec
-from lib.packing import Packer, collate
+from lib.packing import IGNORED, Packer, collate
 from lib.sft_layers import prepare, readable_mask, restore
 from lib.sft_log import StepLog, last_checkpoint
 from lib.sft_params import Schedule, SftParams, TrainingError
@@ -165,7 +166,7 @@ def _processing_class(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
 
 
 class PackedTrainer(SFTTrainer):
-    """SFTTrainer over rows in their planned order; it counts tokens and stops at a loss that is no number."""
+    """SFTTrainer over rows in their planned order; answers alone get logits; it stops at a loss that is no number."""
 
     def __init__(self, log_file: StepLog, schedule: Schedule, **arguments: Any) -> None:
         super().__init__(callbacks=[log_file], **arguments)
@@ -178,11 +179,27 @@ class PackedTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        tokens = int(inputs.pop("tokens").sum())
+        losses = self._answer_losses(inputs)
+        loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
+        self._log_loss(float(loss.detach()), int(inputs["tokens"].sum()))
+        return (loss, {}) if return_outputs else loss
+
+    def _answer_losses(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """The cross-entropy of each answer token, (answer tokens,); other positions get no logits at all."""
+        model: Any = self.model
         dtype = torch.bfloat16 if self.args.bf16 else torch.float32
-        inputs["attention_mask"] = readable_mask(self.model, inputs["attention_mask"], dtype)
-        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss = float((result[0] if return_outputs else result).detach())
+        mask = readable_mask(model, inputs["attention_mask"], dtype)
+        following = inputs["labels"][:, 1:]
+        answers = following != IGNORED
+        with torch.autocast(inputs["labels"].device.type, torch.bfloat16, enabled=self.args.bf16):
+            hidden = model.model(
+                inputs["input_ids"], attention_mask=mask, position_ids=inputs["position_ids"], use_cache=False
+            )[0]
+            logits = model.lm_head(hidden[:, :-1][answers])
+        return F.cross_entropy(logits.float(), following[answers], reduction="none")
+
+    def _log_loss(self, loss: float, tokens: int) -> None:
+        """Counts a batch. Raises TrainingError for a loss that is no number."""
         if loss != loss or loss == float("inf"):
             raise TrainingError(
                 f"step {self.state.global_step + 1}: the loss is {loss}; lower learning_rate"
@@ -190,7 +207,6 @@ class PackedTrainer(SFTTrainer):
                 " or use precision: fp32"
             )
         self.log_file.count(loss, tokens)
-        return result
 
 
 def _finish(student: Student, work: Path, out_dir: Path) -> Path:

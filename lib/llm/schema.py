@@ -2,16 +2,17 @@
 
 >>> constraints = Constraints(tokenizer)                                                 # doctest: +SKIP
 >>> state = constraints.start({"type": "object", "properties": {"n": {"enum": [1, 2]}}})   # doctest: +SKIP
->>> state.mask(logits); state.advance(token)                                             # doctest: +SKIP
+>>> mask([state], logits); state.advance(token)                                            # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,14 +49,25 @@ class State:
     def __init__(self, matcher: Any) -> None:
         self.matcher = matcher
 
-    def mask(self, logits: Tensor) -> None:
-        """Sets the logits, (vocabulary,), of tokens that may not come next to minus infinity, in place."""
-        bits = torch.frombuffer(bytearray(self.matcher.compute_bitmask()), dtype=torch.uint8)
-        allowed = (bits[:, None] >> torch.arange(8, dtype=torch.uint8) & 1).bool().flatten()[: logits.shape[0]]
-        logits[: len(allowed)].masked_fill_(~allowed.to(logits.device), -torch.inf)
-        logits[len(allowed) :] = -torch.inf
-
     def advance(self, token: int) -> None:
         """Tells the grammar which token was taken."""
         if not self.matcher.is_stopped():
             self.matcher.consume_token(token)
+
+
+def mask(states: Sequence[State | None], logits: Tensor) -> None:
+    """Sets the logits, (rows, vocabulary), of tokens that may not come next to minus infinity, in place.
+
+    ``states``: of each row, None where anything may come. Bits travel to the device packed, one transfer a step.
+    """
+    constrained = [(i, state) for i, state in enumerate(states) if state]
+    if not constrained:
+        return
+    bits = np.zeros((len(constrained), -(-logits.shape[-1] // 32)), dtype=np.int32)
+    for place, (_, state) in enumerate(constrained):
+        found = np.frombuffer(state.matcher.compute_bitmask(), dtype=np.int32)[: bits.shape[1]]
+        bits[place, : len(found)] = found
+    packed = torch.from_numpy(bits).to(logits.device)
+    allowed = (packed[:, :, None] >> torch.arange(32, device=logits.device) & 1).bool().flatten(1)
+    rows = torch.tensor([i for i, _ in constrained], device=logits.device)
+    logits[rows] = logits[rows].masked_fill(~allowed[:, : logits.shape[-1]], -torch.inf)

@@ -26,7 +26,7 @@ from tqdm.auto import tqdm
 
 from lib.decoding import Decoded, Prefix, decode
 from lib.llm import BackendError, Prompt, Reply
-from lib.llm.schema import Constraints
+from lib.llm.schema import Constraints, mask
 from lib.records import sha256
 
 TOP = 64
@@ -132,9 +132,7 @@ class _Chooser:
         self.states = [constraints.start(row.prompt.schema) for row in rows]
 
     def __call__(self, logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
-        for place, row in enumerate(rows):
-            if state := self.states[row]:
-                state.mask(logits[place])
+        mask([self.states[row] for row in rows], logits)
         values, ids = (part.cpu() for part in logits.topk(min(TOP, logits.shape[-1])))
         values = values.log_softmax(-1)
         places = self._places(values, rows)
