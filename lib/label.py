@@ -81,7 +81,8 @@ def accepted(
     tested = [*recording.tests, *(e for rows in others.values() for e in rows)]
     exam = sift.Contamination(tested, lambda e: task.masked(e, recording.set.contexts))
     seen = sift.read_by(readings, verdicts)
-    return sift.sift(candidates, found, values["rule"], exam, seen, task.writer().fault)[0]
+    fault = sift.judged(task.writer().fault, found, values["judged"])
+    return sift.sift(candidates, found, values["rule"], exam, seen, fault)[0]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

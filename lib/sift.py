@@ -41,6 +41,16 @@ def faults(candidates: Iterable[Example], fault: Fault) -> dict[str, str]:
     return {key: reason for key, reason in found if reason}
 
 
+def judged(fault: Fault, voters: Mapping[str, Collection[str]], levels: Collection[str]) -> Fault:
+    """``fault``, and for candidates of ``levels`` the judge's approval besides whatever a rule asks for."""
+
+    def reason(candidate: Example) -> str:
+        alone = candidate.level in levels and JUDGE not in voters.get(candidate.id, ())
+        return fault(candidate) or ("the judge finds another meaning" if alone else "")
+
+    return reason
+
+
 def votes(records: Iterable[Mapping[str, Any]], sure: float = 0.0) -> dict[str, set[str]]:
     """The readers that reached the gold calls, by candidate id; from rows of ``Recording.votes_on``.
 
