@@ -27,8 +27,8 @@ from tqdm import tqdm
 
 from lib import ablation, paths, provenance
 from lib.ablation import Ablation, Variant
+from lib.apart import bare
 from lib.params import ParamsError, check, read_yaml
-from lib.record import bare
 from lib.records import Row, digest, dumps, read_examples, sha256, spread, write_json, write_text, write_xz
 from lib.sft_params import SftParams
 from lib.task import Example, StudyTask, load

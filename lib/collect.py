@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from lib.llm import Backend, Prompt, Reply
@@ -28,7 +29,12 @@ class Verdict:
 
 
 class Writer(Protocol):
-    """A domain's prompts for writing and judging, and the readers of their replies."""
+    """A domain's prompts for writing and judging, and the readers of their replies.
+
+    ``prompts``: the file that they come from; a recording keeps a copy, so that it replays after a change of them.
+    """
+
+    prompts: Path
 
     def expand(self, seed: Example, count: int) -> Prompt:
         """Asks for ``count`` other ways to say what ``seed`` says."""

@@ -81,7 +81,7 @@ def accepted(
     tested = [*recording.tests, *(e for rows in others.values() for e in rows)]
     exam = sift.Contamination(tested, lambda e: task.masked(e, recording.set.contexts))
     seen = sift.read_by(readings, verdicts)
-    fault = sift.judged(task.writer().fault, found, values["judged"])
+    fault = sift.judged(recording.writer.fault, found, values["judged"])
     return sift.sift(candidates, found, values["rule"], exam, seen, fault)[0]
 
 

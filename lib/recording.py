@@ -7,6 +7,7 @@
 | ``readings.jsonl.xz`` | readers' answers to candidates: id, system, calls (or "gold"), the text's digest, confidence |
 | ``predictions.jsonl.xz`` | answers to tests of others: ids, calls, counts, no sentence |
 | ``labels.jsonl`` | candidates judged by hand: id, digest, right |
+| ``prompts.yaml`` | what the teacher was asked with, as it was |
 | ``provenance.json`` | model, its SHA-256, those of the readers, parameters, and of each session date and hardware |
 
 >>> recording = Recording.read(task)                                                     # doctest: +SKIP
@@ -22,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.collect import Verdict, judge, refine, unreadable, write
+from lib.collect import Verdict, Writer, judge, refine, unreadable, write
 from lib.llm import Backend
 from lib.llm.replay import Replay
 from lib.records import Row, digest, dumps, read_examples, write_xz
@@ -31,6 +32,7 @@ from lib.task import Example, Score
 from lib.teacher import TeacherSet, TeacherTask
 
 READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
+PROMPTS = "prompts.yaml"
 SETS = ("seeds", "tests", "pool")
 GOLD = "gold"
 """The short form of calls that are exactly the first that count as right."""
@@ -88,7 +90,8 @@ def read_set(folder: Path, task: TeacherTask) -> TeacherSet:
 
 @dataclass
 class Recording:
-    """``rejected``: lines of its files that could not be used, each with file, line and reason."""
+    """``rejected``: lines of its files that could not be used, each with file, line and reason; ``writer``: with the
+    prompts that it was recorded with."""
 
     task: TeacherTask
     set: TeacherSet
@@ -96,6 +99,7 @@ class Recording:
     readings: list[Row]
     predictions: list[Row]
     labels: list[Row]
+    writer: Writer
     rejected: list[str] = field(default_factory=list)
 
     @classmethod
@@ -110,7 +114,9 @@ class Recording:
         found = {name: read_rows(folder / name, kinds, OPTIONAL.get(name)) for name, kinds in KINDS.items()}
         rejected += [reason for _, reasons in found.values() for reason in reasons]
         readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
-        return cls(task, read_set(folder, task), replay, readings, predictions, labels, rejected)
+        prompts = folder / PROMPTS
+        writer = task.writer(prompts if prompts.exists() else None)
+        return cls(task, read_set(folder, task), replay, readings, predictions, labels, writer, rejected)
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -143,7 +149,7 @@ class Recording:
 
     def candidates(self, seeds: int = 0) -> tuple[list[Example], dict[str, Verdict]]:
         """Everything written for the first ``seeds`` seeds (0: all), refined lines included, and the verdicts."""
-        return produce(self.task, self.limited(seeds), self.replay, self.provenance["parameters"])
+        return produce(self.writer, self.limited(seeds), self.replay, self.provenance["parameters"])
 
     def unreadable(self, candidates: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
         """How many of ``candidates()`` were judged in words that could not be read, or not at all for a failure."""
@@ -176,10 +182,10 @@ class Recording:
 
 
 def produce(
-    task: TeacherTask, seeds: Sequence[Example], backend: Backend, parameters: dict[str, Any]
+    writer: Writer, seeds: Sequence[Example], backend: Backend, parameters: dict[str, Any]
 ) -> tuple[list[Example], dict[str, Verdict]]:
     """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
-    writer, by_id = task.writer(), {e.id: e for e in seeds}
+    by_id = {e.id: e for e in seeds}
     first = write(writer, seeds, backend, parameters["count"])
     looked_at = [c for c in first if in_share(c, parameters["judge_every"])]
     verdicts = judge(writer, by_id, looked_at, backend)

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import lzma
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,11 +20,20 @@ from lib.llm import Backend, BackendError
 from lib.llm.replay import REPLIES, Recorder, read_provenance
 from lib.llm.replay import pack as pack_replies
 from lib.llm.rows import read_rows
-from lib.recording import LABELS, PREDICTIONS, READINGS, Recording, write_rows, write_set
+from lib.recording import LABELS, PREDICTIONS, PROMPTS, READINGS, Recording, write_rows, write_set
 from lib.records import digest, write_text
 from lib.teacher import TeacherSet, TeacherTask
 
 log = logging.getLogger(__name__)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Lets one process at a time do what is inside; others wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def take_up(folder: Path, started: Path, backend: Backend) -> None:
@@ -58,6 +69,7 @@ def pack(
     write_rows(part / PREDICTIONS, (dict(row) for row in predictions))
     facts = {**_facts(folder, replies, parameters, backend), "readers": dict(readers)}
     pack_replies(replies.path, part, facts, keep=replies.used)
+    shutil.copy(task.writer().prompts, part / PROMPTS)
     for name in (LABELS, *(() if predictions else (PREDICTIONS,))):
         if (folder / name).exists():
             shutil.copy(folder / name, part / name)

@@ -47,8 +47,8 @@ class TeacherTask(StudyTask, Protocol):
         """Draws ``seeds`` requests to expand, ``tests`` of each level, and ``pool`` requests to show."""
         ...
 
-    def writer(self) -> Writer:
-        """How candidates are asked for and judged."""
+    def writer(self, prompts: Path | None = None) -> Writer:
+        """How candidates are asked for and judged, with the prompts in a file or the task's own."""
         ...
 
     def prototype(self, pool: Sequence[Example]) -> Prototype:

@@ -41,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path, task, parameters = tmp_path_factory.mktemp("made"), HomeTask(), {"judge_every": 1, "refine_below": 3}
     teacher_set = task.teacher_set(4, 1, 20, 1)
     recorder = Recorder(Rule(reply), path / "replies.jsonl")
-    produce(task, teacher_set.seeds, recorder, {"count": 4, **parameters})
+    produce(task.writer(), teacher_set.seeds, recorder, {"count": 4, **parameters})
     write_set(path / "out", teacher_set)
     facts = {"model": "rule", "parameters": {"count": 4, **parameters}}
     pack(path / "replies.jsonl", path / "out", facts)
@@ -140,7 +140,7 @@ def test_failures_while_recording_are_replayed(tmp_path: Path) -> None:
     task, parameters = HomeTask(), {"count": 4, "judge_every": 1, "refine_below": 5}
     teacher_set = task.teacher_set(12, 1, 20, 1)
     recorder = Recorder(Rule(some_fail), tmp_path / "replies.jsonl")
-    candidates, verdicts = produce(task, teacher_set.seeds, recorder, parameters)
+    candidates, verdicts = produce(task.writer(), teacher_set.seeds, recorder, parameters)
     write_set(tmp_path / "out", teacher_set)
     packed = pack(recorder.path, tmp_path / "out", {"model": "rule", "parameters": parameters}, keep=recorder.used)
     assert packed.errors == sum(recorder.counts.errors.values()) > 3

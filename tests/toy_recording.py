@@ -14,13 +14,13 @@ from typing import Any
 from toy_chat import Rule
 from toy_model import tiny_base
 
-from lib import record
+from lib import record, record_params
 from lib import student as students
 from lib.llm import Prompt, Reply
 from lib.tasks.home import HomeTask
 
 PARAMETERS: dict[str, Any] = {
-    **record.DEFAULTS,
+    **record_params.DEFAULTS,
     "task": "home",
     "seeds": 12,
     "tests": 1,

@@ -12,6 +12,7 @@ depend on what else is in the batch, but for rounding.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -30,6 +31,9 @@ from lib.llm.schema import Constraints, mask
 from lib.records import sha256
 
 TOP = 64
+FAMILY = 12
+"""So many prompts that differ in their last message alone form batches of their own on a CPU, where reading a longer
+prefix costs more than larger batches gain; on a GPU it takes a whole batch of them."""
 _MARGIN = 16
 
 
@@ -55,6 +59,7 @@ class TorchBackend:
         self.sha256 = sha256(Path(source)) if Path(source).exists() else ""
         self.tokenizer, self.net = _load(source, getattr(torch, dtype))
         self.ends = _ends(self.tokenizer)
+        self.family = self.batch if torch.cuda.is_available() else FAMILY
         self.prefixes: dict[tuple[int, ...], Prefix] = {}
         self.constraints = Constraints(self.tokenizer)
 
@@ -73,8 +78,10 @@ class TorchBackend:
         A row alone has no prefix but one that is held from before.
         """
         families: dict[Any, list[_Row]] = {}
+        alike = Counter(prompt.messages[:-1] for prompt in prompts)
         for i, prompt in enumerate(prompts):
-            families.setdefault(prompt.messages[0], []).append(_Row(i, prompt, self._encode(prompt)))
+            begun = prompt.messages[:-1] if alike[prompt.messages[:-1]] >= self.family else prompt.messages[0]
+            families.setdefault(begun, []).append(_Row(i, prompt, self._encode(prompt)))
         batches = []
         for rows in families.values():
             prefix = tuple(_common([row.ids for row in rows])) if len(rows) > 1 else self._held(rows[0])

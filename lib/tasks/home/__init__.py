@@ -121,11 +121,11 @@ class HomeTask:
 
         return draw(seeds, tests, pool, seed)
 
-    def writer(self) -> Writer:
-        """How the teacher is asked for other ways to say a request: see ``write``."""
-        from lib.tasks.home.write import HomeWriter
+    def writer(self, prompts: Path | None = None) -> Writer:
+        """How the teacher is asked for other ways to say a request, by a recording's own prompts or today's."""
+        from lib.tasks.home.write import PROMPTS, HomeWriter
 
-        return HomeWriter()
+        return HomeWriter(prompts or PROMPTS)
 
     def prototype(self, pool: Sequence[Example]) -> Prototype:
         """The pipeline's steps for a home; ``pool``: resolved examples to retrieve from."""

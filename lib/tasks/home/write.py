@@ -15,6 +15,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,7 +24,7 @@ import yaml
 
 from lib.collect import Verdict
 from lib.llm import Prompt
-from lib.task import Call, Example
+from lib.task import Call, Example, TaskError
 from lib.tasks.home import form
 from lib.tasks.home.calls import clean
 
@@ -41,17 +42,19 @@ STYLES_OF = {
 }
 """The styles that a seed of a level is written in."""
 
-_PROMPTS: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("write.yaml").read_text(encoding="utf-8"))
+PROMPTS = Path(__file__).with_name("write.yaml")
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
 _QUOTES = "\"'“”‘’`"
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _TOKENS_A_LINE = 30
-SHOTS = 3
-"""Examples that the teacher is shown in a style."""
 
 
 class HomeWriter:
-    """``lib.collect.Writer`` for a home."""
+    """``lib.collect.Writer`` for a home; ``prompts``: the file with its prompts, which a recording keeps a copy of."""
+
+    def __init__(self, prompts: Path = PROMPTS) -> None:
+        self.prompts = prompts
+        self._said: dict[str, Any] = _read(prompts)
 
     def style(self, seed: Example) -> tuple[str, str]:
         """The style that a seed is written in, always the same for one seed, and its level."""
@@ -60,11 +63,11 @@ class HomeWriter:
 
     def expand(self, seed: Example, count: int) -> Prompt:
         """Asks for ``count`` lines, up to 4, that mean what ``seed`` does."""
-        style = _PROMPTS["styles"][self.style(seed)[0]]
+        style = self._said["styles"][self.style(seed)[0]]
         turns = []
-        for shot in _nearest(style["examples"], meaning(seed.gold[0])):
+        for shot in _nearest(style["examples"], meaning(seed.gold[0]), self._said.get("shots")):
             turns += [f"{shot['request']}\n({shot['meaning']})", "\n".join(shot["lines"][:count])]
-        system = _PROMPTS["write"].format(count=count, who=style["who"], how=style["how"])
+        system = self._said["write"].format(count=count, who=style["who"], how=style["how"])
         settings = {"temperature": 0.9, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": _TOKENS_A_LINE * count}
         return Prompt.of(system, *turns, _with_meaning(seed), **settings)
 
@@ -84,15 +87,15 @@ class HomeWriter:
     def refine(self, seed: Example, text: str) -> Prompt:
         """Asks for a more natural wording of ``text``."""
         settings = {"temperature": 0.7, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": 2 * _TOKENS_A_LINE}
-        return Prompt.of(_PROMPTS["refine"], f"{_with_meaning(seed)}\nAwkward: {text}", **settings)
+        return Prompt.of(self._said["refine"], f"{_with_meaning(seed)}\nAwkward: {text}", **settings)
 
     def judge(self, seed: Example, text: str) -> Prompt:
         """Asks whether ``text`` means what ``seed`` does, and how natural it is."""
         turns = []
-        for shot in _PROMPTS["judge_examples"]:
+        for shot in self._said["judge_examples"]:
             turns += [f"{shot['request']}\n({shot['meaning']})\nOther: {shot['other']}", json.dumps(shot["verdict"])]
         return Prompt.of(
-            _PROMPTS["judge"], *turns, f"{_with_meaning(seed)}\nOther: {text}", schema=_VERDICT, max_tokens=24
+            self._said["judge"], *turns, f"{_with_meaning(seed)}\nOther: {text}", schema=_VERDICT, max_tokens=24
         )
 
     def verdict(self, reply: str) -> Verdict | None:
@@ -123,11 +126,27 @@ def _call(call: Call) -> str:
     return f"{name}: {arguments}" if arguments else name
 
 
-def _nearest(shots: Sequence[dict[str, Any]], wanted: str) -> list[dict[str, Any]]:
-    """The examples whose meaning shares most words with ``wanted``, the nearest last, where it counts most."""
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    """The prompts in a file. Raises TaskError if it is none."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("write", "refine", "judge", "judge_examples", "styles") if key not in found]
+    except (OSError, yaml.YAMLError, TypeError) as error:
+        raise TaskError(f"{path.name}: no prompts can be read ({error}); compare it with {PROMPTS.name}") from error
+    if missing:
+        raise TaskError(f"{path.name}: {missing[0]}: missing; compare it with {PROMPTS.name}")
+    return dict(found)
+
+
+def _nearest(shots: Sequence[dict[str, Any]], wanted: str, most: int | None) -> list[dict[str, Any]]:
+    """All examples of a style in their order, or of more than ``most`` those whose meaning shares most words with
+    ``wanted``, the nearest last, where it counts most."""
+    if most is None or len(shots) <= most:
+        return list(shots)
     words = Counter(wanted.replace(",", "").split())
     ranked = sorted(shots, key=lambda shot: -(words & Counter(shot["meaning"].replace(",", "").split())).total())
-    return ranked[:SHOTS][::-1]
+    return ranked[:most][::-1]
 
 
 def _with_meaning(seed: Example) -> str:

@@ -1,0 +1,71 @@
+"""A recording in parts, by several processes, is the recording that one process makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from toy_chat import Rule
+from toy_recording import PARAMETERS, make, reply, student, task
+
+from lib import record
+from lib.llm import BackendError
+from lib.record_parts import Part, Recorded, merge
+from lib.recording import Recording
+
+VALUES: dict[str, Any] = {
+    **PARAMETERS,
+    "seeds": 7,
+    "students": {"student": student()},
+    "systems": ["one-stage few-shot"],
+}
+
+
+def session(out: Path, work: Path, backend: Any, part: str | None = None) -> record.Session:
+    return record.Session(task(out), backend, VALUES, work, Part.parse(part))
+
+
+def test_parts_are_merged_to_what_one_process_records(tmp_path: Path) -> None:
+    make(tmp_path / "whole", tmp_path / "one", **{k: VALUES[k] for k in ("seeds", "systems")})
+    work = tmp_path / "three"
+    asked = [Rule(reply) for _ in range(3)]
+    for k, backend in enumerate(asked, 1):
+        session(tmp_path / "merged", work, backend, f"{k}/3").teach()
+        part = Part.parse(f"{k}/3")
+        session(tmp_path / "merged", work, Recorded.of(part, work), f"{k}/3").listen()
+    assert not (tmp_path / "merged").exists()
+    session(tmp_path / "merged", work, merge(work, 3)).run()
+    one, three = (Recording.read(task(tmp_path / name)) for name in ("whole", "merged"))
+    (first, verdicts), (second, others) = one.candidates(), three.candidates()
+    assert [(c.id, c.text) for c in first] == [(c.id, c.text) for c in second] and verdicts == others
+    assert sorted(map(str, one.votes_on(first))) == sorted(map(str, three.votes_on(second)))
+    assert three.provenance["model"] == "rule"
+    assert all(backend.asked for backend in asked)
+
+
+def test_nothing_is_asked_twice(tmp_path: Path) -> None:
+    first, again = Rule(reply), Rule(reply)
+    session(tmp_path / "out", tmp_path / "work", first, "2/2").teach()
+    session(tmp_path / "out", tmp_path / "work", again, "2/2").teach()
+    assert first.asked and not again.asked
+
+
+def test_a_missing_part_or_another_model_is_named(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    session(tmp_path / "out", work, Rule(reply), "1/2").teach()
+    with pytest.raises(BackendError, match="part 2/2 of work: not recorded yet"):
+        merge(work, 2)
+    other = Rule(reply)
+    other.model = "another"
+    session(tmp_path / "out", work, other, "2/2").teach()
+    with pytest.raises(BackendError, match="parts of rule and of another"):
+        merge(work, 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_students_wait_for_their_part(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BackendError, match="prompts are not recorded yet"):
+        session(tmp_path / "out", tmp_path / "work", Recorded("rule"), "1/2").listen()
+    assert record.main(["--backend", "replay", "--part", "3/2", "--work", str(tmp_path)]) == 1
+    assert "part '3/2': expected K/N" in capsys.readouterr().err
