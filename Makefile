@@ -1,6 +1,7 @@
 # make help lists the targets. `reproduce` and `test` set everything up themselves.
 PROFILE ?= cpu
 PYTHON ?= python3
+ABLATION ?= ablation
 PROFILES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard params/*/*.yaml)))))
 VENV := .venv
 BIN := $(VENV)/bin
@@ -47,8 +48,8 @@ record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch
 	@test -n "$(BACKEND)" || { echo "error: name the model: make record BACKEND=openai:MODEL@http://localhost:8000/v1 (or gguf:FILE, torch:FOLDER)" >&2; exit 1; }
 	$(BIN)/python -m lib.record --backend "$(BACKEND)"
 
-ablation: setup  ## train students on variants of the data, several seeds each; parameters in params/ablation.yaml
-	$(BIN)/python -m lib.ablate
+ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (the data) or ladder (the steps)
+	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml
 
 bench: setup  ## speeds as ratios within one run
 	$(BIN)/python -m lib.bench

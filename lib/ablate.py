@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from lib import ablation, paths, provenance
 from lib.ablation import Ablation, Variant
+from lib.ablation_steps import KD, RL, chain
 from lib.apart import bare
 from lib.params import ParamsError, check, read_yaml
 from lib.records import Row, digest, dumps, read_examples, sha256, spread, write_json, write_text, write_xz
@@ -38,6 +39,9 @@ DEFAULTS: dict[str, Any] = {
     "task": "",
     "run": "",
     "training": {"": None},
+    "kd": {"": None},
+    "rl": {"": None},
+    "assistant": "",
     "key": "",
     "seeds": [1],
     "variants": {"": {"": None}},
@@ -49,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "out": "",
 }
 _NEEDED = ("task", "run", "training", "key", "seeds", "variants", "reference", "out")
-_VARIANT: dict[str, Any] = {"repeat": {"": 0}, "training": {"": None}}
+_VARIANT: dict[str, Any] = {"repeat": {"": 0}, "training": {"": None}, "steps": [{"": None}]}
 _TRAINING = {f.name: None if f.name == "layers" else f.default for f in fields(SftParams) if f.name != "seed"}
 """``layers`` is a number or a list; every run has its own seed."""
 DATA = ("01_homes.jsonl", "01_tests.jsonl", "02_homes.jsonl", "02_accepted.jsonl")
@@ -64,7 +68,7 @@ def parameters(path: Path) -> dict[str, Any]:
     """The parameters of an ablation, checked. Raises ParamsError or TrainingError that names the key."""
     given = read_yaml(path)
     check(DEFAULTS, given, path.name)
-    values = {**DEFAULTS, "third_party_skip": [], **given}
+    values = {**DEFAULTS, "third_party_skip": [], KD: {}, RL: {}, **given}
     for key in _NEEDED:
         if not given.get(key):
             raise ParamsError(f"{path.name}: {key}: missing; see params/ablation.yaml")
@@ -78,18 +82,21 @@ def parameters(path: Path) -> dict[str, Any]:
         raise ParamsError(f"{path.name}: reference: no variant '{values['reference']}'; {_some(values['variants'])}")
     check(_TRAINING, values["training"], f"{path.name}: training")
     for name, variant in values["variants"].items():
-        _check_variant(name, variant, values["training"], f"{path.name}: variants: {name}")
+        _check_variant(name, variant, values, f"{path.name}: variants: {name}")
     return values
 
 
-def _check_variant(name: str, variant: dict[str, Any], training: Mapping[str, Any], where: str) -> None:
+def _check_variant(name: str, variant: dict[str, Any], values: Mapping[str, Any], where: str) -> None:
     if not re.fullmatch(r"\w[\w .+-]*", name):
         raise ParamsError(f"{where}: a variant's name is part of a file's: use letters, digits, space, '.', '+', '-'")
     check(_VARIANT, variant, where)
     check(_TRAINING, variant.get("training", {}), f"{where}: training")
     if negative := [source for source, times in variant.get("repeat", {}).items() if times < 0]:
         raise ParamsError(f"{where}: repeat: {negative[0]}: expected at least 0")
-    SftParams.read({**training, **variant.get("training", {})})
+    steps = variant.get("steps", [])
+    chain({**values["training"], **variant.get("training", {})}, steps, {KD: values[KD], RL: values[RL]}, 1)
+    if any(KD in step for step in steps) and not (values["assistant"] and (paths.ROOT / values["assistant"]).exists()):
+        raise ParamsError(f"{where}: steps: {KD}: no assistant at '{values['assistant']}': name a trained model")
 
 
 def _some(names: Mapping[str, Any] | Sequence[Any]) -> str:
@@ -109,7 +116,9 @@ def prepare(values: Mapping[str, Any], variants: Sequence[Variant]) -> Ablation:
             where = f"{values['run']}/{DATA[3]} has no example of source '{unknown[0]}'"
             raise ParamsError(f"variants: {variant.name}: repeat: {where}; {_some(sources)}")
     tests = {DEV: spread(own, values["dev_rows"]), **theirs}
-    return Ablation(values["training"], task, accepted, tests, paths.runs() / "ablation", values["key"])
+    assistant = paths.ROOT / values["assistant"] if values["assistant"] else None
+    work, defaults = paths.runs() / "ablation", {KD: values[KD], RL: values[RL]}
+    return Ablation(values["training"], task, accepted, tests, work, values["key"], defaults, assistant)
 
 
 def data_folder(values: Mapping[str, Any]) -> Path:

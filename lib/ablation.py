@@ -33,7 +33,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lib import paths, provenance, sft, student
+from lib import paths, provenance, student
+from lib.ablation_steps import Changes, Step, chain, train
 from lib.collect import repeated
 from lib.evaluation import evaluate
 from lib.records import RecordError, Resumable, Row, digest, group, read_jsonl, sha256, write_json
@@ -47,11 +48,15 @@ RECORDS, TABLE, PROVENANCE = "records.jsonl.xz", "table.csv", "provenance.json"
 
 @dataclass(frozen=True)
 class Variant:
-    """``repeat``: how often each source's examples are used (absent: once); ``training``: changed parameters."""
+    """``repeat``: how often each source's examples are used (absent: once); ``training``: changed parameters;
+
+    ``steps``: what follows the fine-tuning, each {"kd": changes} or {"rl": changes} (``lib.ablation_steps``).
+    """
 
     name: str
     repeat: Mapping[str, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    steps: Changes = ()
 
     def examples(self, accepted: Sequence[Example]) -> list[Example]:
         """The variant's training data. Raises ValueError if there is none."""
@@ -76,10 +81,14 @@ class Ablation:
     tests: Mapping[str, Sequence[Example]]
     work: Path
     key: str
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Parameters of the steps "kd" and "rl"."""
+    assistant: Path | None = None
+    """The model that distillation learns from."""
 
     def path(self, variant: Variant, seed: int) -> Path:
         """Where the records of a run are, or would be."""
-        inputs = _inputs(self._settings(variant, seed), variant.examples(self.accepted), self.tests)
+        inputs = _inputs(self._steps(variant, seed), variant.examples(self.accepted), self.tests)
         return self.work / f"{variant.name}-{seed}-{inputs}.jsonl"
 
     def run(self, variant: Variant, seed: int, keep: bool = False) -> Path:
@@ -99,8 +108,8 @@ class Ablation:
         _put_away(path.with_suffix(""), kept)
         return path
 
-    def _settings(self, variant: Variant, seed: int) -> dict[str, Any]:
-        return {**self.params, **variant.training, "seed": seed}
+    def _steps(self, variant: Variant, seed: int) -> list[Step]:
+        return chain({**self.params, **variant.training}, variant.steps, self.defaults, seed)
 
     def _trained(self, variant: Variant, seed: int, path: Path) -> Row:
         """Trains a student beside ``path``, unless an interrupted run left one there; returns the run's facts."""
@@ -110,9 +119,11 @@ class Ablation:
         path.unlink(missing_ok=True)
         self.work.mkdir(parents=True, exist_ok=True)
         chosen = variant.examples(self.accepted)
-        result = sft.train(self._settings(variant, seed), self.task, group(chosen, self.key), folder)
-        trained = {"steps": result.steps, "tokens": result.tokens, "seconds": round(result.seconds, 3)}
-        facts = {"variant": variant.name, "seed": seed, **trained, "loss": result.loss}
+        guarded = next(iter(self.tests.values()), [])
+        groups, kept = group(chosen, self.key), self.work / "steps"
+        made = train(self._steps(variant, seed), self.task, groups, guarded, self.assistant, kept, folder)
+        trained = {name: sum(row[name] for row in made) for name in ("steps", "tokens", "seconds")}
+        facts = {"variant": variant.name, "seed": seed, **trained, "loss": made[-1]["loss"], "ladder": made}
         facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": sha256(folder)}
         facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
         write_json(_facts_file(path), {**facts, "hardware": provenance.hardware()})
@@ -145,10 +156,10 @@ def _facts_file(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _inputs(params: Mapping[str, Any], chosen: Sequence[Example], tests: Mapping[str, Sequence[Example]]) -> str:
-    """Eight hex digits of what a run depends on: parameters, training examples and the tests' ids."""
+def _inputs(steps: Sequence[Step], chosen: Sequence[Example], tests: Mapping[str, Sequence[Example]]) -> str:
+    """Eight hex digits of what a run depends on: its steps' parameters, training examples and the tests' ids."""
     examples = [[e.id, e.text, e.gold, e.source] for e in chosen]
-    return digest([dict(params), examples, {name: [e.id for e in rows] for name, rows in tests.items()}])[:8]
+    return digest([list(steps), examples, {name: [e.id for e in rows] for name, rows in tests.items()}])[:8]
 
 
 def _done(path: Path, kept: Path | None) -> bool:

@@ -21,11 +21,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch.nn.functional as F
+
 from lib import gguf, params, paths, records
 from lib import student as students
 from lib.codec import Codec
 from lib.packing import Packer, Row, collate
 from lib.serve import GgufStudent
+from lib.sft import answer_logits
 from lib.student import Student
 from lib.task import Example, available, load
 from lib.torch_student import TorchStudent
@@ -64,8 +67,7 @@ def training_rate(student: Student, codec: Codec, groups: Sequence[Sequence[Exam
 
 def _step(student: Student, row: Row) -> None:
     batch = collate([row], student.vocabulary.end)
-    batch.pop("tokens")
-    student.model(**batch).loss.backward()
+    F.cross_entropy(*answer_logits(student.model, batch)).backward()
     student.model.zero_grad()
 
 

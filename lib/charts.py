@@ -214,6 +214,21 @@ def curve(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", 
     return figure
 
 
+def shares(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "share (%)") -> Figure:
+    """One line for each column of shares in [0, 1] over ``x``, in percent; rows without a value are left out."""
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(7.6, 3.4), layout="constrained")
+        for i, column in enumerate(columns):
+            rows = table[[x, column]].dropna()
+            look: dict[str, Any] = {"color": COLOURS[i % 8], "lw": 1.6}
+            marks = {"marker": MARKERS[i % 8], "ms": 4} if len(rows) <= 40 else {}
+            axes.plot(rows[x], rows[column] * 100, label=column, **look, **marks)
+        axes.set(xlabel=x, ylabel=ylabel)
+        figure.legend(loc="outside right center", frameon=False, fontsize=9)
+        axes.set_title(title)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG, without date and program name; the figure is closed."""
     data = io.BytesIO()

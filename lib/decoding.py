@@ -5,7 +5,7 @@ so that on a CPU a long reply does not hold up the short ones.
 
 >>> prefix = Prefix.read(model, [1, 2, 3])                                               # doctest: +SKIP
 >>> decode(model, prefix, [[4, 5], [6]], ends={0}, limits=[8, 8], choose=likeliest)      # doctest: +SKIP
-[Decoded(ids=[7, 0], logprob=-0.1), Decoded(ids=[9, 9, 0], logprob=-0.4)]
+[Decoded(ids=[7, 0], logprobs=[-0.1, 0.0]), Decoded(ids=[9, 9, 0], logprobs=[-0.3, -0.1, 0.0])]
 """
 
 from __future__ import annotations
@@ -27,10 +27,15 @@ Choose = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
 
 @dataclass
 class Decoded:
-    """The new ids of one row, end token included if it came, and the sum of their log-probabilities."""
+    """The new ids of one row, end token included if it came, and their log-probabilities."""
 
     ids: list[int] = field(default_factory=list)
-    logprob: float = 0.0
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def logprob(self) -> float:
+        """That of the whole row."""
+        return sum(self.logprobs)
 
 
 @dataclass(frozen=True)
@@ -72,17 +77,21 @@ def decode(
     ends: Collection[int],
     limits: Sequence[int],
     choose: Choose = likeliest,
+    copies: int = 1,
 ) -> list[Decoded]:
-    """Continuations of ``prefix + r`` for each non-empty ``r`` of ``rest``, at most ``limits`` new tokens each."""
-    done = [Decoded() for _ in rest]
-    batch = _Batch(model, prefix, rest)
+    """Continuations of ``prefix + r`` for each non-empty ``r`` of ``rest``, at most ``limits`` new tokens each.
+
+    ``copies`` of each ``r`` side by side, all with keys and values that were computed once; ``limits`` is for them all.
+    """
+    done = [Decoded() for _ in range(len(rest) * copies)]
+    batch = _Batch(model, prefix, rest, copies)
     while batch.rows:
         ids, logprobs = choose(batch.forward(), batch.rows)
         finished = batch.finished
         for i, (row, token, logprob) in enumerate(zip(batch.rows, ids.tolist(), logprobs.tolist(), strict=True)):
             if not finished[i]:
                 done[row].ids.append(token)
-                done[row].logprob += logprob
+                done[row].logprobs.append(logprob)
                 finished[i] = token in ends or len(done[row].ids) >= limits[row]
         batch.extend(ids)
         if all(finished) or sum(finished) >= LEAVE_SHARE * len(finished):
@@ -93,8 +102,9 @@ def decode(
 class _Batch:
     """The rows still open: their cache, attention mask (rows, tokens) and next input (rows, new tokens)."""
 
-    def __init__(self, model: Any, prefix: Prefix, rest: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: Any, prefix: Prefix, rest: Sequence[Sequence[int]], copies: int) -> None:
         self.model, self.rows, self.finished = model, list(range(len(rest))), [False] * len(rest)
+        self.copies = copies
         if not rest:
             return
         device, width = model.device, max(map(len, rest))
@@ -111,7 +121,15 @@ class _Batch:
         arguments = {"attention_mask": self.mask.long(), "position_ids": self.positions, "logits_to_keep": 1}
         output = self.model(self.ids, past_key_values=self.cache, use_cache=True, **arguments)
         logits: Tensor = output.logits[:, -1].float()
-        return logits
+        return logits if self.copies == 1 else self._copy(logits)
+
+    def _copy(self, logits: Tensor) -> Tensor:
+        """Makes the copies, once what they share has been read."""
+        n, self.copies = self.copies, 1
+        self.cache.batch_repeat_interleave(n)
+        self.mask, self.positions = self.mask.repeat_interleave(n, 0), self.positions.repeat_interleave(n, 0)
+        self.rows, self.finished = list(range(len(self.rows) * n)), [False] * (len(self.rows) * n)
+        return logits.repeat_interleave(n, 0)
 
     def extend(self, ids: Tensor) -> None:
         """Makes the chosen ids, (rows,), the next input."""

@@ -43,6 +43,8 @@ class Segment:
 
     ids: list[int]
     answer: int
+    sampled: bool = False
+    """Whether the answer is one that a student gave (lib/on_policy.py), rather than an accepted one."""
 
 
 @dataclass(frozen=True)
@@ -154,50 +156,56 @@ def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
 def collate(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
     """A batch of rows, padded with ``pad``.
 
-    ``input_ids``, ``labels`` (IGNORED but for answers) and ``position_ids`` are (rows, tokens); ``attention_mask`` is
-    bool (rows, 1, tokens, tokens), true where a token sees another; ``tokens`` (rows,) counts real tokens.
+    ``input_ids``, ``labels`` (IGNORED but for answers), ``position_ids`` and what ``visible`` needs, ``blocks`` and
+    ``segments``, are (rows, tokens); so is the bool ``sampled``, true in requests whose answer a student gave;
+    ``tokens`` (rows,) counts real tokens.
     """
     arrays = [_arrays(row) for row in rows]
     width = -(-max(len(a[0]) for a in arrays) // ALIGN) * ALIGN
-    fill = (pad, IGNORED, 0, -1, 0)
-    ids, labels, positions, blocks, segments = (
-        np.stack([np.pad(a[i], (0, width - len(a[i])), constant_values=fill[i]) for a in arrays]) for i in range(5)
+    fill = (pad, IGNORED, 0, -1, 0, 0)
+    ids, labels, positions, blocks, segments, sampled = (
+        np.stack([np.pad(a[i], (0, width - len(a[i])), constant_values=fill[i]) for a in arrays]) for i in range(6)
     )
     return {
         "input_ids": torch.from_numpy(ids),
         "labels": torch.from_numpy(labels),
         "position_ids": torch.from_numpy(positions),
-        "attention_mask": torch.from_numpy(_mask(blocks, segments))[:, None],
+        "blocks": torch.from_numpy(blocks),
+        "segments": torch.from_numpy(segments),
+        "sampled": torch.from_numpy(sampled.astype(bool)),
         "tokens": torch.tensor([len(a[0]) for a in arrays]),
     }
 
 
 def _arrays(row: Row) -> tuple[NDArray[np.int64], ...]:
-    """A row's ids, labels, positions, block numbers and segment numbers (0: the prefix), each (tokens,)."""
+    """A row's ids, labels, positions, block and segment numbers (0: the prefix), who answered; each (tokens,)."""
     ids: list[int] = []
     labels: list[int] = []
     positions: list[int] = []
     blocks: list[int] = []
     segments: list[int] = []
+    sampled: list[int] = []
     for b, block in enumerate(row):
-        parts = [(block.prefix, 0), *((s.ids, s.answer) for s in block.segments)]
-        for s, (part, answer) in enumerate(parts):
+        parts = [(block.prefix, 0, False), *((s.ids, s.answer, s.sampled) for s in block.segments)]
+        for s, (part, answer, own) in enumerate(parts):
             ids += part
             labels += [IGNORED] * (len(part) - answer) + part[len(part) - answer :]
             begin = len(block.prefix) if s else 0
             positions += range(begin, begin + len(part))
             blocks += [b] * len(part)
             segments += [s] * len(part)
-    return tuple(np.asarray(a, dtype=np.int64) for a in (ids, labels, positions, blocks, segments))
+            sampled += [int(own)] * len(part)
+    return tuple(np.asarray(a, dtype=np.int64) for a in (ids, labels, positions, blocks, segments, sampled))
 
 
-def _mask(blocks: NDArray[np.int64], segments: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Who sees whom, (rows, tokens, tokens): earlier tokens of the same block, in its prefix or the same segment.
+def visible(blocks: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+    """Who sees whom, bool (rows, 1, tokens, tokens): earlier tokens of the same block, in its prefix or same segment.
 
-    Padding sees padding, so that no token sees nothing.
+    Made where the model is, since it is far larger than all the rest of a batch. Padding sees padding, so that no token
+    sees nothing.
     """
-    causal = np.tri(blocks.shape[1], dtype=bool)
+    width = blocks.shape[1]
+    causal = torch.ones(width, width, dtype=torch.bool, device=blocks.device).tril()
     same_block = blocks[:, :, None] == blocks[:, None, :]
     same_segment = (segments[:, :, None] == segments[:, None, :]) | (segments[:, None, :] == 0)
-    seen: NDArray[np.bool_] = causal & same_block & same_segment
-    return seen
+    return (causal & same_block & same_segment)[:, None]

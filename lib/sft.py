@@ -14,13 +14,12 @@ from the last one when it is started again with the same parameters.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,17 +31,22 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedTokenizerFast, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
+from lib import paths, sft_work
 from lib import student as students
 from lib.codec import Codec
-from lib.packing import IGNORED, Packer, collate
+from lib.packing import IGNORED, Packer, Row, collate, visible
+from lib.records import sha256
 from lib.sft_layers import prepare, readable_mask, restore
 from lib.sft_log import StepLog, last_checkpoint
-from lib.sft_params import Schedule, SftParams, TrainingError
+from lib.sft_params import Schedule, SftParams, Training, TrainingError
 from lib.student import Student
 from lib.task import Example, Task
 from lib.vocabulary import END, Vocabulary
 
 MOST_STEPS_PER_MINUTE = 6000
+
+T = TypeVar("T", bound="PackedTrainer")
+Collator = Callable[[list[Row]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -61,75 +65,81 @@ def train(
 ) -> TrainResult:
     """Trains a student on ``groups`` (examples that share a context) and writes its folder ``out_dir``.
 
-    Work in progress is beside it, in ``<out_dir>.part``, and is taken up if parameters and data are the same.
-    Raises TrainingError for parameters that are not allowed, work of other parameters, or a loss that is no number.
+    Work in progress is beside it, in ``<out_dir>.part``, and is taken up if parameters, data and what it started from
+    are the same. Raises TrainingError for parameters that are not allowed, work of other parameters, or a loss that is
+    no number.
     """
     params = SftParams.read(params)
-    work = out_dir.with_name(out_dir.name + ".part")
-    _claim(work, params, groups)
+    facts = params.to_dict() | _source(params.base)
+    work = sft_work.claim(out_dir, facts, groups)
     student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
-    if params.freeze_below >= student.model.config.num_hidden_layers:
-        raise TrainingError(f"freeze_below: {params.freeze_below}, but the student has only as many layers or fewer")
-    trainer = make_trainer(params, task, student, groups, work)
+    trainer = make_trainer(PackedTrainer, params, task, student, groups, work)
+    return fit(trainer, student, facts, out_dir)
+
+
+def _source(base: str) -> dict[str, str]:
+    """How a file or folder that a training starts from is told to others: no machine's path, but its content."""
+    path = Path(base)
+    return {"base": paths.relative(path), "start": sha256(path)} if base and path.exists() else {}
+
+
+def fit(trainer: PackedTrainer, student: Student, facts: Mapping[str, Any], out_dir: Path) -> TrainResult:
+    """Trains, from the last checkpoint if there is one, and writes the folder ``out_dir``.
+
+    ``facts`` becomes ``training`` in the folder's student.json, with the steps. Raises TrainingError.
+    """
+    work = sft_work.folder(out_dir)
     trainer.train(resume_from_checkpoint=last_checkpoint(work / "checkpoints"))
     restore(student.model)
     steps = trainer.log_file.rows
-    student.info["training"] = {**params.to_dict(), "steps": len(steps)}
-    folder = _finish(student, work, out_dir)
+    student.info["training"] = {**facts, "steps": len(steps)}
+    folder = sft_work.finish(student, work, out_dir)
     loss = sum(row["loss"] for row in steps[-20:]) / max(len(steps[-20:]), 1)
     return TrainResult(folder, len(steps), sum(r["tokens"] for r in steps), trainer.schedule.spent, loss)
 
 
-def _claim(work: Path, params: SftParams, groups: Sequence[Sequence[Example]]) -> None:
-    """Makes the work folder, or checks that the work in it is of the same parameters and data."""
-    mark = work / "run.json"
-    run: dict[str, Any] = {"params": params.to_dict(), "data": _digest(groups)}
-    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not mark.is_file():
-        mark.write_text(json.dumps(run, indent=1), encoding="utf-8")
-        return
-    old = json.loads(mark.read_text(encoding="utf-8"))
-    if old != run:
-        changed = [k for k, v in run["params"].items() if old["params"].get(k) != v] or ["the examples"]
-        raise TrainingError(
-            f"{work}: holds an interrupted training with another {', '.join(changed)}; "
-            "delete this folder to start anew, or put the old values back to go on"
-        )
-
-
-def _digest(groups: Sequence[Sequence[Example]]) -> str:
-    digest = hashlib.sha256()
-    for group in groups:
-        for e in group:
-            digest.update(f"{e.id}\t{e.text}\t{json.dumps(e.gold, sort_keys=True, default=str)}\n".encode())
-    return digest.hexdigest()
-
-
 def make_trainer(
-    params: SftParams, task: Task, student: Student, groups: Sequence[Sequence[Example]], work: Path
-) -> PackedTrainer:
-    """The trainer, with the student's layers frozen or adapted as the parameters say."""
+    kind: type[T],
+    params: Training,
+    task: Task,
+    student: Student,
+    groups: Sequence[Sequence[Example]],
+    work: Path,
+    collator: Collator | None = None,
+    **more: Any,
+) -> T:
+    """The trainer, with the student's layers frozen or adapted as the parameters say.
+
+    ``collator`` makes a batch of rows, by default lib.packing.collate; ``more`` are arguments that only ``kind`` has.
+    Raises TrainingError for more frozen layers than there are, PackingError.
+    """
+    if params.freeze_below >= student.model.config.num_hidden_layers:
+        raise TrainingError(f"freeze_below: {params.freeze_below}, but the student has only as many layers or fewer")
     packer = Packer(Codec(task, student.vocabulary), groups, params.row_tokens, params.seed)
     steps = count_steps(params, packer)
     prepare(student.model, params)
     schedule = Schedule(steps, params.max_minutes, params.warmup)
-    weights = [p for p in student.model.parameters() if p.requires_grad]
-    decay = params.weight_decay
-    optimizer = AdamW(weights, lr=params.learning_rate, weight_decay=decay, betas=(0.9, 0.99), fused=True)
-    pad = student.vocabulary.end
-    return PackedTrainer(
-        log_file=StepLog(work / "steps.csv", schedule, params.checkpoint_minutes),
+    optimizer = _optimizer(student, params)
+    batch = collator or partial(collate, pad=student.vocabulary.end)
+    return kind(
+        log_file=StepLog(work / "steps.csv", schedule, params.checkpoint_minutes, kind.columns),
         schedule=schedule,
         model=student.model,
         args=_arguments(params, steps, work),
         train_dataset=Dataset.from_dict({"row": range(steps * params.rows_per_step)}),
-        data_collator=lambda features: collate([packer.row(f["row"]) for f in features], pad),
+        data_collator=lambda features: batch([packer.row(f["row"]) for f in features]),
         processing_class=_processing_class(student.vocabulary),
         optimizers=(optimizer, LambdaLR(optimizer, schedule)),
+        **more,
     )
 
 
-def count_steps(params: SftParams, packer: Packer) -> int:
+def _optimizer(student: Student, params: Training) -> AdamW:
+    weights = [p for p in student.model.parameters() if p.requires_grad]
+    return AdamW(weights, lr=params.learning_rate, weight_decay=params.weight_decay, betas=(0.9, 0.99), fused=True)
+
+
+def count_steps(params: Training, packer: Packer) -> int:
     """Steps until the first limit that is not the time; with a time limit alone, more than it can reach."""
     steps = int(params.max_minutes * MOST_STEPS_PER_MINUTE) + 1
     if params.epochs:
@@ -137,7 +147,7 @@ def count_steps(params: SftParams, packer: Packer) -> int:
     return min(steps, params.max_steps or steps) if params.epochs or params.max_minutes else params.max_steps
 
 
-def _arguments(params: SftParams, steps: int, work: Path) -> SFTConfig:
+def _arguments(params: Training, steps: int, work: Path) -> SFTConfig:
     return SFTConfig(
         output_dir=str(work / "checkpoints"),
         max_steps=steps,
@@ -165,8 +175,32 @@ def _processing_class(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=str(END), pad_token=str(END))
 
 
+def answer_logits(
+    model: Any, inputs: Mapping[str, torch.Tensor], bf16: bool = False, seen: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits for each answer token of a batch of rows, (answer tokens, vocabulary) in fp32, and those tokens.
+
+    Other positions get no logits at all. ``bf16``: the forward pass runs in it. ``seen``: who sees whom, bool
+    (rows, 1, tokens, tokens), if the rows are not those of lib.packing.
+    """
+    dtype = torch.bfloat16 if bf16 else torch.float32
+    seen = visible(inputs["blocks"], inputs["segments"]) if seen is None else seen
+    mask = readable_mask(model, seen, dtype)
+    following = inputs["labels"][:, 1:]
+    answers = following != IGNORED
+    with torch.autocast(inputs["labels"].device.type, torch.bfloat16, enabled=bf16):
+        hidden = model.model(
+            inputs["input_ids"], attention_mask=mask, position_ids=inputs["position_ids"], use_cache=False
+        )[0]
+        logits = model.lm_head(hidden[:, :-1][answers])
+    return logits.float(), following[answers]
+
+
 class PackedTrainer(SFTTrainer):
     """SFTTrainer over rows in their planned order; answers alone get logits; it stops at a loss that is no number."""
+
+    columns: tuple[str, ...] = ()
+    """What its steps.csv has beside lib.sft_log.COLUMNS."""
 
     def __init__(self, log_file: StepLog, schedule: Schedule, **arguments: Any) -> None:
         super().__init__(callbacks=[log_file], **arguments)
@@ -179,26 +213,13 @@ class PackedTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        losses = self._answer_losses(inputs)
+        logits, answers = answer_logits(self.model, inputs, self.args.bf16)
+        losses = F.cross_entropy(logits, answers, reduction="none")
         loss = losses.sum() / (len(losses) if num_items_in_batch is None else num_items_in_batch)
         self._log_loss(float(loss.detach()), int(inputs["tokens"].sum()))
         return (loss, {}) if return_outputs else loss
 
-    def _answer_losses(self, inputs: dict[str, Any]) -> torch.Tensor:
-        """The cross-entropy of each answer token, (answer tokens,); other positions get no logits at all."""
-        model: Any = self.model
-        dtype = torch.bfloat16 if self.args.bf16 else torch.float32
-        mask = readable_mask(model, inputs["attention_mask"], dtype)
-        following = inputs["labels"][:, 1:]
-        answers = following != IGNORED
-        with torch.autocast(inputs["labels"].device.type, torch.bfloat16, enabled=self.args.bf16):
-            hidden = model.model(
-                inputs["input_ids"], attention_mask=mask, position_ids=inputs["position_ids"], use_cache=False
-            )[0]
-            logits = model.lm_head(hidden[:, :-1][answers])
-        return F.cross_entropy(logits.float(), following[answers], reduction="none")
-
-    def _log_loss(self, loss: float, tokens: int) -> None:
+    def _log_loss(self, loss: float, tokens: int, **more: float) -> None:
         """Counts a batch. Raises TrainingError for a loss that is no number."""
         if loss != loss or loss == float("inf"):
             raise TrainingError(
@@ -206,18 +227,4 @@ class PackedTrainer(SFTTrainer):
                 f" ({self.args.learning_rate if not self.optimizer else self.optimizer.param_groups[0]['lr']:.2g} now)"
                 " or use precision: fp32"
             )
-        self.log_file.count(loss, tokens)
-
-
-def _finish(student: Student, work: Path, out_dir: Path) -> Path:
-    """Writes the student inside the work folder, then puts it in place and clears the work."""
-    done = work / "student"
-    shutil.rmtree(done, ignore_errors=True)
-    done.mkdir()
-    student.model.cpu()
-    students.write(student, done)
-    shutil.copy(work / "steps.csv", done)
-    shutil.rmtree(out_dir, ignore_errors=True)
-    done.replace(out_dir)
-    shutil.rmtree(work)
-    return out_dir
+        self.log_file.count(loss, tokens, **more)

@@ -18,12 +18,12 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from transformers import LlamaForCausalLM
 
-from lib.sft_params import SftParams
+from lib.sft_params import Training
 
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def prepare(model: LlamaForCausalLM, params: SftParams) -> None:
+def prepare(model: LlamaForCausalLM, params: Training) -> None:
     """Freezes and adapts ``model`` in place; on a CPU, plain attention is a third faster than torch's fused one."""
     model.requires_grad_(True)
     model.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
@@ -34,7 +34,7 @@ def prepare(model: LlamaForCausalLM, params: SftParams) -> None:
         layer.forward = torch.no_grad()(layer.forward)
 
 
-def _adapt(model: LlamaForCausalLM, params: SftParams) -> None:
+def _adapt(model: LlamaForCausalLM, params: Training) -> None:
     """Adapters in the layers above the frozen ones; norms and the embedding are trained as they are."""
     layers = list(range(params.freeze_below, model.config.num_hidden_layers))
     config = LoraConfig(

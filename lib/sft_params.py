@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -27,13 +27,9 @@ class TrainingError(ValueError):
 
 
 @dataclass(frozen=True)
-class SftParams:
+class Training:
     """One training. 0 stands for "no limit" in ``epochs``, ``max_steps`` and ``max_minutes``; one must be given."""
 
-    base: str = WHEEL
-    """A base model (lib/base.py) or a student's folder or GGUF to go on from."""
-    vocab_size: int = 4096
-    layers: Layers = 30
     method: str = "full"
     """"full": all weights above ``freeze_below``; "lora": low-rank adapters, norms and the embedding."""
     lora_rank: int = 16
@@ -60,7 +56,14 @@ class SftParams:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        problems = {
+        for name, wrong in self.problems().items():
+            if wrong:
+                values = ", ".join(f"{n}={getattr(self, n)!r}" for n in name.split(", "))
+                raise TrainingError(f"training parameters: {values} is not allowed; see {_where(type(self))}")
+
+    def problems(self) -> dict[str, bool]:
+        """What is wrong, by the names of the parameters."""
+        return {
             "method": self.method not in ("full", "lora"),
             "precision": self.precision not in ("auto", "fp32", "bf16"),
             "rows_at_once": self.rows_at_once < 1 or self.rows_per_step % self.rows_at_once != 0,
@@ -68,16 +71,14 @@ class SftParams:
             "learning_rate": isinstance(self.learning_rate, str) or not 0 < self.learning_rate < 1,
             "row_tokens": self.row_tokens < 16,
         }
-        for name, wrong in problems.items():
-            if wrong:
-                values = ", ".join(f"{n}={getattr(self, n)!r}" for n in name.split(", "))
-                raise TrainingError(f"training parameters: {values} is not allowed; see SftParams in lib/sft_params.py")
 
     @classmethod
-    def read(cls, params: Mapping[str, Any] | SftParams) -> SftParams:
+    def read(cls, params: Mapping[str, Any] | Self) -> Self:
         """From a mapping. Raises TrainingError for an unknown key or a value that is not allowed."""
-        if isinstance(params, SftParams):
+        if isinstance(params, cls):
             return params
+        if not isinstance(params, Mapping):
+            raise TrainingError(f"training parameters: expected {cls.__name__}, got {type(params).__name__}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(params) - known)
         if unknown:
@@ -91,6 +92,20 @@ class SftParams:
     def bf16(self) -> bool:
         """Whether the forward pass runs in bf16."""
         return bf16_hardware() if self.precision == "auto" else self.precision == "bf16"
+
+
+@dataclass(frozen=True)
+class SftParams(Training):
+    """A fine-tuning: a training of a student that is built first, or goes on from where it was."""
+
+    base: str = WHEEL
+    """A base model (lib/base.py) or a student's folder or GGUF to go on from."""
+    vocab_size: int = 4096
+    layers: Layers = 30
+
+
+def _where(kind: type) -> str:
+    return f"{kind.__name__} in {kind.__module__.replace('.', '/')}.py"
 
 
 def bf16_hardware() -> bool:

@@ -30,7 +30,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from lib.base import WHEEL, Base, load_base
 from lib.gguf import GgufFile
 from lib.task import Task
-from lib.vocabulary import Trimmed, Vocabulary, trim
+from lib.vocabulary import Trimmed, Vocabulary, like, trim
 
 FORMAT = 1
 NOISE = 0.3
@@ -51,15 +51,26 @@ class Student:
 
 
 def build(
-    task: Task, base: str | Base = WHEEL, vocab_size: int = 4096, layers: int | Sequence[int] = 30, seed: int = 0
+    task: Task,
+    base: str | Base = WHEEL,
+    vocab_size: int = 4096,
+    layers: int | Sequence[int] = 30,
+    seed: int = 0,
+    vocabulary: Vocabulary | None = None,
 ) -> Student:
     """A student for ``task``: ``layers`` is how many of the base's to keep, evenly spaced, or the list of them.
+
+    ``vocabulary``: another student's, to be had instead of one of ``vocab_size``; the two can then be distilled.
 
     Raises StudentError for layers that the base does not have, lib.base.BaseError for a base that cannot be had.
     """
     base = load_base(base) if isinstance(base, str) else base
     kept = keep_layers(layers, base.model.config.num_hidden_layers)
-    cut = trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
+    cut = (
+        like(base.tokenizer, vocabulary)
+        if vocabulary
+        else trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
+    )
     state = {_renumber(name, kept): t for name, t in base.model.state_dict().items() if _renumber(name, kept)}
     state["model.embed_tokens.weight"] = embeddings(base, cut, seed)
     state["lm_head.weight"] = state["model.embed_tokens.weight"]

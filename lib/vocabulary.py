@@ -160,6 +160,18 @@ def trim(base: TokenizerJson, controls: Sequence[str], corpus: Iterable[str], vo
     return Trimmed(vocabulary, kept, coverage(base, vocabulary, texts))
 
 
+def like(base: TokenizerJson, vocabulary: Vocabulary) -> Trimmed:
+    """``vocabulary`` as a cut of ``base``: each token with the base's id, or -1 where the base lacks it."""
+    check_bpe(base)
+    old = {t["content"]: t["id"] for t in base.get("added_tokens", [])} | dict(base["model"]["vocab"])
+    own = {t["content"]: t["id"] for t in vocabulary.json.get("added_tokens", [])}
+    kept = [-1] * len(vocabulary)
+    for token, number in (vocabulary.json["model"]["vocab"] | own).items():
+        marked = token in own and token not in (START, END)
+        kept[number] = -1 if marked else old.get(token, -1)
+    return Trimmed(vocabulary, kept, coverage(base, vocabulary, []))
+
+
 def check_bpe(tokenizer: TokenizerJson) -> None:
     """Raises VocabularyError unless this is a byte-level BPE."""
     kinds = json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])

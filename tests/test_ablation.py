@@ -11,7 +11,7 @@ import pytest
 import toy_task
 from toy_model import saved_student
 
-from lib import ablation, student
+from lib import ablation, ablation_steps, sft, student
 from lib.ablation import Ablation, Variant, compare, pooled, read_facts, read_records
 from lib.records import RecordError, sha256
 from lib.torch_student import TorchStudent
@@ -42,8 +42,8 @@ def study(tmp_path: Path, **changed: object) -> Ablation:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the runs that are trained."""
     names: list[str] = []
-    inner = ablation.sft.train
-    monkeypatch.setattr(ablation.sft, "train", lambda p, t, g, out: (names.append(out.name), inner(p, t, g, out))[1])
+    inner = sft.train
+    monkeypatch.setattr(sft, "train", lambda p, t, g, out: (names.append(out.name), inner(p, t, g, out))[1])
     return names
 
 
@@ -161,3 +161,26 @@ def test_means_of_every_seed_and_tests_together() -> None:
     assert found.loc[("others", "b"), "n"] == 80 and found.loc[("v", "b"), "n"] == 40
     assert list(found.index.get_level_values(0).unique()) == ["t", "u", "v", "others"]
     assert set(pooled(both, [], "others")["test"]) == {"t", "u", "v"}
+
+
+def test_variants_that_begin_alike_train_that_part_once(tmp_path: Path, trained: list[str]) -> None:
+    teacher = saved_student(tmp_path / "assistant", layers=2)
+    kd = {"max_steps": 1, "row_tokens": 256, "precision": "fp32", "on_policy": 0.0}
+    made = study(tmp_path, assistant=teacher, defaults={"kd": kd})
+    plain, ladder = Variant("RFT"), Variant("RFT+KD", steps=[{"kd": {}}])
+    other = Variant("RFT+KD reverse", steps=[{"kd": {"divergence": "reverse"}}])
+    for variant in (ladder, other):
+        made.run(variant, 1)
+    assert len([name for name in trained if name.startswith("sft")]) == 1, "both begin with the same fine-tuning"
+    facts = read_facts(made.run(ladder, 1))
+    assert [row["kind"] for row in facts["ladder"]] == ["sft", "kd"] and facts["steps"] == 3
+    assert len({made.path(v, 1).name for v in (plain, ladder, other)}) == 3
+
+
+def test_wrong_steps_are_named(tmp_path: Path) -> None:
+    with pytest.raises(sft.TrainingError, match="steps: {'prune': {}}: expected kd"):
+        ablation_steps.chain(PARAMS, [{"prune": {}}], {}, 1)
+    with pytest.raises(sft.TrainingError, match="unknown key 'top'"):
+        ablation_steps.chain(PARAMS, [{"kd": {"top": 5, "max_steps": 1}}], {}, 1)
+    with pytest.raises(sft.TrainingError, match="nothing to start from, or no assistant"):
+        study(tmp_path).run(Variant("x", steps=[{"kd": {"max_steps": 1}}]), 1)

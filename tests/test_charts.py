@@ -60,3 +60,9 @@ def test_curve_skips_missing_values() -> None:
     log = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "dev": [None, 0.5, None]})
     figure = charts.curve(log, "step", ["loss", "dev"])
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 1]
+
+
+def test_shares_are_in_percent_and_skip_missing_values() -> None:
+    log = pd.DataFrame({"step": [0, 10, 20], "L0": [0.5, 0.75, 1.0], "L1": [None, 0.25, 0.5]})
+    lines = charts.shares(log, "step", ["L0", "L1"]).axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [[50, 75, 100], [25, 50]]

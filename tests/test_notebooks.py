@@ -26,7 +26,7 @@ def test_no_cell_defines_an_algorithm(path: Path) -> None:
         tree = ast.parse(cell.source)
         defined = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef | ast.While | ast.Try)]
         assert not defined, cell.source
-        assert len(cell.source.splitlines()) <= 30
+        assert len(cell.source.splitlines()) <= 30 or "parameters" in cell.metadata.get("tags", [])
 
 
 @each

@@ -9,7 +9,7 @@ from toy_model import tiny_student
 from toy_task import TASK, examples
 
 from lib.codec import Codec
-from lib.packing import IGNORED, Block, Packer, PackingError, collate
+from lib.packing import IGNORED, Block, Packer, PackingError, collate, visible
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +28,8 @@ def packer(codec, groups, max_tokens=300, seed=0):
 
 def forward(student, rows):
     batch = collate(rows, student.vocabulary.end)
-    batch.pop("tokens")
-    return batch, student.model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
+    return batch, student.model(**inputs, attention_mask=visible(batch["blocks"], batch["segments"])).logits
 
 
 def test_packed_logits_equal_unpacked_ones(student, codec):

@@ -65,6 +65,7 @@ def test_loss_falls_and_the_log_says_so(start, groups, tmp_path):
     assert rows[-1]["lr"] < rows[20]["lr"]
     info = json.loads((result.folder / "student.json").read_text())
     assert info["training"]["steps"] == 40
+    assert str(tmp_path.parent) not in json.dumps(info)
 
 
 def test_accumulated_rows_equal_rows_at_once(start, groups, tmp_path):
@@ -126,6 +127,15 @@ def test_work_of_other_parameters_is_not_taken_up(start, groups, tmp_path, monke
         run(start, groups, tmp_path / "out", checkpoint_minutes=0, learning_rate=1.0e-3)
     with pytest.raises(TrainingError, match="the examples"):
         run(start, groups[:-1], tmp_path / "out", checkpoint_minutes=0)
+    other = saved_student(tmp_path / start.name, seed=3)
+    with pytest.raises(TrainingError, match="another start;"):
+        run(other, groups, tmp_path / "out", checkpoint_minutes=0)
+
+
+def test_work_without_a_checkpoint_is_begun_anew(start, groups, tmp_path):
+    with pytest.raises(TrainingError, match="freeze_below"):
+        run(start, groups, tmp_path / "out", freeze_below=4)
+    assert run(start, groups, tmp_path / "out").steps == 6
 
 
 def test_a_loss_that_is_no_number_ends_with_a_remedy(start, groups, tmp_path):

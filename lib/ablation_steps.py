@@ -1,0 +1,102 @@
+"""The steps of an ablation run: fine-tuning, then distillation and reinforcement in any order, shared by variants.
+
+A step's student is kept under a name that says what it depends on, so variants that begin alike train that part once.
+
+>>> steps = chain({"max_steps": 5}, [{"kd": {"top_k": 20}}, {"rl": {}}], {"kd": {"epochs": 1}, "rl": {"epochs": 1}}, 1)
+>>> [kind for kind, _ in steps]
+['sft', 'kd', 'rl']
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from lib import distill, reinforce, sft
+from lib.distill_trainer import DistillParams
+from lib.recording_files import alone
+from lib.records import Row, digest, write_json
+from lib.reinforce_params import ReinforceParams
+from lib.sft_params import SftParams, TrainingError
+from lib.task import Example, Task
+
+SFT, KD, RL = "sft", "kd", "rl"
+KINDS: dict[str, Any] = {SFT: SftParams, KD: DistillParams, RL: ReinforceParams}
+"""The parameters of each kind of step."""
+
+Step = tuple[str, dict[str, Any]]
+Changes = Sequence[Mapping[str, Mapping[str, Any] | None]]
+
+
+def chain(
+    training: Mapping[str, Any], steps: Changes, defaults: Mapping[str, Mapping[str, Any]], seed: int
+) -> list[Step]:
+    """All steps of a run with their parameters. Raises TrainingError for a step or parameters that there are not."""
+    found: list[Step] = [(SFT, {**training, "seed": seed})]
+    for step in steps:
+        if len(step) != 1 or not set(step) <= {KD, RL}:
+            raise TrainingError(f"steps: {dict(step)}: expected {KD}: {{...}} or {RL}: {{...}}, one a line")
+        ((kind, changed),) = step.items()
+        found.append((kind, {**defaults.get(kind, {}), **(changed or {}), "seed": seed}))
+    for kind, settings in found:
+        KINDS[kind].read(settings)
+    return found
+
+
+def train(
+    steps: Sequence[Step],
+    task: Task,
+    groups: Sequence[Sequence[Example]],
+    dev: Sequence[Example],
+    assistant: Path | None,
+    work: Path,
+    out: Path,
+) -> list[Row]:
+    """Trains the steps one after the other, the last one into ``out``; what is there already is not trained again.
+
+    ``groups``: resolved examples that share a context; ``dev``: requests that guard reinforcement. Returns for each
+    step its ``kind``, ``steps``, ``tokens``, ``seconds`` and ``loss``. Raises as the steps do.
+    """
+    known = digest([[e.id, e.text, e.gold] for group in groups for e in group])
+    made: list[Row] = []
+    start: Path | None = None
+    for i, (kind, settings) in enumerate(steps):
+        key = digest([known, str(assistant), steps[: i + 1]])[:8]
+        folder = out if i == len(steps) - 1 else work / f"{kind}-{settings['seed']}-{key}"
+        with nullcontext() if folder == out else alone(work / f".{key}"):
+            if not (folder.is_dir() and _facts(folder).exists()):
+                row = _one(kind, settings, task, groups, dev, assistant, start, folder)
+                write_json(_facts(folder), row)
+        made.append(json.loads(_facts(folder).read_text(encoding="utf-8")))
+        start = folder
+    return made
+
+
+def _facts(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".step.json")
+
+
+def _one(
+    kind: str,
+    settings: dict[str, Any],
+    task: Task,
+    groups: Sequence[Sequence[Example]],
+    dev: Sequence[Example],
+    assistant: Path | None,
+    start: Path | None,
+    folder: Path,
+) -> Row:
+    if kind == SFT:
+        result: Any = sft.train(settings, task, groups, folder)
+    elif start is None or (kind == KD and assistant is None):
+        raise TrainingError(f"{kind}: nothing to start from, or no assistant: name one in params/ablation.yaml")
+    elif kind == KD:
+        assert assistant is not None
+        result = distill.distill(settings, task, assistant, start, groups, folder)
+    else:
+        result = reinforce.reinforce(settings, task, start, groups, dev, folder)
+    row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "seconds": round(result.seconds, 3)}
+    return {**row, "loss": getattr(result, "loss", None)}
