@@ -221,7 +221,7 @@ def shares(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "",
         for i, column in enumerate(columns):
             rows = table[[x, column]].dropna()
             look: dict[str, Any] = {"color": COLOURS[i % 8], "lw": 1.6}
-            marks = {"marker": MARKERS[i % 8], "ms": 4} if len(rows) <= 40 else {}
+            marks: dict[str, Any] = {"marker": MARKERS[i % 8], "ms": 4} if len(rows) <= 40 else {}
             axes.plot(rows[x], rows[column] * 100, label=column, **look, **marks)
         axes.set(xlabel=x, ylabel=ylabel)
         figure.legend(loc="outside right center", frameon=False, fontsize=9)

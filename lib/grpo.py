@@ -47,7 +47,7 @@ Source = Callable[[Sequence[int], int], list[Group]]
 """From rows of the plan and the step's number: a group for each."""
 
 
-def reward(reward: Sequence[float], **_: Any) -> list[float]:
+def reward(reward: Sequence[float], **_: Any) -> list[float | None]:
     """The rewards that the rollout gave."""
     return list(reward)
 
@@ -92,11 +92,12 @@ class GroupTrainer(GRPOTrainer):
 
     def _prepare_inputs(self, generation_batch: Any) -> dict[str, Any]:
         """TRL's, but the groups stay together (it shuffles their answers), so that they can share their prompt."""
-        at_once = self.args.steps_per_generation
-        if self._step % at_once == 0 or self._buffered_inputs is None:
+        arguments: Any = self.args
+        at_once = arguments.steps_per_generation
+        if self._step % at_once == 0 or not hasattr(self, "_parts"):
             batch = self._generate_and_score_completions(generation_batch)
-            self._buffered_inputs = split_tensor_dict(batch, at_once)
-        inputs: dict[str, Any] = self._buffered_inputs[self._step % at_once]
+            self._parts: list[Any] = split_tensor_dict(batch, at_once)
+        inputs: dict[str, Any] = self._parts[self._step % at_once]
         return inputs
 
     def _get_per_token_logps_and_entropies(
@@ -137,7 +138,7 @@ class GroupTrainer(GRPOTrainer):
         loss: Tensor = super()._compute_loss(model, inputs)
         value = float(loss.detach())
         if value != value or abs(value) == float("inf"):
-            rate = self.optimizer.param_groups[0]["lr"]
+            rate = self.optimizer.param_groups[0]["lr"] if self.optimizer else 0.0
             raise TrainingError(
                 f"step {self.state.global_step + 1}: the loss is {value}; lower learning_rate ({rate:.2g} now)"
                 " or use precision: fp32"

@@ -25,7 +25,7 @@ STEPS = {
     "reinforced": ("05", "after"),
 }
 """Steps by name, in their order: the number of the notebook that answered and the system's name there."""
-_MODELS = {"03_student": "fine-tuned", "04_student": "distilled", "05_student": "reinforced"}
+_MODELS = {"03_assistant": ASSISTANT, "03_student": "fine-tuned", "04_student": "distilled", "05_student": "reinforced"}
 
 
 def rows(run: Path) -> list[Row]:
