@@ -44,5 +44,5 @@ def test_steps_that_did_not_run_are_left_out(run: Path) -> None:
 def test_the_records_of_a_model(run: Path) -> None:
     found = ladder.of_model(run, "04_student", "student torch")
     assert {row["system"] for row in found} == {"student torch"} and sum(row["exact"] for row in found) == 16
-    with pytest.raises(ValueError, match="model: '07_student': use one of 03_student"):
+    with pytest.raises(ValueError, match="model: '07_student': use one of 03_assistant, 03_student"):
         ladder.of_model(run, "07_student", "x")
