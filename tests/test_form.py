@@ -24,6 +24,8 @@ WISH = [{"name": "HassTurnOn", "arguments": {"area": "Den", "domain": "light"}}]
         ("I've turned the shelf lamp off", "turn off the shelf lamp", OFF, "answers instead of asking"),
         ("Should I turn off the shelf lamp?", "turn off the shelf lamp", OFF, "asks for advice or leave"),
         ("How do I turn off the shelf lamp?", "turn off the shelf lamp", OFF, "asks for advice or leave"),
+        ("Should the shelf lamp be off?", "turn off the shelf lamp", OFF, "asks for advice or leave"),
+        ("Can you tell me how to turn off the shelf lamp?", "turn off the shelf lamp", OFF, "asks for advice or leave"),
         ("Shelf lamp off?", "turn off the shelf lamp", OFF, "asks whether it is so"),
         ("The shelf lamp is still on!", "is the shelf lamp on", ASK, "reports instead of asking"),
         ("Shelf lamp to 30", "shelf lamp to 40", DIM, "another number"),

@@ -49,7 +49,7 @@ _ADVICE = re.compile(
     r"\b(should|shall|may|might|do|did|must) (i|we)\b|^how (do|can|could|would|should|to|about i)\b|^what if\b"
     r"|\b(is|would|will) it (be )?(ok|okay|all right|alright|possible|fine)\b|\bdo you (want|need|think|like|have)\b"
     rf"|\b(can|could) (i|we) (please )?({_DO})\w*\b|^(did|have|has|had|is|are|was|were|does|do) (you|it|he|she|they)\b"
-    r"|\bwould you like (me|us|it)\b"
+    r"|\bwould you like\b|^should\b|\bhow to\b|\b(anyone|anybody|somebody|someone) (want|wants|like|likes)\b"
 )
 _REPORT = re.compile(
     r"\b(is|are|was|were|has been|have been|had been|has|have|['’]s|['’]re) (now |currently |being |all |not |still )*"
