@@ -28,7 +28,7 @@ from tqdm import tqdm
 from lib import ablation, paths, provenance
 from lib.ablation import Ablation, Variant
 from lib.ablation_steps import KD, RL, chain
-from lib.apart import bare
+from lib.apart import bare, chosen
 from lib.params import ParamsError, check, read_yaml
 from lib.records import Row, digest, dumps, read_examples, sha256, spread, write_json, write_text, write_xz
 from lib.sft_params import SftParams
@@ -142,8 +142,7 @@ def others(task: StudyTask, values: Mapping[str, Any]) -> dict[str, list[Example
         raise ParamsError(f"third_party_skip: no test '{unknown[0]}'; {_some(sorted(found))}")
     if clash := sorted({DEV, OTHERS} & set(found)):
         raise ParamsError(f"third_party: a test is named '{clash[0]}', which this command uses itself: rename the file")
-    chosen = {name: rows for name, rows in found.items() if name not in values["third_party_skip"]}
-    return {name: spread(rows, values["third_party_rows"]) for name, rows in chosen.items()}
+    return chosen(found, values["third_party_skip"], values["third_party_rows"])
 
 
 def named(texts: Sequence[str] | None, variants: Sequence[Variant], seeds: Sequence[int]) -> list[Run]:

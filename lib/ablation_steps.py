@@ -17,8 +17,7 @@ from typing import Any
 
 from lib import distill, reinforce, sft
 from lib.distill_trainer import DistillParams
-from lib.recording_files import alone
-from lib.records import Row, digest, write_json
+from lib.records import Row, alone, digest, write_json
 from lib.reinforce_params import ReinforceParams
 from lib.sft_params import SftParams, TrainingError
 from lib.task import Example, Task

@@ -15,7 +15,7 @@ from typing import Any
 from lib import sift
 from lib.llm import Backend, Prompt, Reply
 from lib.recording import text_digest
-from lib.records import digest
+from lib.records import digest, spread
 from lib.task import Example
 from lib.teacher import TeacherSet
 
@@ -38,6 +38,11 @@ class Blanked:
         return "\n".join(
             "" if sift.letters(line.lstrip("-*. 1234567890)")) in self.forbidden else line for line in text.split("\n")
         )
+
+
+def chosen(found: Mapping[str, list[Example]], skip: Collection[str], rows: int) -> dict[str, list[Example]]:
+    """``rows`` of each test of others (0: all), spread over it, without the tests of ``skip``."""
+    return {name: spread(examples, rows) for name, examples in found.items() if name not in skip}
 
 
 def apart(drawn: TeacherSet, others: Collection[Example]) -> TeacherSet:

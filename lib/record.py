@@ -27,7 +27,7 @@ import torch
 
 from lib import paths, provenance, recording_files
 from lib import student as students
-from lib.apart import Blanked, apart, bare
+from lib.apart import Blanked, apart, bare, chosen
 from lib.evaluation import evaluate
 from lib.llm import Backend, BackendError
 from lib.llm import load as llm_load
@@ -38,7 +38,7 @@ from lib.readings import Reader, packed, read
 from lib.record_params import parameters
 from lib.record_parts import WHOLE, Part, Recorded, merge
 from lib.recording import in_share, produce, read_set, write_set
-from lib.records import Resumable, Row, digest, sha256, spread, write_json
+from lib.records import Resumable, Row, alone, digest, sha256, write_json
 from lib.sft_params import bf16_hardware
 from lib.task import Example, load
 from lib.teacher import PIPELINE, Sampled, TeacherSet, TeacherTask, compared, teacher_task
@@ -113,7 +113,7 @@ class Session:
         """What the teacher works on, all parts; drawn once and kept in ``work``."""
         sizes = [self.parameters[name] for name in ("seeds", "tests", "pool", "seed")]
         folder = self.work / f"set-{digest([sizes, sorted(self.others)])[:8]}"
-        with recording_files.alone(self.work):
+        with alone(self.work):
             if not (folder / "pool.jsonl.xz").exists():
                 others = [e for rows in self.others.values() for e in rows]
                 write_set(folder, apart(self.task.teacher_set(*sizes), others))
@@ -182,14 +182,10 @@ class Session:
     def _others(self) -> list[dict[str, Any]]:
         """The systems' answers to tests of others: ids, calls and counts."""
         replies, rows = self._recorder("third_party_replies"), []
-        chosen = {
-            name: spread(examples, self.parameters["third_party_rows"])
-            for name, examples in self.others.items()
-            if name not in self.parameters["third_party_skip"]
-        }
-        key = digest([self.backend.model, dict(self.parameters), [e.id for es in chosen.values() for e in es]])
+        asked = chosen(self.others, self.parameters["third_party_skip"], self.parameters["third_party_rows"])
+        key = digest([self.backend.model, dict(self.parameters), [e.id for es in asked.values() for e in es]])
         with Resumable(self.folder / "third_party.jsonl", key) as out:
-            for name, examples in chosen.items():
+            for name, examples in asked.items():
                 for system in compared(self.task, self.pool, replies, self.parameters["systems"]):
                     done = evaluate(system, examples, self.task, name, out, chunk=self.parameters["chunk"])
                     rows += [bare(row, example) for row, example in zip(done, examples, strict=True)]

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import lzma
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,15 +23,6 @@ from lib.records import digest, write_text
 from lib.teacher import TeacherSet, TeacherTask
 
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time do what is inside; others wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def take_up(folder: Path, started: Path, backend: Backend) -> None:

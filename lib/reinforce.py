@@ -173,11 +173,8 @@ def _source(params: ReinforceParams, codec: Codec, model: Any, pool: Pool) -> So
 
 
 def count_steps(params: ReinforceParams, requests: int) -> int:
-    """Steps until the first limit that is not the time; with a time limit alone, more than it can reach."""
-    steps = int(params.max_minutes * MOST_STEPS_PER_MINUTE) + 1
-    if params.epochs:
-        steps = max(params.epochs * requests // params.groups_per_step, 1)
-    return min(steps, params.max_steps or steps) if params.epochs or params.max_minutes else params.max_steps
+    """``Training.steps`` over groups of answers to ``requests`` requests."""
+    return params.steps(params.epochs * requests // params.groups_per_step, MOST_STEPS_PER_MINUTE)
 
 
 def _arguments(params: ReinforceParams, steps: int, work: Path) -> GRPOConfig:

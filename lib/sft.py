@@ -140,11 +140,9 @@ def _optimizer(student: Student, params: Training) -> AdamW:
 
 
 def count_steps(params: Training, packer: Packer) -> int:
-    """Steps until the first limit that is not the time; with a time limit alone, more than it can reach."""
-    steps = int(params.max_minutes * MOST_STEPS_PER_MINUTE) + 1
-    if params.epochs:
-        steps = max(packer.rows_until(params.epochs) // params.rows_per_step, 1)
-    return min(steps, params.max_steps or steps) if params.epochs or params.max_minutes else params.max_steps
+    """``Training.steps`` over packed rows."""
+    in_epochs = packer.rows_until(params.epochs) // params.rows_per_step if params.epochs else 0
+    return params.steps(in_epochs, MOST_STEPS_PER_MINUTE)
 
 
 def _arguments(params: Training, steps: int, work: Path) -> SFTConfig:

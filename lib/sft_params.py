@@ -88,6 +88,14 @@ class Training:
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def steps(self, in_epochs: int, per_minute: int) -> int:
+        """Steps until the first limit that is not the time; with a time limit alone, more than it can reach.
+
+        ``in_epochs``: steps in all ``epochs``, which counts only if they are limited; ``per_minute``: at most.
+        """
+        steps = max(in_epochs, 1) if self.epochs else int(self.max_minutes * per_minute) + 1
+        return min(steps, self.max_steps or steps) if self.epochs or self.max_minutes else self.max_steps
+
     @property
     def bf16(self) -> bool:
         """Whether the forward pass runs in bf16."""
