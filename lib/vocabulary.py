@@ -118,7 +118,7 @@ class Vocabulary:
 def _token_bytes(vocab: dict[str, int], added: dict[str, int], size: int) -> list[bytes]:
     table = [b""] * size
     for token, number in vocab.items():
-        if token not in added:
+        if added.get(token) != number:
             table[number] = from_letters(token)
     for token, number in added.items():
         table[number] = token.encode()

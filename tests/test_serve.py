@@ -37,7 +37,9 @@ def test_without_grammar_a_random_model_writes_no_call(path):
     assert answer.error
 
 
-def test_prefix_is_cached_and_changes_no_answer(path, system):
+@pytest.mark.parametrize("runtime", ["direct", "server"])
+def test_prefix_is_cached_and_changes_no_answer(path, runtime):
+    system = GgufStudent(path, TASK, threads=1, runtime=runtime)
     first = system.answer("one tea please", {"items": ["Gum"]})
     cold = system.answer("refill the oat bar to 30", CONTEXT)
     system.answer("one tea please", CONTEXT)
@@ -45,10 +47,32 @@ def test_prefix_is_cached_and_changes_no_answer(path, system):
     prefix = len(system.codec.prefix(tuple(CONTEXT["items"])))
     assert warm.cached_tokens >= prefix > cold.cached_tokens
     assert warm.raw == cold.raw
-    assert system.answer("one tea please", {"items": ["Gum"]}).raw == first.raw
+    back = system.answer("one tea please", {"items": ["Gum"]})
+    assert back.raw == first.raw
+    if runtime == "direct":
+        assert back.cached_tokens >= len(system.codec.prefix(("Gum",))), "several contexts are kept"
     assert cold.prompt_tokens == warm.prompt_tokens > prefix
     assert cold.latency_ms > 0
     assert cold.new_tokens > 1
+
+
+def test_both_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(path):
+    kinds = ("direct", "server")
+    direct, server = (GgufStudent(path, TASK, grammar=False, threads=1, runtime=kind, max_new=24) for kind in kinds)
+    for text in ("one tea please", "refill the oat bar to 30", "label it 日本茶", "nothing at all"):
+        assert direct.answer(text, CONTEXT).raw == server.answer(text, CONTEXT).raw
+    prompt = direct.codec.prompt(CONTEXT, "one tea please")
+    done = direct._runtime.complete(prompt, 'root ::= "Give(item=1)"\n', 20)
+    assert (done.steps, direct.codec.read(done.ids, prompt.refs).raw) == (1, "Give(item=1)")
+    with pytest.raises(ServeError, match="direct or server"):
+        GgufStudent(path, TASK, runtime="abacus")
+
+
+def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch):
+    monkeypatch.setattr("lib.runtime.STATES_BYTES", 0)
+    system = GgufStudent(path, TASK, threads=1, runtime="direct")
+    raws = [system.answer("one tea please", {"items": items}).raw for items in (["Gum"], ["Tea"], ["Gum"])]
+    assert raws[0] == raws[2]
 
 
 def test_too_long_a_request_is_refused_and_the_next_one_works(path):
