@@ -87,10 +87,16 @@ def _watched(model: LlamaForCausalLM, sums: _Sums) -> Iterator[None]:
 
 @torch.no_grad()
 def measure(student: Student, task: Task, examples: Sequence[Example]) -> Importance:
-    """The importance of every part on resolved ``examples`` and their first gold answers. Raises PruneError."""
+    """The importance of every part on resolved ``examples`` and their first gold answers.
+
+    The student is moved to the GPU if there is one. Raises PruneError for no examples, or one without an answer.
+    """
     if not examples:
         raise PruneError("no examples to measure importance on: give some accepted requests")
+    if unanswered := next((e.id for e in examples if not e.gold), ""):
+        raise PruneError(f"example '{unanswered}' has no accepted answer to measure importance on: leave it out")
     model, codec = student.model.eval(), Codec(task, student.vocabulary)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     sums = _Sums(model.config)
     with _watched(model, sums):
         for example in tqdm(examples, desc="importance", disable=None):
@@ -117,17 +123,31 @@ def prune(student: Student, importance: Importance, layers: int = 0, channels: i
     The first and the last layer always stay. Raises PruneError for a number that is more than there are.
     """
     config = student.model.config
-    there = (config.num_hidden_layers, config.intermediate_size, int(config.num_key_value_heads or 1))
-    wanted = [asked or has for asked, has in zip((layers, channels, groups), there, strict=True)]
-    for name, asked, has in zip(("layers", "channels", "groups"), wanted, there, strict=True):
-        if not 1 <= asked <= has:
-            raise PruneError(f"{name}: {asked} of {has}: use 1 to {has}, or 0 for all")
+    wanted, there = sizes_of(config, layers, channels, groups), sizes_of(config)
     kept = _layers(importance.layers, wanted[0])
     cuts = [(_best(importance.channels[i], wanted[1]), _best(importance.groups[i], wanted[2])) for i in kept]
     model = _smaller(student.model, wanted, kept, cuts)
     info = {**student.info, "layers": [student.info["layers"][i] for i in kept]}
     info["pruned"] = {"layers": wanted[0], "channels": wanted[1], "groups": wanted[2], "of": list(there)}
     return Student(model, student.vocabulary, info)
+
+
+def sizes_of(config: Any, layers: int = 0, channels: int = 0, groups: int = 0) -> tuple[int, int, int]:
+    """Layers, channels and groups of a student of ``config`` cut to these; 0 is all. Raises PruneError."""
+    there = (config.num_hidden_layers, config.intermediate_size, int(config.num_key_value_heads or 1))
+    for name, asked, has in zip(("layers", "channels", "groups"), (layers, channels, groups), there, strict=True):
+        if not 0 <= asked <= has:
+            raise PruneError(f"{name}: {asked} of {has}: use 1 to {has}, or 0 for all")
+    return layers or there[0], channels or there[1], groups or there[2]
+
+
+def parameters(config: Any, layers: int, channels: int, groups: int) -> int:
+    """How many weights a student of ``config`` has with so many layers, channels and groups; a tied embedding once."""
+    hidden, size = config.hidden_size, _head_size(config)
+    heads = groups * (config.num_attention_heads // int(config.num_key_value_heads or 1))
+    attention, feed_forward, norms = 2 * hidden * size * (heads + groups), 3 * hidden * channels, 2 * hidden
+    words = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
+    return layers * (attention + feed_forward + norms) + words + hidden
 
 
 def _layers(influence: Tensor, count: int) -> list[int]:

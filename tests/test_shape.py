@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from toy_model import tiny_base, tiny_student
 from toy_task import TASK, examples
 
 from lib import student
+from lib.mask_search import SearchParams
 from lib.prune import PruneError
+from lib.sft_log import read_steps
 from lib.shape import Shape, begin
 
 ROWS = [e for group in examples(2, 3, items=3) for e in group]
@@ -30,12 +34,22 @@ def test_sources_and_sizes() -> None:
     assert small.vocabulary is assistant.vocabulary
 
 
+def test_a_search_can_choose_what_stays(tmp_path: Path) -> None:
+    assistant, params = tiny_student(), SearchParams(steps=2, samples=2, rows=1, row_tokens=192, precision="fp32")
+    shape = Shape.read({"channels": 64, "layers": 3, "measured": 4, "chosen": "search"})
+    small = begin(TASK, assistant, shape, "", ROWS, params=params, work=tmp_path)
+    assert small.model.config.intermediate_size == 64 and len(small.info["layers"]) == 3
+    assert len(read_steps(tmp_path / "steps.csv")) == 2
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"depth": 3}, "shape: unknown key 'depth'; known: source, layers"),
         ({"source": "teacher"}, "shape: source: 'teacher': use assistant or base"),
         ({"source": "base", "channels": 5}, "channels and groups are cut from an assistant"),
+        ({"source": "base", "chosen": "search"}, "a search chooses parts of an assistant: set source: assistant"),
+        ({"chosen": "chance"}, "shape: chosen: 'chance': use importance or search"),
     ],
 )
 def test_wrong_shapes_are_named(values: dict[str, object], message: str) -> None:
