@@ -51,8 +51,8 @@ record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch
 ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (the data) or ladder (the steps)
 	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml
 
-bench: setup  ## speeds as ratios within one run
-	$(BIN)/python -m lib.bench
+bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only training"
+	$(BIN)/python -m lib.bench $(BENCH)
 
 reports: setup  ## render reports/PROFILE again from runs/PROFILE
 	$(BIN)/python -m lib.report --profile $(PROFILE)

@@ -1,142 +1,156 @@
-"""Speeds of what matters, as ratios measured within one run so that they hold on any machine.
+"""Speed, memory and size side by side, in one run on one machine: ``make bench`` or ``python -m lib.bench``.
 
-``python -m lib.bench [--task NAME] [--model runs/gpu/03_student]``
+The released models, their parent, rule systems and large models as a user would run them answer the same one-command
+requests, each in a process of its own on the same cores: p50 and p95 cold and warm, tokens a second, peak memory; and
+beside each model the limits that this machine sets it (``lib.bench_limits``). ``params/bench.yaml`` says who and what;
+results are ``bench.csv``, ``bench.json`` and ``requests.jsonl`` in ``--out``. A second part measures training.
 
-- how many training examples a second the task's sampler makes on one core;
-- how many requests a second training sees, with requests packed behind one copy of their context and without;
-- how long the first request of a context takes against the following ones (prefix cache);
-- Q8_0 against Q4_0 and against torch, on the same requests.
-
-The student is the one given, the newest under ``runs/``, or an untrained one of 8 layers.
+    python -m lib.bench --llm Qwen2.5-Coder-1.5B=models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf
+    python -m lib.bench --only training --parent runs/gpu/03_student
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
 import sys
-import tempfile
-import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch.nn.functional as F
+from lib import bench_table, paths, provenance, records
+from lib.bench_limits import weights
+from lib.bench_requests import SEEDS, TESTS, by_context, draw, one_command, read
+from lib.bench_run import Run, Setting, measure, worker
+from lib.bench_systems import BenchError, Entrant, check_names, entrants, parameters, parse_llms
+from lib.records import Row
+from lib.task import StudyTask, load
 
-from lib import gguf, params, paths, records
-from lib import student as students
-from lib.codec import Codec
-from lib.packing import Packer, Row, collate
-from lib.serve import GgufStudent
-from lib.sft import answer_logits
-from lib.student import Student
-from lib.task import Example, available, load
-from lib.torch_student import TorchStudent
-
-SEEDS = 10_000
-ROWS = 6
-ROW_TOKENS = 768
-REQUESTS = 40
+PARAMETERS = paths.PARAMS / "bench.yaml"
+BUSY = 0.25
+"""Load of a core, from others, above which figures are not worth much."""
 
 
-def sample(task: Any, folder: Path) -> tuple[list[list[Example]], float]:
-    """Training examples by context, and how many were made and written in a second of this process's time."""
-    values = params.load(paths.notebooks()[0], "smoke") | {"seeds": SEEDS, "dev": 0, "test": 0}
-    started = time.process_time()
-    task.sample(values, folder)
-    took = time.process_time() - started
-    contexts = task.contexts(folder / "01_homes.jsonl")
-    examples = task.resolve(records.read_examples(folder / "01_prototype.jsonl"), contexts)
-    groups: dict[Any, list[Example]] = {}
-    for example in examples:
-        groups.setdefault(tuple(task.prefix(task.references(example.context))), []).append(example)
-    return list(groups.values()), len(examples) / took
+def systems(
+    task: StudyTask,
+    values: dict[str, Any],
+    out: Path,
+    models: Sequence[Path] = (),
+    llms: dict[str, Path] | None = None,
+    run: Run = worker,
+) -> tuple[str, bool]:
+    """Measures all systems that are here; returns the table, and whether every one of them worked.
+
+    Writes to ``out``. Raises BenchError, ParamsError, GgufError or TaskError before anything long has begun.
+    """
+    found, absent = entrants(task, values, models, llms or {}, out / "models")
+    draw(task, values["sample"], out / "sample")
+    check_names(found, task, read(task, out / "sample", SEEDS))
+    groups = [[e.id for e in group] for group in one_command(by_context(task, out / "sample"), values["seed"])]
+    held = {e.name: weights(e.file) for e in found if e.file}
+    setting, groups = _setting(values, out / "sample", groups)
+    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    sizes = [model.decode_bytes for model in held.values()]
+    with records.alone(out):  # two at a time would measure each other
+        rows, failed = measure(found, groups, setting, sizes, out / "requests.jsonl", _key(values, found, out), run)
+    table = bench_table.summary(found, rows, held, failed)
+    bench_table.write(out, table, _document(values, found, rows, absent, load_average))
+    return _text(table, rows, absent, load_average), not failed
 
 
-def training_rate(student: Student, codec: Codec, groups: Sequence[Sequence[Example]]) -> float:
-    """Requests a second through forward and backward pass, of rows of at most ROW_TOKENS tokens."""
-    packer = Packer(codec, groups, ROW_TOKENS, seed=0)
-    rows = [packer.row(i) for i in range(ROWS + 1)]
-    _step(student, rows[0])
-    started = time.perf_counter()
-    for row in rows[1:]:
-        _step(student, row)
-    took = time.perf_counter() - started
-    return sum(len(block.segments) for row in rows[1:] for block in row) / took
+def _setting(values: dict[str, Any], folder: Path, groups: list[list[str]]) -> tuple[Setting, list[list[str]]]:
+    """What the processes are told, and the contexts that are left once one is put aside to be forgotten in."""
+    if len(groups) < 2:
+        raise BenchError("params/bench.yaml: the sample has fewer than two contexts: raise sample.dev")
+    return Setting(values["task"], values["threads"], folder.resolve(), groups[-1][0]), groups[:-1]
 
 
-def _step(student: Student, row: Row) -> None:
-    batch = collate([row], student.vocabulary.end)
-    F.cross_entropy(*answer_logits(student.model, batch)).backward()
-    student.model.zero_grad()
+def _key(values: dict[str, Any], found: Sequence[Entrant], out: Path) -> list[Any]:
+    """What rows measured earlier depend on."""
+    measured = [values["threads"], records.sha256(out / "sample" / TESTS), bench_table.models(found)]
+    code = provenance.library("import lib.bench_worker, lib.serve, lib.one_stage, lib.llm.gguf")
+    return [*measured, code, provenance.versions(), provenance.hardware()]
 
 
-def times_ms(system: Any, groups: Sequence[Sequence[Example]]) -> tuple[float, float]:
-    """Median time of the first request of a context, and of those that follow it."""
-    runs = [[system.answer(e.text, e.context).latency_ms for e in group] for group in groups]
-    return statistics.median(r[0] for r in runs), statistics.median(ms for r in runs for ms in r[1:])
+def _document(
+    values: dict[str, Any], found: Sequence[Entrant], rows: Sequence[Row], absent: dict[str, str], load_average: float
+) -> Row:
+    """What ``bench.json`` says of the run beside the figures."""
+    machine = next(row for row in rows if row["kind"] == "machine")
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": provenance.commit(),
+        "machine": {**provenance.hardware(), "load_average_before": round(load_average, 2), **machine},
+        "versions": provenance.versions(),
+        "parameters": values,
+        "models": bench_table.models(found),
+        "left_out": absent,
+    }
 
 
-def newest(runs: Path) -> Path | None:
-    """The newest trained student's folder."""
-    found = [p.parent for p in runs.glob("*/03_student/student.json")]
-    return max(found, key=lambda p: p.stat().st_mtime, default=None)
+def _text(table: Sequence[Row], rows: Sequence[Row], absent: dict[str, str], load_average: float) -> str:
+    shown = bench_table.text(table, bench_table.rates_of(rows), absent)
+    cores = provenance.hardware()["cores"] or 1
+    busy = f"\n\nThe machine was busy before the run (load {load_average:.1f}): measure again when it is quiet."
+    return shown + (busy if load_average > BUSY * cores else "")
 
 
-def bench(task: Any, folder: Path | None) -> list[tuple[str, str]]:
-    """(what, figure) lines."""
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        groups, rate = sample(task, scratch)
-        if folder is None:
-            folder = students.save(students.build(task, vocab_size=4096, layers=8), scratch / "student")
-        student = students.load(folder)
-        lines = [("sampler, examples a second on one core", f"{rate:,.0f}")]
-        lines += _training(student, task, groups)
-        return lines + _answering(student, task, groups, folder, scratch)
+def training(task: StudyTask, parent: str) -> str:
+    """The part about training: a line a figure."""
+    from lib import bench_training
+
+    folder = paths.ROOT / parent
+    student = folder if parent and (folder / "student.json").is_file() else bench_training.newest(paths.runs())
+    return "\n".join(f"{what:60} {figure:>12}" for what, figure in bench_training.lines(task, student))
 
 
-def _training(student: Student, task: Any, groups: list[list[Example]]) -> list[tuple[str, str]]:
-    codec = Codec(task, student.vocabulary)
-    packed = training_rate(student, codec, groups)
-    alone = training_rate(student, codec, [[e] for group in groups for e in group])
-    return [
-        ("training, requests a second, packed", f"{packed:,.1f}"),
-        ("training, packed against one copy of the context for each", f"{packed / alone:.1f} x"),
-    ]
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m lib.bench", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", choices=("systems", "training"), help="one of the two parts (default: both)")
+    parser.add_argument("--params", type=Path, default=PARAMETERS, help="(default: params/bench.yaml)")
+    parser.add_argument("--task", help="a package of lib/tasks (default: that of the parameters)")
+    parser.add_argument("--threads", type=int, help="threads and cores (default: those of the parameters)")
+    parser.add_argument(
+        "--model", type=Path, action="append", default=[], help="a student's GGUF or a folder of them; may be repeated"
+    )
+    parser.add_argument("--parent", help="the folder or GGUF that they were made from; '' for none")
+    parser.add_argument("--llm", action="append", default=[], metavar="NAME=FILE", help="a chat model's GGUF")
+    parser.add_argument("--out", type=Path, help="where results go (default: runs/bench)")
+    return parser.parse_args(arguments)
 
 
-def _answering(
-    student: Student, task: Any, groups: list[list[Example]], folder: Path, scratch: Path
-) -> list[tuple[str, str]]:
-    chosen = [group[:8] for group in groups if len(group) >= 8][: REQUESTS // 8]
-    found = {}
-    for kind in ("q8_0", "q4_0"):
-        file = gguf.export(folder, scratch / f"{kind}.gguf", kind, "q8_0")
-        found[kind] = times_ms(GgufStudent(file, task), chosen)
-    torch_ms = times_ms(TorchStudent(student, task), chosen)[1]
-    (cold, warm), (_, small) = found["q8_0"], found["q4_0"]
-    return [
-        ("q8_0, milliseconds of a further request of one context", f"{warm:.1f}"),
-        ("q8_0, first request of a context against a further one", f"{cold / warm:.1f} x"),
-        ("q8_0 against q4_0, time of a request", f"{warm / small:.2f} x"),
-        ("torch against q8_0, time of a request", f"{torch_ms / warm:.1f} x"),
-    ]
+def _values(options: argparse.Namespace) -> dict[str, Any]:
+    values = parameters(options.params)
+    given = {key: getattr(options, key) for key in ("task", "threads", "parent")}
+    values |= {key: value for key, value in given.items() if value is not None}
+    if values["threads"] < 1:
+        raise BenchError(f"--threads {values['threads']}: expected at least 1")
+    return values
+
+
+def _run(options: argparse.Namespace) -> int:
+    values = _values(options)
+    task, code = load(values["task"]), 0
+    if options.only != "training":
+        out = options.out or paths.runs() / "bench"
+        shown, well = systems(task, values, out, options.model, parse_llms(options.llm))
+        print(f"{shown}\n\nwritten to {paths.relative(out)}: bench.csv, bench.json, requests.jsonl\n")
+        code = 0 if well else 1
+    if options.only != "systems":
+        print(training(task, values["parent"]))
+    return code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lib.bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--task", default=available()[0], help="a package of lib/tasks (default: %(default)s)")
-    parser.add_argument("--model", type=Path, help="a student's folder (default: the newest under runs/)")
-    options = parser.parse_args(arguments)
     try:
-        lines = bench(load(options.task), options.model or newest(paths.runs()))
+        return _run(_options(arguments))
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
-    for what, figure in lines:
-        print(f"{what:60} {figure:>12}")
-    return 0
+    except KeyboardInterrupt:
+        print("bench: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -172,7 +172,7 @@ class StudyTask(Task, Protocol):
         ...
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
-        """Systems without a language model; ``train``: resolved examples to fit to."""
+        """Systems without a language model, fitted to ``train`` (resolved); empty: only those that learn nothing."""
         ...
 
     def third_party(self, path: Path) -> dict[str, list[Example]]:

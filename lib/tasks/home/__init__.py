@@ -103,8 +103,11 @@ class HomeTask:
         return accept(seeds, contexts, tests)
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
-        """The rule system and the classic pipeline, the latter fitted to ``train`` (resolved examples)."""
+        """The rule system, and the classic pipeline fitted to ``train`` (resolved examples) if there are any."""
         from lib.tasks.home.baselines_hassil import HassilBaseline
+
+        if not train:
+            return [HassilBaseline()]
         from lib.tasks.home.baselines_tfidf import TfidfBaseline
 
         return [HassilBaseline(), TfidfBaseline().fit(train)]
