@@ -86,7 +86,7 @@ class Constraint:
         """Whether ``token`` may come next; the end token where the answer is whole."""
         if token == self.words.end:
             return self.automaton.accepts(state.nodes)
-        if token in self.words.controls and self._control(state.nodes, self.words.controls[token]):
+        if token in self.words.controls and self._whole(state, token):
             return True
         plain = token not in self.words.controls or token in self.words.plain
         return plain and token != self.words.start and self._text(state, self.words.texts[token])
@@ -120,7 +120,7 @@ class Constraint:
             yield self.words.end
         for first in self.automaton.openings(state.nodes)[0]:
             begun = self.words.control_by_first.get(first, ())
-            yield from (number for number, text in begun if self._control(state.nodes, text))
+            yield from (number for number, _ in begun if self._whole(state, number))
         todo = [(self.words.tree, state.nodes)]
         while todo:
             tree, nodes = todo.pop()
@@ -129,6 +129,13 @@ class Constraint:
             for first in tree if classes else letters & tree.keys():
                 if first and (after := self.automaton.step(nodes, first)):
                     todo.append((tree[first], after))
+
+    def _whole(self, state: State, token: int) -> bool:
+        """Whether a control may come next, and is not just how a longer one begins (``=1`` where only ``=12`` is)."""
+        if not self._control(state.nodes, self.words.controls[token]):
+            return False
+        after = self.advance(state, token)
+        return not after.barred or next(self._any(after), None) is not None
 
     def _control(self, nodes: frozenset[int], text: str) -> bool:
         """Whether a literal of the grammar begins a control here (a class of characters does not mean one)."""

@@ -95,6 +95,15 @@ def test_a_control_is_never_spelt_by_text():
     assert not constraint.allows(said, words.start)
 
 
+def test_a_control_that_only_begins_another_is_not_allowed():
+    controls = ["Go(", "=1", "=12", ")"]
+    words = Vocabulary(byte_tokenizer(controls), controls)
+    constraint = Constraint('root ::= "Go(=12)"\n', words)
+    state = constraint.advance(constraint.first, words.controls["Go("])
+    assert not constraint.allows(state, words.controls["=1"])
+    assert constraint.forced(state) == words.controls["=12"]
+
+
 def test_a_comma_is_a_control_or_a_part_of_what_was_said():
     tokenizer = byte_tokenizer(["Say(", "text=", ")"])
     controls = ["Say(", "text=", ")", ","]

@@ -50,9 +50,9 @@ class Sampled(Vending):
     writer = prototype = teacher_set = masked = recordings = None
 
     def sample(self, values: Mapping[str, Any], out: Path) -> dict[str, Any]:
-        groups = examples(values["dev"], 8, seed=values["seed"])
         write_jsonl(out / "01_homes.jsonl", [])
-        for name in ("01_tests.jsonl", "01_prototype.jsonl"):
+        for name, count in (("01_tests.jsonl", values["dev"]), ("01_prototype.jsonl", values.get("seeds", 8) // 8)):
+            groups = examples(count, 8, seed=values.get("seed", 0))
             write_jsonl(out / name, (e.to_dict() for group in groups for e in group))
         return {}
 
