@@ -17,6 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lib import paths, records
 from lib.bench_limits import Rates, Weights, limits
 from lib.bench_systems import Entrant
@@ -57,11 +59,7 @@ REST = ("kind", "file", "sha256", "released", "weights_kind", "decode_bytes", "e
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """The value that ``percent`` of the values are below, interpolated between the two nearest. Needs one value."""
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * percent / 100
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return float(np.percentile(values, percent))
 
 
 def summary(

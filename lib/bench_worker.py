@@ -146,17 +146,12 @@ def speed(path: Path, threads: int, repeats: int = REPEATS) -> Row:
 
 
 def _server(path: Path, threads: int) -> Any:
-    import xllamacpp
+    from lib.llama import LlamaError, open_server
 
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel, params.n_gpu_layers = 2 * (PROMPT_TOKENS + NEW_TOKENS), 1, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib, params.verbosity, params.ui = 0, -1, False
     try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise ValueError(f"{path.name}: llama.cpp cannot load it ({error})") from error
+        return open_server(path, threads, 2 * (PROMPT_TOKENS + NEW_TOKENS))
+    except LlamaError as error:
+        raise ValueError(f"{path.name}: {error}") from error
 
 
 def peak_bytes() -> int:

@@ -165,10 +165,6 @@ def _recovered(job: Compression, step: Step) -> DistillResult:
     )
 
 
-def _divergence(job: Compression, folder: Path) -> float:
-    return measure(job.task, students.load(job.assistant), students.load(folder), job.held_out, job.params)
-
-
 def _trained(folder: Path, facts: Mapping[str, Any]) -> bool:
     """Whether a student there was trained with these parameters and models."""
     if not students.is_student(str(folder)):

@@ -1,10 +1,10 @@
-"""llama.cpp's C interface, out of the library that the package ``xllamacpp`` brings along: tokens in, logits out.
+"""llama.cpp in this process: its server, and its C interface out of the same library: tokens in, logits out.
 
-``xllamacpp.Server`` answers whole requests. Appending tokens that need no answer, or keeping several contexts' keys and
-values, takes the calls below it, which the same library exports. Only what has stayed the same for years is relied on:
-functions of pointers and integers, the batch, and ``n_ctx`` as the first field of the context's parameters; the
-defaults that llama.cpp itself fills in are passed on unread. Where the functions are absent, or the defaults do not
-look as they should, ``available`` says no and lib/serve.py asks the server instead.
+The server (``open_server``) answers whole requests. Appending tokens that need no answer, or keeping several contexts'
+keys and values, takes the calls below it, which the same library exports. Only what has stayed the same for years is
+relied on: functions of pointers and integers, the batch, and ``n_ctx`` as the first field of the context's parameters;
+the defaults that llama.cpp itself fills in are passed on unread. Where the functions are absent, or the defaults do not
+look as they should, ``available`` says no and lib/runtime.py asks the server instead.
 
 >>> model = Llama(Path("student-q4_0.gguf"), threads=2)                               # doctest: +SKIP
 >>> model.feed([1, 5, 9]).shape                                                       # doctest: +SKIP
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xllamacpp
 import xllamacpp.xllamacpp
 from numpy.typing import NDArray
 
@@ -98,6 +99,27 @@ def _library() -> Any:
 def available() -> bool:
     """Whether the installed library offers these calls."""
     return _library() is not None
+
+
+def open_server(
+    path: Path, threads: int, context_tokens: int, slots: int = 1, plain_chat: bool = False
+) -> xllamacpp.Server:
+    """llama.cpp's server in this process, on the CPU, with ``slots`` contexts of ``context_tokens`` each.
+
+    ``plain_chat``: what a chat model says is not read for tool calls or thoughts. Raises LlamaError for a file that
+    llama.cpp cannot load.
+    """
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx, params.n_parallel, params.n_gpu_layers = context_tokens * slots, slots, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
+    params.cache_ram_mib, params.verbosity, params.ui = 0, -1, False
+    if plain_chat:
+        params.force_pure_content_parser = True
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise LlamaError(f"llama.cpp cannot load it ({error})") from error
 
 
 class Llama:

@@ -22,7 +22,6 @@ entropy, tokens, seconds. A killed search goes on from its last step.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -40,7 +39,7 @@ from lib.prune import Importance, PruneError, measure, sizes_of
 from lib.records import Row, digest, spread
 from lib.search_log import COLUMNS, SearchLog
 from lib.sft_params import bf16_hardware
-from lib.student import Student
+from lib.student import Student, weights_digest
 from lib.task import Example, Task
 
 if TYPE_CHECKING:
@@ -199,8 +198,5 @@ def _key(
     student: Student, groups: Sequence[Sequence[Example]], wanted: Sequence[int], measured: int, params: SearchParams
 ) -> str:
     """All that a search depends on."""
-    weights = hashlib.sha256()
-    for value in student.model.state_dict().values():
-        weights.update(value.detach().cpu().contiguous().numpy().tobytes())
     examples = [[e.id, e.text, e.gold] for group in groups for e in group]
-    return digest([weights.hexdigest(), examples, list(wanted), measured, asdict(params)])
+    return digest([weights_digest(student.model), examples, list(wanted), measured, asdict(params)])

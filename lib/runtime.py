@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import xllamacpp
 from numpy.typing import NDArray
 
 from lib import llama
@@ -166,15 +165,10 @@ class ByServer:
     """A Runtime that asks llama.cpp's server in this process."""
 
     def __init__(self, path: Path, threads: int, context_tokens: int) -> None:
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx, params.n_parallel, params.n_gpu_layers = context_tokens, 1, 0
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-        params.cache_ram_mib, params.verbosity, params.ui = 0, -1, False
         try:
-            self._server = xllamacpp.Server(params)
-        except RuntimeError as error:
-            raise GgufError(f"{path}: llama.cpp cannot load it ({error}); export or download it again") from error
+            self._server = llama.open_server(path, threads, context_tokens)
+        except LlamaError as error:
+            raise GgufError(f"{path}: {error}; export or download it again") from error
 
     def complete(self, prompt: Prompt, gbnf: str | None, max_new: int) -> Completion:
         request: dict[str, Any] = {

@@ -16,7 +16,6 @@ holds where errors are as good as random. ``choose`` then gives finer kinds to t
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from lib.packing import Packer, collate
 from lib.quantise import KINDS, fitting, rounded, size
 from lib.records import Resumable, Row
 from lib.sft import answer_logits
-from lib.student import Student
+from lib.student import Student, weights_digest
 from lib.task import Example, Task
 
 Floats = NDArray[np.float32]
@@ -181,7 +180,7 @@ def sensitivities(
             raise SensitivityError(f"unknown kind '{name}': use {', '.join(KINDS)}")
     probe, importance = Probe(student, task, examples, **rows), importance or {}
     groups = _groups(probe.model, parts)
-    key = [_digest(probe.model), [e.id for e in examples], kind, finer, parts, rows, _sums(importance)]
+    key = [weights_digest(probe.model), [e.id for e in examples], kind, finer, parts, rows, _sums(importance)]
     with Resumable(out, key=key) as file:
         done = {row["group"] for row in file.rows}
         for group, names in tqdm(groups.items(), desc=f"sensitivity to {kind}", disable=None):
@@ -202,13 +201,6 @@ def _row(probe: Probe, group: str, names: Sequence[str], kinds: Sequence[str], i
 def _error(weights: Floats, kind: str, importance: Floats | None) -> float:
     error = rounded(weights, fitting(kind, weights.shape[1]), importance) - weights
     return float((error**2 * (1 if importance is None else importance)).sum())
-
-
-def _digest(model: Any) -> str:
-    digest = hashlib.sha256()
-    for weights in model.parameters():
-        digest.update(weights.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _sums(importance: Mapping[str, Floats]) -> dict[str, float]:

@@ -13,6 +13,7 @@ the embeddings of the words in them is a choice of this study.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -48,6 +49,14 @@ class Student:
     model: LlamaForCausalLM
     vocabulary: Vocabulary
     info: dict[str, Any]
+
+
+def weights_digest(model: LlamaForCausalLM) -> str:
+    """SHA-256 of all weights in fp32."""
+    digest = hashlib.sha256()
+    for weights in model.parameters():
+        digest.update(weights.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def build(

@@ -21,8 +21,8 @@ from threading import Event
 from typing import Any
 
 import llguidance
-import xllamacpp
 
+from lib.llama import LlamaError, open_server
 from lib.llm import BackendError, Prompt, Reply
 from lib.llm.answer import excerpt, failed, read_answer
 from lib.llm.threads import answer_all
@@ -49,7 +49,10 @@ class GgufBackend:
         check_file(path)
         self.model, self.slots, self.counts = name or path.name.removesuffix(".gguf"), slots, Counter[str]()
         self.sha256 = sha256(path)
-        self._server = _load(path, threads, context_tokens, slots)
+        try:
+            self._server = open_server(path, threads, context_tokens, slots, plain_chat=True)
+        except LlamaError as error:
+            raise BackendError(f"{path}: {error}: copy or download it again") from error
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """Replies in order; ``cached_tokens`` are those that the slot held from its last prompt."""
@@ -105,16 +108,3 @@ def check_file(path: Path) -> None:
         raise BackendError(f"{path}: not a GGUF file: name one, or download it again")
     if template < 0:
         raise BackendError(f"{path}: has no chat template: use a model that was trained for chat")
-
-
-def _load(path: Path, threads: int, context_tokens: int, slots: int) -> xllamacpp.Server:
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
-    params.n_ctx, params.n_parallel, params.n_gpu_layers = context_tokens * slots, slots, 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    params.cache_ram_mib, params.verbosity, params.ui = 0, -1, False
-    params.force_pure_content_parser = True
-    try:
-        return xllamacpp.Server(params)
-    except RuntimeError as error:
-        raise BackendError(f"{path}: llama.cpp cannot load it ({error}): copy or download it again") from error
