@@ -153,15 +153,15 @@ def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
     return Segment(prompt.request + target, len(target))
 
 
-def collate(rows: Sequence[Row], pad: int) -> dict[str, torch.Tensor]:
-    """A batch of rows, padded with ``pad``.
+def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, torch.Tensor]:
+    """A batch of rows, padded with ``pad`` to a multiple of ``align`` tokens.
 
     ``input_ids``, ``labels`` (IGNORED but for answers), ``position_ids`` and what ``visible`` needs, ``blocks`` and
     ``segments``, are (rows, tokens); so is the bool ``sampled``, true in requests whose answer a student gave;
     ``tokens`` (rows,) counts real tokens.
     """
     arrays = [_arrays(row) for row in rows]
-    width = -(-max(len(a[0]) for a in arrays) // ALIGN) * ALIGN
+    width = -(-max(len(a[0]) for a in arrays) // align) * align
     fill = (pad, IGNORED, 0, -1, 0, 0)
     ids, labels, positions, blocks, segments, sampled = (
         np.stack([np.pad(a[i], (0, width - len(a[i])), constant_values=fill[i]) for a in arrays]) for i in range(6)

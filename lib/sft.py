@@ -34,9 +34,10 @@ from trl import SFTConfig, SFTTrainer
 from lib import paths, sft_work
 from lib import student as students
 from lib.codec import Codec
-from lib.packing import IGNORED, Packer, Row, collate, visible
+from lib.packing import ALIGN, IGNORED, Packer, Row, collate, visible
 from lib.records import sha256
-from lib.sft_layers import prepare, readable_mask, restore
+from lib.sft_compile import ALIKE, compiled, readable_mask
+from lib.sft_layers import prepare, restore
 from lib.sft_log import StepLog, last_checkpoint
 from lib.sft_params import Schedule, SftParams, Training, TrainingError
 from lib.student import Student
@@ -120,7 +121,7 @@ def make_trainer(
     prepare(student.model, params)
     schedule = Schedule(steps, params.max_minutes, params.warmup)
     optimizer = _optimizer(student, params)
-    batch = collator or partial(collate, pad=student.vocabulary.end)
+    batch = collator or partial(collate, pad=student.vocabulary.end, align=ALIKE if params.compile else ALIGN)
     return kind(
         log_file=StepLog(work / "steps.csv", schedule, params.checkpoint_minutes, kind.columns),
         schedule=schedule,
@@ -183,10 +184,10 @@ def answer_logits(
     """
     dtype = torch.bfloat16 if bf16 else torch.float32
     seen = visible(inputs["blocks"], inputs["segments"]) if seen is None else seen
-    mask = readable_mask(model, seen, dtype)
     following = inputs["labels"][:, 1:]
     answers = following != IGNORED
-    with torch.autocast(inputs["labels"].device.type, torch.bfloat16, enabled=bf16):
+    with torch.autocast(inputs["labels"].device.type, torch.bfloat16, enabled=bf16), compiled(model):
+        mask = readable_mask(model, seen, dtype)
         hidden = model.model(
             inputs["input_ids"], attention_mask=mask, position_ids=inputs["position_ids"], use_cache=False
         )[0]

@@ -1,4 +1,4 @@
-"""Which weights of a student are trained: frozen lower layers, low-rank adapters, and the way back to a plain model.
+"""How a student's layers are trained: some frozen, some adapted, some compiled, and the way back to a plain model.
 
 Frozen lower layers run without recording gradients, so that they cost only their forward pass; the tied embedding
 is then trained through the output alone. Adapters: Hu et al., *LoRA* (arXiv 2106.09685), put in place by ``peft``.
@@ -11,13 +11,12 @@ is then trained through the output alone. Adapters: Hu et al., *LoRA* (arXiv 210
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from transformers import LlamaForCausalLM
 
+from lib import sft_compile
 from lib.sft_params import Training
 
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -29,6 +28,7 @@ def prepare(model: LlamaForCausalLM, params: Training) -> None:
     model.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
     if params.method == "lora":
         _adapt(model, params)
+    sft_compile.install(model, params.compile)
     for layer in model.model.layers[: params.freeze_below]:
         layer.requires_grad_(False)
         layer.forward = torch.no_grad()(layer.forward)
@@ -58,14 +58,8 @@ def restore(model: LlamaForCausalLM) -> None:
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     for layer in model.model.layers:
         layer.__dict__.pop("forward", None)
+    sft_compile.remove(model)
     for changed in ("peft_config", "forward"):
         model.__dict__.pop(changed, None)
     model.set_attn_implementation("sdpa")
     model.requires_grad_(True).eval()
-
-
-def readable_mask(model: Any, mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A bool mask as the model's attention reads it: plain attention adds it to the scores."""
-    if model.config._attn_implementation != "eager":
-        return mask
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)

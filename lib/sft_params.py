@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import torch
 
+from lib import sft_compile
 from lib.base import WHEEL
 
 Layers = int | list[int]
@@ -51,6 +52,8 @@ class Training:
     checkpoint_minutes: float = 10.0
     precision: str = "auto"
     """"fp32", "bf16" (autocast) or "auto": bf16 where the hardware computes it."""
+    compile: str = ""
+    """What torch.compile makes faster: "" nothing; "layers"; "flex": layers and their attention, on a GPU alone."""
     workers: int = 0
     """Processes that encode rows; on a GPU a few keep it fed."""
     seed: int = 0
@@ -66,6 +69,7 @@ class Training:
         return {
             "method": self.method not in ("full", "lora"),
             "precision": self.precision not in ("auto", "fp32", "bf16"),
+            "compile, freeze_below": self.compile not in sft_compile.KINDS or bool(self.compile and self.freeze_below),
             "rows_at_once": self.rows_at_once < 1 or self.rows_per_step % self.rows_at_once != 0,
             "epochs, max_steps, max_minutes": not (self.epochs or self.max_steps or self.max_minutes),
             "learning_rate": isinstance(self.learning_rate, str) or not 0 < self.learning_rate < 1,
