@@ -71,16 +71,16 @@ def _answer(answers: TextIO, screen: TextIO) -> bool | None:
 def accepted(
     recording: Recording, candidates: Sequence[Example], verdicts: Mapping[str, Verdict], values: Mapping[str, Any]
 ) -> list[Example]:
-    """Those candidates that notebook 02 accepts with these parameters: its rule, ``natural``, ``sure`` and tests.
+    """Those candidates that notebook 02 accepts with these parameters: its rule, ``natural``, ``judged`` and tests.
 
     Only the run's own tests are not looked at, so that no notebook must have run.
     """
     task, readings = recording.task, recording.votes_on(candidates)
-    found = sift.with_judge(sift.votes(readings, values["sure"]), verdicts, values["natural"])
+    found = sift.with_judge(sift.votes(readings, values["rule"]), verdicts, values["natural"])
     others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
     tested = [*recording.tests, *(e for rows in others.values() for e in rows)]
     exam = sift.Contamination(tested, lambda e: task.masked(e, recording.set.contexts))
-    seen = sift.read_by(readings, verdicts)
+    seen = sift.read_by(readings, verdicts, values["rule"])
     fault = sift.judged(recording.writer.fault, found, values["judged"])
     return sift.sift(candidates, found, values["rule"], exam, seen, fault)[0]
 

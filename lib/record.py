@@ -36,7 +36,7 @@ from lib.pipeline import Pipeline
 from lib.prototype import Prototype
 from lib.readings import Reader, packed, read
 from lib.record_params import parameters
-from lib.record_parts import WHOLE, Part, Recorded, merge
+from lib.record_parts import READERS, WHOLE, Absent, Part, Recorded, merge, readers
 from lib.recording import in_share, produce, read_set, write_set
 from lib.records import Resumable, Row, alone, digest, sha256, write_json
 from lib.sft_params import bf16_hardware
@@ -58,6 +58,8 @@ class Session:
     parameters: Mapping[str, Any]
     work: Path
     part: Part = field(default=WHOLE)
+    read: Mapping[str, str] = field(default_factory=dict)
+    """Students that have read all of it already, by name with their SHA-256: they are not loaded."""
 
     def run(self) -> dict[str, int]:
         """Makes and packs the whole recording; returns counts."""
@@ -91,7 +93,9 @@ class Session:
     def listen(self) -> dict[str, int]:
         """The students' reading of this part. Raises BackendError if it is not written yet."""
         candidates, _ = self._produced(self._replies)
-        return {"readings": len(self._read(self._students(), self._whole(candidates)))}
+        readings = self._read(self._students(), self._whole(candidates))
+        write_json(self.folder / READERS, self.models)
+        return {"readings": len(readings)}
 
     @property
     def folder(self) -> Path:
@@ -106,6 +110,8 @@ class Session:
     @cached_property
     def models(self) -> dict[str, str]:
         """The SHA-256 of each student, by its name."""
+        if self.read:
+            return dict(self.read)
         return {name: sha256(paths.ROOT / path) for name, path in self.parameters["students"].items()}
 
     @cached_property
@@ -168,6 +174,9 @@ class Session:
 
     def _students(self) -> Iterator[Reader]:
         """The students, loaded one at a time."""
+        if self.read:
+            yield from (Reader(Absent(name), model, confident=True) for name, model in self.read.items())
+            return
         for name, path in self.parameters["students"].items():
             student = students.load(paths.ROOT / path)
             model: Any = student.model
@@ -218,9 +227,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=paths.runs() / "record")
     options = parser.parse_args(arguments)
     try:
-        values = parameters(options.params, readers=not options.part)
+        values = parameters(options.params, readers=not (options.part or options.merge))
         task, part = teacher_task(load(values["task"])), Part.parse(options.students or options.part)
-        session = Session(task, _backend(options, task, part), values, options.work, part)
+        backend = _backend(options, task, part)
+        read = readers(options.work, options.merge) if options.merge else {}
+        session = Session(task, backend, values, options.work, part, read)
         print(session.listen() if options.students else session.teach() if options.part else session.run())
     except (ValueError, BackendError, OSError) as error:
         print(f"record: {error}", file=sys.stderr)

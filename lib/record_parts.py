@@ -14,16 +14,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
 from lib.llm import BackendError, Prompt, Reply
 from lib.records import write_text
-from lib.task import TaskError
+from lib.task import Answer, TaskError
 
 T = TypeVar("T")
-BACKEND = "backend.json"
+BACKEND, READERS = "backend.json", "readers.json"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,33 @@ class Recorded:
         raise BackendError(
             f"{len(prompts)} prompts are not recorded yet: run the parts with --backend to the end first"
         )
+
+
+@dataclass
+class Absent:
+    """A reader whose readings are there and whose model need not be: it answers nothing."""
+
+    name: str
+
+    def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
+        raise BackendError(f"'{self.name}' did not read {len(requests)} candidates: run --students K/N for all parts")
+
+
+def readers(work: Path, parts: int) -> dict[str, str]:
+    """The SHA-256 of each student that read the parts, by its name.
+
+    Raises BackendError for a part that no student read, or that others read.
+    """
+    found: list[dict[str, str]] = []
+    for k in range(1, parts + 1):
+        path = Part(k, parts).folder(work) / READERS
+        try:
+            found.append({str(name): str(sha) for name, sha in json.loads(path.read_text(encoding="utf-8")).items()})
+        except (OSError, ValueError, AttributeError) as error:
+            raise BackendError(f"part {k}/{parts} of {work.name}: not read yet: run --students {k}/{parts}") from error
+        if found[-1] != found[0]:
+            raise BackendError(f"{work.name}: part {k}/{parts} was read by other students than part 1: read it again")
+    return found[0]
 
 
 def merge(work: Path, parts: int) -> Recorded:

@@ -1,7 +1,8 @@
 """Rejection sampling: which candidates readers understand as meant, and how good that filter itself is.
 
 A *reader* is any system that answered a candidate without knowing its gold calls; its *vote* is whether its answer has
-their effect (``task.score``). A rule lists sets of readers: a candidate passes if all of one set vote for it.
+their effect (``task.score``). A rule lists sets of readers: a candidate passes if all of one set vote for it. Of a
+reader with confidence a rule may ask for more, "student at 0.9": a vote that it is at least so sure of.
 Precision and recall of a rule are measured on candidates labelled by hand.
 
 >>> passes({"a", "b"}, [["a", "b"], ["c"]]), passes({"a"}, [["a", "b"], ["c"]])
@@ -10,6 +11,7 @@ Precision and recall of a rule are measured on candidates labelled by hand.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +26,8 @@ JUDGE = "judge"
 
 TESTED, UNREAD = "words of a test", "not read by the rule's readers"
 """Two of the reasons for rejecting a candidate."""
+
+_AT_LEAST = re.compile(r"(.+) at (0|1|0?\.\d+)")
 
 Rule = Sequence[Sequence[str]]
 Fault = Callable[[Example], str]
@@ -51,26 +55,40 @@ def judged(fault: Fault, voters: Mapping[str, Collection[str]], levels: Collecti
     return reason
 
 
-def votes(records: Iterable[Mapping[str, Any]], sure: float = 0.0) -> dict[str, set[str]]:
+def votes(records: Iterable[Mapping[str, Any]], rule: Rule = ()) -> dict[str, set[str]]:
     """The readers that reached the gold calls, by candidate id; from rows of ``Recording.votes_on``.
 
-    Where a row has a ``confidence``, from 0 to 1, it counts only if that is at least ``sure``.
+    The readers "NAME at P" of ``rule`` are among them where the row's ``confidence``, from 0 to 1, is at least P.
     """
     found: dict[str, set[str]] = defaultdict(set)
+    named = _named(rule)
     for row in records:
-        if row["exact"] and row.get("confidence", 1.0) >= sure:
-            found[row["id"]].add(row["system"])
+        if row["exact"]:
+            sure = {voter for voter, least in named[row["system"]] if row.get("confidence", 1.0) >= least}
+            found[row["id"]] |= {row["system"], *sure}
     return dict(found)
 
 
-def read_by(records: Iterable[Mapping[str, Any]], verdicts: Mapping[str, Verdict]) -> dict[str, set[str]]:
-    """Who looked at each candidate, the judge included, by its id."""
+def read_by(
+    records: Iterable[Mapping[str, Any]], verdicts: Mapping[str, Verdict], rule: Rule = ()
+) -> dict[str, set[str]]:
+    """Who looked at each candidate, by its id: the judge too, and a reader under each name that ``rule`` has for it."""
     found: dict[str, set[str]] = defaultdict(set)
+    named = _named(rule)
     for row in records:
-        found[row["id"]].add(row["system"])
+        found[row["id"]] |= {row["system"], *(voter for voter, _ in named[row["system"]])}
     for key in verdicts:
         found[key].add(JUDGE)
     return dict(found)
+
+
+def _named(rule: Rule) -> dict[str, set[tuple[str, float]]]:
+    """For each reader the names "NAME at P" that a rule has for it, with P."""
+    named: dict[str, set[tuple[str, float]]] = defaultdict(set)
+    for voter in (voter for voters in rule for voter in voters):
+        if found := _AT_LEAST.fullmatch(voter):
+            named[found[1]].add((voter, float(found[2])))
+    return named
 
 
 def with_judge(found: Mapping[str, set[str]], verdicts: Mapping[str, Verdict], natural: int) -> dict[str, set[str]]:

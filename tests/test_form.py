@@ -40,6 +40,30 @@ def test_a_line_that_asks_for_something_else_is_told_by_its_words(text, said, ca
     assert fault(text, said, calls) == reason
 
 
+IS_ON = [{"name": "HassGetState", "arguments": {"name": "Shelf Lamp", "state": "on"}}]
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "calls", "reason"),
+    [
+        ("How is the shelf lamp?", "is the shelf lamp on", IS_ON, "asks for another state"),
+        ("How do I know the shelf lamp is on?", "is the shelf lamp on", IS_ON, "asks for advice or leave"),
+        ("The shelf lamp is on", "shelf lamp on", IS_ON, "reports instead of asking"),
+        ("shelf lamp", "turn off the shelf lamp", OFF, "asks for nothing"),
+        ("Check if the shelf lamp is off", "turn off the shelf lamp", OFF, "asks whether it is so"),
+        ("Turn off the shelf lamp tomorrow", "turn off the shelf lamp", OFF, "another time"),
+        ("Turn off the shelf lamp upstairs", "turn off the shelf lamp", OFF, "another place"),
+        ("Turn off the shelf lamp in the attic", "turn off the shelf lamp", OFF, "another place"),
+        ("The shelf lamp will be off", "turn off the shelf lamp", OFF, "reports instead of asking"),
+        ("It's still on", "is the shelf lamp on", IS_ON, "reports instead of asking"),
+        ("Stop the air conditioning", "stop the temperature", [], "another device"),
+        ("Shelf lamp turned off, thanks", "turn off the shelf lamp", OFF, "reports instead of asking"),
+    ],
+)
+def test_what_else_a_line_may_do(text, said, calls, reason):
+    assert fault(text, said, calls) == reason
+
+
 @pytest.mark.parametrize(
     ("text", "said", "calls"),
     [
@@ -54,6 +78,8 @@ def test_a_line_that_asks_for_something_else_is_told_by_its_words(text, said, ca
         ("Errands needs two stamps", "add two stamps to errands", ADD),
         ("Why is the den so gloomy?", "it's too dark in the den", WISH),
         ("The shelf lamp is still on, turn it off", "the shelf lamp is on turn it off", OFF),
+        ("Is there light on the shelf lamp, is it on?", "is the shelf lamp on", ASK),
+        ("Turn the shelf lamp off first", "turn off the shelf lamp", OFF),
     ],
 )
 def test_other_ways_to_ask_pass(text, said, calls):

@@ -287,8 +287,8 @@ def test_labelling_takes_what_the_profile_accepts(
     ]
     write_rows(out / READINGS, rows)
     monkeypatch.setattr(HomeWriter, "fault", lambda self, c: "too short" if c.text.startswith("now") else "", False)
-    values = {"task": "home", "recorded": str(out), "teacher_seeds": 0, "third_party": "", "rule": [["student"]]}
-    values |= {"natural": 2, "sure": 0.5, "judged": []}
+    values = {"task": "home", "recorded": str(out), "teacher_seeds": 0, "third_party": "", "rule": [["student at 0.5"]]}
+    values |= {"natural": 2, "judged": []}
     recording = Recording.read(task(out))
     found = label.accepted(recording, candidates, verdicts, values)
     sure = {row["id"] for row in rows if row["confidence"] >= 0.5}

@@ -11,8 +11,9 @@ from toy_recording import PARAMETERS, make, reply, student, task
 
 from lib import record
 from lib.llm import BackendError
-from lib.record_parts import Part, Recorded, merge
+from lib.record_parts import READERS, Part, Recorded, merge, readers
 from lib.recording import Recording
+from lib.records import write_json
 
 VALUES: dict[str, Any] = {
     **PARAMETERS,
@@ -35,12 +36,15 @@ def test_parts_are_merged_to_what_one_process_records(tmp_path: Path) -> None:
         part = Part.parse(f"{k}/3")
         session(tmp_path / "merged", work, Recorded.of(part, work), f"{k}/3").listen()
     assert not (tmp_path / "merged").exists()
-    session(tmp_path / "merged", work, merge(work, 3)).run()
+    merged = session(tmp_path / "merged", work, merge(work, 3))
+    merged.read = readers(work, 3)
+    merged.run()
     one, three = (Recording.read(task(tmp_path / name)) for name in ("whole", "merged"))
     (first, verdicts), (second, others) = one.candidates(), three.candidates()
     assert [(c.id, c.text) for c in first] == [(c.id, c.text) for c in second] and verdicts == others
     assert sorted(map(str, one.votes_on(first))) == sorted(map(str, three.votes_on(second)))
     assert three.provenance["model"] == "rule"
+    assert three.provenance["readers"] == one.provenance["readers"] != {}
     assert all(backend.asked for backend in asked)
 
 
@@ -61,6 +65,23 @@ def test_a_missing_part_or_another_model_is_named(tmp_path: Path) -> None:
     session(tmp_path / "out", work, other, "2/2").teach()
     with pytest.raises(BackendError, match="parts of rule and of another"):
         merge(work, 2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_merge_needs_no_student_but_all_their_readings(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    session(tmp_path / "out", work, Rule(reply), "1/1").teach()
+    with pytest.raises(BackendError, match="part 1/1 of work: not read yet: run --students 1/1"):
+        readers(work, 1)
+    write_json(work / READERS, {"student": "0f"})
+    one = session(tmp_path / "out", work, merge(work, 1))
+    one.read = readers(work, 1)
+    with pytest.raises(BackendError, match="'student' did not read .* candidates: run --students"):
+        one.run()
+    write_json(Part(2, 2).folder(work) / READERS, {"student": "0f"})
+    write_json(Part(1, 2).folder(work) / READERS, {"student": "1f"})
+    with pytest.raises(BackendError, match="part 2/2 was read by other students"):
+        readers(work, 2)
     assert not (tmp_path / "out").exists()
 
 

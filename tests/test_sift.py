@@ -98,7 +98,12 @@ def test_votes_count_exact_readings_only() -> None:
 def test_votes_of_unsure_readers_do_not_count() -> None:
     rows: list[dict[str, Any]] = [{"id": "a", "system": "x", "exact": True}]
     rows += [{"id": "a", "system": s, "exact": True, "confidence": c} for s, c in (("y", 0.89), ("z", 0.9))]
-    assert votes(rows) == {"a": {"x", "y", "z"}} and votes(rows, sure=0.9) == {"a": {"x", "z"}}
+    rule = [["x at 0.9", "y at 0.9"], ["z at 0.9", "z at .95"]]
+    assert votes(rows) == {"a": {"x", "y", "z"}}
+    assert votes(rows, rule) == {"a": {"x", "x at 0.9", "y", "z", "z at 0.9"}}
+    seen = read_by(rows, {}, rule)
+    assert seen == {"a": {"x", "x at 0.9", "y", "y at 0.9", "z", "z at 0.9", "z at .95"}}
+    assert passes(seen["a"], rule) and not passes(votes(rows, rule)["a"], rule)
 
 
 def test_words_that_are_ruled_out_do_not_pass_whoever_reads_them() -> None:
