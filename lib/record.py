@@ -36,7 +36,7 @@ from lib.pipeline import Pipeline
 from lib.prototype import Prototype
 from lib.readings import Reader, packed, read
 from lib.record_params import parameters
-from lib.record_parts import READERS, WHOLE, Absent, Part, Recorded, merge, readers
+from lib.record_parts import BACKEND, READERS, WHOLE, Absent, Part, Recorded, merge, readers
 from lib.recording import in_share, produce, read_set, write_set
 from lib.records import Resumable, Row, alone, digest, sha256, write_json
 from lib.sft_params import bf16_hardware
@@ -76,7 +76,7 @@ class Session:
     def teach(self) -> dict[str, int]:
         """The teacher's work on this part. Own tests go with the first part, those of others with the last."""
         about = {"model": self.backend.model, "sha256": getattr(self.backend, "sha256", "")}
-        write_json(self.folder / "backend.json", about)
+        write_json(self.folder / BACKEND, {**about, "session": recording_files.session_facts(self.backend)})
         candidates, verdicts = self._produced(self._replies)
         write_json(self.folder / "written.json", {"candidates": len(candidates)})
         if self.part.number == 1:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,6 +60,8 @@ class Recorded:
 
     model: str
     sha256: str = ""
+    session: dict[str, Any] = field(default_factory=dict, compare=False)
+    """Where, when and with what it was recorded; empty if that was not kept."""
 
     @classmethod
     def of(cls, part: Part, work: Path) -> Recorded:
@@ -67,7 +69,7 @@ class Recorded:
         path = part.folder(work) / BACKEND
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
-            return cls(about["model"], about["sha256"])
+            return cls(about["model"], about["sha256"], about.get("session", {}))
         except (OSError, ValueError, KeyError) as error:
             where = f"part {part.number}/{part.of} of {work.name}"
             raise BackendError(f"{where}: not recorded yet: run it with --backend ... --part first") from error

@@ -67,18 +67,26 @@ def pack(
     part.replace(folder)
 
 
-def _facts(folder: Path, replies: Recorder, parameters: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
-    """The provenance: what was asked of whom, and every session that added replies."""
+def session_facts(backend: Backend) -> dict[str, Any]:
+    """What a session that asks ``backend`` on this machine, now, adds to the provenance."""
     hardware = provenance.hardware()
     local = ", ".join(hardware["gpu"]) or f"{hardware['cores']} cores of {hardware['cpu']}"
-    session = {
+    return {
         "date": datetime.now(UTC).date().isoformat(),
         "hardware": "an endpoint" if hasattr(backend, "base_url") else local,
         "model_sha256": getattr(backend, "sha256", ""),
-        "replies": len(replies.used - _answered(folder, backend)),
         "commit": provenance.commit(),
         "versions": provenance.versions(),
     }
+
+
+def _facts(folder: Path, replies: Recorder, parameters: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
+    """The provenance: what was asked of whom, and every session that added replies.
+
+    A backend that stands for work done elsewhere brings its ``session``.
+    """
+    added = len(replies.used - _answered(folder, backend))
+    session = {**(getattr(backend, "session", None) or session_facts(backend)), "replies": added}
     sessions = [*_earlier(folder, backend), session]
     return {
         "model": replies.model,

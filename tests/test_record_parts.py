@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ def test_parts_are_merged_to_what_one_process_records(tmp_path: Path) -> None:
     assert [(c.id, c.text) for c in first] == [(c.id, c.text) for c in second] and verdicts == others
     assert sorted(map(str, one.votes_on(first))) == sorted(map(str, three.votes_on(second)))
     assert three.provenance["model"] == "rule"
+    session_ = json.loads((Part(1, 3).folder(work) / "backend.json").read_text())["session"]
+    assert three.provenance["sessions"] == [{**session_, "replies": three.provenance["sessions"][0]["replies"]}]
     assert three.provenance["readers"] == one.provenance["readers"] != {}
     assert all(backend.asked for backend in asked)
 

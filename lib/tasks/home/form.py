@@ -2,7 +2,7 @@
 
 Readers go by key words: to most of them "the lamp is off now", "shall I turn off the lamp?" and "turn off the lamp" are
 the same. What a line *does* (asks, reports, offers, answers) shows in its form, and a number, colour or title that is
-lost or added shows in its words. English. Where no calls are meant every form is right, but another device may be there.
+lost or added shows in its words. English. Where no calls are meant every form is right; only another device is not.
 
 >>> off = [{"name": "HassTurnOff", "arguments": {"name": "Lamp"}}]
 >>> fault("The lamp has been turned off", "turn off the lamp", off)
@@ -78,8 +78,8 @@ _WHETHER = re.compile(r"\b(check|see|tell me|let me know|ask|find out) (if|wheth
 _HOW = re.compile(r"^how (do|can|could|would|should) (i|we)\b")
 _LATER = re.compile(r"\b(in the future|later|tomorrow|next time|in the past|yesterday)\b")
 _PLACE = re.compile(
-    r"\b(ground floor|upstairs|downstairs|bathroom|bedroom|kitchen|living room|garage|hallway|dining room|office|basement|"
-    r"attic|garden|backyard|pantry|den|nursery|porch|patio|balcony|courtyard|guest room|study|closet|loft|cellar)\b"
+    r"\b(ground floor|upstairs|downstairs|bathroom|bedroom|kitchen|living room|garage|hallway|dining room|office|"
+    r"basement|attic|garden|backyard|pantry|den|nursery|porch|patio|balcony|courtyard|guest room|study|closet|loft|cellar)\b"
 )
 _DEVICE = re.compile(
     r"\b(air condition\w+|ac|lights?|lamps?|fans?|heat(er|ing)|tv|television|music|speakers?|thermostat|doors?|blinds?|"
