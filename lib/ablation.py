@@ -242,8 +242,9 @@ _KINDS |= dict.fromkeys(_COLUMNS, float)
 
 
 def _table(records: pd.DataFrame) -> NDArray[np.float64]:
-    """Right or wrong, (seeds, requests), requests in the order of their ids."""
-    wide = records.pivot(index="seed", columns="id", values="exact").astype(float)
+    """Right or wrong, (seeds, requests), requests in the order of their ids; an id may stand for several."""
+    again = records.assign(again=records.groupby(["seed", "id"]).cumcount())
+    wide = again.pivot(index="seed", columns=["id", "again"], values="exact").astype(float)
     return np.asarray(wide.sort_index(axis=1), dtype=np.float64)
 
 

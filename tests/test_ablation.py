@@ -184,3 +184,14 @@ def test_wrong_steps_are_named(tmp_path: Path) -> None:
         ablation_steps.chain(PARAMS, [{"kd": {"top": 5, "max_steps": 1}}], {}, 1)
     with pytest.raises(sft.TrainingError, match="nothing to start from, or no assistant"):
         study(tmp_path).run(Variant("x", steps=[{"kd": {"max_steps": 1}}]), 1)
+
+
+def test_an_id_may_stand_for_several_requests() -> None:
+    rows = [
+        {"variant": v, "seed": s, "test": "t", "id": "a", "exact": right}
+        for v, rights in (("x", (True, False)), ("y", (True, True)))
+        for s in (1, 2)
+        for right in rights
+    ]
+    found = compare(pd.DataFrame(rows), "x")
+    assert found["n"].tolist() == [2, 2] and found["mean"].tolist() == [0.5, 1.0]

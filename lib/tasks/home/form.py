@@ -79,7 +79,8 @@ _HOW = re.compile(r"^how (do|can|could|would|should) (i|we)\b")
 _LATER = re.compile(r"\b(in the future|later|tomorrow|next time|in the past|yesterday)\b")
 _PLACE = re.compile(
     r"\b(ground floor|upstairs|downstairs|bathroom|bedroom|kitchen|living room|garage|hallway|dining room|office|"
-    r"basement|attic|garden|backyard|pantry|den|nursery|porch|patio|balcony|courtyard|guest room|study|closet|loft|cellar)\b"
+    r"basement|attic|garden|backyard|pantry|den|nursery|porch|patio|balcony|courtyard|guest room|study|closet|"
+    r"loft|cellar)\b"
 )
 _DEVICE = re.compile(
     r"\b(air condition\w+|ac|lights?|lamps?|fans?|heat(er|ing)|tv|television|music|speakers?|thermostat|doors?|blinds?|"
