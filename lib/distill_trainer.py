@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib import divergence, on_policy
-from lib.packing import IGNORED, Row, collate
+from lib import divergence, on_policy, sft_compile
+from lib.packing import ALIGN, IGNORED, Row, collate
 from lib.sft import PackedTrainer, answer_logits
 from lib.sft_params import Training
 
@@ -67,6 +67,7 @@ class DistillTrainer(PackedTrainer):
         self.settings, self.end_token, self.accepted_tokens = settings, end, 1
         self.assistant = assistant.eval().requires_grad_(False).to(self.args.device)
         self.assistant.set_attn_implementation(arguments["model"].config._attn_implementation)
+        sft_compile.install(self.assistant, settings.compile)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -84,7 +85,7 @@ class DistillTrainer(PackedTrainer):
         """The batch in which the student has answered its share; a step after a resume is answered as it was."""
         p, seed = self.settings, f"{self.settings.seed}/{self.state.global_step}/{number}"
         rows = on_policy.answered(self.model, rows, {self.end_token}, p.on_policy, p.sample_temperature, seed)
-        return collate(rows, self.end_token)
+        return collate(rows, self.end_token, sft_compile.ALIKE if p.compile else ALIGN)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -26,7 +26,7 @@ SCALES = ("group", "batch", "none")
 
 @dataclass(frozen=True)
 class ReinforceParams(Training):
-    """One reinforcement. Of Training's parameters it has no use for ``rows_per_step``, ``rows_at_once``, ``workers``.
+    """One reinforcement. It has no use for ``rows_per_step``, ``rows_at_once``, ``workers`` and ``compile``.
 
     An epoch is one pass over the requests of the pool that are kept; ``max_minutes`` includes the guards.
     """
@@ -63,6 +63,7 @@ class ReinforceParams(Training):
         """What is wrong, by the names of the parameters."""
         return super().problems() | {
             "rows_per_step, rows_at_once, workers": (self.rows_per_step, self.rows_at_once, self.workers) != (1, 1, 0),
+            "compile": self.compile != "",
             "samples": self.samples < 2,
             "groups_at_once": self.groups_at_once < 1 or self.groups_per_step % self.groups_at_once != 0,
             "temperature": not 0 < self.temperature <= 5,

@@ -244,3 +244,10 @@ def test_wrong_parameters_are_named(wrong, message):
 def test_parameters_of_another_training_are_refused():
     with pytest.raises(TrainingError, match="expected DistillParams, got SftParams"):
         DistillParams.read(SftParams(max_steps=1))
+
+
+def test_compiled_layers_learn_the_same(assistant, start, groups, tmp_path):
+    changes = {"on_policy": 0.5, "max_steps": 2}
+    plain = run(assistant, start, groups, tmp_path / "plain", **changes)
+    fast = run(assistant, start, groups, tmp_path / "fast", compile="layers", **changes)
+    assert losses(fast) == pytest.approx(losses(plain), rel=1e-3)
