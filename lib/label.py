@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from lib import params, paths, show, sift
+from lib import params, paths, show
+from lib.acceptance import accept
 from lib.collect import Verdict
 from lib.recording import LABELS, Recording, text_digest
 from lib.records import digest, dumps
@@ -75,14 +76,11 @@ def accepted(
 
     Only the run's own tests are not looked at, so that no notebook must have run.
     """
-    task, readings = recording.task, recording.votes_on(candidates)
-    found = sift.with_judge(sift.votes(readings, values["rule"]), verdicts, values["natural"])
+    task = recording.task
     others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
-    tested = [*recording.tests, *(e for rows in others.values() for e in rows)]
-    exam = sift.Contamination(tested, lambda e: task.masked(e, recording.set.contexts))
-    seen = sift.read_by(readings, verdicts, values["rule"])
-    fault = sift.judged(recording.writer.fault, found, values["judged"])
-    return sift.sift(candidates, found, values["rule"], exam, seen, fault)[0]
+    chosen = {name: values[name] for name in ("rule", "natural", "judged")}
+    tested = [e for rows in others.values() for e in rows]
+    return accept(recording, candidates, verdicts, **chosen, tested=tested).kept
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
