@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -394,6 +395,15 @@ def test_settings_that_cannot_work(settings: dict[str, Any], message: str, monke
     assert "0123456789" not in str(raised.value)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A process that a shell started in the background ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interruption_cancels_what_waits() -> None:
     def decide(number: int, request: dict[str, Any]) -> Answer:
         if number == 3:
