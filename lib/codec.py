@@ -5,7 +5,7 @@ it, so that they cannot differ. A prompt is the context's prefix, which requests
 
 >>> codec = Codec(task, vocabulary)                                   # doctest: +SKIP
 >>> prompt = codec.prompt({"items": ["Tea"]}, "tea please")           # doctest: +SKIP
->>> codec.read(codec.target([], prompt.refs), prompt.refs)            # doctest: +SKIP
+>>> codec.read(codec.target(example, prompt.refs), prompt.refs)            # doctest: +SKIP
 Reading(raw='none', calls=[], error='')
 """
 
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from lib.task import Call, Task
+from lib.task import Call, Example, Task
 from lib.vocabulary import Vocabulary
 
 CONTEXTS_KEPT = 256
@@ -66,9 +66,9 @@ class Codec:
                 self._prefixes.popitem(last=False)
         return ids
 
-    def target(self, calls: Sequence[Call], refs: Any) -> list[int]:
-        """Ids of an answer, the end token included."""
-        return [*self.vocabulary.encode(self.task.answer(calls, refs)), self.vocabulary.end]
+    def target(self, example: Example, refs: Any) -> list[int]:
+        """Ids of the answer that a student learns for an example, the end token included."""
+        return [*self.vocabulary.encode(self.task.taught(example, refs)), self.vocabulary.end]
 
     def read(self, ids: Sequence[int], refs: Any) -> Reading:
         """Reads generated ids; never raises for what a model may write."""

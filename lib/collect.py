@@ -84,6 +84,7 @@ def _candidates(writer: Writer, seed: Example, reply: Reply) -> list[Example]:
     style, level = writer.style(seed)
     texts, error = _texts(writer, seed, reply)
     extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens}
+    extra |= {key: seed.extra[key] for key in ("wanted",) if key in seed.extra}
     made = replace(seed, level=level, source="teacher", extra=extra)
     if error:
         return [replace(made, id=f"{seed.id}/-", text="", extra={**extra, "error": error})]

@@ -149,7 +149,7 @@ class Packer:
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
     if not example.gold:
         raise PackingError(f"example '{example.id}' has no accepted answer to train on: leave it out")
-    target = codec.target(example.gold[0], prompt.refs)
+    target = codec.target(example, prompt.refs)
     return Segment(prompt.request + target, len(target))
 
 

@@ -101,7 +101,7 @@ def measure(student: Student, task: Task, examples: Sequence[Example]) -> Import
     with _watched(model, sums):
         for example in tqdm(examples, desc="importance", disable=None):
             prompt = codec.prompt(example.context, example.text)
-            ids = [*prompt.ids, *codec.target(example.gold[0], prompt.refs)]
+            ids = [*prompt.ids, *codec.target(example, prompt.refs)]
             model.model(torch.tensor([ids], device=model.device), use_cache=False)
             sums.tokens += len(ids)
     return _importance(model, sums)

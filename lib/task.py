@@ -45,6 +45,7 @@ class Example:
     """One request with the answers that count as right.
 
     ``context`` is the task's own; ``gold`` lists the accepted answers, each a list of calls (empty: do nothing).
+    ``extra["wanted"]``, kept by what a teacher makes of an example, is for the task's ``taught``.
     """
 
     id: str
@@ -129,6 +130,10 @@ class Task(Protocol):
 
     def answer(self, calls: Sequence[Call], refs: Any) -> list[Piece]:
         """The compact answer, without the end token."""
+        ...
+
+    def taught(self, example: Example, refs: Any) -> list[Piece]:
+        """The answer that a student learns for an example; it reads as the first gold one."""
         ...
 
     def parse(self, raw: str, refs: Any) -> list[Call]:

@@ -109,7 +109,7 @@ def _block(codec: Codec, group: Sequence[Example], room: int, rng: Random) -> tu
     for example in chosen:
         if not example.gold:
             raise PackingError(f"example '{example.id}' has no accepted answer to compare with: leave it out")
-        answer = codec.target(example.gold[0], refs)
+        answer = codec.target(example, refs)
         request = codec.prompt(example.context, example.text, refs=refs).request
         if len(block) + len(request) + len(answer) <= room:
             block.segments.append(Segment(request + answer, len(answer)))

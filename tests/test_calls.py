@@ -109,7 +109,6 @@ def test_a_destination_is_not_a_way_to_tell_entities_apart():
         "HassTurnOn(name=1,)",
         "HassTurnOn(,name=1)",
         "HassTurnOn(name=1,name=2)",
-        "HassTurnOn(name=0)",
         "HassTurnOn(name=99)",
         "HassTurnOn(name=A1)",
         "HassTurnOn(name=Sink)",
@@ -154,3 +153,10 @@ def test_parse_refuses_everything_else(raw):
 def test_what_cannot_be_written_is_refused(calls, message):
     with pytest.raises(TaskError, match=message):
         answer(calls, references(plain_home()))
+
+
+def test_what_the_home_lacks_is_left_out_of_the_calls():
+    refs = references(plain_home())
+    number = refs.entity_number["light.sink"]
+    assert parse("HassTurnOn(name=0)", refs) == []
+    assert parse(f"HassTurnOn(name=0)\nHassTurnOff(name={number})", refs) == [call("HassTurnOff", name="Sink")]

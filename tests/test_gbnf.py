@@ -151,3 +151,15 @@ def test_only_what_makes_sense_in_the_home():
 
 def test_it_stays_small():
     assert len(grammar(references(random_home(Random(3), 40)))) < 9_000
+
+
+def test_every_tool_that_takes_a_name_can_find_nothing_to_act_on():
+    home = plain_home()
+    assert not any(e.domain == "lawn_mower" for e in home.entities)
+    refs = references(home)
+    accepted = as_regex(grammar(refs))
+    for raw in ("HassTurnOn(name=0)", "HassLightSet(name=0)", "HassLawnMowerDock(name=0)", "HassGetState(name=0)"):
+        assert accepted.fullmatch(raw), raw
+        assert parse(raw, refs) == []
+    for raw in ("HassTurnOn(name=0,area=A1)", "HassLightSet(name=0,brightness=4)", "HassBroadcast(name=0)"):
+        assert not accepted.fullmatch(raw), raw

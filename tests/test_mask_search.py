@@ -135,7 +135,7 @@ def test_forced_answers_are_exact_where_greedy_decoding_is(trained: Student) -> 
         batch = teacher_forcing.draw(codec, [[example]], 1, 256, str(i))
         refs = batch.asked[0].refs
         prompt = codec.prompt(example.context, example.text, refs=refs)
-        gold = codec.target(example.gold[0], refs)
+        gold = codec.target(example, refs)
         free = decode(trained.model, Prefix.read(trained.model, []), [prompt.ids], {end}, [len(gold) + 8])[0]
         graded = teacher_forcing.grade(trained.model, codec, batch)
         assert (list(free.ids) == gold) == bool(graded.exact)
@@ -153,7 +153,7 @@ def test_a_batch_is_graded_as_its_requests_are_alone(trained: Student) -> None:
     alone = []
     for asked in batch.asked:
         prompt = codec.prompt(asked.example.context, asked.example.text, refs=asked.refs)
-        answer = codec.target(asked.example.gold[0], asked.refs)
+        answer = codec.target(asked.example, asked.refs)
         with torch.no_grad():
             found = trained.model(torch.tensor([prompt.ids + answer])).logits[0, -len(answer) - 1 : -1].log_softmax(-1)
         alone.append(float(found.gather(-1, torch.tensor(answer)[:, None]).mean()))
@@ -166,7 +166,7 @@ def test_an_answer_that_does_not_end_is_worth_nothing(trained: Student) -> None:
     codec = Codec(TASK, trained.vocabulary)
     batch = teacher_forcing.draw(codec, [GROUPS[0][:1]], 1, 256, "0")
     asked = batch.asked[0]
-    answer = codec.target(asked.example.gold[0], asked.refs)
+    answer = codec.target(asked.example, asked.refs)
     assert teacher_forcing._worth(codec, batch, 0, answer) == (1.0, True)
     assert teacher_forcing._worth(codec, batch, 0, [*answer[:-1], answer[0]]) == (0.0, False)
     assert teacher_forcing._worth(codec, batch, 0, [answer[-1], *answer]) == (0.0, False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from random import Random
 
 import pytest
@@ -208,3 +209,29 @@ def test_bad_parameters_are_named(key: str, value: object, message: str, tmp_pat
     with pytest.raises(TaskError, match=message):
         data.sample({**PARAMS, key: value}, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_training_has_every_sort_of_request_that_calls_for_nothing(written) -> None:
+    """Once a whole sort was held out, because all of its requests were one combination."""
+    _, seeds, tests, _, _ = written
+    known = Sampler("en")
+    rng = Random(3)
+    drawn = [data.draw_request(rng, sample_home(rng, (3, 30)), "L6", False, known) for _ in range(400)]
+    sorts = Counter(d.combination.split(":")[1] for d in drawn if d)
+    assert set(sorts) == {"chat", "cut", "unknown", "ambiguous", "incapable", "about", "remark"}
+    assert sorts["unknown"] > 0.2 * len(drawn)
+    everywhere = Counter(e.extra["combination"] for e in [*seeds, *tests] if e.level == "L6")
+    assert max(everywhere.values()) < 0.2 * everywhere.total(), "a combination is as fine as a template or an action"
+
+
+def test_what_was_wanted_is_kept_where_the_home_is_the_reason_for_doing_nothing(written) -> None:
+    _, seeds, tests, contexts, _ = written
+    idle = [e for e in TASK.resolve([*seeds, *tests], contexts) if e.level == "L6"]
+    for example in idle:
+        sort = example.extra["combination"].split(":")[1]
+        assert bool(example.extra.get("wanted")) == (sort in ("unknown", "ambiguous", "incapable")), example
+        refs = TASK.references(example.context, example.text)
+        taught = "".join(TASK.taught(example, refs))
+        assert taught == "none" or taught.endswith("(name=0)")
+        assert TASK.parse(taught, refs) == []
+    assert sum("".join(TASK.taught(e, TASK.references(e.context, e.text))) != "none" for e in idle) > 0.3 * len(idle)

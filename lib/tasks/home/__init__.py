@@ -57,6 +57,9 @@ class HomeTask:
     def answer(self, calls_: Sequence[Call], refs: References) -> list[Piece]:
         return calls.answer(calls_, refs)
 
+    def taught(self, example: Example, refs: References) -> list[Piece]:
+        return calls.taught(example, refs)
+
     def parse(self, raw: str, refs: References) -> list[Call]:
         return calls.parse(raw, refs)
 

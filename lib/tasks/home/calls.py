@@ -1,6 +1,7 @@
 r"""The compact answer language: the only printer and the only parser of it.
 
-One call a line, targets as references, ``none`` for nothing to do. Strings carry a leading space and escape
+One call a line, targets as references, ``none`` for nothing to do. A call on ``=0`` does nothing either: what it would
+act on is not in this home, or could be several things, or cannot do it. Strings carry a leading space and escape
 ``\``, ``,`` and ``)``.
 
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den"}], "entities": [
@@ -10,6 +11,8 @@ One call a line, targets as references, ``none`` for nothing to do. Strings carr
 'HassLightSet(name=1,brightness=40)'
 >>> parse(raw, refs)
 [{'name': 'HassLightSet', 'arguments': {'name': 'Lamp', 'brightness': 40}}]
+>>> parse('HassLightSet(name=0)', refs)
+[]
 """
 
 from __future__ import annotations
@@ -18,15 +21,17 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lib.task import Call, Control, Piece, TaskError
+from lib.task import Call, Control, Example, Piece, TaskError
 from lib.tasks.home.homes import Home
 from lib.tasks.home.match import CLEAN_AREA, targets
 from lib.tasks.home.references import References, references
 from lib.tasks.home.tools import CLOSED, TOOLS, Argument, Tool, validate
 
-__all__ = ["MAX_CALLS", "MAX_STRING", "Home", "References", "answer", "clean", "parse", "references"]
+__all__ = ["MAX_CALLS", "MAX_STRING", "Home", "References", "answer", "clean", "parse", "references", "taught"]
 
 NONE = Control("none")
+NO_TARGET = "0"
+"""The number of what a request names and the home does not have."""
 MAX_CALLS = 4
 MAX_STRING = 80
 """Characters of a string value, before escaping."""
@@ -59,10 +64,27 @@ def answer(calls: Sequence[Call], refs: References) -> list[Piece]:
     return pieces or [NONE]
 
 
+def taught(example: Example, refs: References) -> list[Piece]:
+    """The answer a student learns for an example.
+
+    Where nothing is to be done because of the target alone, that is the tool that was wanted
+    (``extra["wanted"]``) with ``=0``: whether a home has a thing shows where its number would stand, not before.
+    """
+    tool = TOOLS.get(example.extra.get("wanted", ""))
+    if example.gold[0] or tool is None or not takes_name(tool):
+        return answer(example.gold[0], refs)
+    return [Control(f"{tool.name}("), Control("name"), Control(f"={NO_TARGET}"), Control(")")]
+
+
+def takes_name(tool: Tool) -> bool:
+    """Whether the tool's target can be one numbered entity."""
+    return any(a.kind == "name" for a in tool.arguments)
+
+
 def _call(call: Call, refs: References) -> list[Piece]:
     tool, arguments = TOOLS[call["name"]], dict(call["arguments"])
     pieces: list[Piece] = [Control(f"{tool.name}(")]
-    if "name" in arguments and any(a.kind == "name" for a in tool.arguments):
+    if "name" in arguments and takes_name(tool):
         number = _entity_number(tool, arguments, refs)
         arguments = {k: v for k, v in arguments.items() if k not in CLOSED or (k == "area" and tool.name == CLEAN_AREA)}
         arguments["name"] = number
@@ -122,20 +144,23 @@ def parse(raw: str, refs: References) -> list[Call]:
     lines = text.split("\n")
     if len(lines) > MAX_CALLS:
         raise TaskError(f"{len(lines)} calls in one answer: at most {MAX_CALLS} are read")
-    return [_parse_call(line, refs) for line in lines]
+    return [call for line in lines if (call := _parse_call(line, refs))]
 
 
-def _parse_call(line: str, refs: References) -> Call:
+def _parse_call(line: str, refs: References) -> Call | None:
+    """The call of a line; None for one without a target."""
     name, parenthesis, rest = line.partition("(")
     if name not in TOOLS or not parenthesis:
         raise TaskError(f"cannot read the answer {line[:120]!r}: expected 'none' or a tool with arguments")
     tool = TOOLS[name]
     values = _split(tool, rest)
+    if takes_name(tool) and values.get("name") == NO_TARGET:
+        return None
     arguments: dict[str, Any] = {}
     for key, value in values.items():
         argument = next(a for a in tool.arguments if a.key.rstrip("=") == key)
         arguments[argument.name] = _read(tool, argument, value, refs)
-    if any(a.kind == "name" for a in tool.arguments) and "name" in arguments:
+    if takes_name(tool) and "name" in arguments:
         arguments = {**_entity(tool, arguments.pop("name"), refs), **arguments}
     ordered = {a.name: arguments[a.name] for a in tool.arguments if a.name in arguments}
     return validate({"name": name, "arguments": ordered})

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -60,7 +61,7 @@ def draw_request(rng: Random, home: Home, level: str, held_out: bool, sampler: S
     for _ in range(_ATTEMPTS):
         draw = _of_level(rng, home, level, sampler)
         if draw and (held_out or not is_held_out(draw.combination)):
-            return Draw(noise.surface(rng, draw.text), draw.area, draw.gold, draw.intent, draw.combination)
+            return replace(draw, text=noise.surface(rng, draw.text))
     return None
 
 
@@ -168,4 +169,5 @@ def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -
     """A drawn request as an Example; ``home`` is the key of its home."""
     source = "grammar" if level == "L0" else "program"
     extra = {"intent": draw.intent, "combination": draw.combination}
+    extra |= {"wanted": draw.wanted} if draw.wanted else {}
     return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)

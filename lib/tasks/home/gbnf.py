@@ -1,12 +1,12 @@
 """The grammar (GBNF, as llama.cpp reads it) of the compact answers that make sense in one home.
 
-Only this home's numbers, domains and device classes, and only tools that it has a device for. A named target stands
-alone, as the printer writes it. The grammar has no recursion; equal parts are one rule.
+Only this home's numbers, domains and device classes; tools that it has no device for only with the number of nothing,
+``=0``. A named target stands alone, as the printer writes it. The grammar has no recursion; equal parts are one rule.
 
 >>> from lib.tasks.home.homes import Home
 >>> from lib.tasks.home.references import references
 >>> text = grammar(references(Home.from_dict({"areas": [], "entities": [{"id": "lock.a", "name": "Door"}]})))
->>> '"=lock"' in text, "LightSet" in text
+>>> '"=lock"' in text, '"=light"' in text
 (True, False)
 """
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from lib.tasks.home.calls import MAX_CALLS, MAX_STRING
+from lib.tasks.home.calls import MAX_CALLS, MAX_STRING, NO_TARGET, takes_name
 from lib.tasks.home.match import CLEAN_AREA, WHOLE_HOME
 from lib.tasks.home.references import References
 from lib.tasks.home.tools import CLOSED, TOOLS, Argument, Tool
@@ -54,10 +54,17 @@ class _Rules:
 def grammar(refs: References) -> str:
     """The grammar of all answers with these references: ``none``, or up to four calls, one a line."""
     rules = _Rules()
-    tools = {tool.name: _arguments(tool, refs, rules) for tool in TOOLS.values() if _makes_sense(tool, refs)}
+    tools = {tool.name: _either(tool, refs, rules) for tool in TOOLS.values()}
     call = rules.add(_tree({f"{name}(": body for name, body in tools.items() if body}))
     line = rules.add(rf'"\n" {call}')
     return rules.text(f'"none" | {call} {line}{{0,{MAX_CALLS - 1}}}')
+
+
+def _either(tool: Tool, refs: References, rules: _Rules) -> str:
+    """What follows the opening parenthesis: the arguments, or that there is nothing to act on."""
+    arguments = _arguments(tool, refs, rules) if _makes_sense(tool, refs) else ""
+    nothing = rules.add(f'"name" "={NO_TARGET}" ")"') if takes_name(tool) else ""
+    return rules.add(f"{arguments} | {nothing}") if arguments and nothing else arguments or nothing
 
 
 def _makes_sense(tool: Tool, refs: References) -> bool:

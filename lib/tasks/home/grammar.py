@@ -63,13 +63,17 @@ class Template:
 
 @dataclass(frozen=True)
 class Draw:
-    """A sampled request. ``combination`` names its template and the domain that filled it."""
+    """A sampled request. ``combination`` names its template and the domain that filled it.
+
+    ``wanted``: the tool that was asked for where nothing is to be done because of the target alone.
+    """
 
     text: str
     area: str | None
     gold: list[list[Call]]
     intent: str
     combination: str
+    wanted: str = ""
 
 
 @cache

@@ -44,7 +44,7 @@ def controls() -> list[str]:
         *(f"{name}(" for name in TOOLS),
         *(*CLOSED, *keys),
         *dict.fromkeys(f"={word}" for word in (*DOMAINS, OTHER, *DEVICE_CLASSES)),
-        *(f"={i}" for i in range(1, MAX_ENTITIES + 1)),
+        *(f"={i}" for i in range(MAX_ENTITIES + 1)),
         *(f"=A{i}" for i in range(1, MAX_AREAS + 1)),
         *(f"=F{i}" for i in range(1, MAX_FLOORS + 1)),
     ]

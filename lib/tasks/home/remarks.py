@@ -19,22 +19,26 @@ CONTENT_SHARE = 0.2
 
 def remark(rng: Random, home: Home, area: str | None) -> Draw | None:
     """Something that is said about an action on a device, or about a room, and asks for nothing."""
-    text = _content(rng, home) if rng.random() < CONTENT_SHARE else _about_action(rng, home)
-    return Draw(text, area, [[]], "none", "none:remark") if text else None
+    text, template = _content(rng, home) if rng.random() < CONTENT_SHARE else _about_action(rng, home)
+    return Draw(text, area, [[]], "none", f"none:remark:{template}") if text else None
 
 
-def _content(rng: Random, home: Home) -> str:
+def _content(rng: Random, home: Home) -> tuple[str, str]:
+    """The text and its template."""
     spoken = spoken_area(rng, say(rng, home.areas).name) if home.areas and rng.random() < 0.6 else "here"
-    return phrase(rng, say(rng, bank()["nothing"]["content"]), **place_texts(rng, spoken))
+    template = say(rng, bank()["nothing"]["content"])
+    return phrase(rng, template, **place_texts(rng, spoken)), template
 
 
-def _about_action(rng: Random, home: Home) -> str:
+def _about_action(rng: Random, home: Home) -> tuple[str, str]:
+    """The text, empty if no device fits, and its template."""
     action = ACTIONS[say(rng, list(bank()["remarks"]))]
     able = [e for e in home.entities if fits(e, action.kinds) and e.device_class != "garage"]
     target = entity_target(rng, home, say(rng, able), action.kinds, 0.4) if able else None
     if target is None:
-        return ""
+        return "", ""
     texts = {"t": target.text, "n": free_text(rng, "n"), "color": value(rng, "color", False)[0]}
     texts |= {"degrees": value(rng, "degrees", False)[0]}
     forms = {key: phrase(rng, form, **texts) for key, form in bank()["remarks"][action.name].items()}
-    return phrase(rng, say(rng, bank()["nothing"]["remarks"]), t=target.text, **forms)
+    template = say(rng, bank()["nothing"]["remarks"])
+    return phrase(rng, template, t=target.text, **forms), f"{template}:{action.name}"

@@ -120,21 +120,22 @@ def nothing(rng: Random, home: Home) -> Found:
     return next((draw for draw in draws if draw), None)
 
 
-def _none(text: str, area: str | None, why: str) -> Draw:
-    return Draw(text, area, [[]], "none", f"none:{why}")
+def _none(text: str, area: str | None, why: str, wanted: str = "") -> Draw:
+    return Draw(text, area, [[]], "none", f"none:{why}", wanted)
 
 
 def _talk(rng: Random, home: Home, area: str | None) -> Found:
     kind = say(rng, ("chat", "chat", "cut"))
     template = say(rng, bank()["nothing"][kind])
-    return _none(phrase(rng, template), area, kind)
+    return _none(phrase(rng, template), area, f"{kind}:{template}")
 
 
 def _about(rng: Random, home: Home, area: str | None) -> Found:
     """A device is mentioned, but nothing is asked of it."""
     entity = say(rng, home.entities)
     target = entity_target(rng, home, entity, (entity.domain,), 0.5)
-    return _none(phrase(rng, say(rng, bank()["nothing"]["negated"]), t=target.text), area, "about") if target else None
+    template = say(rng, bank()["nothing"]["negated"])
+    return _none(phrase(rng, template, t=target.text), area, f"about:{template}") if target else None
 
 
 def _frame(rng: Random, action: Action, text: str, domain: str) -> str:
@@ -158,7 +159,7 @@ def _unknown(rng: Random, home: Home, area: str | None) -> Found:
     text = _absent(rng, home, kind)
     if not text or _close(home, text):
         return None
-    return _none(_frame(rng, action, text, kind.domain), area, "unknown")
+    return _none(_frame(rng, action, text, kind.domain), area, f"unknown:{action.name}:{kind.domain}", action.tool)
 
 
 _WITHOUT_NAME = ("todo", "lawn_mower")
@@ -206,7 +207,9 @@ def _ambiguous(rng: Random, home: Home, area: str | None) -> Found:
         or sum(e.area == area for e in found if area) == 1
     ):
         return None
-    return _none(_frame(rng, action, f"the {text}", entity.domain), area, "ambiguous")
+    return _none(
+        _frame(rng, action, f"the {text}", entity.domain), area, f"ambiguous:{action.name}:{entity.domain}", action.tool
+    )
 
 
 def _names_group(text: str, found: list[Entity], action: Action) -> bool:
@@ -256,4 +259,6 @@ def _incapable(rng: Random, home: Home, area: str | None) -> Found:
         return None
     if matching(home, entity.name, action.kinds) or matching(home, entity.name, (entity.domain,)) != [entity]:
         return None
-    return _none(_frame(rng, action, f"the {entity.name}", entity.domain), area, f"incapable:{action.name}")
+    return _none(
+        _frame(rng, action, f"the {entity.name}", entity.domain), area, f"incapable:{action.name}", action.tool
+    )
