@@ -73,7 +73,7 @@ def distill(
         raise TrainingError("no examples to distil on: check the stage that accepts them")
     known, learner = load_pair(task, assistant, student)
     facts = {**params.to_dict(), "assistant": sha256(assistant), "student": sha256(student)}
-    if facts["assistant"] == facts["student"]:
+    if facts["assistant"] == facts["student"] and not params.rounded:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
     work = sft_work.claim(out_dir, facts, groups)
     before = measure(task, known, learner, held_out, params)

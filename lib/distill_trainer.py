@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib import divergence, on_policy, sft_compile
+from lib import divergence, on_policy, rounding, sft_compile
 from lib.packing import ALIGN, IGNORED, Row, collate
 from lib.sft import PackedTrainer, answer_logits
 from lib.sft_params import Training
@@ -84,7 +84,8 @@ class DistillTrainer(PackedTrainer):
     def _answered(self, rows: list[Row], number: int) -> dict[str, Tensor]:
         """The batch in which the student has answered its share; a step after a resume is answered as it was."""
         p, seed = self.settings, f"{self.settings.seed}/{self.state.global_step}/{number}"
-        rows = on_policy.answered(self.model, rows, {self.end_token}, p.on_policy, p.sample_temperature, seed)
+        with rounding.applied(self.model):
+            rows = on_policy.answered(self.model, rows, {self.end_token}, p.on_policy, p.sample_temperature, seed)
         return collate(rows, self.end_token, sft_compile.ALIKE if p.compile else ALIGN)
 
     def compute_loss(

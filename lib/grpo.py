@@ -26,6 +26,7 @@ from transformers import PrinterCallback
 from trl import GRPOTrainer
 from trl.trainer.utils import split_tensor_dict
 
+from lib import rounding
 from lib.branches import ROOT, Branch, Tree, collate, size, visible
 from lib.rollout import Group
 from lib.sft import answer_logits
@@ -64,6 +65,10 @@ class GroupTrainer(GRPOTrainer):
         self.remove_callback(PrinterCallback)
         self.source, self.log_file, self.schedule, self.row_tokens = source, log_file, schedule, row_tokens
         self._groups: list[Group] = []
+
+    def training_step(self, *arguments: Any, **more: Any) -> Any:
+        with rounding.applied(self.model):
+            return super().training_step(*arguments, **more)
 
     def _roll_out(self, prompts: Sequence[str], _: Any) -> dict[str, Any]:
         """TRL's rollout function: ``prompts`` has each place of the plan as often as there are samples."""

@@ -31,11 +31,11 @@ from torch.utils.data import SequentialSampler
 from transformers import PreTrainedTokenizerFast, PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from lib import paths, sft_work
+from lib import paths, prune, rounding, sft_work
 from lib import student as students
 from lib.codec import Codec
 from lib.packing import ALIGN, IGNORED, Packer, Row, collate, visible
-from lib.records import sha256
+from lib.records import sha256, spread
 from lib.sft_compile import ALIKE, compiled, readable_mask
 from lib.sft_layers import prepare, restore
 from lib.sft_log import StepLog, last_checkpoint
@@ -45,6 +45,8 @@ from lib.task import Example, Task
 from lib.vocabulary import END, Vocabulary
 
 MOST_STEPS_PER_MINUTE = 6000
+MEASURED = 256
+"""Examples on which the importance of a base's channels is measured."""
 
 T = TypeVar("T", bound="PackedTrainer")
 Collator = Callable[[list[Row]], dict[str, Any]]
@@ -67,15 +69,24 @@ def train(
     """Trains a student on ``groups`` (examples that share a context) and writes its folder ``out_dir``.
 
     Work in progress is beside it, in ``<out_dir>.part``, and is taken up if parameters, data and what it started from
-    are the same. Raises TrainingError for parameters that are not allowed, work of other parameters, or a loss that is
-    no number.
+    are the same. Raises PruneError for channels that the base does not have, TrainingError for parameters that are
+    not allowed, work of other parameters, or a loss that is no number.
     """
     params = SftParams.read(params)
     facts = params.to_dict() | _source(params.base)
     work = sft_work.claim(out_dir, facts, groups)
-    student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
+    student = _begin(params, task, groups)
     trainer = make_trainer(PackedTrainer, params, task, student, groups, work)
     return fit(trainer, student, facts, out_dir)
+
+
+def _begin(params: SftParams, task: Task, groups: Sequence[Sequence[Example]]) -> Student:
+    """The student before its first step."""
+    student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
+    if not params.channels:
+        return student
+    examples = spread([e for group in groups for e in group], MEASURED)
+    return prune.prune(student, prune.measure(student, task, examples), channels=params.channels)
 
 
 def _source(base: str) -> dict[str, str]:
@@ -208,6 +219,10 @@ class PackedTrainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type]
+
+    def training_step(self, *arguments: Any, **more: Any) -> Any:
+        with rounding.applied(self.model):
+            return super().training_step(*arguments, **more)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -16,18 +16,25 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from transformers import LlamaForCausalLM
 
-from lib import sft_compile
-from lib.sft_params import Training
+from lib import rounding, sft_compile
+from lib.sft_params import Training, TrainingError
 
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 def prepare(model: LlamaForCausalLM, params: Training) -> None:
-    """Freezes and adapts ``model`` in place; on a CPU, plain attention is a third faster than torch's fused one."""
+    """Freezes and adapts ``model`` in place; on a CPU, plain attention is a third faster than torch's fused one.
+
+    Raises TrainingError for a model that cannot be rounded as asked.
+    """
     model.requires_grad_(True)
     model.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
     if params.method == "lora":
         _adapt(model, params)
+    try:
+        rounding.install(model, params.rounded)
+    except ValueError as error:
+        raise TrainingError(str(error)) from error
     sft_compile.install(model, params.compile)
     for layer in model.model.layers[: params.freeze_below]:
         layer.requires_grad_(False)
@@ -50,7 +57,7 @@ def _adapt(model: LlamaForCausalLM, params: Training) -> None:
 
 
 def restore(model: LlamaForCausalLM) -> None:
-    """Merges adapters into the weights and takes every change of ``prepare`` back."""
+    """Merges adapters into the weights, rounds what was to be, and takes every other change of ``prepare`` back."""
     for name, module in list(model.named_modules()):
         if isinstance(module, LoraLayer):
             module.merge()
@@ -58,6 +65,7 @@ def restore(model: LlamaForCausalLM) -> None:
             setattr(parent, name.rpartition(".")[2], module.get_base_layer())
     for layer in model.model.layers:
         layer.__dict__.pop("forward", None)
+    rounding.finish(model)
     sft_compile.remove(model)
     for changed in ("peft_config", "forward"):
         model.__dict__.pop(changed, None)

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import torch
 
-from lib import sft_compile
+from lib import rounding, sft_compile
 from lib.base import WHEEL
 
 Layers = int | list[int]
@@ -54,6 +54,8 @@ class Training:
     """"fp32", "bf16" (autocast) or "auto": bf16 where the hardware computes it."""
     compile: str = ""
     """What torch.compile makes faster: "" nothing; "layers"; "flex": layers and their attention, on a GPU alone."""
+    rounded: str = ""
+    """The weights are trained as a file of this kind will hold them: one of lib.rounding.KINDS."""
     workers: int = 0
     """Processes that encode rows; on a GPU a few keep it fed."""
     seed: int = 0
@@ -70,6 +72,7 @@ class Training:
             "method": self.method not in ("full", "lora"),
             "precision": self.precision not in ("auto", "fp32", "bf16"),
             "compile, freeze_below": self.compile not in sft_compile.KINDS or bool(self.compile and self.freeze_below),
+            "rounded, method": self.rounded not in rounding.KINDS or bool(self.rounded and self.method != "full"),
             "rows_at_once": self.rows_at_once < 1 or self.rows_per_step % self.rows_at_once != 0,
             "epochs, max_steps, max_minutes": not (self.epochs or self.max_steps or self.max_minutes),
             "learning_rate": isinstance(self.learning_rate, str) or not 0 < self.learning_rate < 1,
@@ -114,6 +117,8 @@ class SftParams(Training):
     """A base model (lib/base.py) or a student's folder or GGUF to go on from."""
     vocab_size: int = 4096
     layers: Layers = 30
+    channels: int = 0
+    """Feed-forward channels of the base to begin with, the most important on the examples; 0 = all."""
 
 
 def _where(kind: type) -> str:

@@ -9,6 +9,7 @@ from toy_model import saved_student
 from toy_task import TASK, examples
 
 from lib import student as students
+from lib.prune import PruneError
 from lib.sft import train
 from lib.sft_layers import prepare, restore
 from lib.sft_log import WHOLE, last_checkpoint, read_steps
@@ -202,3 +203,10 @@ def test_wrong_parameters_are_named(wrong, message):
 def test_too_many_frozen_layers_are_refused(start, groups, tmp_path):
     with pytest.raises(TrainingError, match="freeze_below"):
         run(start, groups, tmp_path / "out", freeze_below=4)
+
+
+def test_a_base_may_begin_with_fewer_channels(groups, tmp_path):
+    result = run(saved_student(tmp_path / "start", layers=2), groups, tmp_path / "out", channels=64)
+    assert students.load(result.folder).model.config.intermediate_size == 64
+    with pytest.raises(PruneError, match="channels"):
+        run(saved_student(tmp_path / "start", layers=2), groups, tmp_path / "other", channels=4096)
