@@ -150,7 +150,7 @@ def _pruned(job: Compression, step: Step, key: str) -> Student:
 def _recovered(job: Compression, step: Step) -> DistillResult:
     """Distils, unless a distillation of the same models and parameters is complete and only its row is missing."""
     facts = {**job.params.to_dict(), "assistant": sha256(job.assistant), "student": sha256(step.pruned)}
-    if not _trained(step.recovered, facts):
+    if not is_trained(step.recovered, facts):
         return distill(job.params, job.task, job.assistant, step.pruned, job.groups, step.recovered, job.held_out)
     known = students.load(job.assistant)
     before, after = (
@@ -165,7 +165,7 @@ def _recovered(job: Compression, step: Step) -> DistillResult:
     )
 
 
-def _trained(folder: Path, facts: Mapping[str, Any]) -> bool:
+def is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
     """Whether a student there was trained with these parameters and models."""
     if not students.is_student(str(folder)):
         return False
