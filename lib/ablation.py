@@ -34,14 +34,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lib import paths, provenance, student
-from lib.ablation_steps import Changes, Step, chain, train
+from lib.ablation_steps import Changes, Kept, Step, chain, train
 from lib.collect import repeated
 from lib.evaluation import evaluate
-from lib.records import RecordError, Resumable, Row, digest, group, read_jsonl, sha256, write_json
+from lib.records import RecordError, Resumable, Row, digest, group, read_jsonl, sha256, spread, write_json
 from lib.task import Example, Task
 from lib.torch_student import TorchStudent
 
 DRAWS = 2_000
+GUARDS = 140
+"""Requests of the first test that guard a reinforcement."""
 RECORDS, TABLE, PROVENANCE = "records.jsonl.xz", "table.csv", "provenance.json"
 """The files of a packed ablation."""
 
@@ -68,6 +70,15 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Data:
+    """The training data of a variant, the same in ``groups`` that share a context, and what tells them from others."""
+
+    chosen: list[Example]
+    groups: list[list[Example]]
+    digest: str
+
+
+@dataclass(frozen=True)
 class Ablation:
     """What all runs share. ``accepted``: resolved examples; ``key``: what of their context a packed row shares.
 
@@ -85,10 +96,12 @@ class Ablation:
     """Parameters of the steps "kd" and "rl"."""
     assistant: Path | None = None
     """The model that distillation learns from."""
+    _known: dict[tuple[tuple[str, int], ...], Data] = field(default_factory=dict, init=False, repr=False)
 
     def path(self, variant: Variant, seed: int) -> Path:
         """Where the records of a run are, or would be."""
-        inputs = _inputs(self._steps(variant, seed), variant.examples(self.accepted), self.tests)
+        tests = {name: [e.id for e in rows] for name, rows in self.tests.items()}
+        inputs = digest([self._steps(variant, seed), self._data(variant).digest, tests])[:8]
         return self.work / f"{variant.name}-{seed}-{inputs}.jsonl"
 
     def run(self, variant: Variant, seed: int, keep: bool = False) -> Path:
@@ -108,6 +121,15 @@ class Ablation:
         _put_away(path.with_suffix(""), kept)
         return path
 
+    def _data(self, variant: Variant) -> Data:
+        """The variant's training data, which are chosen and digested once."""
+        key = tuple(sorted(variant.repeat.items()))
+        if key not in self._known:
+            chosen = variant.examples(self.accepted)
+            named = digest([[e.id, e.text, e.gold, e.source, e.extra.get("wanted")] for e in chosen])
+            self._known[key] = Data(chosen, group(chosen, self.key), named)
+        return self._known[key]
+
     def _steps(self, variant: Variant, seed: int) -> list[Step]:
         return chain({**self.params, **variant.training}, variant.steps, self.defaults, seed)
 
@@ -118,13 +140,13 @@ class Ablation:
             return read_facts(path)
         path.unlink(missing_ok=True)
         self.work.mkdir(parents=True, exist_ok=True)
-        chosen = variant.examples(self.accepted)
-        guarded = next(iter(self.tests.values()), [])
-        groups, kept = group(chosen, self.key), self.work / "steps"
-        made = train(self._steps(variant, seed), self.task, groups, guarded, self.assistant, kept, folder)
+        data = self._data(variant)
+        guarded = spread(next(iter(self.tests.values()), []), GUARDS)
+        kept = Kept(self.work / "steps", data.digest)
+        made = train(self._steps(variant, seed), self.task, data.groups, guarded, self.assistant, kept, folder)
         trained = {name: sum(row[name] for row in made) for name in ("steps", "tokens", "seconds")}
         facts = {"variant": variant.name, "seed": seed, **trained, "loss": made[-1]["loss"], "ladder": made}
-        facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": sha256(folder)}
+        facts |= {"examples": dict(Counter(e.source for e in data.chosen)), "student": sha256(folder)}
         facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
         write_json(_facts_file(path), {**facts, "hardware": provenance.hardware()})
         return facts
@@ -154,12 +176,6 @@ def read_facts(path: Path) -> Row:
 
 def _facts_file(path: Path) -> Path:
     return path.with_suffix(".json")
-
-
-def _inputs(steps: Sequence[Step], chosen: Sequence[Example], tests: Mapping[str, Sequence[Example]]) -> str:
-    """Eight hex digits of what a run depends on: its steps' parameters, training examples and the tests' ids."""
-    examples = [[e.id, e.text, e.gold, e.source] for e in chosen]
-    return digest([list(steps), examples, {name: [e.id for e in rows] for name, rows in tests.items()}])[:8]
 
 
 def _done(path: Path, kept: Path | None) -> bool:

@@ -10,8 +10,10 @@ A step's student is kept under a name that says what it depends on, so variants 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +47,27 @@ def chain(
     return found
 
 
+@dataclass(frozen=True)
+class Kept:
+    """Where students stay that several variants begin with: in ``folder``, for the examples of that ``digest``."""
+
+    folder: Path
+    digest: str
+
+    def place(self, steps: Sequence[Step], assistant: Path | None) -> tuple[Path, Path]:
+        """The student after these steps, and the lock of who trains it."""
+        kind, settings = steps[-1]
+        key = digest([self.digest, str(assistant), list(steps)])[:8]
+        return self.folder / f"{kind}-{settings['seed']}-{key}", self.folder / f".{key}"
+
+
 def train(
     steps: Sequence[Step],
     task: Task,
     groups: Sequence[Sequence[Example]],
     dev: Sequence[Example],
     assistant: Path | None,
-    work: Path,
+    kept: Kept,
     out: Path,
 ) -> list[Row]:
     """Trains the steps one after the other, the last one into ``out``; what is there already is not trained again.
@@ -59,19 +75,26 @@ def train(
     ``groups``: resolved examples that share a context; ``dev``: requests that guard reinforcement. Returns for each
     step its ``kind``, ``steps``, ``tokens``, ``seconds`` and ``loss``. Raises as the steps do.
     """
-    known = digest([[e.id, e.text, e.gold] for group in groups for e in group])
     made: list[Row] = []
     start: Path | None = None
     for i, (kind, settings) in enumerate(steps):
-        key = digest([known, str(assistant), steps[: i + 1]])[:8]
-        folder = out if i == len(steps) - 1 else work / f"{kind}-{settings['seed']}-{key}"
-        with nullcontext() if folder == out else alone(work / f".{key}"):
-            if not (folder.is_dir() and _facts(folder).exists()):
+        folder, lock = kept.place(steps[: i + 1], assistant)
+        last = i == len(steps) - 1
+        if last and _done(folder) and not _done(out):
+            shutil.copytree(folder, out, dirs_exist_ok=True)
+            shutil.copy(_facts(folder), _facts(out))
+        folder = out if last else folder
+        with nullcontext() if last else alone(lock):
+            if not _done(folder):
                 row = _one(kind, settings, task, groups, dev, assistant, start, folder)
                 write_json(_facts(folder), row)
         made.append(json.loads(_facts(folder).read_text(encoding="utf-8")))
         start = folder
     return made
+
+
+def _done(folder: Path) -> bool:
+    return folder.is_dir() and _facts(folder).exists()
 
 
 def _facts(folder: Path) -> Path:
