@@ -22,6 +22,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lib import labels
+
 matplotlib.use("agg")
 
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000"]
@@ -68,7 +70,7 @@ def cost_quality(table: pd.DataFrame, title: str = "") -> Figure:
         axes.set_title(title)
         figure.legend(loc="outside lower right", frameon=False, fontsize=9)
         _limits(axes, table)
-        _labels(figure, axes, table)
+        labels.place(figure, axes, table, "usd_per_million", front)
     return figure
 
 
@@ -92,61 +94,6 @@ def _limits(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(max(-4.0, table["low"].min() * 100 - 12), min(114.0, table["high"].max() * 100 + 14))
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100 and axes.get_ylim()[0] <= tick])
     axes.xaxis.set_major_formatter(lambda usd, _: f"${usd:,.0f}" if usd >= 1 else f"${usd:.2g}")
-
-
-def _labels(figure: Figure, axes: Axes, table: pd.DataFrame) -> None:
-    """Names beside the points, each at the first of many places where it covers no other name, interval or front."""
-    figure.canvas.draw()
-    figure.set_layout_engine("none")
-    canvas: Any = figure.canvas
-    percent = table.assign(**{c: table[c] * 100 for c in ("low", "accuracy", "high")})
-    taken = [_box(axes, row, row) for row in percent.to_dict("records")] + _front_boxes(axes, pareto(percent))
-    for row in percent.to_dict("records"):
-        for offset in _OFFSETS:
-            label = _label(axes, row, offset)
-            box = label.get_window_extent(canvas.get_renderer()).padded(1)
-            if _inside(axes, box) and not any(box.overlaps(other) for other in taken):
-                break
-            label.remove()
-        else:
-            label = _label(axes, row, _OFFSETS[0])
-        taken.append(label.get_window_extent(canvas.get_renderer()))
-
-
-_OFFSETS = [
-    (distance * x, distance * y)
-    for distance in (10, 16, 24, 34, 46)
-    for x, y in ((1, -0.8), (1, 0.8), (1, 0), (-1, 0.8), (-1, -0.8), (-1, 0), (0, 1), (0, -1), (0.5, 1.6), (-0.5, 1.6))
-]
-
-
-def _label(axes: Axes, row: dict[str, Any], offset: tuple[float, float]) -> Any:
-    side = "center" if offset[0] == 0 else "left" if offset[0] > 0 else "right"
-    place: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
-    far = {"arrowstyle": "-", "color": "#888888", "lw": 0.6} if max(map(abs, offset)) > 18 else None
-    at = (row["usd_per_million"], row["accuracy"])
-    return axes.annotate(row["system"], at, **place, color="#222222", fontsize=9, arrowprops=far)
-
-
-def _box(axes: Axes, start: dict[str, Any], end: dict[str, Any], y: tuple[str, str] = ("low", "high")) -> Any:
-    """The rectangle on the page from one row's value to another's, with room for a marker."""
-    corners = [(start["usd_per_million"], start[y[0]]), (end["usd_per_million"], end[y[1]])]
-    (x0, y0), (x1, y1) = axes.transData.transform(corners)
-    return matplotlib.transforms.Bbox([[min(x0, x1) - 6, min(y0, y1) - 6], [max(x0, x1) + 6, max(y0, y1) + 6]])
-
-
-def _front_boxes(axes: Axes, front: pd.DataFrame) -> list[Any]:
-    rows = front.to_dict("records")
-    level, boxes = ("accuracy", "accuracy"), []
-    for left, right in zip(rows, rows[1:], strict=False):
-        corner = {**right, "accuracy": left["accuracy"]}
-        boxes += [_box(axes, left, corner, level).padded(-3), _box(axes, corner, right, level).padded(-3)]
-    return boxes
-
-
-def _inside(axes: Axes, box: Any) -> bool:
-    frame = axes.get_window_extent()
-    return bool(box.x0 >= frame.x0 and box.x1 <= frame.x1 and box.y0 >= frame.y0 and box.y1 <= frame.y1)
 
 
 def latency(table: pd.DataFrame, title: str = "") -> Figure:
