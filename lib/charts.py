@@ -21,6 +21,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lib import labels
 
@@ -65,7 +66,7 @@ def cost_quality(table: pd.DataFrame, title: str = "") -> Figure:
         }
         axes.step(front["usd_per_million"], front["accuracy"] * 100, where="post", **line)
         for i, row in zip(table.index, table.to_dict("records"), strict=True):
-            _point(axes, row, int(i))
+            _errorbar(axes, row, "usd_per_million", COLOURS[int(i) % 8], MARKERS[int(i) % 8])
         axes.set(xscale="log", xlabel="cost of a million requests (US dollars, log scale)", ylabel="exactly right (%)")
         axes.set_title(title)
         figure.legend(loc="outside lower right", frameon=False, fontsize=9)
@@ -74,18 +75,14 @@ def cost_quality(table: pd.DataFrame, title: str = "") -> Figure:
     return figure
 
 
-def _point(axes: Axes, row: dict[str, Any], i: int) -> None:
+def _errorbar(axes: Axes, row: dict[str, Any], x: str, colour: str, marker: str) -> None:
+    """A point of accuracy in percent with its interval."""
     y = row["accuracy"] * 100
     around = [[max(0.0, y - row["low"] * 100)], [max(0.0, row["high"] * 100 - y)]]
-    look: dict[str, Any] = {
-        "color": COLOURS[i % 8],
-        "marker": MARKERS[i % 8],
-        "ms": 7,
-        "capsize": 3,
-        "lw": 1.2,
-        "zorder": 3,
-    }
-    axes.errorbar(row["usd_per_million"], y, yerr=around, **look)
+    star = marker == "*"  # drawn over the others, and larger, as it fills less
+    look: dict[str, Any] = {"color": colour, "marker": marker, "capsize": 3, "lw": 1.2}
+    look |= {"ms": 11 if star else 7, "zorder": 4 if star else 3}
+    axes.errorbar(row[x], y, yerr=around, **look)
 
 
 def _limits(axes: Axes, table: pd.DataFrame) -> None:
@@ -94,6 +91,71 @@ def _limits(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(max(-4.0, table["low"].min() * 100 - 12), min(114.0, table["high"].max() * 100 + 14))
     axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100 and axes.get_ylim()[0] <= tick])
     axes.xaxis.set_major_formatter(lambda usd, _: f"${usd:,.0f}" if usd >= 1 else f"${usd:.2g}")
+
+
+LOOKS = {
+    "parent": ("#000000", "*"),
+    "rounded": ("#0072B2", "o"),
+    "rounding trained": ("#009E73", "D"),
+    "pruned only": ("#888888", "X"),
+    "pruned and distilled": ("#D55E00", "s"),
+    "student": ("#CC79A7", "^"),
+}
+"""Colour and marker of what a model is (lib/compressed.py)."""
+GAP = 0.25
+"""Two neighbours in accuracy that are further apart than this are put into panels of their own."""
+
+
+def frontier(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
+    """Accuracy with its interval over what a model costs, its size or its time, the front drawn; a step has one look.
+
+    ``table``: system, step (of LOOKS), ``x`` (above 0), accuracy, low, high (shares in [0, 1]). Where some models are
+    far worse than all others, they are in a lower panel.
+    """
+    parts, front = _apart(table), pareto(table, x)
+    with plt.rc_context(STYLE):
+        heights = [3.2, 1.0][: len(parts)]
+        figure, panels = plt.subplots(
+            len(parts), sharex=True, squeeze=False, figsize=(7.6, 6.8), layout="constrained", height_ratios=heights
+        )
+        for axes, rows in zip(panels[:, 0], parts, strict=True):
+            axes.step(front[x], front["accuracy"] * 100, where="post", color="#AAAAAA", lw=1.6, zorder=1)
+            for row in table.to_dict("records"):
+                _errorbar(axes, row, x, *LOOKS[row["step"]])
+            low, high = rows["low"].min() * 100, rows["high"].max() * 100
+            room = max(3.0, 0.2 * (high - low))
+            axes.set(ylim=(max(-4.0, low - room), high + room), ylabel="exactly right (%)")
+        _cost_axis(panels[-1, 0], table, x, label)
+        panels[0, 0].set_title(title)
+        figure.legend(handles=_handles(table), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+        for axes, rows in zip(panels[:, 0], parts, strict=True):
+            labels.place(figure, axes, rows, x, front)
+    return figure
+
+
+def _apart(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The table, or those above and those below the widest gap in accuracy, if it is wide."""
+    ranked = table["accuracy"].sort_values()
+    gaps = ranked.diff().fillna(0.0)
+    if gaps.max() <= GAP:
+        return [table]
+    edge = ranked[gaps.idxmax()]
+    return [table[table["accuracy"] >= edge], table[table["accuracy"] < edge]]
+
+
+def _cost_axis(axes: Axes, table: pd.DataFrame, x: str, label: str) -> None:
+    axes.set(xscale="log", xlabel=f"{label}, log scale", xlim=(table[x].min() / 1.35, table[x].max() * 1.5))
+    ticks = [a * 10**b for b in range(-1, 6) for a in (1, 2, 3, 5, 7)]
+    axes.set_xticks([tick for tick in ticks if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+
+
+def _handles(table: pd.DataFrame) -> list[Line2D]:
+    """The legend: a mark for each step there is, and the front."""
+    steps = [step for step in LOOKS if step in set(table["step"])]
+    marks = [Line2D([], [], color=LOOKS[s][0], marker=LOOKS[s][1], ls="", ms=7, label=s) for s in steps]
+    return [*marks, Line2D([], [], color="#AAAAAA", lw=1.6, label="nothing left of it is as good")]
 
 
 def latency(table: pd.DataFrame, title: str = "") -> Figure:

@@ -118,6 +118,16 @@ class GgufFile:
         return {t.name: t.tensor_type.name.lower() for t in self._reader.tensors if len(t.shape) == 2}
 
     @property
+    def widths(self) -> dict[str, int]:
+        """How long the rows of every matrix are, by its GGUF name."""
+        return {t.name: int(t.shape[0]) for t in self._reader.tensors if len(t.shape) == 2}
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return sum(int(t.n_elements) for t in self._reader.tensors)
+
+    @property
     def rest(self) -> int:
         """Bytes of the file that are no matrices: the tokenizer, for the most part."""
         return self.path.stat().st_size - sum(int(t.n_bytes) for t in self._reader.tensors if len(t.shape) == 2)

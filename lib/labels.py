@@ -15,10 +15,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
 
 WAYS = ((1, -0.8), (1, 0.8), (1, 0), (-1, 0.8), (-1, -0.8), (-1, 0), (0, 1), (0, -1), (0.5, 1.6), (-0.5, 1.6))
-OFFSETS = [(distance * x, distance * y) for distance in (10, 16, 24, 34, 46, 60, 78) for x, y in WAYS]
+OFFSETS = [(distance * x, distance * y) for distance in (10, 16, 24, 34, 46, 60, 78, 98, 120) for x, y in WAYS]
 """Where a name may stand, in points from its own, the best first."""
 
 
@@ -35,20 +36,26 @@ def place(figure: Figure, axes: Axes, table: pd.DataFrame, x: str, front: pd.Dat
     for row in rows:
         for offset in OFFSETS:
             label = _label(axes, row, x, offset)
-            box = label.get_window_extent(canvas.get_renderer()).padded(1)
+            box = _text(label, canvas).padded(1)
             if _inside(axes, box) and not any(box.overlaps(other) for other in taken):
                 break
             label.remove()
         else:
             label = _label(axes, row, x, OFFSETS[0])
-        taken.append(label.get_window_extent(canvas.get_renderer()))
+        taken.append(_text(label, canvas))
+
+
+def _text(label: Annotation, canvas: Any) -> Bbox:
+    """Where the words stand, without the thin line that leads to them."""
+    label.update_positions(canvas.get_renderer())
+    return Text.get_window_extent(label, canvas.get_renderer())
 
 
 def _percent(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**{c: table[c] * 100 for c in ("low", "accuracy", "high")})
 
 
-def _label(axes: Axes, row: dict[str, Any], x: str, offset: tuple[float, float]) -> Any:
+def _label(axes: Axes, row: dict[str, Any], x: str, offset: tuple[float, float]) -> Annotation:
     side = "center" if offset[0] == 0 else "left" if offset[0] > 0 else "right"
     where: dict[str, Any] = {"xytext": offset, "textcoords": "offset points", "ha": side, "va": "center"}
     far = {"arrowstyle": "-", "color": "#888888", "lw": 0.6} if max(map(abs, offset)) > 18 else None

@@ -67,16 +67,18 @@ def _unique(node: yaml.MappingNode, path: Path) -> None:
 def check(defaults: dict[str, Any], given: dict[str, Any], where: str) -> None:
     """Raises ParamsError unless every key of ``given`` is in ``defaults`` and has its type.
 
-    An int is good for a float; a default of None takes anything.
+    An int is good for a float; a default of None takes anything. What is inside mappings of mappings is left to who
+    reads them.
     """
     for key, value in given.items():
         if key not in defaults:
-            raise ParamsError(f"{where}: unknown parameter '{key}'; {_suggest(str(key), list(defaults))}")
+            raise ParamsError(f"{where}: unknown parameter '{key}'; {suggest(str(key), list(defaults))}")
         if problem := _type_problem(defaults[key], value):
             raise ParamsError(f"{where}: {key}: {problem}")
 
 
-def _suggest(key: str, known: list[str]) -> str:
+def suggest(key: str, known: list[str]) -> str:
+    """The known name that is nearest to a mistyped one, as a question; else all of them."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
@@ -102,6 +104,10 @@ def _exponent(value: str) -> str:
 def _inner_problem(default: Any, value: Any) -> str:
     if isinstance(default, list) and default:
         problems = ((f"item {i}: ", _type_problem(default[0], v)) for i, v in enumerate(value, 1))
+    elif isinstance(default, dict) and isinstance(next(iter(default.values()), None), dict):
+        problems = (
+            (f"{k}: ", "" if isinstance(v, dict) else f"expected a mapping, got {v!r}") for k, v in value.items()
+        )
     elif isinstance(default, dict) and default:
         problems = ((f"{k}: ", _type_problem(next(iter(default.values())), v)) for k, v in value.items())
     else:

@@ -17,6 +17,7 @@ import platform
 import re
 import subprocess
 import threading
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ import psutil
 from lib import notebooks, paths, records
 
 _OUTPUT = re.compile(r"[\"'](\d\d_[A-Za-z][\w.-]*)")
+_RESULT = re.compile(r"\d\d_[A-Za-z][\w.-]*")
 
 
 class InputError(ValueError):
@@ -52,10 +54,26 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
 
 
 def _pointed_to(values: dict[str, Any], run: Path) -> list[tuple[str, Path]]:
-    """Parameters that are paths, from the project's root, of something that exists and is not the run itself."""
-    texts = [(k, v) for k, v in values.items() if isinstance(v, str) and ("/" in v or "." in v)]
-    found = [(key, paths.ROOT / text) for key, text in texts if (paths.ROOT / text).exists()]
+    """Parameters that name a result of the run, such as "05_student", or are paths of something that exists.
+
+    Paths are from the project's root; one of the run itself, or of what it is in, is none.
+    """
+    texts = list(_texts(values))
+    found = [(key, run / text) for key, text in texts if _RESULT.fullmatch(text) and (run / text).exists()]
+    found += [(k, paths.ROOT / t) for k, t in texts if ("/" in t or "." in t) and (paths.ROOT / t).exists()]
     return [(key, path) for key, path in found if path.resolve() not in (run.resolve(), *run.resolve().parents)]
+
+
+def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """All texts in parameters, however deep, with the name of the parameter."""
+    if isinstance(values, str):
+        yield key, values
+    elif isinstance(values, dict):
+        for name, value in values.items():
+            yield from _texts(value, key or str(name))
+    elif isinstance(values, list):
+        for value in values:
+            yield from _texts(value, key)
 
 
 def library(code: str, root: Path = paths.ROOT) -> str:
@@ -134,11 +152,12 @@ def _gpus() -> list[str]:
         return []
 
 
-def written(run: Path, number: str) -> list[str]:
-    """Names of the files and folders in the run folder that a stage's results are in."""
+def written(run: Path, number: str, found: Mapping[str, str]) -> list[str]:
+    """Names of the files and folders in the run folder that a stage's results are in; its inputs are none."""
     own = (f"{number}_meta.json", f"{number}_started.json")
-    found = (p.name for p in run.glob(f"{number}_*") if p.suffix != ".part")
-    return sorted(name for name in found if name not in own)
+    names = (p.name for p in run.glob(f"{number}_*") if p.suffix != ".part")
+    inputs = {name.split(": ")[-1].split("/")[-1] for name in found}
+    return sorted(name for name in names if name not in own and name not in inputs)
 
 
 def meta(

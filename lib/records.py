@@ -112,6 +112,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=_plain) + "\n")
 
 
+def read_json(path: Path) -> Row:
+    """A document that is one object. Raises RecordError."""
+    try:
+        return parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path.name}: not readable ({error}): run the stage that writes it again") from error
+
+
 def _temporary(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(path.name + ".part")

@@ -75,7 +75,7 @@ def run_stage(
     started = time.monotonic()
     with provenance.PeakMemory() as memory:
         execute(notebook, values, run / "notebooks" / notebook.name)
-    wall_s, outputs = time.monotonic() - started, provenance.written(run, number)
+    wall_s, outputs = time.monotonic() - started, provenance.written(run, number, found)
     meta = provenance.meta(values, found, outputs, wall_s, memory.peak)
     records.write_json(run / f"{number}_meta.json", meta)
     (run / f"{number}_started.json").unlink()
