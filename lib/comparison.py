@@ -40,6 +40,24 @@ def table(
     return rows.assign(size_mb=sizes, deployed=rows["system"] == deployed)
 
 
+def mark(rows: pd.DataFrame, shown: Sequence[str], released: Sequence[str]) -> pd.DataFrame:
+    """``table`` with the columns ``released`` and ``shown``: the systems that charts of all systems show.
+
+    These are the ones named, the released, the deployed, and all without a file.
+    """
+    public = rows["system"].isin(list(released))
+    drawn = rows["system"].isin(list(shown)) | public | rows["deployed"] | rows["size_mb"].isna()
+    return rows.assign(released=public, shown=drawn & ~rows["system"].str.endswith(" free"))
+
+
+def drawn(rows: pd.DataFrame, marked: pd.DataFrame) -> pd.DataFrame:
+    """Those of ``rows`` whose system is shown in charts: all, if none was marked."""
+    if "shown" not in marked:
+        return rows
+    names = marked.loc[marked["shown"].fillna(False).astype(bool), "system"]
+    return rows[rows["system"].isin(names)].reset_index(drop=True)
+
+
 def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, alpha: float = 0.05) -> str:
     """The smallest model file that the most accurate one does not beat (McNemar's exact test, p < ``alpha``)."""
     chosen = predictions[(predictions["test"] == test) & predictions["system"].isin(list(size_mb))]
@@ -62,6 +80,7 @@ def overall(rows: pd.DataFrame, test: str) -> pd.DataFrame:
 
 def figures(rows: pd.DataFrame, test: str) -> dict[str, tuple[Figure, str]]:
     """The charts of a comparison on ``test``, each with its alternative text: cost_quality, latency, levels."""
+    rows = drawn(rows, rows)
     whole = overall(rows, test)
     levels = rows[(rows["test"] == test) & (rows["level"] != ALL)]
     timed = whole[whole["usd_per_million"].notna()]
@@ -89,7 +108,7 @@ def with_published(
 
     ``published``: model to share in [0, 1]; models without a price are left out.
     """
-    whole = overall(rows, test)
+    whole = overall(drawn(rows, rows), test)
     usd = hosted.set_index("model")["usd_per_million"]
     extra = [
         {"system": f"{name} (published)", "usd_per_million": usd[name], "accuracy": share, "low": share, "high": share}

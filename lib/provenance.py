@@ -156,8 +156,8 @@ def written(run: Path, number: str, found: Mapping[str, str]) -> list[str]:
     """Names of the files and folders in the run folder that a stage's results are in; its inputs are none."""
     own = (f"{number}_meta.json", f"{number}_started.json")
     names = (p.name for p in run.glob(f"{number}_*") if p.suffix != ".part")
-    inputs = {name.split(": ")[-1].split("/")[-1] for name in found}
-    return sorted(name for name in names if name not in own and name not in inputs)
+    read = {name.split(": ")[-1].split("/")[-1] for name in found}
+    return sorted(name for name in names if name not in own and name not in read)
 
 
 def meta(

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib import charts, comparison, notebooks, paths, records
+from lib import charts, comparison, frontier, notebooks, paths, records
 from lib.overview import TEMPLATES, ReportError, css, index, made, main_test, read_json, readme
 
 WITHHELD = "[a third-party test sentence, withheld]"
@@ -92,7 +92,7 @@ def _sentences(metas: dict[str, dict[str, Any]]) -> Any:
 
 
 def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
-    """metrics.csv of the stages, and the charts of the last one if it compares costs."""
+    """metrics.csv of the stages, the charts of the last one if it compares costs, and the frontier of its models."""
     files = [file for n in numbers if (file := run / f"{n}_metrics.jsonl").exists()]
     tables = [pd.DataFrame(records.read_jsonl(f)).assign(stage=f.name[:2]) for f in files]
     tables = [t for t in tables if {"system", "test", "level"} <= set(t.columns)]
@@ -103,6 +103,18 @@ def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
     if "usd_per_million" in tables[-1]:
         for name, (figure, _) in comparison.figures(tables[-1], main_test(tables[-1])).items():
             written.append(_write_bytes(folder / "charts" / f"{name}.png", figure))
+    return [*written, *_frontier(run, folder)]
+
+
+def _frontier(run: Path, folder: Path) -> list[Path]:
+    """frontier.csv and its charts, if a list of models was compared."""
+    files = sorted(run.glob("[0-9][0-9]_frontier.jsonl"))
+    if not files:
+        return []
+    rows = pd.DataFrame(records.read_jsonl(files[-1]))
+    written = [_write(folder / "frontier.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))]
+    for name, (figure, _) in frontier.figures(rows).items():
+        written.append(_write_bytes(folder / "charts" / f"{name}.png", figure))
     return written
 
 
