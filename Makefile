@@ -12,7 +12,7 @@ $(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example mak
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports demo clean
+.PHONY: help setup reproduce test lab bench record ablation reports release demo clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
@@ -56,6 +56,9 @@ bench: setup  ## speed, memory and size beside other systems: params/bench.yaml;
 
 reports: setup  ## render reports/PROFILE again from runs/PROFILE
 	$(BIN)/python -m lib.report --profile $(PROFILE)
+
+release: setup  ## publish the models that params/PROFILE/06_*.yaml names under release, with their card
+	$(BIN)/python -m lib.release --profile $(PROFILE)
 
 demo: setup  ## type requests, see calls
 	@$(BIN)/python -m lib.demo

@@ -65,7 +65,7 @@ def _typed() -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.demo", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released one)")
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released tiny.gguf)")
     parser.add_argument("--context", type=Path, default=paths.PARAMS / "demo.json", help="JSON of the context")
     options = parser.parse_args(arguments)
     try:

@@ -44,17 +44,27 @@ def _run(folder: Path) -> dict[str, Any]:
     if not (folder / chart).exists():
         return found
     rows = pd.read_csv(folder / "metrics.csv")
-    whole = comparison.overall(rows[rows["stage"] == rows["stage"].max()], main_test(rows))
+    rows = rows[rows["stage"] == rows["stage"].max()]
+    whole = comparison.overall(comparison.drawn(rows, rows), main_test(rows))
     alt = f"Chart of accuracy against cost. Exactly right: {charts.describe(whole, 'accuracy', '%', 100)}."
     return {**found, "chart": f"{folder.name}/{chart}", "alt": alt}
 
 
 def headline(folder: Path) -> dict[str, Any] | None:
     """What a run deploys and its figures, as name, value and note; None without a deployed model."""
+    found = _marked(folder, "deployed")
+    return found[0] if found else None
+
+
+def _marked(folder: Path, mark: str) -> list[dict[str, Any]]:
+    """The systems that a column of metrics.csv marks, each with its figures."""
     rows = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else pd.DataFrame()
-    rows = rows[rows["deployed"].fillna(False).astype(bool)] if "deployed" in rows else rows.head(0)
-    if rows.empty:
-        return None
+    rows = rows[rows[mark].fillna(False).astype(bool)] if mark in rows else rows.head(0)
+    return [_figures(group) for _, group in rows.groupby("system", sort=False)] if len(rows) else []
+
+
+def _figures(rows: pd.DataFrame) -> dict[str, Any]:
+    """A system and its figures."""
     test = main_test(rows)
     main = comparison.overall(rows, test).iloc[0]
     easiest = rows[(rows["test"] == test) & (rows["level"] == rows.loc[rows["test"] == test, "level"].min())]
@@ -76,12 +86,17 @@ def _accuracy(row: dict[str, Any]) -> dict[str, str]:
 
 
 def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
-    """Writes a profile's headline figures between README's two marks. Raises ReportError."""
-    found = headline(paths.report_dir(profile, reports))
-    if not found:
+    """Writes a profile's headline figures between README's two marks: of what it releases, or else deploys.
+
+    Raises ReportError.
+    """
+    folder = paths.report_dir(profile, reports)
+    models, word = _marked(folder, "released"), "Released"
+    if not models:
+        models, word = _marked(folder, "deployed"), "Deployed"
+    if not models:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
-    lines = [f"| {f['name']} | {f['value']} | {f['note']} |" for f in found["figures"]]
-    block = "\n".join([f"Deployed: {found['system']} (profile {profile}).", "", "| | | |", "|---|---|---|", *lines])
+    block = f"{word}: {' and '.join(m['system'] for m in models)} (profile {profile}).\n\n{_columns(models)}"
     text, count = re.subn(
         r"(<!-- headline -->\n).*?(<!-- /headline -->)",
         lambda m: f"{m[1]}{block}\n{m[2]}",
@@ -91,6 +106,14 @@ def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports:
     if count != 1:
         raise ReportError(f"{path.name}: expected one block from '<!-- headline -->' to '<!-- /headline -->'")
     records.write_text(path, text)
+
+
+def _columns(models: list[dict[str, Any]]) -> str:
+    """A Markdown table: a row for each figure, a column for each model."""
+    lines = ["| |" + "".join(f" {model['system']} |" for model in models), "|---|" + "---|" * len(models)]
+    for row in zip(*(model["figures"] for model in models), strict=True):
+        lines.append(f"| {row[0]['name']} |" + "".join(f" {f['value']} ({f['note']}) |" for f in row))
+    return "\n".join(lines)
 
 
 def main_test(rows: pd.DataFrame) -> str:

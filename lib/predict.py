@@ -6,7 +6,7 @@ cannot be used ends it at once with exit code 2. Lines of one context in a row a
 
     $ head -1 in.jsonl
     {"id": 1, "text": "two teas please", "items": ["Gum", "Tea"]}
-    $ python -m lib.predict --model runs/gpu/06_models/student-q8_0.gguf < in.jsonl
+    $ python -m lib.predict --model reports/gpu/model/tiny.gguf < in.jsonl
     {"id": 1, "calls": [{"name": "Give", "arguments": {"item": "Tea", "amount": 2}}], "confidence": 0.98, ...}
 """
 
@@ -25,7 +25,9 @@ from lib.paths import REPORTS, runs
 from lib.task import Answer, System, Task, TaskError, load
 
 RELEASED = REPORTS / "gpu" / "model"
-"""The model that comes with the project."""
+"""The models that come with the project (lib/release.py)."""
+FIRST = "tiny.gguf"
+"""The released model that is used unless another is named: the most accurate one, not the smallest."""
 
 
 class PredictError(ValueError):
@@ -83,7 +85,7 @@ def _output(answer: Answer) -> dict[str, Any]:
 def find_model(path: Path | None, runs: Path) -> Path:
     """The GGUF or student folder that ``path`` names, or else the released one, or else the newest under ``runs``.
 
-    Raises PredictError.
+    Of a folder with several GGUF files: FIRST, or else a student's, the finer one. Raises PredictError.
     """
     if path is None:
         folders = [file.parent for file in runs.glob("*/06_models/*.gguf")]
@@ -94,10 +96,14 @@ def find_model(path: Path | None, runs: Path) -> Path:
         raise PredictError(f"{path}: no such model; give a GGUF file, or a folder with one or with a student")
     if path.is_file() or (path / "student.json").is_file():
         return path
-    files = sorted(path.glob("*.gguf"), key=lambda file: ("q8_0" not in file.name, file.name))
+    files = sorted(path.glob("*.gguf"), key=_order)
     if not files:
         raise PredictError(f"{path}: holds neither a .gguf file nor a student.json; give another folder")
     return files[0]
+
+
+def _order(file: Path) -> tuple[bool, bool, bool, str]:
+    return file.name != FIRST, not file.name.startswith("student"), "q8_0" not in file.name, file.name
 
 
 def open_system(path: Path, task_name: str | None, grammar: bool, threads: int) -> tuple[System, Task]:
@@ -117,7 +123,7 @@ def open_system(path: Path, task_name: str | None, grammar: bool, threads: int) 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.predict", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released one)")
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released tiny.gguf)")
     parser.add_argument("--task", help="the task (default: what the model was trained for)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--no-grammar", action="store_true", help="decode freely; answers that do not parse are empty")
