@@ -20,7 +20,18 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_targets_and_profiles() -> None:
     shown = make().stdout
-    for word in ("setup", "reproduce", "test", "lab", "bench", "reports", "demo", "clean", *paths.profiles()):
+    for word in (
+        "setup",
+        "reproduce",
+        "test",
+        "lab",
+        "bench",
+        "reports",
+        "release",
+        "demo",
+        "clean",
+        *paths.profiles(),
+    ):
         assert word in shown
 
 

@@ -16,6 +16,7 @@ DEFAULTS: dict[str, Any] = {
     "tie": True,
     "levels": ["L0"],
     "base": None,
+    "models": {"a": {"of": "x"}},
 }
 
 
@@ -43,6 +44,8 @@ def test_values_replace_defaults(stage: Path) -> None:
     got = load(stage, "# --- training\nrate: 1.0e-3\nsteps: 7\nlevels: [L0, L1]\nbase: some/model\n")
     assert got == {**DEFAULTS, "profile": "cpu", "rate": 1e-3, "steps": 7, "levels": ["L0", "L1"], "base": "some/model"}
     assert load(stage, "rate: 1\n")["rate"] == 1
+    inner = {"b": {"of": "y", "cut": {"layers": 3}}}
+    assert load(stage, "models: {b: {of: y, cut: {layers: 3}}}\n")["models"] == inner, "left to who reads it"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,7 @@ def test_values_replace_defaults(stage: Path) -> None:
         ("tie: 1\n", "tie: expected bool"),
         ("levels: L0\n", "levels: expected list"),
         ("levels: [L0, 3]\n", "levels: item 2: expected str"),
+        ("models: {a: 3}\n", "models: a: expected a mapping, got 3"),
         ("steps: 1\nsteps: 2\n", "line 2: 'steps' stands twice"),
         ("profile: gpu\n", "'profile' is the folder's name"),
         ("- steps\n", "expected lines 'name: value'"),

@@ -92,8 +92,13 @@ def test_the_model_is_found(folder, model, tmp_path, monkeypatch):
     for name in ("student-q4_0.gguf", "student-q8_0.gguf"):
         (models / name).write_bytes(b"")
     assert find_model(None, tmp_path) == find_model(models, tmp_path) == models / "student-q8_0.gguf"
+    (models / "assistant-q8_0.gguf").write_bytes(b"")
+    assert find_model(models, tmp_path) == models / "student-q8_0.gguf", "not the parent"
     models.rename(tmp_path / "released")
     assert find_model(None, tmp_path / "none") == tmp_path / "released" / "student-q8_0.gguf"
+    for name in ("super-tiny.gguf", "tiny.gguf"):
+        (tmp_path / "released" / name).write_bytes(b"")
+    assert find_model(None, tmp_path / "none") == tmp_path / "released" / "tiny.gguf"
 
 
 def test_what_is_no_model_is_named(tmp_path, monkeypatch):

@@ -141,10 +141,41 @@ def test_readme_block_is_replaced_and_only_it(run: Path, tmp_path: Path) -> None
     assert text.startswith("before\n<!-- headline -->\nDeployed: small") and text.endswith(
         "<!-- /headline -->\nafter\n"
     )
-    assert "| size | 60 MB |" in text and "old" not in text
+    assert "| | small |" in text and "| size | 60 MB (one file) |" in text and "old" not in text
     path.write_text("no marks")
     with pytest.raises(report.ReportError, match="expected one block"):
         overview.readme("smoke", path, tmp_path / "reports")
+
+
+def test_what_is_released_stands_side_by_side(run: Path, tmp_path: Path) -> None:
+    rows = comparison.mark(compared(), [], ["small", "big"])
+    records.write_jsonl(run / "06_metrics.jsonl", rows.to_dict("records"))
+    report.build("smoke", tmp_path / "reports")
+    path = tmp_path / "README.md"
+    path.write_text("<!-- headline -->\n<!-- /headline -->\n")
+    overview.readme("smoke", path, tmp_path / "reports")
+    text = path.read_text()
+    assert "Released: small and big (profile smoke)." in text
+    assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
+
+
+def test_the_frontier_is_part_of_the_report(run: Path, tmp_path: Path) -> None:
+    report.build("smoke", tmp_path / "reports")
+    assert not (tmp_path / "reports" / "smoke" / "frontier.csv").exists(), "no list of models, no frontier"
+    row = {"system": "a", "step": "parent", "n": 9, "accuracy": 0.5, "low": 0.2, "high": 0.8, "size_mb": 9.0}
+    records.write_jsonl(run / "06_frontier.jsonl", [row | {"p50_ms": 3.0}])
+    written = {path.name for path in report.build("smoke", tmp_path / "reports")}
+    assert written >= {"frontier.csv", "frontier_size.png", "frontier_latency.png"}
+
+
+def test_charts_show_the_marked_systems_only() -> None:
+    rows = comparison.mark(compared(), ["big"], [])
+    assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "small", "big"}
+    rows = rows.assign(deployed=False)
+    rows = comparison.mark(rows, ["big"], [])
+    assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "big"}
+    for figure, alt in comparison.figures(rows, "dev").values():
+        assert charts.png(figure) and "big" in alt and "small" not in alt
 
 
 def test_readme_has_the_block() -> None:

@@ -190,6 +190,19 @@ def test_a_file_that_a_parameter_points_to_is_an_input(tmp_path: Path) -> None:
     assert provenance.inputs(path, values, tmp_path) != found
 
 
+def test_results_that_a_parameter_names_are_inputs_however_deep(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "06_a.ipynb", WRITE.format(out="06_a.txt"))
+    (tmp_path / "06_tiny").mkdir()
+    (tmp_path / "06_tiny" / "weights").write_text("1")
+    models = {"a": {"of": "06_tiny", "cut": {"layers": 3}}, "b": {"of": "05_absent"}}
+    assert run(path, tmp_path, models=models)
+    meta = json.loads((tmp_path / "06_meta.json").read_text())
+    assert "models: 06_tiny" in meta["inputs"] and meta["outputs"] == ["06_a.ipynb", "06_a.txt"]
+    assert not run(path, tmp_path, models=models)
+    (tmp_path / "06_tiny" / "weights").write_text("2")
+    assert run(path, tmp_path, models=models)
+
+
 def git(folder: Path, *arguments: str) -> str:
     who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
     done = subprocess.run(["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True)
