@@ -141,7 +141,7 @@ class Ablation:
         path.unlink(missing_ok=True)
         self.work.mkdir(parents=True, exist_ok=True)
         data = self._data(variant)
-        guarded = spread(next(iter(self.tests.values()), []), GUARDS)
+        guarded = spread(list(next(iter(self.tests.values()), ())), GUARDS)
         kept = Kept(self.work / "steps", data.digest)
         made = train(self._steps(variant, seed), self.task, data.groups, guarded, self.assistant, kept, folder)
         trained = {name: sum(row[name] for row in made) for name in ("steps", "tokens", "seconds")}

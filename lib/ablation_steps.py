@@ -57,7 +57,8 @@ class Kept:
     def place(self, steps: Sequence[Step], assistant: Path | None) -> tuple[Path, Path]:
         """The student after these steps, and the lock of who trains it."""
         kind, settings = steps[-1]
-        key = digest([self.digest, str(assistant), list(steps)])[:8]
+        learnt_from = assistant if any(kind == KD for kind, _ in steps) else None
+        key = digest([self.digest, str(learnt_from), list(steps)])[:8]
         return self.folder / f"{kind}-{settings['seed']}-{key}", self.folder / f".{key}"
 
 

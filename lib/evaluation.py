@@ -50,7 +50,7 @@ def evaluate(
 
 def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
     """A system that offers ``answer_many`` is asked in chunks (its latencies are then those of a batch)."""
-    many = getattr(system, "answer_many", None)
+    many, size = getattr(system, "answer_many", None), max(size, getattr(system, "batch", 0))
     if many is None:
         _warm_up(system, examples)
         yield from ((e, ask(system, e.text, e.context)) for e in examples)

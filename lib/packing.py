@@ -16,8 +16,11 @@ torch.Size([1, 1016])
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import numpy as np
@@ -31,6 +34,10 @@ from lib.task import Example
 IGNORED = -100
 ALIGN = 8
 OPEN_ROWS = 24
+FEW = 1000
+"""Groups that are measured by one process."""
+MEASURERS = 12
+"""Processes at most."""
 
 
 class PackingError(ValueError):
@@ -61,6 +68,8 @@ class Block:
 Row = list[Block]
 Plan = tuple[int, tuple[int, ...]]
 """A block to be: the group's index and the indexes of its examples."""
+Size = tuple[int, list[int], bool]
+"""Tokens of a group's prefix and of each request with its answer, and whether the prefix is shared."""
 
 
 class Packer:
@@ -72,13 +81,13 @@ class Packer:
         Raises PackingError for an example longer than ``max_tokens``, or with no answer.
         """
         self.codec, self.groups, self.max_tokens, self.seed = codec, groups, max_tokens, seed
-        self._sizes = [self._measure(group) for group in tqdm(groups, desc="measure", leave=False)]
+        self._sizes = list(tqdm(_side_by_side(self._measure, groups), "measure", len(groups), leave=False))
         self._plans: list[list[Plan]] = []
         self._epoch_starts = [0]
         if not groups:
             raise PackingError("no examples to train on: check the stage before")
 
-    def _measure(self, group: Sequence[Example]) -> tuple[int, list[int], bool]:
+    def _measure(self, group: Sequence[Example]) -> Size:
         """Tokens of the prefix and of each request with its answer, and whether the prefix is shared."""
         prompts = [self.codec.prompt(e.context, e.text) for e in group]
         sizes = [len(_segment(self.codec, e, p).ids) for e, p in zip(group, prompts, strict=True)]
@@ -144,6 +153,31 @@ class Packer:
             prompt = self.codec.prompt(example.context, example.text, rng, refs)
             segments.append(_segment(self.codec, example, prompt))
         yield Block(first.prefix, segments)
+
+
+def _side_by_side(measure: Callable[[Sequence[Example]], Size], groups: Sequence[Sequence[Example]]) -> Iterator[Size]:
+    """``measure`` of each group in order, many by several processes that inherit everything by fork."""
+    cores = min(len(os.sched_getaffinity(0)), MEASURERS) if hasattr(os, "sched_getaffinity") else 1
+    if len(groups) < FEW or cores == 1:
+        yield from map(measure, groups)
+        return
+    with multiprocessing.get_context("fork").Pool(cores, _inherit, (measure, groups)) as pool:
+        yield from pool.imap(_inherited, range(len(groups)), chunksize=32)
+
+
+_held: dict[str, Callable[[int], Size]] = {}
+
+
+def _inherit(measure: Callable[[Sequence[Example]], Size], groups: Sequence[Sequence[Example]]) -> None:
+    _held["measure"] = partial(_nth, measure, groups)
+
+
+def _nth(measure: Callable[[Sequence[Example]], Size], groups: Sequence[Sequence[Example]], i: int) -> Size:
+    return measure(groups[i])
+
+
+def _inherited(i: int) -> Size:
+    return _held["measure"](i)
 
 
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:

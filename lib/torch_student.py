@@ -22,6 +22,9 @@ from lib.decoding import Decoded, Prefix, decode
 from lib.student import Student, check_task
 from lib.task import Answer, Task
 
+BATCH = {"cuda": 256, "cpu": 64}
+"""Requests that are answered together, by kind of device."""
+
 Request = tuple[str, dict[str, Any]]
 """A request's text and context."""
 
@@ -30,13 +33,14 @@ class TorchStudent:
     """A System. An answer's confidence is the product of the probabilities of its tokens, end token included."""
 
     def __init__(
-        self, student: Student, task: Task, name: str = "student-torch", batch: int = 64, max_new: int = 96
+        self, student: Student, task: Task, name: str = "student-torch", batch: int = 0, max_new: int = 96
     ) -> None:
+        """``batch``: requests that are answered together; 0: what suits the hardware."""
         check_task(student.info, task, name)
         self.name = name
         self.model: Any = student.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
         self.codec = Codec(task, student.vocabulary)
-        self.batch, self.max_new = batch, max_new
+        self.batch, self.max_new = batch or BATCH[self.model.device.type], max_new
         self.end = student.vocabulary.end
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:

@@ -111,3 +111,20 @@ def test_what_cannot_be_packed_is_named(codec):
         packer(codec, [[replace(group[1], gold=[])]])
     with pytest.raises(PackingError, match="no examples"):
         packer(codec, [])
+
+
+def test_many_groups_are_measured_side_by_side_in_order(codec, monkeypatch):
+    groups = examples(12, 3)
+    alone = Packer(codec, groups, 256, seed=4)
+    monkeypatch.setattr("lib.packing.FEW", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
+    together = Packer(codec, groups, 256, seed=4)
+    assert together._sizes == alone._sizes
+    assert [together.row(i) for i in range(3)] == [alone.row(i) for i in range(3)]
+
+
+def test_what_cannot_be_packed_is_told_from_another_process_too(codec, monkeypatch):
+    monkeypatch.setattr("lib.packing.FEW", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    with pytest.raises(PackingError, match="raise row_tokens"):
+        Packer(codec, examples(4, 3), 8)

@@ -41,7 +41,10 @@ def test_what_was_trained_is_rounded_and_learnt(start, tmp_path):
     plain = train({**PARAMS, "base": str(start)}, TASK, GROUPS, tmp_path / "plain")
     coarse = train({**PARAMS, "base": str(start), "rounded": "q4_0"}, TASK, GROUPS, tmp_path / "coarse")
     trained, model = matrices(coarse.folder)
-    assert all(torch.equal(w, rounding.rounded(w)) for w in trained.values())
+    for weight in trained.values():  # a folder keeps 16 bits, from which a file finds the very same levels
+        levels = rounding.rounded(weight)
+        torch.testing.assert_close(weight, levels, rtol=2**-10, atol=1e-7)
+        assert torch.equal(rounding.rounded(levels), levels)
     assert not torch.equal(model.model.embed_tokens.weight, rounding.rounded(model.model.embed_tokens.weight.detach()))
     before, _ = matrices(start)
     assert all(not torch.equal(w, rounding.rounded(before[n])) for n, w in trained.items()), "all of them learn"
@@ -65,7 +68,7 @@ def test_small_steps_add_up_behind_the_levels(start):
 
 def test_a_model_can_learn_from_itself_how_to_be_rounded(start, tmp_path):
     taught = train({**PARAMS, "max_steps": 60, "base": str(start)}, TASK, GROUPS, tmp_path / "taught").folder
-    params = {**PARAMS, "learning_rate": 1.0e-3, "rounded": "q4_0 with embedding", "ce_weight": 0.0}
+    params = {**PARAMS, "learning_rate": 3.0e-4, "rounded": "q4_0 with embedding", "ce_weight": 0.0}
     students.save(_at_once(taught), tmp_path / "at_once")
     held_out = examples(6, 6, seed=5, items=3)
     found = distill(params, TASK, taught, tmp_path / "at_once", GROUPS, tmp_path / "out", held_out)
