@@ -58,10 +58,15 @@ def _pointed_to(values: dict[str, Any], run: Path) -> list[tuple[str, Path]]:
 
     Paths are from the project's root; one of the run itself, or of what it is in, is none.
     """
-    texts = list(_texts(values))
-    found = [(key, run / text) for key, text in texts if _RESULT.fullmatch(text) and (run / text).exists()]
-    found += [(k, paths.ROOT / t) for k, t in texts if ("/" in t or "." in t) and (paths.ROOT / t).exists()]
+    pairs = list(_texts(values))
+    found = [(key, run / text) for key, text in pairs if _RESULT.fullmatch(text) and (run / text).exists()]
+    found += [(k, paths.ROOT / t) for k, t in pairs if ("/" in t or "." in t) and (paths.ROOT / t).exists()]
     return [(key, path) for key, path in found if path.resolve() not in (run.resolve(), *run.resolve().parents)]
+
+
+def texts(values: dict[str, Any]) -> list[str]:
+    """All texts in parameters, however deep."""
+    return [text for _, text in _texts(values)]
 
 
 def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -71,7 +71,7 @@ def run_stage(
         print(f"[{number}] {notebook.stem}: unchanged, skipped", flush=True)
         return False
     print(f"[{number}] {notebook.stem}: running ({reason})", flush=True)
-    _prepare(run, number, found)
+    _prepare(run, number, found, set(provenance.texts(values)))
     started = time.monotonic()
     with provenance.PeakMemory() as memory:
         execute(notebook, values, run / "notebooks" / notebook.name)
@@ -106,12 +106,15 @@ def _differing(before: dict[str, str], found: dict[str, str]) -> list[str]:
     return sorted(k for k in {*before, *found} if before.get(k) != found.get(k))
 
 
-def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
-    """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from."""
+def _prepare(run: Path, number: str, found: dict[str, str], named: set[str]) -> None:
+    """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from.
+
+    What another command is making stays: a part of something that is ``named`` in the parameters.
+    """
     started = run / f"{number}_started.json"
     before = _read(started)
     if before is None or _differing(before["inputs"], found):
-        for part in run.glob(f"{number}_*.part"):
+        for part in (p for p in run.glob(f"{number}_*.part") if p.stem not in named):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
     records.write_json(started, {"inputs": found})
     (run / f"{number}_meta.json").unlink(missing_ok=True)

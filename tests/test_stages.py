@@ -195,7 +195,10 @@ def test_results_that_a_parameter_names_are_inputs_however_deep(tmp_path: Path) 
     (tmp_path / "06_tiny").mkdir()
     (tmp_path / "06_tiny" / "weights").write_text("1")
     models = {"a": {"of": "06_tiny", "cut": {"layers": 3}}, "b": {"of": "05_absent"}}
+    for name in ("06_tiny.part", "06_rows.part"):
+        (tmp_path / name).write_text("half")
     assert run(path, tmp_path, models=models)
+    assert [p.name for p in tmp_path.glob("*.part")] == ["06_tiny.part"], "another command makes it"
     meta = json.loads((tmp_path / "06_meta.json").read_text())
     assert "models: 06_tiny" in meta["inputs"] and meta["outputs"] == ["06_a.ipynb", "06_a.txt"]
     assert not run(path, tmp_path, models=models)
