@@ -59,9 +59,9 @@ def pooled(predictions: pd.DataFrame, tests: Sequence[str]) -> pd.DataFrame:
 
 
 def _warm(rows: pd.DataFrame) -> pd.DataFrame:
-    """Requests whose context was read before; all, where there are none such."""
-    warm = rows[rows["cached_tokens"] >= WARM * rows["prompt_tokens"]]
-    return warm if set(warm["system"]) == set(rows["system"]) else rows
+    """Requests whose context was read before; of a system that had none such, all."""
+    warm = rows["cached_tokens"] >= WARM * rows["prompt_tokens"]
+    return rows[warm | ~rows["system"].isin(rows.loc[warm, "system"])]
 
 
 def _row(model: Row, right: dict[str, pd.DataFrame], pairs: pd.DataFrame, times: pd.DataFrame, parent: str) -> Row:

@@ -56,6 +56,9 @@ def test_times_are_of_requests_whose_context_was_read() -> None:
     rows = table()
     assert rows["p95_ms"].tolist() == [100.0, 50.0, 80.0]
     assert rows["faster"].tolist() == [1.0, 2.0, 1.25]
+    cold = predictions().assign(cached_tokens=lambda t: t["cached_tokens"].where(t["system"] != "cut", 0))
+    again = frontier.table(cold, MODELS, "whole", ["dev"], ["theirs"])
+    assert again["p95_ms"].tolist() == [100.0, 50.0, 80.0], "where none was, all count; the others stay as they are"
 
 
 def test_without_tests_of_others() -> None:
