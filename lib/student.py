@@ -31,7 +31,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from lib.base import WHEEL, Base, load_base
 from lib.gguf import GgufFile
 from lib.task import Task
-from lib.vocabulary import Trimmed, Vocabulary, like, trim
+from lib.vocabulary import Trimmed, Vocabulary, appended, like, trim
 
 FORMAT = 1
 NOISE = 0.3
@@ -208,13 +208,28 @@ def load(path: Path) -> Student:
 def start(task: Task, source: str, vocab_size: int, layers: int | Sequence[int], seed: int = 0) -> Student:
     """Where a training starts: the student at ``source``, or one built from the base model there.
 
-    Raises StudentError if the student there belongs to another task.
+    A student that was made before the task got some of its controls gets them now. Raises StudentError if the student
+    there belongs to another task.
     """
     if not is_student(source):
         return build(task, source, vocab_size, layers, seed)
-    student = load(Path(source))
+    student = extend(load(Path(source)), task.controls(), seed)
     check_task(student.info, task, source)
     return student
+
+
+def extend(student: Student, controls: Sequence[str], seed: int = 0) -> Student:
+    """The student with those of ``controls`` that it lacks as further tokens, which start as in ``embeddings``."""
+    missing = [text for text in controls if text not in student.info["controls"]]
+    if not missing:
+        return student
+    info = {**student.info, "controls": [*student.info["controls"], *missing]}
+    cut = appended(student.vocabulary, missing)
+    rows = embeddings(Base(student.model, student.vocabulary.json, {}), cut, seed)
+    state = {**student.model.state_dict(), "model.embed_tokens.weight": rows, "lm_head.weight": rows}
+    base = Base(student.model, student.vocabulary.json, {})
+    model = _model(base, cut.vocabulary, student.model.config.num_hidden_layers, state)
+    return Student(model, cut.vocabulary, info)
 
 
 def check_task(info: dict[str, Any], task: Task, source: str) -> None:

@@ -172,6 +172,14 @@ def like(base: TokenizerJson, vocabulary: Vocabulary) -> Trimmed:
     return Trimmed(vocabulary, kept, coverage(base, vocabulary, []))
 
 
+def appended(vocabulary: Vocabulary, controls: Sequence[str]) -> Trimmed:
+    """``vocabulary`` with further controls behind its tokens, as a cut of itself."""
+    tokens = [_added(text, len(vocabulary) + i) for i, text in enumerate(controls)]
+    tokenizer = {**vocabulary.json, "added_tokens": [*vocabulary.json.get("added_tokens", []), *tokens]}
+    longer = Vocabulary(tokenizer, [*vocabulary.controls, *controls])
+    return Trimmed(longer, [*range(len(vocabulary)), *[-1] * len(controls)], {})
+
+
 def check_bpe(tokenizer: TokenizerJson) -> None:
     """Raises VocabularyError unless this is a byte-level BPE."""
     kinds = json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
