@@ -48,25 +48,25 @@ class Importance:
 
 
 class _Sums:
-    """Running sums over tokens of what the hooks see."""
+    """Running sums over tokens of what the hooks see, kept where the model is so that no hook waits for it."""
 
-    def __init__(self, config: LlamaConfig) -> None:
+    def __init__(self, config: LlamaConfig, device: torch.device) -> None:
         depth, self.kv = config.num_hidden_layers, config.num_key_value_heads
-        self.influence = torch.zeros(depth)
-        self.channels = torch.zeros(depth, config.intermediate_size)
-        self.heads = torch.zeros(depth, config.num_attention_heads * _head_size(config))
+        self.influence = torch.zeros(depth, device=device)
+        self.channels = torch.zeros(depth, config.intermediate_size, device=device)
+        self.heads = torch.zeros(depth, config.num_attention_heads * _head_size(config), device=device)
         self.tokens = 0
 
     def layer(self, i: int) -> Any:
         def hook(module: Any, inputs: Any, output: Any) -> None:
             before, after = inputs[0][0].float(), (output[0] if isinstance(output, tuple) else output)[0].float()
-            self.influence[i] += (1 - torch.cosine_similarity(before, after, dim=-1)).sum().cpu()
+            self.influence[i] += (1 - torch.cosine_similarity(before, after, dim=-1)).sum()
 
         return hook
 
     def input_of(self, sums: Tensor, i: int) -> Any:
         def hook(module: Any, inputs: Any) -> None:
-            sums[i] += inputs[0][0].float().abs().sum(0).cpu()
+            sums[i] += inputs[0][0].float().abs().sum(0)
 
         return hook
 
@@ -97,7 +97,7 @@ def measure(student: Student, task: Task, examples: Sequence[Example]) -> Import
         raise PruneError(f"example '{unanswered}' has no accepted answer to measure importance on: leave it out")
     model, codec = student.model.eval(), Codec(task, student.vocabulary)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    sums = _Sums(model.config)
+    sums = _Sums(model.config, model.device)
     with _watched(model, sums):
         for example in tqdm(examples, desc="importance", disable=None):
             prompt = codec.prompt(example.context, example.text)
@@ -112,9 +112,9 @@ def _importance(model: LlamaForCausalLM, sums: _Sums) -> Importance:
         weights = [getattr(getattr(layer, part), name).weight.float().norm(dim=0).cpu() for layer in model.model.layers]
         return torch.stack(weights)
 
-    channels = sums.channels / sums.tokens * read_by("down_proj", "mlp")
-    heads = sums.heads / sums.tokens * read_by("o_proj", "self_attn")
-    return Importance(sums.influence / sums.tokens, channels, heads.unflatten(1, (sums.kv, -1)).sum(-1))
+    channels = sums.channels.cpu() / sums.tokens * read_by("down_proj", "mlp")
+    heads = sums.heads.cpu() / sums.tokens * read_by("o_proj", "self_attn")
+    return Importance(sums.influence.cpu() / sums.tokens, channels, heads.unflatten(1, (sums.kv, -1)).sum(-1))
 
 
 def prune(student: Student, importance: Importance, layers: int = 0, channels: int = 0, groups: int = 0) -> Student:

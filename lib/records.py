@@ -130,12 +130,15 @@ def read_examples(path: Path) -> list[Example]:
     return [_example(row, f"{path.name}, example {i}") for i, row in enumerate(iter_jsonl(path), 1)]
 
 
+_NAMES = {f.name: None for f in fields(Example) if f.name != "extra"}
+"""Keys of an example's line, in order."""
+
+
 def _example(row: Row, where: str) -> Example:
-    names = [f.name for f in fields(Example) if f.name != "extra"]
-    missing = [n for n in names if n not in row]
+    missing = [n for n in _NAMES if n not in row]
     if missing:
-        raise RecordError(f"{where}: '{missing[0]}' is missing; an example has {', '.join(names)}")
-    return Example(**{n: row[n] for n in names}, extra={k: v for k, v in row.items() if k not in names})
+        raise RecordError(f"{where}: '{missing[0]}' is missing; an example has {', '.join(_NAMES)}")
+    return Example(**{n: row[n] for n in _NAMES}, extra={k: v for k, v in row.items() if k not in _NAMES})
 
 
 def group(examples: Iterable[Example], key: str) -> list[list[Example]]:
