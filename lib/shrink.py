@@ -30,12 +30,13 @@ DEFAULTS: dict[str, Any] = {
     "task": "",
     "run": "",
     "assistant": "",
+    "key": "",
     "teacher_repeats": 1,
     "models": {"": {"": None}},
     "training": {"": None},
     "held_out": 0,
 }
-_NEEDED = ("task", "run", "assistant", "models", "training")
+_NEEDED = ("task", "run", "assistant", "key", "models", "training")
 _MODEL: dict[str, Any] = {"shape": {"": None}, "training": {"": None}}
 
 
@@ -78,8 +79,8 @@ def prepare(values: Mapping[str, Any]) -> Job:
     contexts = task.contexts(run / ablate.DATA[0]) | task.contexts(run / ablate.DATA[2])
     accepted = task.resolve(records.read_examples(run / ablate.DATA[3]), contexts)
     dev = [e for e in task.resolve(records.read_examples(run / ablate.DATA[1]), contexts) if e.split == ablate.DEV]
-    groups = records.group(collect.repeated(accepted, {"teacher": values["teacher_repeats"]}), "home")
-    held_out = records.group(records.spread(dev, values["held_out"]), "home")
+    groups = records.group(collect.repeated(accepted, {"teacher": values["teacher_repeats"]}), values["key"])
+    held_out = records.group(records.spread(dev, values["held_out"]), values["key"])
     return Job(task, run, run / values["assistant"], groups, held_out)
 
 
