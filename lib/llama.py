@@ -27,6 +27,8 @@ from numpy.typing import NDArray
 
 BATCH = 512
 """Tokens that are fed at a time."""
+BYTES_A_THREAD = 32 << 20
+"""Weights for which a thread more pays when one token is read; with fewer, waiting for each other takes longer."""
 _SIZE = 1024
 """Bytes kept for a structure whose fields llama.cpp fills in; more than any version needs."""
 _DEFAULTS = (512, 2048, 512, 1)
@@ -122,6 +124,18 @@ def open_server(
         raise LlamaError(f"llama.cpp cannot load it ({error})") from error
 
 
+def threads_for_one(size: int, threads: int) -> int:
+    """How many of ``threads`` read a single token with a model of ``size`` bytes; several tokens are read by all.
+
+    Layer for layer the threads wait for each other several times. In a small model that takes as long as the second
+    thread saves, and where another program has one of the cores, many times as long.
+
+    >>> [threads_for_one(size, threads=2) for size in (31_000_000, 70_000_000)]
+    [1, 2]
+    """
+    return min(threads, max(1, size // BYTES_A_THREAD))
+
+
 class Llama:
     """A model and one sequence of tokens that it has read."""
 
@@ -139,7 +153,7 @@ class Llama:
         self._context = self._lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LlamaError("llama.cpp cannot make a context for it")
-        self._lib.llama_set_n_threads(self._context, threads, threads)
+        self._lib.llama_set_n_threads(self._context, threads_for_one(path.stat().st_size, threads), threads)
         self._memory = self._lib.llama_get_memory(self._context)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model))
         self.length = 0
