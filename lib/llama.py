@@ -14,6 +14,7 @@ look as they should, ``available`` says no and lib/runtime.py asks the server in
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -21,9 +22,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xllamacpp
-import xllamacpp.xllamacpp
 from numpy.typing import NDArray
+
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+"""How long a thread keeps its core while it waits for another, in turns of a loop; read when the library is loaded.
+OpenMP's own 300,000 take away the core that the other one waits for, where there is another program."""
+
+import xllamacpp  # noqa: E402
+import xllamacpp.xllamacpp  # noqa: E402
 
 BATCH = 512
 """Tokens that are fed at a time."""
