@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -64,6 +65,7 @@ class _Batch(ctypes.Structure):
 _POINTER, _INT, _SIZE_T = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llama_backend_init": (None, []),
+    "llama_print_system_info": (ctypes.c_char_p, []),
     "llama_log_set": (None, [_POINTER, _POINTER]),
     "llama_model_default_params": (_Parameters, []),
     "llama_context_default_params": (_Parameters, []),
@@ -107,6 +109,12 @@ def _library() -> Any:
 def available() -> bool:
     """Whether the installed library offers these calls."""
     return _library() is not None
+
+
+def instructions() -> str:
+    """The processor's instructions that the installed library was built to use, as "AVX2 FMA"; empty if unknown."""
+    said = _library().llama_print_system_info().decode() if available() else ""
+    return " ".join(re.findall(r"(\w+) = 1", said))
 
 
 def open_server(
