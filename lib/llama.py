@@ -35,7 +35,7 @@ import xllamacpp.xllamacpp  # noqa: E402
 BATCH = 512
 """Tokens that are fed at a time."""
 BYTES_A_THREAD = 32 << 20
-"""Weights for which a thread more pays when one token is read; with fewer, waiting for each other takes longer."""
+"""Weights for which a thread more pays when one token is read; with fewer, waiting takes nearly all that it saves."""
 _SIZE = 1024
 """Bytes kept for a structure whose fields llama.cpp fills in; more than any version needs."""
 _DEFAULTS = (512, 2048, 512, 1)
@@ -141,8 +141,8 @@ def open_server(
 def threads_for_one(size: int, threads: int) -> int:
     """How many of ``threads`` read a single token with a model of ``size`` bytes; several tokens are read by all.
 
-    Layer for layer the threads wait for each other several times. In a small model that takes as long as the second
-    thread saves, and where another program has one of the cores, many times as long.
+    Layer for layer the threads wait for each other several times. In a small model that takes nearly as long as the
+    second thread saves (a tenth remains), and where another program has one of the cores, many times as long.
 
     >>> [threads_for_one(size, threads=2) for size in (31_000_000, 70_000_000)]
     [1, 2]
