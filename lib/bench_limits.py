@@ -1,15 +1,16 @@
 """What a machine can do at most, measured, and what that means for a model: the limits that its speed is held against.
 
-To write a token, every weight is read once and multiplied once: neither the memory's bandwidth nor the cores'
-arithmetic lets it go faster than
+To write a token, every weight is read once and multiplied once, and so are the keys and values of the CONTEXT tokens
+before it, which llama.cpp keeps in 16 bits: neither the memory's bandwidth nor the cores' arithmetic lets it go faster
 
-    tokens a second = 1 / max(bytes of the weights / bandwidth, 2 x weights / operations a second)
+    tokens a second = 1 / max(bytes / bandwidth, 2 x weights / operations a second + attention's / fp32 operations)
 
 while many tokens of a prompt share one reading, so that only arithmetic limits them. (The roofline model of Williams,
 Waterman and Patterson, 2009, for a product of matrix and vector.) Bandwidth is that of reading LARGE bytes, more than
 any cache holds; a file that fits into a cache can be read faster, so it is measured again for as many bytes as each
 model has. Arithmetic is torch's matrix product: int8 for a model of quantised weights, fp32 for one of floats.
-Attention's own keys and values are left out: that makes the limit too high, never too low.
+A prompt's attention is left out, as is the time to unpack weights: that makes the limits too high, never too low. They
+are the machine's: a program that was built without the widest instructions of the processor cannot come close.
 
 >>> rates = Rates(threads=2, bandwidth=20e9, own={}, fp32=100e9, int8=250e9)
 >>> small = Weights(decode_bytes=30_000_000, decode_weights=50_000_000, prompt_weights=40_000_000, kind="Q4_0")
@@ -26,11 +27,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 LARGE = 512_000_000
 """Bytes of the large read."""
 SIDE = 2048
 """Rows and columns of the matrices whose product is timed."""
 FLOATS = ("F32", "F16", "BF16")
+CONTEXT = 288
+"""Tokens before the one that is written, in the middle of what lib/bench_worker.py times."""
 Clock = Callable[[], float]
 
 
@@ -39,13 +44,15 @@ class Weights:
     """What a model reads (bytes) and multiplies (weights) for a token.
 
     In a prompt the output layer is needed for the last token alone, so that ``prompt_weights`` lacks it. ``kind``: the
-    GGUF type that most bytes have.
+    GGUF type that most bytes have; ``cache_bytes`` and ``attention``: bytes and multiplications for each token before.
     """
 
     decode_bytes: int
     decode_weights: int
     prompt_weights: int
     kind: str
+    cache_bytes: int = 0
+    attention: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ def weights(path: Path) -> Weights:
     from lib.gguf import GgufError
 
     try:
-        tensors = gguf.GGUFReader(path).tensors
+        reader = gguf.GGUFReader(path)
+        tensors, kept = reader.tensors, _attention(reader)
     except Exception as error:  # the reader raises whatever numpy and struct raise on broken bytes
         raise GgufError(f"{path}: not a whole GGUF file ({error}); copy or download it again") from error
     tied = all(t.name != "output.weight" for t in tensors)
@@ -80,7 +88,22 @@ def weights(path: Path) -> Weights:
     for tensor in used:
         kinds[tensor.tensor_type.name] += int(tensor.n_bytes)
     total = sum(matrices.values())
-    return Weights(sum(kinds.values()), total, total - matrices.get(head, 0), kinds.most_common(1)[0][0])
+    return Weights(sum(kinds.values()), total, total - matrices.get(head, 0), kinds.most_common(1)[0][0], *kept)
+
+
+def _attention(reader: Any) -> tuple[int, int]:
+    """Bytes of keys and values in 16 bits, and multiplications, for each token that is looked back at; 0 if unknown."""
+
+    def number(key: str, default: int = 0) -> int:
+        field = reader.get_field(f"{architecture}.{key}")
+        return int(np.mean(field.contents())) if field else default
+
+    named = reader.get_field("general.architecture")
+    architecture = named.contents() if named else ""
+    heads = number("attention.head_count")
+    size = number("attention.key_length", number("embedding_length") // max(heads, 1))
+    groups, layers = number("attention.head_count_kv", heads), number("block_count")
+    return 2 * 2 * groups * size * layers, 2 * heads * size * layers
 
 
 def limits(model: Weights, rates: Rates) -> dict[str, Any]:
@@ -88,11 +111,11 @@ def limits(model: Weights, rates: Rates) -> dict[str, Any]:
     ``limit_prompt``; and the ``arithmetic`` that was assumed."""
     integer = model.kind not in FLOATS and rates.int8 is not None
     rate = rates.int8 if integer and rates.int8 else rates.fp32
-    multiply = 2 * model.decode_weights / rate
-    own = rates.own.get(model.decode_bytes, rates.bandwidth)
+    multiply = 2 * model.decode_weights / rate + 2 * model.attention * CONTEXT / rates.fp32
+    read, own = model.decode_bytes + model.cache_bytes * CONTEXT, rates.own.get(model.decode_bytes, rates.bandwidth)
     return {
-        "limit_decode": 1 / max(model.decode_bytes / rates.bandwidth, multiply),
-        "limit_decode_own": 1 / max(model.decode_bytes / own, multiply),
+        "limit_decode": 1 / max(read / rates.bandwidth, multiply),
+        "limit_decode_own": 1 / max(read / own, multiply),
         "limit_prompt": rate / (2 * model.prompt_weights),
         "arithmetic": "int8" if integer else "fp32",
     }

@@ -165,10 +165,12 @@ def _legend(found: Sequence[Row], rates: Rates) -> str:
     one = reference(found)
     ratio = f"x: times as long as {one['system']}. " if one else ""
     integer = f"{rates.int8 / 1e9:,.0f} int8" if rates.int8 else "no int8"
+    built = {row["instructions"] for row in found if row.get("instructions")}
+    use = "".join(f" llama.cpp was built to use {text}." for text in sorted(built))
     return (
         f"{ratio}Cold: nothing of the prompt was read before; warm: the context was. Limits are those of this machine "
         f"with {rates.threads} threads:\n{rates.bandwidth / 1e9:,.1f} GB/s read, {rates.fp32 / 1e9:,.0f} fp32 and "
-        f"{integer} thousand million operations a second, measured in this run."
+        f"{integer} thousand million operations a second, measured in this run.{use}"
     )
 
 

@@ -123,14 +123,51 @@ def _large(
     return OneStageSystem(style, backend, given["name"]), lambda: backend.complete([Prompt.of("", "-", max_tokens=1)])
 
 
-def speed(path: Path, threads: int, repeats: int = REPEATS) -> Row:
+def speed(path: Path, threads: int, repeats: int = REPEATS, clock: Clock = time.perf_counter) -> Row:
     """Tokens a second of llama.cpp itself on a GGUF: medians over ``repeats`` prompts of PROMPT_TOKENS tokens.
 
-    The first new token comes out of the prompt's pass, so that NEW_TOKENS of them are one decoding step fewer.
+    It is run as a student is (lib/runtime.py): by llama.cpp's own calls, or its server where they are absent.
     """
+    from lib import llama
+
+    timed = _direct(path, threads, repeats, clock) if llama.available() else _served(path, threads, repeats)
+    prompt, decode = zip(*timed, strict=True)
+    return {
+        "kind": "speed",
+        "prompt_tokens_s": statistics.median(prompt),
+        "decode_tokens_s": statistics.median(decode),
+        "instructions": llama.instructions(),
+    }
+
+
+_PROMPT = [10 + i % 200 for i in range(PROMPT_TOKENS)]
+
+
+def _direct(path: Path, threads: int, repeats: int, clock: Clock) -> list[tuple[float, float]]:
+    """Tokens of the prompt, and new ones, a second, by llama.cpp's own calls."""
+    from lib.llama import Llama, LlamaError
+
+    try:
+        model = Llama(path, threads, 2 * (PROMPT_TOKENS + NEW_TOKENS))
+    except LlamaError as error:
+        raise ValueError(f"{path.name}: {error}") from error
+    timed = []
+    for _ in range(repeats):
+        model.keep(0)
+        began = clock()
+        model.feed(_PROMPT)
+        read = clock()
+        for i in range(NEW_TOKENS):
+            model.feed([10 + i])
+        timed.append((PROMPT_TOKENS / (read - began), NEW_TOKENS / (clock() - read)))
+    return timed
+
+
+def _served(path: Path, threads: int, repeats: int) -> list[tuple[float, float]]:
+    """The same by the server, whose first new token comes out of the prompt's pass: one decoding step fewer."""
     server = _server(path, threads)
     request = {
-        "prompt": [10 + i % 200 for i in range(PROMPT_TOKENS)],
+        "prompt": _PROMPT,
         "n_predict": NEW_TOKENS,
         "ignore_eos": True,
         "temperature": 0.0,
@@ -138,11 +175,7 @@ def speed(path: Path, threads: int, repeats: int = REPEATS) -> Row:
         "cache_prompt": False,
     }
     timings = [server.handle_completions(request)["timings"] for _ in range(repeats)]
-    return {
-        "kind": "speed",
-        "prompt_tokens_s": statistics.median(1000 * t["prompt_n"] / t["prompt_ms"] for t in timings),
-        "decode_tokens_s": statistics.median(1000 * (t["predicted_n"] - 1) / t["predicted_ms"] for t in timings),
-    }
+    return [(1000 * t["prompt_n"] / t["prompt_ms"], 1000 * (t["predicted_n"] - 1) / t["predicted_ms"]) for t in timings]
 
 
 def _server(path: Path, threads: int) -> Any:

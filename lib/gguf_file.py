@@ -36,6 +36,7 @@ LAYER = {
     "ffn_down": "mlp.down_proj",
 }
 OTHER_TYPE = "export the student again, as q8_0 for instance"
+AGAIN = "copy or download it again"
 DIGITS: dict[str, Any] = {"type": "Digits", "individual_digits": True}
 
 
@@ -87,9 +88,9 @@ class GgufFile:
         except Exception as error:  # the reader raises whatever numpy and struct raise on broken bytes
             if Ggml.__name__ in str(error):
                 raise GgufError(f"{path}: weights of an unknown type ({error}); {OTHER_TYPE}") from error
-            raise GgufError(f"{path}: not a whole GGUF file ({error}); copy or download it again") from error
+            raise GgufError(f"{path}: not a whole GGUF file ({error}); {AGAIN}") from error
         if architecture != "llama":
-            raise GgufError(f"{path}: architecture '{architecture}'; expected 'llama'")
+            raise GgufError(f"{path}: architecture '{architecture}'; expected 'llama': give a student's GGUF")
         for tensor in self._reader.tensors:
             if not readable(tensor.tensor_type):
                 kind = tensor.tensor_type.name
@@ -106,10 +107,15 @@ class GgufFile:
     @cached_property
     def student(self) -> dict[str, Any]:
         """``student.json`` of a model of ours. Raises GgufError for any other GGUF."""
-        text = self.get(STUDENT_KEY)
-        if text is None:
+        if not self.is_student:
             raise GgufError(f"{self.path}: not one of this project's models (no '{STUDENT_KEY}'); export a student")
-        info: dict[str, Any] = json.loads(text)
+        try:
+            info: dict[str, Any] = json.loads(self.get(STUDENT_KEY))
+            whole = isinstance(info["task"], str) and all(isinstance(c, str) for c in info["controls"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged ({error!r}); {AGAIN}") from error
+        if not whole:
+            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged (task or controls are no texts); {AGAIN}")
         return info
 
     @property
@@ -134,7 +140,10 @@ class GgufFile:
 
     def vocabulary(self) -> Vocabulary:
         """The vocabulary of a model of ours."""
-        return Vocabulary(self.tokenizer(), self.student["controls"])
+        try:
+            return Vocabulary(self.tokenizer(), self.student["controls"])
+        except (KeyError, TypeError, IndexError) as error:
+            raise GgufError(f"{self.path}: its tokenizer is damaged ({error!r}); {AGAIN}") from error
 
     def tokenizer(self) -> TokenizerJson:
         """The tokenizer rebuilt as the content of a ``tokenizer.json``."""

@@ -14,6 +14,8 @@ look as they should, ``available`` says no and lib/runtime.py asks the server in
 from __future__ import annotations
 
 import ctypes
+import os
+import re
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -21,12 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xllamacpp
-import xllamacpp.xllamacpp
 from numpy.typing import NDArray
+
+os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+"""How long a thread keeps its core while it waits for another, in turns of a loop; read when the library is loaded.
+OpenMP's own 300,000 take away the core that the other one waits for, where there is another program."""
+
+import xllamacpp  # noqa: E402
+import xllamacpp.xllamacpp  # noqa: E402
 
 BATCH = 512
 """Tokens that are fed at a time."""
+BYTES_A_THREAD = 32 << 20
+"""Weights for which a thread more pays when one token is read; with fewer, waiting takes nearly all that it saves."""
 _SIZE = 1024
 """Bytes kept for a structure whose fields llama.cpp fills in; more than any version needs."""
 _DEFAULTS = (512, 2048, 512, 1)
@@ -56,6 +65,7 @@ class _Batch(ctypes.Structure):
 _POINTER, _INT, _SIZE_T = ctypes.c_void_p, ctypes.c_int32, ctypes.c_size_t
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "llama_backend_init": (None, []),
+    "llama_print_system_info": (ctypes.c_char_p, []),
     "llama_log_set": (None, [_POINTER, _POINTER]),
     "llama_model_default_params": (_Parameters, []),
     "llama_context_default_params": (_Parameters, []),
@@ -101,6 +111,12 @@ def available() -> bool:
     return _library() is not None
 
 
+def instructions() -> str:
+    """The processor's instructions that the installed library was built to use, as "AVX2 FMA"; empty if unknown."""
+    said = _library().llama_print_system_info().decode() if available() else ""
+    return " ".join(re.findall(r"(\w+) = 1", said))
+
+
 def open_server(
     path: Path, threads: int, context_tokens: int, slots: int = 1, plain_chat: bool = False
 ) -> xllamacpp.Server:
@@ -122,6 +138,18 @@ def open_server(
         raise LlamaError(f"llama.cpp cannot load it ({error})") from error
 
 
+def threads_for_one(size: int, threads: int) -> int:
+    """How many of ``threads`` read a single token with a model of ``size`` bytes; several tokens are read by all.
+
+    Layer for layer the threads wait for each other several times. In a small model that takes nearly as long as the
+    second thread saves (a tenth remains), and where another program has one of the cores, many times as long.
+
+    >>> [threads_for_one(size, threads=2) for size in (31_000_000, 70_000_000)]
+    [1, 2]
+    """
+    return min(threads, max(1, size // BYTES_A_THREAD))
+
+
 class Llama:
     """A model and one sequence of tokens that it has read."""
 
@@ -139,7 +167,7 @@ class Llama:
         self._context = self._lib.llama_init_from_model(self._model, settings)
         if not self._context:
             raise LlamaError("llama.cpp cannot make a context for it")
-        self._lib.llama_set_n_threads(self._context, threads, threads)
+        self._lib.llama_set_n_threads(self._context, threads_for_one(path.stat().st_size, threads), threads)
         self._memory = self._lib.llama_get_memory(self._context)
         self.vocab_size: int = self._lib.llama_vocab_n_tokens(self._lib.llama_model_get_vocab(self._model))
         self.length = 0

@@ -28,6 +28,15 @@ def test_arithmetic_limits_decoding_where_bytes_are_few():
     assert found["arithmetic"] == "fp32"
 
 
+def test_keys_and_values_are_read_and_multiplied_too():
+    alone = limits(Weights(10_000_000, 10_000_000, 9_000_000, "Q4_0"), RATES)
+    kept = limits(Weights(10_000_000, 10_000_000, 9_000_000, "Q4_0", cache_bytes=10_000), RATES)
+    assert 1 / kept["limit_decode"] == pytest.approx((10_000_000 + 10_000 * bench_limits.CONTEXT) / 10e9)
+    assert kept["limit_decode_own"] < alone["limit_decode_own"]
+    busy = limits(Weights(1, 1, 1, "Q4_0", attention=50_000), RATES)
+    assert 1 / busy["limit_decode"] == pytest.approx(2 * 50_000 * bench_limits.CONTEXT / 100e9, rel=1e-6)
+
+
 def test_floats_are_multiplied_as_floats():
     for kind in bench_limits.FLOATS:
         assert limits(Weights(1000, 500, 400, kind), RATES)["arithmetic"] == "fp32"
@@ -50,6 +59,11 @@ def test_a_file_holds_what_its_model_multiplies(folder, tmp_path, kind, bytes_ea
     assert found.prompt_weights == found.decode_weights - matrices["model.embed_tokens.weight"]
     assert found.decode_bytes == pytest.approx(found.decode_weights * bytes_each + 4 * vectors)
     assert found.kind == kind.upper()
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    keys = config.num_hidden_layers * config.num_key_value_heads * size
+    assert found.cache_bytes == 2 * 2 * keys
+    assert found.attention == 2 * config.num_hidden_layers * config.hidden_size
 
 
 def test_an_input_table_of_its_own_is_looked_up_and_not_read(tmp_path):

@@ -7,7 +7,7 @@ from toy_bench import Clock, Sampled, Silent, replies
 from toy_model import saved_student
 from toy_task import examples
 
-from lib import bench_run, gguf
+from lib import bench_run, gguf, llama
 from lib.base import BaseError, cache_folder, fetch_wheel
 from lib.bench_requests import plan
 from lib.bench_run import Setting, measure, worker
@@ -131,7 +131,7 @@ def test_times_kinds_and_scores_of_answers():
     assert [r["id"] for r in rows] == [e.id for block in blocks for e in block]
 
 
-def test_a_student_answers_cold_and_warm(tmp_path):
+def test_a_student_answers_cold_and_warm(tmp_path, monkeypatch):
     task = Sampled()
     task.sample({"dev": 3, "seed": 1}, tmp_path)
     file = gguf.export(saved_student(tmp_path / "s", layers=1), tmp_path / "s.gguf", "q8_0")
@@ -146,6 +146,11 @@ def test_a_student_answers_cold_and_warm(tmp_path):
     assert rows[-1]["peak_mb"] > 20 and rows[-1]["load_s"] >= 0
     found = speed(file, 1, repeats=1)
     assert found["prompt_tokens_s"] > 0 and found["decode_tokens_s"] > 0
+    ticks = speed(file, 1, repeats=3, clock=Clock(1.0))
+    assert (ticks["prompt_tokens_s"], ticks["decode_tokens_s"]) == (256, 64) or not llama.available()
+    monkeypatch.setattr(llama, "available", lambda: False)
+    served = speed(file, 1, repeats=1)
+    assert served["prompt_tokens_s"] > 0 and served["decode_tokens_s"] > 0 and served["instructions"] == ""
 
 
 def test_a_chat_model_reads_its_prompt_anew_after_forgetting(tmp_path):

@@ -4,8 +4,14 @@ from random import Random
 
 import pytest
 
+from lib.task import TaskError
+from lib.tasks.home.calls import answer
+from lib.tasks.home.data import draw_request
+from lib.tasks.home.grammar import Sampler
 from lib.tasks.home.homes import Area, Entity, Home
 from lib.tasks.home.prefilter import keep
+from lib.tasks.home.references import references
+from lib.tasks.home.sample_homes import sample_home
 
 ROOMS = "Kitchen Den Attic Hall Office Cellar Garage Nursery Library Porch Studio Pantry".split()
 OWNERS = "Mia's Tom's Old New Upper Lower North South East West".split()
@@ -79,3 +85,26 @@ def test_inflected_and_domain_words_find_their_devices():
 def test_small_homes_stay_whole():
     home = large_home(Random(3), 12)
     assert keep(home, "anything") == home
+
+
+@pytest.mark.parametrize("size", [100, 450])
+def test_what_drawn_requests_of_all_levels_need_is_kept(size):
+    """The task's own homes and requests: a right answer can be written with the numbers of what was kept."""
+    rng, sampler, asked, kept = Random(size), Sampler("en"), 0, 0
+    for number in range(8):
+        home = sample_home(rng, (size, size), held_out=number % 2 == 1)
+        for level in ("L0", "L1", "L2", "L3", "L4", "L5") * 8:
+            draw = draw_request(rng, home, level, True, sampler)
+            if draw and draw.gold[0]:
+                refs = references(home, draw.text, None, draw.area)
+                assert len(refs.entities) <= 40
+                asked, kept = asked + 1, kept + any(can_be_written(calls, refs) for calls in draw.gold)
+    assert asked > 300 and kept / asked >= 0.95, f"{kept} of {asked}"
+
+
+def can_be_written(calls, refs):
+    try:
+        answer(calls, refs)
+    except TaskError:
+        return False
+    return True

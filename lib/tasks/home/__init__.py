@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -144,6 +144,19 @@ class HomeTask:
         from lib.tasks.home.one_stage import FewShot, ZeroShot
 
         return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
+
+    def odd_context(self, rng: Random, name: Callable[[], str]) -> dict[str, Any]:
+        """A home in which most things are called what ``name`` gives: see ``odd.odd_home``."""
+        from lib.tasks.home.odd import odd_home
+
+        home = odd_home(rng, name)
+        return {"home": home, "area": rng.choice([None, *(a.name for a in home.areas)])}
+
+    def absent(self, calls_: Sequence[Call], context: dict[str, Any]) -> list[str]:
+        """What calls speak of and the home does not have: see ``odd.absent``."""
+        from lib.tasks.home.odd import absent
+
+        return absent(calls_, context["home"])
 
     def masked(self, example: Example, contexts: Mapping[str, Home]) -> str:
         """The words of a request with the home's names and all numbers masked: see ``checks.masked``."""
