@@ -170,11 +170,14 @@ def save(student: Student, folder: Path) -> Path:
 def write(student: Student, folder: Path) -> None:
     """Writes a student's files into an existing folder.
 
-    Weights are written in 16 bits, more than a deployed file keeps, and rounded so in ``student``, too.
+    Weights of 32 bits are written in 16, more than a deployed file keeps, and rounded so in ``student``, too.
     """
-    weights = {n: w.half() for n, w in student.model.state_dict().items() if n != "lm_head.weight"}
-    student.model.load_state_dict(weights, strict=False)
-    student.model.save_pretrained(folder, state_dict=weights)
+    if student.model.dtype == torch.float32:
+        weights = {n: w.half() for n, w in student.model.state_dict().items() if n != "lm_head.weight"}
+        student.model.load_state_dict(weights, strict=False)
+        student.model.save_pretrained(folder, state_dict=weights)
+    else:
+        student.model.save_pretrained(folder)
     student.vocabulary.save(folder)
     (folder / "student.json").write_text(json.dumps(student.info, indent=1, ensure_ascii=False), encoding="utf-8")
 
