@@ -95,8 +95,8 @@ def _check_variant(name: str, variant: dict[str, Any], values: Mapping[str, Any]
         raise ParamsError(f"{where}: repeat: {negative[0]}: expected at least 0")
     steps = variant.get("steps", [])
     chain({**values["training"], **variant.get("training", {})}, steps, {KD: values[KD], RL: values[RL]}, 1)
-    if any(KD in step for step in steps) and not (values["assistant"] and (paths.ROOT / values["assistant"]).exists()):
-        raise ParamsError(f"{where}: steps: {KD}: no assistant at '{values['assistant']}': name a trained model")
+    if any(KD in step for step in steps) and not values["assistant"]:
+        raise ParamsError(f"{where}: steps: {KD}: assistant: missing: name a trained model to learn from")
 
 
 def _some(names: Mapping[str, Any] | Sequence[Any]) -> str:
@@ -152,6 +152,13 @@ def named(texts: Sequence[str] | None, variants: Sequence[Variant], seeds: Seque
     if unknown := [text for text in texts if text not in known]:
         raise ParamsError(f"--only: no run '{unknown[0]}'; {_some(list(known))}")
     return [known[text] for text in dict.fromkeys(texts)]
+
+
+def check_assistant(values: Mapping[str, Any], runs: Sequence[Run]) -> None:
+    """Raises ParamsError if one of ``runs`` learns from an assistant that is not there (yet)."""
+    learning = next((v.name for v, _ in runs if any(KD in step for step in v.steps)), "")
+    if learning and not (paths.ROOT / values["assistant"]).exists():
+        raise ParamsError(f"variants: {learning}: no assistant at '{values['assistant']}': train it, or name another")
 
 
 def pack(study: Ablation, variants: Sequence[Variant], values: Mapping[str, Any]) -> pd.DataFrame:
@@ -218,6 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values = parameters(options.params)
         variants = [Variant(name, **given) for name, given in values["variants"].items()]
         runs = named(options.only or ([] if options.pack else None), variants, values["seeds"])
+        check_assistant(values, runs)
         study = prepare(values, variants)
         for variant, seed in tqdm(runs, "ablation", unit="run", disable=None):
             study.run(variant, seed, options.keep)

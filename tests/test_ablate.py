@@ -202,3 +202,15 @@ def test_absent_and_damaged_packs_are_named(tmp_path: Path) -> None:
 def test_the_shipped_parameters_are_good() -> None:
     values = ablate.parameters(ablate.PARAMS)
     assert values["reference"] in values["variants"] and values["training"]["max_steps"] > 0
+
+
+def test_an_assistant_is_asked_for_where_it_is_needed(
+    params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    learning = {"seeds": {"repeat": {"teacher": 0}}, "taught": {"steps": [{"kd": {"max_steps": 1}}]}}
+    assert call({**params, "variants": learning}, tmp_path) == 1
+    assert "variants: taught: steps: kd: assistant: missing" in capsys.readouterr().err
+    params = {**params, "variants": learning, "assistant": str(tmp_path / "absent")}
+    assert call(params, tmp_path, "--only", "taught:1") == 1
+    assert "variants: taught: no assistant at" in capsys.readouterr().err
+    assert call(params, tmp_path, "--only", "seeds:1") == 0, "a variant that learns from none does not wait for one"
