@@ -53,9 +53,13 @@ def _assignment(statement: ast.stmt, name: str) -> tuple[str, Any]:
     raise NotebookError(f"{where}: write 'name = literal value', got '{ast.unparse(statement)}'")
 
 
-def code(book: Any) -> str:
-    """The source of all code cells: what the notebook does, without its prose and outputs."""
-    return "\n\n".join(c.source for c in book.cells if c.cell_type == "code")
+def code(book: Any, parameters: bool = True) -> str:
+    """The source of all code cells: what the notebook does, without its prose and outputs.
+
+    ``parameters``: whether the cell of the defaults is among them, which a run replaces.
+    """
+    cells = [c for c in book.cells if c.cell_type == "code"]
+    return "\n\n".join(c.source for c in cells if parameters or "parameters" not in c.metadata.get("tags", []))
 
 
 def failing_line(source: str, traceback: list[str]) -> tuple[int, str]:

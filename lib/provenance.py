@@ -39,12 +39,20 @@ def named_outputs(code: str, number: str) -> list[str]:
     return sorted({name for name in _OUTPUT.findall(code) if name[:2] < number})
 
 
+def needed(book: Any, values: dict[str, Any], number: str) -> list[str]:
+    """Results of lower stages that a notebook names, in its code or by ``values``, which replace its parameters."""
+    body = notebooks.code(book, parameters=False)
+    given = {text for text in texts(values) if _RESULT.fullmatch(text) and text[:2] < number}
+    return sorted({*named_outputs(body, number), *given})
+
+
 def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
     """Everything the stage depends on, as name and SHA-256. Raises InputError for a missing result of a lower stage."""
-    code = notebooks.code(notebooks.read(notebook))
+    book = notebooks.read(notebook)
+    code = notebooks.code(book)
     found = {"notebook": records.digest(code), "parameters": records.digest(values), "library": library(code)}
     found["versions"] = records.digest(versions())
-    for name in named_outputs(code, paths.stage_number(notebook)):
+    for name in needed(book, values, paths.stage_number(notebook)):
         if not (run / name).exists():
             raise InputError(f"{notebook.name} reads {name}, which is not there: run stage {name[:2]} first")
         found[name] = records.sha256(run / name)
