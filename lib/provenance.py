@@ -40,9 +40,13 @@ def named_outputs(code: str, number: str) -> list[str]:
 
 
 def needed(book: Any, values: dict[str, Any], number: str) -> list[str]:
-    """Results of lower stages that a notebook names, in its code or by ``values``, which replace its parameters."""
+    """Results of lower stages that a notebook names, in its code or by ``values``, which replace its parameters.
+
+    What lists and mappings among these name is for their reader to ask for, who knows what makes it.
+    """
     body = notebooks.code(book, parameters=False)
-    given = {text for text in texts(values) if _RESULT.fullmatch(text) and text[:2] < number}
+    single = {text for text in values.values() if isinstance(text, str)}
+    given = {text for text in single if _RESULT.fullmatch(text) and text[:2] < number}
     return sorted({*named_outputs(body, number), *given})
 
 

@@ -158,7 +158,7 @@ def test_what_the_parameters_replace_is_not_asked_for(tmp_path: Path) -> None:
     book = v4.new_notebook(cells=[first, v4.new_code_cell('open("01_a.jsonl")')])
     assert provenance.needed(book, {"seed": 1, "start": "02_other"}, "06") == ["01_a.jsonl", "02_other"]
     assert provenance.needed(book, {"start": "03_student", "out": "06_own"}, "06") == ["01_a.jsonl", "03_student"]
-    assert provenance.needed(book, {"models": {"a": {"of": "04_x"}}}, "06") == ["01_a.jsonl", "04_x"]
+    assert provenance.needed(book, {"models": {"a": {"of": "04_x"}}}, "06") == ["01_a.jsonl"], "its reader says more"
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
