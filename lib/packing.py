@@ -34,7 +34,7 @@ from lib.task import Example
 IGNORED = -100
 ALIGN = 8
 OPEN_ROWS = 24
-FEW = 1000
+FEW = 4000
 """Groups that are measured by one process."""
 MEASURERS = 12
 """Processes at most."""
