@@ -150,12 +150,13 @@ def test_a_loss_that_is_no_number_ends_with_a_remedy(start, groups, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_time_ends_the_training_and_the_rate_decays_over_it(start, groups, tmp_path):
+def test_time_ends_the_training_and_the_rate_decays_over_it(start, groups, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.sft.MOST_STEPS_PER_MINUTE", 60_000)  # more than any machine makes
     result = run(start, groups, tmp_path / "out", max_steps=0, max_minutes=0.03)
     rows = read_steps(result.folder / "steps.csv")
     assert result.steps > 2
     assert rows[-1]["lr"] < 0.2 * max(r["lr"] for r in rows)
-    assert rows[-1]["seconds"] <= result.seconds and result.seconds >= 1.8
+    assert result.seconds >= 1.8 and rows[-1]["seconds"] == pytest.approx(result.seconds, rel=0.5)
 
 
 def test_epochs_count_rows(start, groups, tmp_path):
