@@ -228,9 +228,9 @@ def extend(student: Student, controls: Sequence[str], seed: int = 0) -> Student:
         return student
     info = {**student.info, "controls": [*student.info["controls"], *missing]}
     cut = appended(student.vocabulary, missing)
-    rows = embeddings(Base(student.model, student.vocabulary.json, {}), cut, seed)
-    state = {**student.model.state_dict(), "model.embed_tokens.weight": rows, "lm_head.weight": rows}
     base = Base(student.model, student.vocabulary.json, {})
+    rows = embeddings(base, cut, seed)
+    state = {**student.model.state_dict(), "model.embed_tokens.weight": rows, "lm_head.weight": rows}
     model = _model(base, cut.vocabulary, student.model.config.num_hidden_layers, state)
     return Student(model, cut.vocabulary, info)
 
