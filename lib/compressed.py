@@ -46,7 +46,8 @@ class CompressedError(ValueError):
 class Entry:
     """One model of the list.
 
-    ``of``: a student's folder or GGUF, by its name in the run or its path from the project's root; ``kind`` and
+    ``of``: a student's folder or GGUF, by its name in the run or its path from the project's root (a folder that is
+    not there may have come from another machine as a file: ``.gguf`` is tried, too); ``kind`` and
     ``embedding`` (the word table's; empty: the same) as in lib/quantise.py; ``step``: one of STEPS; ``cut``: what stays
     of layers, channels or groups (lib/prune.py), for a step of PRUNED.
     """
@@ -82,7 +83,7 @@ class Entry:
 
     def source(self, run: Path) -> Path:
         """The student that it is made from. Raises CompressedError with what makes it."""
-        for place in (run / self.of, paths.ROOT / self.of):
+        for place in (run / self.of, run / f"{self.of}.gguf", paths.ROOT / self.of):
             if students.is_student(str(place)):
                 return place
         raise CompressedError(f"models: {self.name}: of: no student '{self.of}': {_remedy(self.of)}")

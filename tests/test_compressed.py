@@ -98,6 +98,11 @@ def test_a_gguf_of_the_same_kinds_is_taken_as_it_is(run: Path) -> None:
     assert made(run, of="06_other.gguf", kind="q4_0")["sha256"] != sha256(source), "the word table is another"
 
 
+def test_a_folder_that_came_as_a_file_is_found(run: Path) -> None:
+    source = export(run / "05_student", run / "06_elsewhere.gguf", "q8_0")
+    assert made(run, of="06_elsewhere")["sha256"] == sha256(source)
+
+
 def test_what_is_cut_is_smaller_and_not_trained(run: Path) -> None:
     row = made(run, "cut", step="pruned only", cut={"channels": 64, "layers": 1})
     student = students.load(run / "06_models" / row["file"])
