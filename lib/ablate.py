@@ -53,7 +53,7 @@ DEFAULTS: dict[str, Any] = {
     "out": "",
 }
 _NEEDED = ("task", "run", "training", "key", "seeds", "variants", "reference", "out")
-_VARIANT: dict[str, Any] = {"repeat": {"": 0}, "training": {"": None}, "steps": [{"": None}]}
+_VARIANT: dict[str, Any] = {"repeat": {"": 0}, "training": {"": None}, "steps": [{"": None}], "against": [""]}
 _TRAINING = {f.name: None if f.name == "layers" else f.default for f in fields(SftParams) if f.name != "seed"}
 """``layers`` is a number or a list; every run has its own seed."""
 DATA = ("01_homes.jsonl", "01_tests.jsonl", "02_homes.jsonl", "02_accepted.jsonl")
@@ -93,6 +93,9 @@ def _check_variant(name: str, variant: dict[str, Any], values: Mapping[str, Any]
     check(_TRAINING, variant.get("training", {}), f"{where}: training")
     if negative := [source for source, times in variant.get("repeat", {}).items() if times < 0]:
         raise ParamsError(f"{where}: repeat: {negative[0]}: expected at least 0")
+    if unknown := [other for other in variant.get("against", []) if other not in values["variants"] or other == name]:
+        others = [known for known in values["variants"] if known != name]
+        raise ParamsError(f"{where}: against: no other variant '{unknown[0]}'; {_some(others)}")
     steps = variant.get("steps", [])
     chain({**values["training"], **variant.get("training", {})}, steps, {KD: values[KD], RL: values[RL]}, 1)
     if any(KD in step for step in steps) and not values["assistant"]:
@@ -170,13 +173,15 @@ def pack(study: Ablation, variants: Sequence[Variant], values: Mapping[str, Any]
     rows = [row for v, s, path in runs for row in ablation.read_records(path, v.name, s)]
     records = pd.DataFrame([{key: row[key] for key in ("variant", "seed", "test", "id", "exact")} for row in rows])
     theirs = [name for name in study.tests if name != DEV]
-    found = ablation.compare(ablation.pooled(records, theirs, OTHERS), values["reference"])
+    against = {v.name: v.against for v in variants}
+    found = ablation.compare(ablation.pooled(records, theirs, OTHERS), values["reference"], against)
+    facts = [{**ablation.read_facts(path), "inputs": path.stem[-8:]} for _, _, path in runs]
+    found["seconds"] = found["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean())
     out = paths.ROOT / values["out"]
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     write_xz(part / ablation.RECORDS, "".join(dumps(row) + "\n" for row in without_text(rows, study.tests)))
     write_text(part / ablation.TABLE, found.assign(by_seed=found["by_seed"].map(str)).to_csv(index=False))
-    facts = [{**ablation.read_facts(path), "inputs": path.stem[-8:]} for _, _, path in runs]
     write_json(part / ablation.PROVENANCE, _provenance(study, values, facts))
     shutil.rmtree(out, ignore_errors=True)
     part.replace(out)

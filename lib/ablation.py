@@ -52,13 +52,15 @@ RECORDS, TABLE, PROVENANCE = "records.jsonl.xz", "table.csv", "provenance.json"
 class Variant:
     """``repeat``: how often each source's examples are used (absent: once); ``training``: changed parameters;
 
-    ``steps``: what follows the fine-tuning, each {"kd": changes} or {"rl": changes} (``lib.ablation_steps``).
+    ``steps``: what follows the fine-tuning, each {"kd": changes} or {"rl": changes} (``lib.ablation_steps``);
+    ``against``: the variants that it is compared with, where that is not the reference.
     """
 
     name: str
     repeat: Mapping[str, int] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     steps: Changes = ()
+    against: Sequence[str] = ()
 
     def examples(self, accepted: Sequence[Example]) -> list[Example]:
         """The variant's training data. Raises ValueError if there is none."""
@@ -232,29 +234,34 @@ def pooled(records: pd.DataFrame, tests: Collection[str], name: str) -> pd.DataF
     return pd.concat([records, chosen.assign(id=chosen["test"] + "/" + chosen["id"], test=name)], ignore_index=True)
 
 
-def compare(records: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """A row for each test and variant: seeds, n, mean accuracy, and its difference from ``reference`` in points.
+def compare(records: pd.DataFrame, reference: str, against: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
+    """A row for each test and variant: seeds, n, mean accuracy, and its difference from another variant in points.
 
-    ``mean``: a share in [0, 1]; ``by_seed``: the same for each seed, in the order of the seeds.
-    ``low``, ``high``: 95 % bootstrap interval of the difference; ``p``: twice the share of draws beyond zero.
+    ``against``: by variant, those that it is compared with, a row for each; others are compared with ``reference``.
+    ``mean``: a share in [0, 1]; ``by_seed``: the same for each seed, in the order of the seeds; ``against``: the
+    variant that ``points`` are measured from, "" for none. ``low``, ``high``: 95 % bootstrap interval of the
+    difference; ``p``: twice the share of draws beyond zero.
     """
-    return pd.DataFrame(
-        [row for test, part in records.groupby("test", sort=False) for row in _rows(test, part, reference)]
-    )
+    tests = records.groupby("test", sort=False)
+    return pd.DataFrame([row for test, part in tests for row in _rows(test, part, reference, against or {})])
 
 
-def _rows(test: Any, records: pd.DataFrame, reference: str) -> Iterator[dict[str, Any]]:
+def _rows(
+    test: Any, records: pd.DataFrame, reference: str, against: Mapping[str, Sequence[str]]
+) -> Iterator[dict[str, Any]]:
     tables = {name: _table(part) for name, part in records.groupby("variant", sort=False)}
     for name, table in tables.items():
         row = {"test": test, "variant": name, "seeds": table.shape[0], "n": table.shape[1]}
         row |= {"mean": table.mean(), "by_seed": table.mean(axis=1).tolist()}
-        yield row | (_difference(tables[reference], table) if name != reference else dict.fromkeys(_COLUMNS))
+        for other in against.get(str(name)) or [reference]:
+            known = _difference(tables[other], table) if name != other else dict.fromkeys(_COLUMNS)
+            yield {**row, "against": other if name != other else "", **known}
 
 
 _COLUMNS = ("points", "low", "high", "p")
 _KINDS: dict[str, Any] = {"test": str, "variant": str, "seeds": int, "n": int, "mean": float, "by_seed": str}
-_KINDS |= dict.fromkeys(_COLUMNS, float)
-"""The columns of ``compare`` in a CSV file."""
+_KINDS |= {"against": str, **dict.fromkeys(_COLUMNS, float), "seconds": float}
+"""The columns of ``compare`` in a CSV file; ``seconds``: of training, the mean of the seeds."""
 
 
 def _table(records: pd.DataFrame) -> NDArray[np.float64]:

@@ -53,7 +53,7 @@ def reward(reward: Sequence[float], **_: Any) -> list[float | None]:
     return list(reward)
 
 
-class GroupTrainer(GRPOTrainer):
+class GroupTrainer(rounding.RoundedSteps, GRPOTrainer):
     """A dataset row is a place in the plan, as text, in ``prompt``; it stops at a loss that is no number."""
 
     def __init__(
@@ -65,10 +65,6 @@ class GroupTrainer(GRPOTrainer):
         self.remove_callback(PrinterCallback)
         self.source, self.log_file, self.schedule, self.row_tokens = source, log_file, schedule, row_tokens
         self._groups: list[Group] = []
-
-    def training_step(self, *arguments: Any, **more: Any) -> Any:
-        with rounding.applied(self.model):
-            return super().training_step(*arguments, **more)
 
     def _roll_out(self, prompts: Sequence[str], _: Any) -> dict[str, Any]:
         """TRL's rollout function: ``prompts`` has each place of the plan as often as there are samples."""

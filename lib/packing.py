@@ -20,7 +20,6 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from random import Random
 
 import numpy as np
@@ -161,23 +160,17 @@ def _side_by_side(measure: Callable[[Sequence[Example]], Size], groups: Sequence
     if len(groups) < FEW or cores == 1:
         yield from map(measure, groups)
         return
-    with multiprocessing.get_context("fork").Pool(cores, _inherit, (measure, groups)) as pool:
-        yield from pool.imap(_inherited, range(len(groups)), chunksize=32)
+    with multiprocessing.get_context("fork").Pool(cores, _inherited.append, ((measure, groups),)) as pool:
+        yield from pool.imap(_nth, range(len(groups)), chunksize=32)
 
 
-_held: dict[str, Callable[[int], Size]] = {}
+_inherited: list[tuple[Callable[[Sequence[Example]], Size], Sequence[Sequence[Example]]]] = []
+"""In a process of ``_side_by_side``: what to measure with, and the groups."""
 
 
-def _inherit(measure: Callable[[Sequence[Example]], Size], groups: Sequence[Sequence[Example]]) -> None:
-    _held["measure"] = partial(_nth, measure, groups)
-
-
-def _nth(measure: Callable[[Sequence[Example]], Size], groups: Sequence[Sequence[Example]], i: int) -> Size:
+def _nth(i: int) -> Size:
+    measure, groups = _inherited[-1]
     return measure(groups[i])
-
-
-def _inherited(i: int) -> Size:
-    return _held["measure"](i)
 
 
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:

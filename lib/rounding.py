@@ -53,6 +53,16 @@ def applied(model: Any) -> Iterator[None]:
             weight.data.copy_(value)
 
 
+class RoundedSteps:
+    """For a transformers Trainer to inherit first: its training steps are taken with the rounded weights."""
+
+    model: Any
+
+    def training_step(self, *arguments: Any, **more: Any) -> Any:
+        with applied(self.model):
+            return super().training_step(*arguments, **more)  # type: ignore[misc]
+
+
 def finish(model: Any) -> None:
     """Rounds for good and takes ``install`` back."""
     _round(_weights(model))

@@ -206,7 +206,7 @@ def answer_logits(
     return logits.float(), following[answers]
 
 
-class PackedTrainer(SFTTrainer):
+class PackedTrainer(rounding.RoundedSteps, SFTTrainer):
     """SFTTrainer over rows in their planned order; answers alone get logits; it stops at a loss that is no number."""
 
     columns: tuple[str, ...] = ()
@@ -219,10 +219,6 @@ class PackedTrainer(SFTTrainer):
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(train_dataset or self.train_dataset)  # type: ignore[arg-type]
-
-    def training_step(self, *arguments: Any, **more: Any) -> Any:
-        with rounding.applied(self.model):
-            return super().training_step(*arguments, **more)
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -68,6 +68,18 @@ def share(accuracy: float, low: float, high: float) -> str:
     return f"{accuracy * 100:.1f} % ({low * 100:.1f}–{high * 100:.1f})"
 
 
+def variants(compared: pd.DataFrame) -> None:
+    """Shows what lib.ablation.compare found, with the seconds that training took."""
+    rows = compared.to_dict("records")
+    for row in rows:
+        row["by_seed"] = ", ".join(f"{mean:.1%}" for mean in row["by_seed"])
+        known = f"{row['points']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
+        row |= {"change": known if row["against"] else None, "against": row["against"] or None}
+    labels = {"test": "test", "variant": "variant", "n": "requests", "mean": "right", "by_seed": "by seed"}
+    labels |= {"against": "against", "change": "points more (95 % interval)", "p": "p", "seconds": "training"}
+    table(rows, labels, {"mean": "{:.1%}", "p": "{:.3f}", "seconds": "{:.0f} s"})
+
+
 def accuracies(summary: pd.DataFrame, columns: str, order: Sequence[str] | None = None) -> None:
     """Shows a row for each system and a column for each test or level (``columns``), n in the heading or the cell.
 

@@ -148,6 +148,13 @@ def test_differences_are_paired() -> None:
     assert math.isnan(found.loc["a", "points"]) and (found["seeds"] == 3).all() and (found["n"] == 40).all()
 
 
+def test_variants_may_be_compared_with_others_than_the_reference() -> None:
+    against = {"b": ["a"], "c": ["a", "b"]}
+    found = compare(records({"a": [0.5, 0.5], "b": [0.6, 0.6], "c": [0.9, 0.9]}), "a", against)
+    assert found[["variant", "against"]].values.tolist() == [["a", ""], ["b", "a"], ["c", "a"], ["c", "b"]]
+    assert found["points"].round(6).tolist()[1:] == [10, 40, 30]
+
+
 def test_seeds_that_differ_widen_the_interval() -> None:
     steady = compare(records({"a": [0.5] * 3, "b": [0.6] * 3}), "a").set_index("variant").loc["b"]
     shaky = compare(records({"a": [0.5] * 3, "b": [0.3, 0.6, 0.9]}), "a").set_index("variant").loc["b"]
