@@ -30,7 +30,7 @@ from lib.distill import DistillResult, distill, measure
 from lib.distill_trainer import DistillParams
 from lib.mask_search import SearchParams
 from lib.prune import PruneError, parameters, sizes_of
-from lib.records import Row, digest, sha256, write_json
+from lib.records import Row, digest, read_json, sha256, write_json
 from lib.sft_log import read_steps
 from lib.sft_params import TrainingError
 from lib.shape import Shape, cut, schedule
@@ -97,6 +97,12 @@ def compress(
     job = Compression(settings, task, assistant, groups, held_out, search or SearchParams())
     data = job.data()
     return [_step(job, step, data) for step in _steps(_schedule(job, shape, most), assistant, out)]
+
+
+def rows(run: Path) -> list[Row]:
+    """The rows of all cuts that a run made, by ``model`` and step; none if there is none. Raises RecordError."""
+    files = sorted(run.glob("06_*_steps/[0-9]*.json"))
+    return [{"model": f.parent.name.removeprefix("06_").removesuffix("_steps"), **read_json(f)} for f in files]
 
 
 def _schedule(job: Compression, shape: Shape, most: float) -> list[Shape]:

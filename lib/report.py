@@ -107,15 +107,20 @@ def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
 
 
 def _frontier(run: Path, folder: Path) -> list[Path]:
-    """frontier.csv and its charts, if a list of models was compared."""
-    files = sorted(run.glob("[0-9][0-9]_frontier.jsonl"))
-    if not files:
-        return []
-    rows = pd.DataFrame(records.read_jsonl(files[-1]))
-    written = [_write(folder / "frontier.csv", rows.to_csv(index=False, float_format="%.6g", lineterminator="\n"))]
-    for name, (figure, _) in frontier.figures(rows).items():
-        written.append(_write_bytes(folder / "charts" / f"{name}.png", figure))
+    """frontier.csv and its charts, if a list of models was compared, and cuts.csv, if some of them were cut."""
+    written = [_write(folder / f"{name}.csv", table) for name in ("frontier", "cuts") if (table := _csv(run, name))]
+    for file in sorted(run.glob("[0-9][0-9]_frontier.jsonl"))[-1:]:
+        for name, (figure, _) in frontier.figures(pd.DataFrame(records.read_jsonl(file))).items():
+            written.append(_write_bytes(folder / "charts" / f"{name}.png", figure))
     return written
+
+
+def _csv(run: Path, name: str) -> str:
+    """The last table of that name that a stage left, as CSV; empty if there is none or it has no rows."""
+    rows = [records.read_jsonl(file) for file in sorted(run.glob(f"[0-9][0-9]_{name}.jsonl"))][-1:]
+    return (
+        pd.DataFrame(rows[0]).to_csv(index=False, float_format="%.6g", lineterminator="\n") if rows and rows[0] else ""
+    )
 
 
 def _write(path: Path, text: str) -> Path:

@@ -97,7 +97,9 @@ def test_shared_work_equals_one_run(params: dict[str, Any], tmp_path: Path, caps
     assert call({**params, "out": str(tmp_path / "two")}, tmp_path, *arguments) == 0
     times = ["latency_ms"]
     pd.testing.assert_frame_equal(ablation.load(tmp_path / "two").drop(columns=times), whole.drop(columns=times))
-    pd.testing.assert_frame_equal(ablation.table(tmp_path / "two").drop(columns="seconds"), table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(
+        ablation.table(tmp_path / "two").drop(columns="seconds"), table.drop(columns="seconds")
+    )
     assert (table["seconds"] > 0).all()
     assert list(table["test"]) == [t for t in ("dev", "first", "second", "others") for _ in range(2)]
     assert list(table["n"]) == [5, 5, 2, 2, 1, 1, 3, 3] and (table["by_seed"].map(len) == 2).all()

@@ -88,7 +88,7 @@ def test_impossible_schedules_are_named() -> None:
 @pytest.mark.parametrize("chosen", ["importance", "search"])
 def test_steps_their_models_and_rows(assistant: Path, groups: Any, tmp_path: Path, chosen: str) -> None:
     before = sha256(assistant)
-    out = tmp_path / "tiny"
+    out = tmp_path / "06_tiny"
     shape = Shape(channels=32, measured=4, chosen=chosen)
     rows = run(assistant, groups, out, shape, max_steps=12)
     assert sha256(assistant) == before
@@ -96,10 +96,11 @@ def test_steps_their_models_and_rows(assistant: Path, groups: Any, tmp_path: Pat
     assert (rows[-1]["channels"], rows[-1]["layers"], rows[-1]["chosen"]) == (32, 3, chosen)
     assert all(row["kl_after"] < row["kl_before"] and 0 < row["removed"] <= 0.3 for row in rows)
     assert all(row["tokens"] > 0 and row["train_steps"] == 12 for row in rows)
-    last, pruned = students.load(out), students.load(tmp_path / "tiny_pruned")
+    assert module.rows(tmp_path) == [{"model": "tiny", **row} for row in rows]
+    last, pruned = students.load(out), students.load(tmp_path / "06_tiny_pruned")
     assert last.model.num_parameters() == pruned.model.num_parameters() == rows[-1]["parameters"]
     assert not torch.equal(last.model.model.embed_tokens.weight, pruned.model.model.embed_tokens.weight)
-    kept = tmp_path / "tiny_steps"
+    kept = tmp_path / "06_tiny_steps"
     assert students.is_student(str(kept / "1_pruned")) and students.is_student(str(kept / "1_recovered"))
     assert (kept / "1_search" / "steps.csv").is_file() == (chosen == "search")
     assert pruned.info["pruned"]["of"][1] == students.load(kept / "1_recovered").model.config.intermediate_size

@@ -8,6 +8,7 @@ from small_homes import STRINGS, plain_home, random_call, random_home
 from lib.task import TaskError
 from lib.tasks.home.calls import answer, parse, references
 from lib.tasks.home.gbnf import grammar
+from lib.tasks.home.homes import Home
 from lib.tasks.home.simulate import execute
 
 TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\[(?:\\.|[^\]\\])*\]|\{\d+,\d+\}|[a-z][a-z0-9]*|[()|?]|\s+')
@@ -147,6 +148,22 @@ def test_only_what_makes_sense_in_the_home():
         assert not accepted.fullmatch(raw), raw
     assert not accepted.fullmatch("\n".join(["HassNevermind()"] * 5))
     assert accepted.fullmatch("\n".join(["HassNevermind()"] * 4))
+
+
+def test_a_sensor_tells_the_temperature_where_no_climate_device_is():
+    sensor = {"id": "sensor.den", "name": "Den Air", "domain": "sensor", "area": "Den", "device_class": "temperature"}
+    areas = [{"name": "Den"}, {"name": "Attic"}]
+    home = Home.from_dict({"areas": areas, "entities": [sensor, {"id": "light.a", "name": "Lamp", "area": "Attic"}]})
+    accepted = as_regex(grammar(references(home)))
+    asked = [{"name": "HassClimateGetTemperature", "arguments": {"area": "Den"}}]
+    assert accepted.fullmatch(raw := "".join(answer(asked, references(home)))) and not execute(home, asked).errors, raw
+    for raw in (
+        "HassClimateGetTemperature(area=A2)",
+        "HassClimateGetTemperature()",
+        "HassClimateGetTemperature(name=1)",
+    ):
+        assert not accepted.fullmatch(raw), raw
+    assert not accepted.fullmatch("HassClimateSetTemperature(area=A1,temperature=20)")
 
 
 def test_it_stays_small():

@@ -164,8 +164,11 @@ def test_the_frontier_is_part_of_the_report(run: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "reports" / "smoke" / "frontier.csv").exists(), "no list of models, no frontier"
     row = {"system": "a", "step": "parent", "n": 9, "accuracy": 0.5, "low": 0.2, "high": 0.8, "size_mb": 9.0}
     records.write_jsonl(run / "06_frontier.jsonl", [row | {"p50_ms": 3.0}])
+    records.write_jsonl(run / "06_cuts.jsonl", [])
     written = {path.name for path in report.build("smoke", tmp_path / "reports")}
-    assert written >= {"frontier.csv", "frontier_size.png", "frontier_latency.png"}
+    assert written >= {"frontier.csv", "frontier_size.png", "frontier_latency.png"} and "cuts.csv" not in written
+    records.write_jsonl(run / "06_cuts.jsonl", [{"model": "a", "kl_after": 0.1}])
+    assert "cuts.csv" in {path.name for path in report.build("smoke", tmp_path / "reports")}
 
 
 def test_charts_show_the_marked_systems_only() -> None:

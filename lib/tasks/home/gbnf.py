@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from lib.tasks.home.calls import MAX_CALLS, MAX_STRING, NO_TARGET, takes_name
 from lib.tasks.home.match import CLEAN_AREA, WHOLE_HOME
 from lib.tasks.home.references import References
+from lib.tasks.home.simulate import thermometers
 from lib.tasks.home.tools import CLOSED, TOOLS, Argument, Tool
 
 _NEEDS_VALUE = ("HassLightSet", "HassStartTimer")
@@ -68,7 +69,18 @@ def _either(tool: Tool, refs: References, rules: _Rules) -> str:
 
 
 def _makes_sense(tool: Tool, refs: References) -> bool:
-    return not tool.domains or any(_fits(tool, e.domain) for e in refs.home.entities)
+    return not tool.domains or _has_device(tool, refs) or bool(_measured(tool, refs))
+
+
+def _has_device(tool: Tool, refs: References) -> bool:
+    return any(_fits(tool, e.domain) for e in refs.home.entities)
+
+
+def _measured(tool: Tool, refs: References) -> list[int]:
+    """Numbers of the areas where a sensor tells what ``tool`` asks of a climate device."""
+    if tool.name != "HassClimateGetTemperature":
+        return []
+    return [number for number, area in enumerate(refs.areas, 1) if thermometers(refs.home, area.name)]
 
 
 def _fits(tool: Tool, domain: str) -> bool:
@@ -115,6 +127,7 @@ def _arguments(tool: Tool, refs: References, rules: _Rules) -> str:
     values = _values([part for part in parts if part[0]], rules)
     needed = any(a.required for a in own) or tool.name in _NEEDS_VALUE
     always = tool.name in WHOLE_HOME or any(a.required and a.name == "name" for a in tool.arguments)
+    always |= not free and not _has_device(tool, refs)
     return rules.add(f'{_body(target and rules.add(target), values, needed, always)} ")"'.lstrip())
 
 
@@ -130,6 +143,9 @@ def _body(target: str, values: str, needed: bool, always: bool) -> str:
 
 def _target(tool: Tool, refs: References, rules: _Rules) -> str:
     """A numbered entity, or a place with a kind of device, or a kind alone."""
+    if not _has_device(tool, refs):
+        places = _numbered("A", _measured(tool, refs))
+        return f'"area" {rules.add(places)}' if places else ""
     names = _names(tool, refs)
     kinds = {a.name for a in tool.arguments if a.kind in CLOSED}
     domains = [d for d in refs.domains if _fits(tool, d)]

@@ -236,11 +236,16 @@ def _query(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | Non
 
 
 def _thermometers(home: Home, tool: Tool, arguments: Mapping[str, Any]) -> list[Any]:
-    """The first temperature sensor of an area without a climate device."""
+    """What tells the temperature of the place that is asked for."""
     place = arguments.get("area")
     if tool.name != "HassClimateGetTemperature" or not isinstance(place, str) or "name" in arguments:
         return []
-    inside = index(home).by_area.get(place.casefold(), [])
+    return thermometers(home, place)
+
+
+def thermometers(home: Home, area: str) -> list[Any]:
+    """The first temperature sensor of an area without a climate device."""
+    inside = index(home).by_area.get(area.casefold(), [])
     if any(e.domain == "climate" for e in inside):
         return []
     return [e for e in inside if e.domain == "sensor" and e.device_class == "temperature"][:1]
