@@ -80,6 +80,19 @@ def variants(compared: pd.DataFrame) -> None:
     table(rows, labels, {"mean": "{:.1%}", "p": "{:.3f}", "seconds": "{:.0f} s"})
 
 
+def told_apart(compared: pd.DataFrame, test: str) -> None:
+    """Says which differences of a test that lib.ablation.compare found are more than chance, and which are not."""
+    rows = [row for row in compared.to_dict("records") if row["test"] == test and row["against"]]
+    real = [row for row in rows if row["low"] > 0 or row["high"] < 0]
+    rest = [row for row in rows if row not in real]
+    said = f"On **{test}**, differences whose interval does not reach zero: {_differences(real)}."
+    say(f"{said} Not told from chance: {_differences(rest)}.")
+
+
+def _differences(rows: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(f"{r['variant']} against {r['against']} ({r['points']:+.1f} points)" for r in rows) or "none"
+
+
 def accuracies(summary: pd.DataFrame, columns: str, order: Sequence[str] | None = None) -> None:
     """Shows a row for each system and a column for each test or level (``columns``), n in the heading or the cell.
 
