@@ -98,8 +98,7 @@ def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
     tables = [t for t in tables if {"system", "test", "level"} <= set(t.columns)]
     if not tables:
         return []
-    csv = pd.concat(tables, ignore_index=True).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-    written = [_write(folder / "metrics.csv", csv)]
+    written = [_write(folder / "metrics.csv", _csv(pd.concat(tables, ignore_index=True)))]
     if "usd_per_million" in tables[-1]:
         for name, (figure, _) in comparison.figures(tables[-1], main_test(tables[-1])).items():
             written.append(_write_bytes(folder / "charts" / f"{name}.png", figure))
@@ -108,19 +107,22 @@ def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
 
 def _frontier(run: Path, folder: Path) -> list[Path]:
     """frontier.csv and its charts, if a list of models was compared, and cuts.csv, if some of them were cut."""
-    written = [_write(folder / f"{name}.csv", table) for name in ("frontier", "cuts") if (table := _csv(run, name))]
-    for file in sorted(run.glob("[0-9][0-9]_frontier.jsonl"))[-1:]:
-        for name, (figure, _) in frontier.figures(pd.DataFrame(records.read_jsonl(file))).items():
+    tables = {name: _last(run, name) for name in ("frontier", "cuts")}
+    written = [_write(folder / f"{name}.csv", _csv(table)) for name, table in tables.items() if len(table)]
+    if len(tables["frontier"]):
+        for name, (figure, _) in frontier.figures(tables["frontier"]).items():
             written.append(_write_bytes(folder / "charts" / f"{name}.png", figure))
     return written
 
 
-def _csv(run: Path, name: str) -> str:
-    """The last table of that name that a stage left, as CSV; empty if there is none or it has no rows."""
-    rows = [records.read_jsonl(file) for file in sorted(run.glob(f"[0-9][0-9]_{name}.jsonl"))][-1:]
-    return (
-        pd.DataFrame(rows[0]).to_csv(index=False, float_format="%.6g", lineterminator="\n") if rows and rows[0] else ""
-    )
+def _last(run: Path, name: str) -> pd.DataFrame:
+    """The rows of that name that the last stage left, no rows if none did."""
+    files = sorted(run.glob(f"[0-9][0-9]_{name}.jsonl"))
+    return pd.DataFrame(records.read_jsonl(files[-1]) if files else [])
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
 
 
 def _write(path: Path, text: str) -> Path:

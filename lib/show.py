@@ -83,10 +83,14 @@ def variants(compared: pd.DataFrame) -> None:
 def told_apart(compared: pd.DataFrame, test: str) -> None:
     """Says which differences of a test that lib.ablation.compare found are more than chance, and which are not."""
     rows = [row for row in compared.to_dict("records") if row["test"] == test and row["against"]]
-    real = [row for row in rows if row["low"] > 0 or row["high"] < 0]
-    rest = [row for row in rows if row not in real]
+    real = [row for row in rows if _is_real(row)]
+    rest = [row for row in rows if not _is_real(row)]
     said = f"On **{test}**, differences whose interval does not reach zero: {_differences(real)}."
     say(f"{said} Not told from chance: {_differences(rest)}.")
+
+
+def _is_real(row: Mapping[str, Any]) -> bool:
+    return bool(row["low"] > 0 or row["high"] < 0)
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> str:
