@@ -1,7 +1,8 @@
 """What a machine can do at most, measured, and what that means for a model: the limits that its speed is held against.
 
 To write a token, every weight is read once and multiplied once, and so are the keys and values of the CONTEXT tokens
-before it, which llama.cpp keeps in 16 bits: neither the memory's bandwidth nor the cores' arithmetic lets it go faster
+before it (16 bits each, though ONNX Runtime is given 32): neither the memory's bandwidth nor the cores' arithmetic lets
+it go faster
 
     tokens a second = 1 / max(bytes / bandwidth, 2 x weights / operations a second + attention's / fp32 operations)
 

@@ -1,5 +1,6 @@
 """Which systems a bench compares, and whether each is here: released students, their parent, rule systems, other LLMs.
 
+A student is run as ``predict`` runs it, and by llama.cpp beside, to see what the runtime is worth.
 A large model is run as a user would run it: llama.cpp, and the task's own prompt for a model that knows nothing of it.
 Its ``source`` is the base model's wheel, ``HUB/ID:FILE.gguf`` (looked for in ``.cache/llm`` and in the hub's own cache;
 nothing is downloaded) or a path. What is not here is left out, with a line that says how to get it.
@@ -17,10 +18,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lib import gguf, paths, records
+from lib import gguf, llama, paths, records
 from lib.gguf import GgufFile
 from lib.params import ParamsError, check, read_yaml
 from lib.predict import RELEASED
+from lib.runtime import suits
 from lib.serve import check_task
 from lib.task import Example, StudyTask, Task
 from lib.teacher import teacher_task
@@ -47,7 +49,10 @@ class BenchError(ValueError):
 
 @dataclass(frozen=True)
 class Entrant:
-    """A system of the comparison. ``file`` and ``sha256``: of its GGUF, if it has one; ``prompt``: of the task's."""
+    """A system of the comparison. ``file`` and ``sha256``: of its GGUF, if it has one; ``prompt``: of the task's.
+
+    ``runtime``: what runs a student's file (lib/runtime.py); empty: what ``predict`` takes.
+    """
 
     name: str
     kind: str
@@ -55,13 +60,14 @@ class Entrant:
     sha256: str = ""
     released: bool = False
     prompt: str = ""
+    runtime: str = ""
     context_tokens: int = 0
     warm: int = 0
     cold: int = 0
 
     def job(self) -> dict[str, Any]:
         """What the process that runs it is told."""
-        names = ("name", "kind", "prompt", "context_tokens")
+        names = ("name", "kind", "prompt", "runtime", "context_tokens")
         return {key: getattr(self, key) for key in names} | {"file": str(self.file or "")}
 
 
@@ -115,9 +121,9 @@ def entrants(
     counts = {"warm": values["warm"], "cold": values["cold"]}
     found = [Entrant(name, BASELINE, **counts) for name in values["baselines"] if name]
     absent: dict[str, str] = {}
-    found += [_student(task, file, True) for file in _released(task, models, absent)]
-    found += _parents(task, values["parent"], scratch, absent)
-    found = [replace(e, **counts) for e in found]
+    students = [_student(task, file, True) for file in _released(task, models, absent)]
+    students += _parents(task, values["parent"], scratch, absent)
+    found += [replace(e, **counts) for student in students for e in (student, *_by_llama(student))]
     settings = {**values["llms"], **{name: LLM_DEFAULTS for name in llms if name not in values["llms"]}}
     for name, one in settings.items():
         file = llms.get(name) or _file(name, one, absent)
@@ -142,6 +148,13 @@ def _released(task: Task, models: Sequence[Path], absent: dict[str, str]) -> lis
 def _student(task: Task, file: Path, released: bool, name: str = "") -> Entrant:
     check_task(GgufFile(file), task)
     return Entrant(name or file.stem, STUDENT, file, records.sha256(file), released)
+
+
+def _by_llama(student: Entrant) -> list[Entrant]:
+    """The same file run by llama.cpp's own calls, where that is not what runs it anyway."""
+    if not llama.available() or student.file is None or suits(GgufFile(student.file)) == "direct":
+        return []
+    return [replace(student, name=f"{student.name}, llama.cpp", released=False, runtime="direct")]
 
 
 def _parents(task: Task, source: str, scratch: Path, absent: dict[str, str]) -> list[Entrant]:

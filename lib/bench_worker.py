@@ -5,7 +5,7 @@ A job comes as JSON on stdin, rows go as JSON lines to stdout as they come; an e
 
 - ``requests``: answers blocks of requests; a row each (wall time of ``answer`` from text to calls, in ms), and at the
   end one with the process's peak memory and the time that loading took;
-- ``speed``: llama.cpp alone, no grammar, no task: prompt and decoded tokens a second;
+- ``speed``: the engine alone, no grammar, no task: prompt and decoded tokens a second;
 - ``machine``: bandwidth and arithmetic (``lib.bench_limits``).
 
     echo '{"do": "speed", "threads": 2, "system": {"name": "x", "kind": "student", "file": "x.gguf"}}' \\
@@ -39,7 +39,8 @@ def rows(job: Mapping[str, Any], task: StudyTask | None = None) -> Iterator[Row]
         yield _machine(job)
     elif job["do"] == "speed":
         system = job["system"]
-        yield {"system": system["name"], **speed(Path(system["file"]), job["threads"])}
+        kind = system["runtime"] if system["kind"] == "student" else "direct"
+        yield {"system": system["name"], **speed(Path(system["file"]), job["threads"], kind)}
     else:
         yield from requests(job, task or load(job["task"]))
 
@@ -101,7 +102,7 @@ def open_system(
     if given["kind"] == "student":
         from lib.serve import GgufStudent
 
-        system: System = GgufStudent(Path(given["file"]), task, threads=threads)
+        system: System = GgufStudent(Path(given["file"]), task, threads=threads, runtime=given["runtime"])
     else:
         system = next(s for s in task.baselines([]) if s.name == given["name"])
     system.name = given["name"]
@@ -123,33 +124,46 @@ def _large(
     return OneStageSystem(style, backend, given["name"]), lambda: backend.complete([Prompt.of("", "-", max_tokens=1)])
 
 
-def speed(path: Path, threads: int, repeats: int = REPEATS, clock: Clock = time.perf_counter) -> Row:
-    """Tokens a second of llama.cpp itself on a GGUF: medians over ``repeats`` prompts of PROMPT_TOKENS tokens.
+def speed(path: Path, threads: int, kind: str = "", repeats: int = REPEATS, clock: Clock = time.perf_counter) -> Row:
+    """Tokens a second of a GGUF's weights alone: medians over ``repeats`` prompts of PROMPT_TOKENS tokens.
 
-    It is run as a student is (lib/runtime.py): by llama.cpp's own calls, or its server where they are absent.
+    ``kind``: a runtime of lib/runtime.py, or empty for the one that a student is run by; llama.cpp's server takes the
+    place of its own calls where they are absent.
     """
     from lib import llama
+    from lib.gguf_file import GgufFile
+    from lib.runtime import suits
 
-    timed = _direct(path, threads, repeats, clock) if llama.available() else _served(path, threads, repeats)
+    kind = kind or suits(GgufFile(path))
+    if kind == "direct" and not llama.available():
+        kind = "server"
+    timed = _served(path, threads, repeats) if kind == "server" else _alone(path, threads, kind, repeats, clock)
     prompt, decode = zip(*timed, strict=True)
     return {
         "kind": "speed",
+        "engine": "ONNX Runtime" if kind == "onnx" else "llama.cpp",
         "prompt_tokens_s": statistics.median(prompt),
         "decode_tokens_s": statistics.median(decode),
-        "instructions": llama.instructions(),
+        "instructions": "" if kind == "onnx" else llama.instructions(),
     }
 
 
 _PROMPT = [10 + i % 200 for i in range(PROMPT_TOKENS)]
 
 
-def _direct(path: Path, threads: int, repeats: int, clock: Clock) -> list[tuple[float, float]]:
-    """Tokens of the prompt, and new ones, a second, by llama.cpp's own calls."""
-    from lib.llama import Llama, LlamaError
+def _alone(path: Path, threads: int, kind: str, repeats: int, clock: Clock) -> list[tuple[float, float]]:
+    """Tokens of the prompt, and new ones, a second, by an engine's own calls."""
+    from lib import llama
+    from lib.engine import Engine, EngineError
+    from lib.gguf_file import GgufFile
+    from lib.runtime import open_engine
 
+    room = 2 * (PROMPT_TOKENS + NEW_TOKENS)
     try:
-        model = Llama(path, threads, 2 * (PROMPT_TOKENS + NEW_TOKENS))
-    except LlamaError as error:
+        model: Engine = (
+            llama.Llama(path, threads, room) if kind == "direct" else open_engine(GgufFile(path), threads, room, kind)
+        )
+    except EngineError as error:
         raise ValueError(f"{path.name}: {error}") from error
     timed = []
     for _ in range(repeats):

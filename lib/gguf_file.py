@@ -118,6 +118,11 @@ class GgufFile:
             raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged (task or controls are no texts); {AGAIN}")
         return info
 
+    @cached_property
+    def tensors(self) -> dict[str, gguf.ReaderTensor]:
+        """All tensors by their GGUF names, as they lie in the file."""
+        return {tensor.name: tensor for tensor in self._reader.tensors}
+
     @property
     def kinds(self) -> dict[str, str]:
         """The kind of every matrix ("q8_0") by its GGUF name."""

@@ -32,6 +32,8 @@ OpenMP's own 300,000 take away the core that the other one waits for, where ther
 import xllamacpp  # noqa: E402
 import xllamacpp.xllamacpp  # noqa: E402
 
+from lib.engine import EngineError  # noqa: E402
+
 BATCH = 512
 """Tokens that are fed at a time."""
 BYTES_A_THREAD = 32 << 20
@@ -42,7 +44,7 @@ _DEFAULTS = (512, 2048, 512, 1)
 """n_ctx, n_batch, n_ubatch and n_seq_max, as llama.cpp sets them: where they stand tells that the layout is known."""
 
 
-class LlamaError(RuntimeError):
+class LlamaError(EngineError):
     """A file that llama.cpp cannot load, or a call that failed."""
 
 

@@ -1,11 +1,12 @@
-"""Two ways to have a GGUF complete a prompt on the CPU, both by llama.cpp, with the same greedy answers.
+"""Ways to have a GGUF complete a prompt on the CPU, with the same greedy answers.
 
-``Direct`` works on llama.cpp's own calls (lib/llama.py). Tokens that the grammar leaves no choice about are appended
-and read together with the next choice instead of being asked for one by one, and the keys and values of the latest
-contexts are kept, so that changing between them does not mean reading them again. ``ByServer`` asks llama.cpp's server,
-where the installed library offers no more; it keeps one context and decodes every token.
+``Direct`` works on an engine that takes tokens and gives logits: ONNX Runtime (lib/onnx_model.py) or llama.cpp's own
+calls (lib/llama.py). Tokens that the grammar leaves no choice about are appended and read together with the next choice
+instead of being asked for one by one, and the keys and values of the latest contexts are kept, so that changing between
+them does not mean reading them again. ``ByServer`` asks llama.cpp's server, where the installed library offers no more;
+it keeps one context and decodes every token.
 
->>> runtime = open_runtime(Path("student-q8_0.gguf"), vocabulary, threads=2)             # doctest: +SKIP
+>>> runtime = open_runtime(GgufFile(Path("student-q8_0.gguf")), vocabulary, 2, 4096)     # doctest: +SKIP
 >>> runtime.complete(prompt, gbnf, max_new=256).ids                                      # doctest: +SKIP
 [271, 14, 302, 9, 2]
 """
@@ -18,20 +19,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lib import llama
+from lib import llama, onnx_graph
 from lib.codec import CONTEXTS_KEPT, Prompt
 from lib.constraint import Constraint, State, Words
-from lib.gguf import GgufError
-from lib.llama import Llama, LlamaError
+from lib.engine import Engine, EngineError
+from lib.gguf_file import GgufError, GgufFile
+from lib.onnx_model import OnnxModel
 from lib.vocabulary import Vocabulary
 
-STATES_BYTES = 64 << 20
+STATES_BYTES = 128 << 20
 """Memory for the keys and values of contexts that are not the present one."""
 
 
@@ -59,29 +60,46 @@ class Runtime(Protocol):
         ...
 
 
-def open_runtime(path: Path, vocabulary: Vocabulary, threads: int, context_tokens: int, kind: str = "") -> Runtime:
-    """``kind``: "direct", "server", or empty for the first where it is available. Raises lib.gguf.GgufError."""
-    if kind not in ("", "direct", "server"):
-        raise ServeError(f"unknown runtime '{kind}': use direct or server")
-    if kind == "server" or not (kind or llama.available()):
-        return ByServer(path, threads, context_tokens)
-    return Direct(path, vocabulary, threads, context_tokens)
+KINDS = ("onnx", "direct", "server")
+
+
+def open_runtime(file: GgufFile, vocabulary: Vocabulary, threads: int, context_tokens: int, kind: str = "") -> Runtime:
+    """``kind``: one of KINDS, or empty for the one that ``suits`` the file. Raises ServeError, lib.gguf.GgufError."""
+    if kind not in ("", *KINDS):
+        raise ServeError(f"unknown runtime '{kind}': use {', '.join(KINDS)}")
+    try:
+        if (kind or suits(file)) == "server":
+            return ByServer(llama.open_server(file.path, threads, context_tokens))
+        return Direct(open_engine(file, threads, context_tokens, kind), vocabulary)
+    except EngineError as error:
+        raise GgufError(f"{file.path}: {error}; export or download it again") from error
+
+
+def suits(file: GgufFile) -> str:
+    """The kind of runtime for a file: ONNX Runtime if it runs the file's weights as they are, llama.cpp otherwise."""
+    if onnx_graph.readable(file):
+        return "onnx"
+    return "direct" if llama.available() else "server"
+
+
+def open_engine(file: GgufFile, threads: int, context_tokens: int, kind: str = "") -> Engine:
+    """The engine of a runtime of ``kind`` that has one. Raises EngineError."""
+    if (kind or suits(file)) == "onnx":
+        return OnnxModel(file, threads, context_tokens)
+    return llama.Llama(file.path, threads, context_tokens)
 
 
 class Direct:
-    """A Runtime on llama.cpp's own calls."""
+    """A Runtime on an engine."""
 
-    def __init__(self, path: Path, vocabulary: Vocabulary, threads: int, context_tokens: int) -> None:
-        try:
-            self._model = Llama(path, threads, context_tokens)
-        except LlamaError as error:
-            raise GgufError(f"{path}: {error}; export or download it again") from error
+    def __init__(self, engine: Engine, vocabulary: Vocabulary) -> None:
+        self._model = engine
         words = Words(vocabulary)
         self._end = vocabulary.end
         self._constraint = lru_cache(CONTEXTS_KEPT)(lambda gbnf: Constraint(gbnf, words))
         self._read: list[int] = []
         self._prefix: tuple[int, ...] = ()
-        self._states: OrderedDict[tuple[int, ...], bytes] = OrderedDict()
+        self._states: OrderedDict[tuple[int, ...], Any] = OrderedDict()
 
     def complete(self, prompt: Prompt, gbnf: str | None, max_new: int) -> Completion:
         try:
@@ -89,7 +107,7 @@ class Direct:
             cached = self._recall(prompt)
             logits = self._feed(prompt.ids[cached:])
             return self._write(logits, constraint, max_new, cached)
-        except (ValueError, LlamaError) as error:
+        except (ValueError, EngineError) as error:
             self._forget()
             raise ServeError(f"the request cannot be answered ({error}); try without grammar") from error
 
@@ -109,7 +127,7 @@ class Direct:
         if len(self._read) >= len(self._prefix) > 0:
             self._model.keep(len(self._prefix))
             self._states[self._prefix] = self._model.state()
-        while sum(map(len, self._states.values())) > STATES_BYTES:
+        while sum(map(_bytes, self._states.values())) > STATES_BYTES:
             self._states.popitem(last=False)
         state = self._states.pop(prefix, None)
         if state is not None:
@@ -156,6 +174,10 @@ class Direct:
         return found, state
 
 
+def _bytes(state: Any) -> int:
+    return int(getattr(state, "nbytes", 0) or len(state))
+
+
 def _logprob(logits: NDArray[np.float32], token: int) -> float:
     top = float(logits.max())
     return float(logits[token]) - top - math.log(float(np.exp(logits - top).sum()))
@@ -164,11 +186,8 @@ def _logprob(logits: NDArray[np.float32], token: int) -> float:
 class ByServer:
     """A Runtime that asks llama.cpp's server in this process."""
 
-    def __init__(self, path: Path, threads: int, context_tokens: int) -> None:
-        try:
-            self._server = llama.open_server(path, threads, context_tokens)
-        except LlamaError as error:
-            raise GgufError(f"{path}: {error}; export or download it again") from error
+    def __init__(self, server: Any) -> None:
+        self._server = server
 
     def complete(self, prompt: Prompt, gbnf: str | None, max_new: int) -> Completion:
         request: dict[str, Any] = {

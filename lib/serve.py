@@ -47,7 +47,7 @@ class GgufStudent:
         self.grammar, self.context_tokens, self.max_new = grammar, context_tokens, max_new
         self.codec = Codec(task, file.vocabulary())
         self._gbnf = lru_cache(CONTEXTS_KEPT)(task.gbnf)
-        self._runtime = open_runtime(path, self.codec.vocabulary, threads, context_tokens, runtime)
+        self._runtime = open_runtime(file, self.codec.vocabulary, threads, context_tokens, runtime)
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
         """Answers one request; ``latency_ms`` is the wall time from text to calls.

