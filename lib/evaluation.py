@@ -40,7 +40,7 @@ def evaluate(
     known = {row["id"]: row for row in out.rows if (row["system"], row["test"]) == (system.name, test)}
     rest = [e for e in examples if e.id not in known]
     label = f"{system.name} on {test}"
-    with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not progress) as bar:
+    with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not (progress and rest)) as bar:
         for example, answer in _answers(system, rest, chunk):
             known[example.id] = record(system.name, example, answer, task, test)
             out.append(known[example.id])
@@ -50,6 +50,8 @@ def evaluate(
 
 def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
     """A system that offers ``answer_many`` is asked in chunks (its latencies are then those of a batch)."""
+    if not examples:
+        return
     many, size = getattr(system, "answer_many", None), max(size, getattr(system, "batch", 0))
     if many is None:
         _warm_up(system, examples)

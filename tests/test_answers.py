@@ -1,6 +1,5 @@
 """Answers of each model are kept, and asked for again only if something changed."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,8 @@ from toy_model import saved_student, tiny_student
 from toy_task import TASK, examples
 
 from lib import answers
-from lib.gguf import GgufError, export
+from lib.answers import Asked
+from lib.gguf import export
 
 ASKED = {"one": examples(1, 3)[0], "two": examples(1, 2, seed=1)[0]}
 
@@ -39,13 +39,13 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_request_gets_one_record_under_the_name(file: Path) -> None:
-    rows = answers.of_file("model m", file, ASKED, TASK, threads=1, max_new=8)
+    rows = answers.of_file(Asked("model m", file, ASKED, max_new=8), TASK, 1)
     assert [(r["test"], r["id"]) for r in rows] == [(t, e.id) for t, group in ASKED.items() for e in group]
     assert {r["system"] for r in rows} == {"model m"}
-    assert answers.of_file("model m", file, ASKED, TASK, threads=1, max_new=8) == rows, "read, not asked again"
-    free = answers.of_file("m free", file, ASKED, TASK, threads=1, grammar=False, max_new=8)
+    assert answers.of_file(Asked("model m", file, ASKED, max_new=8), TASK, 1) == rows, "read, not asked again"
+    free = answers.of_file(Asked("m free", file, ASKED, grammar=False, max_new=8), TASK, 1)
     assert {r["system"] for r in free} == {"m free"}
-    assert answers.of_file("model m", file, ASKED, TASK, threads=1, max_new=8) == rows
+    assert answers.of_file(Asked("model m", file, ASKED, max_new=8), TASK, 1) == rows
 
 
 def test_an_interrupted_model_goes_on_and_a_changed_one_starts_again(
@@ -54,13 +54,13 @@ def test_an_interrupted_model_goes_on_and_a_changed_one_starts_again(
     monkeypatch.setattr(answers, "GgufStudent", Counted)
     Counted.count, asked = 0, {"one": ASKED["one"]}
     with pytest.raises(KeyboardInterrupt):
-        answers.of_file("y", file, asked, TASK, threads=1)  # the first request is the warm-up
+        answers.of_file(Asked("y", file, asked), TASK, 1)  # the first request is the warm-up
     for _ in range(2):
-        assert len(answers.of_file("y", file, asked, TASK, threads=1)) == 3
+        assert len(answers.of_file(Asked("y", file, asked), TASK, 1)) == 3
     assert Counted.count == 3 + 1 + 2, "one record was there, and nothing is asked when all are"
-    answers.of_file("y", file, asked, TASK, threads=2)
+    answers.of_file(Asked("y", file, asked), TASK, 2)
     assert Counted.count == 6 + 1 + 3
-    answers.of_file("y", file, {"one": ASKED["one"][:1]}, TASK, threads=2)
+    answers.of_file(Asked("y", file, {"one": ASKED["one"][:1]}), TASK, 2)
     assert Counted.count == 10 + 1 + 1
 
 
@@ -71,31 +71,17 @@ def test_a_student_in_torch(tmp_path: Path) -> None:
     assert answers.of_student("torch", student, ASKED, TASK, tmp_path / "t.jsonl") == rows
 
 
-def test_files_are_asked_side_by_side_and_a_failing_one_says_why(
+def test_what_is_known_is_not_asked_and_a_whole_file_is_not_even_opened(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(answers, "_lanes", lambda threads, at_once: [sorted(os.sched_getaffinity(0))[:1]] * at_once)
-    copies = [Path(shutil.copy(file, tmp_path / name)) for name in ("a.gguf", "b.gguf")]
-    asked = [answers.Asked(copy.stem, copy, ASKED, {"max_new": 8}) for copy in copies]
-    asked.append(answers.Asked("a free", copies[0], {"one": ASKED["one"]}, {"max_new": 8, "grammar": False}))
-    broken = answers.Asked("c", tmp_path / "c.gguf", ASKED)
-    broken.file.write_bytes(b"GGUF")
-    with pytest.raises(GgufError, match="c.gguf"):
-        answers.of_files([broken, *asked], TASK, threads=1, at_once=2)
-    names = ["a_answers.jsonl", "a_free_answers.jsonl", "b_answers.jsonl"]
-    assert sorted(path.name for path in tmp_path.glob("*.jsonl")) == names
-    monkeypatch.setattr(answers, "GgufStudent", None)  # nothing is asked again
-    together = answers.of_files(asked, TASK, threads=1, at_once=2)
-    assert [row["system"] for row in together] == ["a"] * 5 + ["b"] * 5 + ["a free"] * 3
-    alone = answers.of_files(asked[:1], TASK, threads=1, at_once=1)
-    assert alone == together[:5]
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="cores cannot be chosen here")
-def test_every_process_has_cores_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
-    assert answers._lanes(2, 0) == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert answers._lanes(3, 0) == [[0, 1, 2], [3, 4, 5]]
-    assert answers._lanes(2, 3) == [[0, 1], [2, 3], [4, 5]]
-    assert len(answers._lanes(2, 9)) == 4
-    assert answers._lanes(16, 0) == [list(range(8))]
+    asked = Asked("z", Path(shutil.copy(file, tmp_path / "z.gguf")), {"one": ASKED["one"]})
+    monkeypatch.setattr(answers, "GgufStudent", Counted)
+    Counted.count = 10
+    rows = answers.of_file(asked, TASK, 1)
+    assert Counted.count == 10 + 1 + 3
+    monkeypatch.setattr(answers, "GgufStudent", None)
+    for path in tmp_path.glob("*.json*"):
+        path.unlink()
+    assert answers.of_file(asked, TASK, 1, known=rows) == rows
+    assert answers.complete(asked.kept, asked.key(1, answers.processor()))
+    assert not answers.complete(asked.kept, asked.key(2, answers.processor()))
