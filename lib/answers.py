@@ -13,15 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib import provenance, records
 from lib.evaluation import evaluate
 from lib.records import Row
 from lib.serve import GgufStudent
-from lib.student import Student, weights_digest
 from lib.task import Answer, Example, System, Task
-from lib.torch_student import TorchStudent
+
+if TYPE_CHECKING:
+    from lib.student import Student
 
 Tests = Mapping[str, Sequence[Example]]
 """Resolved examples by the name of their test."""
@@ -63,6 +64,8 @@ def student(asked: Asked, task: Task, threads: int) -> System:
 
 def of_student(name: str, trained: Student, tests: Tests, task: Task, kept: Path) -> list[Row]:
     """The records of a student in torch under ``name``, asked in batches without a grammar; kept in ``kept``."""
+    from lib.student import weights_digest  # torch takes seconds to load, which processes that ask files do without
+    from lib.torch_student import TorchStudent
 
     def system() -> System:
         return TorchStudent(trained, task, name)
