@@ -77,7 +77,7 @@ def _collected(asked: Asked, parts: Sequence[Slice], task: Task, threads: int) -
 def _slices(asked: Asked, all_of_them: Sequence[Asked], threads: int, lanes: int) -> Iterator[Slice]:
     size = math.ceil(sum(_count(one.tests) for one in all_of_them) / (SLICES * lanes))
     flat = [(test, example) for test, examples in asked.tests.items() for example in examples]
-    count = math.ceil(len(flat) / size)
+    count = math.ceil(len(flat) / max(size, 1))
     each = math.ceil(len(flat) / max(count, 1))
     key = asked.key(threads, answers.processor())
     for number in range(count):

@@ -57,6 +57,11 @@ def test_the_same_records_in_the_same_order_whoever_answers(file, tmp_path, two_
     assert side_by_side.of_files(asked, TASK, threads=1, at_once=1) == together, "read, not asked again"
 
 
+def test_a_file_that_is_asked_nothing_has_no_records(file, tmp_path, two_lanes):
+    (path,) = copies(file, tmp_path, "a")
+    assert side_by_side.of_files([Asked("a", path, {"one": []})], TASK, threads=1, at_once=2) == []
+
+
 def test_what_a_slice_answered_outlives_an_interruption(file, tmp_path, two_lanes, monkeypatch):
     (path,) = copies(file, tmp_path, "a")
     asked = Asked("a", path, TESTS, max_new=8)
