@@ -26,6 +26,8 @@ from lib.records import Row
 from lib.task import Example, StudyTask, load
 
 NUMBER = "06"
+PARTS = ("dev", "test")
+"""Our own tests."""
 PRUNED_TOKENS = 48
 """The longest answer of a model that is pruned only, which seldom finds an end."""
 
@@ -114,10 +116,6 @@ def read(values: Mapping[str, Any], run: Path) -> Exam:
         threads=values["threads"],
         at_once=values["at_once"],
     )
-
-
-PARTS = ("dev", "test")
-"""Our own tests."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
