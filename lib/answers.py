@@ -30,17 +30,21 @@ Tests = Mapping[str, Sequence[Example]]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a file is asked under which name, and how: an answer of more than ``max_new`` tokens counts as wrong."""
+    """What a file is asked under which name, and how: an answer of more than ``max_new`` tokens counts as wrong.
+
+    ``part``: names a part of the requests, which is kept apart; empty: all of them.
+    """
 
     name: str
     file: Path
     tests: Tests
     grammar: bool = True
     max_new: int = 256
+    part: str = ""
 
     @property
     def kept(self) -> Path:
-        return self.file.with_name(f"{self.file.stem}{'' if self.grammar else '_free'}_answers.jsonl")
+        return self.file.with_name(f"{self.file.stem}{'' if self.grammar else '_free'}_answers{self.part}.jsonl")
 
     def key(self, threads: int, processor: Mapping[str, Any]) -> str:
         """What its answers depend on."""
@@ -48,13 +52,16 @@ class Asked:
         return _key([self.name, records.sha256(self.file), how, dict(processor)], self.tests)
 
 
-def of_file(asked: Asked, task: Task, threads: int = 2, known: Sequence[Row] = ()) -> list[Row]:
+def of_file(
+    asked: Asked, task: Task, threads: int = 2, known: Sequence[Row] = (), key: str = "", progress: bool = True
+) -> list[Row]:
     """The records of a GGUF, asked one request at a time, kept beside it; ``known``: those that there are already.
 
-    Raises GgufError for a file that is no student of ``task``.
+    ``key``: of all cores' process, for one that has only some of them. Raises GgufError for a file that is no student
+    of ``task``.
     """
-    key = asked.key(threads, processor())
-    return _kept(asked.kept, key, asked.name, lambda: student(asked, task, threads), asked.tests, task, known)
+    key = key or asked.key(threads, processor())
+    return _kept(asked.kept, key, asked.name, lambda: student(asked, task, threads), asked.tests, task, known, progress)
 
 
 def student(asked: Asked, task: Task, threads: int) -> System:
@@ -90,6 +97,7 @@ def _kept(
     tests: Tests,
     task: Task,
     known: Sequence[Row] = (),
+    progress: bool = True,
 ) -> list[Row]:
     if complete(path, key):
         return records.read_jsonl(path)
@@ -99,7 +107,7 @@ def _kept(
             if (row["test"], row["id"]) not in there:
                 out.append(row)
         model = _Opened(name, system)
-        rows = [row for test, examples in tests.items() for row in evaluate(model, examples, task, test, out)]
+        rows = [row for test, examples in tests.items() for row in evaluate(model, examples, task, test, out, progress)]
     records.write_json(path.with_suffix(".json"), {"key": key, "sha256": records.sha256(path)})
     return rows
 

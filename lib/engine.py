@@ -36,7 +36,7 @@ class Engine(Protocol):
         ...
 
     def state(self) -> Any:
-        """The keys and values of what was read; it has a ``len`` or ``nbytes`` of bytes."""
+        """The keys and values of what was read; a buffer of bytes."""
         ...
 
     def restore(self, state: Any, length: int) -> None:

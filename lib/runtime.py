@@ -68,7 +68,8 @@ def open_runtime(file: GgufFile, vocabulary: Vocabulary, threads: int, context_t
     if kind not in ("", *KINDS):
         raise ServeError(f"unknown runtime '{kind}': use {', '.join(KINDS)}")
     try:
-        if (kind or suits(file)) == "server":
+        kind = kind or suits(file)
+        if kind == "server":
             return ByServer(llama.open_server(file.path, threads, context_tokens))
         return Direct(open_engine(file, threads, context_tokens, kind), vocabulary)
     except EngineError as error:
@@ -82,9 +83,9 @@ def suits(file: GgufFile) -> str:
     return "direct" if llama.available() else "server"
 
 
-def open_engine(file: GgufFile, threads: int, context_tokens: int, kind: str = "") -> Engine:
-    """The engine of a runtime of ``kind`` that has one. Raises EngineError."""
-    if (kind or suits(file)) == "onnx":
+def open_engine(file: GgufFile, threads: int, context_tokens: int, kind: str) -> Engine:
+    """The engine of a runtime of ``kind``, "onnx" or "direct". Raises EngineError."""
+    if kind == "onnx":
         return OnnxModel(file, threads, context_tokens)
     return llama.Llama(file.path, threads, context_tokens)
 
@@ -127,7 +128,7 @@ class Direct:
         if len(self._read) >= len(self._prefix) > 0:
             self._model.keep(len(self._prefix))
             self._states[self._prefix] = self._model.state()
-        while sum(map(_bytes, self._states.values())) > STATES_BYTES:
+        while sum(memoryview(state).nbytes for state in self._states.values()) > STATES_BYTES:
             self._states.popitem(last=False)
         state = self._states.pop(prefix, None)
         if state is not None:
@@ -172,10 +173,6 @@ class Direct:
             token = only
             found.append(token)
         return found, state
-
-
-def _bytes(state: Any) -> int:
-    return int(getattr(state, "nbytes", 0) or len(state))
 
 
 def _logprob(logits: NDArray[np.float32], token: int) -> float:

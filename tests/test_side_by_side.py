@@ -25,7 +25,8 @@ def file(tmp_path_factory):
 
 @pytest.fixture
 def two_lanes(monkeypatch):
-    """Two processes, whatever cores there are."""
+    """Two processes, whatever cores there are, and slices of few requests."""
+    monkeypatch.setattr(side_by_side, "SLICE", 4)
     monkeypatch.setattr(side_by_side, "lanes", lambda threads, at_once: [sorted(os.sched_getaffinity(0))[:1]] * at_once)
 
 
@@ -52,7 +53,7 @@ def test_the_same_records_in_the_same_order_whoever_answers(file, tmp_path, two_
     (other,) = copies(file, tmp_path, "c")
     alone = side_by_side.of_files([Asked("a", other, TESTS, max_new=8)], TASK, threads=1, at_once=1)
     assert bare(alone) == bare(together[:11])
-    monkeypatch.setattr(side_by_side, "_run", None)
+    monkeypatch.setattr(side_by_side, "_run", lambda left, *given: left and pytest.fail("asked again"))
     monkeypatch.setattr(answers, "GgufStudent", None)
     assert side_by_side.of_files(asked, TASK, threads=1, at_once=1) == together, "read, not asked again"
 
@@ -69,14 +70,17 @@ def test_what_a_slice_answered_outlives_an_interruption(file, tmp_path, two_lane
         patch.setattr(side_by_side, "_collected", lambda *given: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             side_by_side.of_files([asked], TASK, threads=1, at_once=2)
-    slices = sorted(tmp_path.glob("a_answers.*-of-*.jsonl"))
+    slices = sorted(tmp_path.glob("a_answers.[0-9]*.jsonl"))
     assert len(slices) > 2
+    ran = []
+    monkeypatch.setattr(side_by_side, "_run", lambda left, *given: ran.extend(left))
     times = {path: path.stat().st_mtime_ns for path in slices}
     rows = [row for path in slices for row in side_by_side.records.read_jsonl(path)]
     monkeypatch.setattr(answers, "GgufStudent", None)
     assert sorted(row["id"] for row in rows) == sorted(e.id for group in TESTS.values() for e in group)
     assert len(side_by_side.of_files([asked], TASK, threads=1, at_once=2)) == 11
-    assert times and not list(tmp_path.glob("a_answers.*-of-*.jsonl"))
+    assert ran == [], "what is complete is not asked again"
+    assert times and not list(tmp_path.glob("a_answers.[0-9]*.jsonl"))
 
 
 def test_a_file_that_cannot_be_asked_says_why_once_the_others_are_done(file, tmp_path, two_lanes):
