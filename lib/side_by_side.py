@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from queue import Queue
 from threading import Thread
@@ -30,21 +30,30 @@ SLICE = 150
 """Requests of a slice: few enough that processes end together, enough that opening the model does not count."""
 
 
+@dataclass(frozen=True)
+class Slice:
+    """Some of the requests that a file is asked, and what tells their answers from others."""
+
+    asked: Asked
+    key: str
+
+
 def of_files(asked: Sequence[Asked], task: Task, threads: int = 2, at_once: int = 1) -> list[Row]:
     """The records of all files, in order. ``at_once``: how many processes answer, 0 = as many as there are cores for.
 
     What was answered before is only read. Raises what ``lib.answers.of_file`` raises, once the others are done.
     """
     cores = lanes(threads, at_once)
-    parts = {one.kept: _slices(one) if len(cores) > 1 else [] for one in asked if not _complete(one, threads)}
-    left = [part for found in parts.values() for part in found if not _complete(part, threads)]
+    keys = [one.key(threads, answers.processor()) for one in asked]  # each reads a whole file: once
+    parts = [_slices(one, key) if len(cores) > 1 else [] for one, key in zip(asked, keys, strict=True)]
+    left = [part for found in parts for part in found if not answers.complete(part.asked.kept, part.key)]
     if left:
         _run(left, task, threads, cores)
-    return [row for one in asked for row in _collected(one, parts.get(one.kept, []), task, threads)]
-
-
-def _complete(asked: Asked, threads: int) -> bool:
-    return answers.complete(asked.kept, asked.key(threads, answers.processor()))
+    return [
+        row
+        for one, key, found in zip(asked, keys, parts, strict=True)
+        for row in _collected(one, key, found, task, threads)
+    ]
 
 
 def lanes(threads: int, at_once: int) -> list[list[int]]:
@@ -57,23 +66,26 @@ def lanes(threads: int, at_once: int) -> list[list[int]]:
     return [cores[i * threads : (i + 1) * threads] for i in range(count)]
 
 
-def _collected(asked: Asked, parts: Sequence[Asked], task: Task, threads: int) -> list[Row]:
+def _collected(asked: Asked, key: str, parts: Sequence[Slice], task: Task, threads: int) -> list[Row]:
     """All records of a file; those that its slices did not answer are asked for now, so that an error shows."""
-    known = [row for part in parts if _complete(part, threads) for row in records.read_jsonl(part.kept)]
-    rows = answers.of_file(asked, task, threads, known)
-    for path in (path for part in parts for path in (part.kept, part.kept.with_suffix(".json"))):
+    whole = [part.asked.kept for part in parts if answers.complete(part.asked.kept, part.key)]
+    rows = answers.of_file(asked, task, threads, [row for path in whole for row in records.read_jsonl(path)], key)
+    for path in (path for part in parts for path in (part.asked.kept, part.asked.kept.with_suffix(".json"))):
         path.unlink(missing_ok=True)
     return rows
 
 
-def _slices(asked: Asked) -> list[Asked]:
+def _slices(asked: Asked, key: str) -> list[Slice]:
+    """Those of a file that is not answered."""
+    if answers.complete(asked.kept, key):
+        return []
     flat = [(test, example) for test, examples in asked.tests.items() for example in examples]
     found = []
     for number, first in enumerate(range(0, len(flat), SLICE), 1):
         tests: dict[str, list[Example]] = {}
         for test, example in flat[first : first + SLICE]:
             tests.setdefault(test, []).append(example)
-        found.append(replace(asked, tests=tests, part=f".{number}"))
+        found.append(Slice(replace(asked, tests=tests, part=f".{number}"), records.digest([key, number, SLICE])))
     return found
 
 
@@ -81,35 +93,32 @@ def _count(tests: Mapping[str, Sequence[Any]]) -> int:
     return sum(map(len, tests.values()))
 
 
-def _run(parts: Sequence[Asked], task: Task, threads: int, cores: Sequence[list[int]]) -> None:
+def _run(parts: Sequence[Slice], task: Task, threads: int, cores: Sequence[list[int]]) -> None:
     """Has processes answer the slices, the longest first; one that fails leaves what it has answered."""
     free: Queue[list[int]] = Queue()
     for lane in cores:
         free.put(lane)
-    order = sorted(parts, key=lambda part: -_count(part.tests) * part.file.stat().st_size)
+    order = sorted(parts, key=lambda part: -_count(part.asked.tests) * part.asked.file.stat().st_size)
     context = get_context("spawn")
-    total = sum(_count(part.tests) for part in order)
-    with (
-        ThreadPoolExecutor(len(cores)) as pool,
-        tqdm(total=total, unit=" requests", disable=None) as bar,
-    ):
+    total = sum(_count(part.asked.tests) for part in order)
+    with ThreadPoolExecutor(len(cores)) as pool, tqdm(total=total, unit=" requests", disable=None) as bar:
 
-        def run(part: Asked) -> None:
-            lane, key = free.get(), part.key(threads, answers.processor())
-            process = context.Process(target=_answer, args=(part, task, threads, lane, key), daemon=True)
+        def run(part: Slice) -> None:
+            lane = free.get()
+            process = context.Process(target=_answer, args=(part, task, threads, lane), daemon=True)
             process.start()
             process.join()
             free.put(lane)
-            bar.update(_count(part.tests))
+            bar.update(_count(part.asked.tests))
 
         list(pool.map(run, order))
 
 
-def _answer(part: Asked, task: Task, threads: int, cores: list[int], key: str) -> None:
+def _answer(part: Slice, task: Task, threads: int, cores: list[int]) -> None:
     """In a process of its own, which ends when the one that started it does."""
     Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     os.sched_setaffinity(0, cores)
-    answers.of_file(part, task, threads, key=key, progress=False)
+    answers.of_file(part.asked, task, threads, key=part.key, progress=False)
 
 
 def _end_with(parent: int) -> None:
