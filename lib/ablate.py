@@ -25,12 +25,12 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from lib import ablation, paths, provenance
+from lib import ablation, paths, provenance, study_data
 from lib.ablation import Ablation, Variant
 from lib.ablation_steps import KD, RL, chain
 from lib.apart import bare, chosen
 from lib.params import ParamsError, check, read_yaml
-from lib.records import Row, digest, dumps, read_examples, sha256, spread, write_json, write_text, write_xz
+from lib.records import Row, digest, dumps, sha256, write_json, write_text, write_xz
 from lib.sft_params import SftParams
 from lib.task import Example, StudyTask, load
 
@@ -56,7 +56,6 @@ _NEEDED = ("task", "run", "training", "key", "seeds", "variants", "reference", "
 _VARIANT: dict[str, Any] = {"repeat": {"": 0}, "training": {"": None}, "steps": [{"": None}], "against": [""]}
 _TRAINING = {f.name: None if f.name == "layers" else f.default for f in fields(SftParams) if f.name != "seed"}
 """``layers`` is a number or a list; every run has its own seed."""
-DATA = ("01_homes.jsonl", "01_tests.jsonl", "02_homes.jsonl", "02_accepted.jsonl")
 DEV, OTHERS = "dev", "others"
 """Names of the own test, and of the tests of others together."""
 
@@ -110,24 +109,22 @@ def prepare(values: Mapping[str, Any], variants: Sequence[Variant]) -> Ablation:
     """What all runs share, of the profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
     task, run = load(values["task"]), data_folder(values)
     theirs = others(task, values)
-    contexts = task.contexts(run / DATA[0]) | task.contexts(run / DATA[2])
-    own = [e for e in task.resolve(read_examples(run / DATA[1]), contexts) if e.split == DEV]
-    accepted = task.resolve(read_examples(run / DATA[3]), contexts)
-    sources = sorted({e.source for e in accepted})
+    data = study_data.read(task, run)
+    sources = sorted({e.source for e in data.accepted})
     for variant in variants:
         if unknown := sorted(set(variant.repeat) - set(sources)):
-            where = f"{values['run']}/{DATA[3]} has no example of source '{unknown[0]}'"
+            where = f"{values['run']}/{study_data.ACCEPTED} has no example of source '{unknown[0]}'"
             raise ParamsError(f"variants: {variant.name}: repeat: {where}; {_some(sources)}")
-    tests = {DEV: spread(own, values["dev_rows"]), **theirs}
+    tests = {DEV: data.part(DEV, values["dev_rows"]), **theirs}
     assistant = paths.ROOT / values["assistant"] if values["assistant"] else None
     work, defaults = paths.runs() / "ablation", {KD: values[KD], RL: values[RL]}
-    return Ablation(values["training"], task, accepted, tests, work, values["key"], defaults, assistant)
+    return Ablation(values["training"], task, data.accepted, tests, work, values["key"], defaults, assistant)
 
 
 def data_folder(values: Mapping[str, Any]) -> Path:
     """The run whose data are used. Raises PathError, or ParamsError if a file of it is not there."""
     run = paths.runs() / paths.check_profile(values["run"])
-    for name in DATA:
+    for name in study_data.FILES:
         if not (run / name).is_file():
             profile = values["run"]
             raise ParamsError(f"run: {profile}/{name} is not there: run notebooks 01 and 02 of profile {profile} first")
@@ -210,7 +207,7 @@ def _provenance(study: Ablation, values: Mapping[str, Any], runs: list[Row]) -> 
         "date": datetime.now(UTC).date().isoformat(),
         "commit": provenance.commit(),
         "parameters": dict(values),
-        "data": {name: sha256(run / name) for name in DATA},
+        "data": {name: sha256(run / name) for name in study_data.FILES},
         "tests": tests,
         "runs": runs,
         "hardware": provenance.hardware(),

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import compressed, params, paths, records, side_by_side
+from lib import compressed, params, paths, records, side_by_side, study_data
 from lib.answers import Asked, Tests
 from lib.compressed import CompressedError, Entry
 from lib.records import Row
@@ -95,14 +95,11 @@ def _is_there(entry: Entry, run: Path) -> bool:
 def read(values: Mapping[str, Any], run: Path) -> Exam:
     """``values``: the parameters of notebook 06. Raises CompressedError, RecordError or TaskError."""
     task = load(values["task"])
-    contexts = task.contexts(run / "01_homes.jsonl")
-    own = task.resolve(records.read_examples(run / "01_tests.jsonl"), contexts)
+    data = study_data.read(task, run, values["measured"])
+    weighed = study_data.read(task, run, values["importance_rows"]).accepted if values["importance_rows"] else []
     others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
-    tests = {part: records.spread([e for e in own if e.split == part], values[f"{part}_rows"]) for part in PARTS}
+    tests = {part: data.part(part, values[f"{part}_rows"]) for part in PARTS}
     tests |= {name: records.spread(rows, values["third_party_rows"]) for name, rows in others.items()}
-    accepted = records.read_examples(run / "02_accepted.jsonl")
-    known = task.contexts(run / "02_homes.jsonl") | contexts
-    weighed = records.spread(accepted, values["importance_rows"]) if values["importance_rows"] else []
     return Exam(
         task=task,
         run=run,
@@ -110,8 +107,8 @@ def read(values: Mapping[str, Any], run: Path) -> Exam:
         tests=tests,
         others=list(others),
         few={name: records.spread(examples, values["pruned_rows"]) for name, examples in tests.items()},
-        measured=task.resolve(records.spread(accepted, values["measured"]), known),
-        weighed=task.resolve(weighed, known),
+        measured=data.accepted,
+        weighed=weighed,
         unrounded=values["unrounded"],
         threads=values["threads"],
         at_once=values["at_once"],
@@ -122,6 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m lib.exam", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", default="cpu", help="folder of params/ (default: cpu)")
+    parser.add_argument("--only", nargs="+", metavar="MODEL", help="these models alone")
     parser.add_argument("--at-once", type=int, help="processes that answer (default: that of the parameters)")
     given = parser.parse_args(arguments)
     try:
@@ -129,7 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values = params.load(notebook, given.profile)
         values |= {} if given.at_once is None else {"at_once": given.at_once}
         exam = read(values, paths.run_dir(given.profile))
-        names = exam.ready()
+        if unknown := [name for name in given.only or () if name not in exam.entries]:
+            raise CompressedError(f"--only: no model '{unknown[0]}'; known: {', '.join(exam.entries)}")
+        names = [name for name in exam.ready() if given.only is None or name in given.only]
         exam.make(names)
         exam.answers(names)
     except (ValueError, OSError) as error:

@@ -21,6 +21,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -79,12 +80,22 @@ class Packer:
 
         Raises PackingError for an example longer than ``max_tokens``, or with no answer.
         """
-        self.codec, self.groups, self.max_tokens, self.seed = codec, groups, max_tokens, seed
-        self._sizes = list(tqdm(_side_by_side(self._measure, groups), "measure", len(groups), leave=False))
-        self._plans: list[list[Plan]] = []
-        self._epoch_starts = [0]
         if not groups:
             raise PackingError("no examples to train on: check the stage before")
+        self.codec, self.groups, self.max_tokens, self.seed = codec, groups, max_tokens, seed
+        self._sizes = self._measured()
+        self._plans: list[list[Plan]] = []
+        self._epoch_starts = [0]
+        self._planner = self._plan()
+
+    def _measured(self) -> list[Size]:
+        """The size of each group; those measured last are remembered, for a second training on the same groups."""
+        how = self.codec.task, self.codec.vocabulary.json, self.max_tokens
+        if not (_last and _last[0] is self.groups and _last[1] == how):
+            sizes = list(tqdm(_side_by_side(self._measure, self.groups), "measure", len(self.groups), leave=False))
+            _last[:] = self.groups, how, sizes
+        found: list[Size] = _last[2]
+        return found
 
     def _measure(self, group: Sequence[Example]) -> Size:
         """Tokens of the prefix and of each request with its answer, and whether the prefix is shared."""
@@ -100,31 +111,36 @@ class Packer:
 
     def rows_until(self, epochs: int) -> int:
         """How many rows the first ``epochs`` epochs have."""
-        while len(self._epoch_starts) <= epochs:
-            self._extend()
+        while len(self._epoch_starts) <= epochs or len(self._plans) < self._epoch_starts[epochs]:
+            self._plans.append(next(self._planner))
         return self._epoch_starts[epochs]
 
     def row(self, index: int) -> Row:
         """Row ``index``, counted through the epochs."""
         while len(self._plans) <= index:
-            self._extend()
+            self._plans.append(next(self._planner))
         rng = Random(f"{self.seed}/row/{index}")
         return [block for plan in self._plans[index] for block in self._encode(plan, rng)]
 
-    def _extend(self) -> None:
-        """Plans one more epoch: groups and their examples in a new order, each block into the fullest row it fits."""
-        rng = Random(f"{self.seed}/epoch/{len(self._epoch_starts)}")
-        order = list(range(len(self.groups)))
-        rng.shuffle(order)
-        open_: list[tuple[int, list[Plan]]] = []
-        for plan, size in (block for group in order for block in self._blocks(group, rng)):
-            fits = [i for i, (room, _) in enumerate(open_) if size <= room]
-            room, row = open_.pop(min(fits, key=lambda i: open_[i][0])) if fits else (self.max_tokens, [])
-            open_.append((room - size, [*row, plan]))
-            if len(open_) > OPEN_ROWS:
-                self._plans.append(open_.pop(min(range(len(open_)), key=lambda i: open_[i][0]))[1])
-        self._plans += [row for _, row in open_]
-        self._epoch_starts.append(len(self._plans))
+    def _plan(self) -> Iterator[list[Plan]]:
+        """Row after row, without end: in each epoch groups and their examples come in a new order, and each block goes
+        into the fullest row that it fits."""
+        rows = 0
+        while True:
+            rng = Random(f"{self.seed}/epoch/{len(self._epoch_starts)}")
+            order = list(range(len(self.groups)))
+            rng.shuffle(order)
+            open_: list[tuple[int, list[Plan]]] = []
+            for plan, size in (block for group in order for block in self._blocks(group, rng)):
+                fits = [i for i, (room, _) in enumerate(open_) if size <= room]
+                room, row = open_.pop(min(fits, key=lambda i: open_[i][0])) if fits else (self.max_tokens, [])
+                open_.append((room - size, [*row, plan]))
+                if len(open_) > OPEN_ROWS:
+                    rows += 1
+                    yield open_.pop(min(range(len(open_)), key=lambda i: open_[i][0]))[1]
+            rows += len(open_)
+            self._epoch_starts.append(rows)
+            yield from (row for _, row in open_)
 
     def _blocks(self, group: int, rng: Random) -> Iterator[tuple[Plan, int]]:
         """A group cut into blocks within the budget, with their sizes in tokens."""
@@ -164,6 +180,8 @@ def _side_by_side(measure: Callable[[Sequence[Example]], Size], groups: Sequence
         yield from pool.imap(_nth, range(len(groups)), chunksize=32)
 
 
+_last: list[Any] = []
+"""What was measured last: the groups, how, and their sizes."""
 _inherited: list[tuple[Callable[[Sequence[Example]], Size], Sequence[Sequence[Example]]]] = []
 """In a process of ``_side_by_side``: what to measure with, and the groups."""
 

@@ -35,11 +35,16 @@ def read_jsonl(path: Path) -> list[Row]:
 
 def iter_jsonl(path: Path) -> Iterator[Row]:
     """Like read_jsonl, one row at a time."""
+    for number, line in _lines(path):
+        if line.strip():
+            yield _row(line, f"{path.name}, line {number}")
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, plain or .xz, and their numbers. Raises RecordError."""
     try:
         with open_lines(path) as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _row(line, f"{path.name}, line {number}")
+            yield from enumerate(lines, 1)
     except (lzma.LZMAError, EOFError) as error:
         raise RecordError(f"{path.name}: damaged or cut off ({error}): restore it") from error
     except OSError as error:
@@ -125,9 +130,21 @@ def _temporary(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def read_examples(path: Path) -> list[Example]:
-    """Examples from JSON lines; keys that an Example does not have go to ``extra``. Raises RecordError."""
-    return [_example(row, f"{path.name}, example {i}") for i, row in enumerate(iter_jsonl(path), 1)]
+def read_examples(path: Path, count: int = 0) -> list[Example]:
+    """Examples from JSON lines, all or so many of them (``spread``), of which alone the lines are read.
+
+    Keys that an Example does not have go to ``extra``. Raises RecordError.
+    """
+    return [_example(row, f"{path.name}, example {i}") for i, row in enumerate(_rows(path, count), 1)]
+
+
+def _rows(path: Path, count: int) -> Iterator[Row]:
+    """The rows of a file, or ``count`` of them, evenly spaced."""
+    if not count:
+        yield from iter_jsonl(path)
+        return
+    for number, line in spread([(number, line) for number, line in _lines(path) if line.strip()], count):
+        yield _row(line, f"{path.name}, line {number}")
 
 
 _NAMES = {f.name: None for f in fields(Example) if f.name != "extra"}

@@ -25,9 +25,12 @@ ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 def prepare(model: LlamaForCausalLM, params: Training) -> None:
     """Freezes and adapts ``model`` in place; on a CPU, plain attention is a third faster than torch's fused one.
 
+    On a GPU, attention is not left to cuDNN, which plans for every new shape anew, and rows have many.
+
     Raises TrainingError for a model that cannot be rounded as asked.
     """
     model.requires_grad_(True)
+    torch.backends.cuda.enable_cudnn_sdp(False)
     model.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
     if params.method == "lora":
         _adapt(model, params)

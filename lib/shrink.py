@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib import ablate, collect, compress, distill, paths, records
+from lib import ablate, collect, compress, distill, paths, records, study_data
 from lib import student as students
 from lib.distill_trainer import DistillParams
 from lib.params import ParamsError, check, read_yaml
@@ -76,11 +76,9 @@ def plan(values: Mapping[str, Any], name: str) -> tuple[DistillParams, Shape]:
 def prepare(values: Mapping[str, Any]) -> Job:
     """Reads the profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
     task, run = load(values["task"]), ablate.data_folder(values)
-    contexts = task.contexts(run / ablate.DATA[0]) | task.contexts(run / ablate.DATA[2])
-    accepted = task.resolve(records.read_examples(run / ablate.DATA[3]), contexts)
-    dev = [e for e in task.resolve(records.read_examples(run / ablate.DATA[1]), contexts) if e.split == ablate.DEV]
-    groups = records.group(collect.repeated(accepted, {"teacher": values["teacher_repeats"]}), values["key"])
-    held_out = records.group(records.spread(dev, values["held_out"]), values["key"])
+    data = study_data.read(task, run)
+    groups = records.group(collect.repeated(data.accepted, {"teacher": values["teacher_repeats"]}), values["key"])
+    held_out = records.group(data.part(ablate.DEV, values["held_out"]), values["key"])
     return Job(task, run, run / values["assistant"], groups, held_out)
 
 

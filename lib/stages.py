@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib import notebooks, params, paths, provenance, records
+from lib import beside, notebooks, params, paths, provenance, records
 
 _NOISE = re.compile(
     r"(Executing|Ending) Cell|(In|Out)put Notebook|Working directory|Executing notebook"
@@ -167,9 +167,12 @@ def run_all(profile: str, only: str | None = None, force: bool = False) -> bool:
         raise StageError(f"no stage '{only}': choose one of {known}")
     for notebook in chosen:
         params.load(notebook, profile)
-    with lock(run):
-        ran = [run_stage(notebook, profile, run, force) for notebook in chosen]
-    return any(ran)
+    ran = False
+    with lock(run), beside.Beside(profile, [paths.stage_number(n) for n in chosen]) as helper:
+        for notebook in chosen:
+            helper.before(paths.stage_number(notebook))
+            ran |= run_stage(notebook, profile, run, force)
+    return ran
 
 
 def refresh(profile: str) -> None:

@@ -15,7 +15,7 @@ import toy_task
 import yaml
 from toy_model import saved_student
 
-from lib import ablate, ablation
+from lib import ablate, ablation, study_data
 from lib.records import RecordError, read_jsonl, write_jsonl
 from lib.task import Answer, Example
 
@@ -115,7 +115,7 @@ def test_provenance_says_what_it_is_of(params: dict[str, Any], tmp_path: Path) -
         "program": 32,
         "teacher": 16,
     }
-    assert set(facts["data"]) == set(ablate.DATA) and {name: t["n"] for name, t in facts["tests"].items()} == {
+    assert set(facts["data"]) == set(study_data.FILES) and {name: t["n"] for name, t in facts["tests"].items()} == {
         "dev": 5,
         "first": 2,
         "second": 1,

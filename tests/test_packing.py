@@ -128,3 +128,17 @@ def test_what_cannot_be_packed_is_told_from_another_process_too(codec, monkeypat
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
     with pytest.raises(PackingError, match="raise row_tokens"):
         Packer(codec, examples(4, 3), 8)
+
+
+def test_groups_are_measured_once_for_each_vocabulary_and_budget(codec, monkeypatch):
+    groups, measured = examples(2, 3), []
+    monkeypatch.setattr(
+        Packer, "_measure", lambda self, group, real=Packer._measure: measured.append(1) or real(self, group)
+    )
+    first, second = packer(codec, groups), packer(codec, groups, seed=1)
+    assert len(measured) == 2 and second._sizes == first._sizes
+    packer(codec, groups, max_tokens=400)
+    packer(codec, list(groups), max_tokens=400)
+    assert len(measured) == 6
+    with pytest.raises(PackingError):
+        packer(codec, groups, max_tokens=10)

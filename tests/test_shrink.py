@@ -12,7 +12,7 @@ from test_ablate import Shop
 from test_ablate import params as data  # noqa: F401  (a profile's data)
 from toy_model import saved_student
 
-from lib import ablate, distill, rounding, shrink
+from lib import distill, rounding, shrink, study_data
 from lib import student as students
 from lib.records import sha256
 
@@ -85,6 +85,6 @@ def test_unknown_names_and_missing_data_are_named(
 ) -> None:
     assert call(params, tmp_path, "--only", "narow") == 1
     assert "no model 'narow'; known: coarse, narrow" in capsys.readouterr().err
-    (tmp_path / "runs" / "smoke" / ablate.DATA[3]).unlink()
+    (tmp_path / "runs" / "smoke" / study_data.ACCEPTED).unlink()
     assert call(params, tmp_path) == 1
     assert "run notebooks 01 and 02" in capsys.readouterr().err
