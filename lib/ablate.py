@@ -109,7 +109,7 @@ def prepare(values: Mapping[str, Any], variants: Sequence[Variant]) -> Ablation:
     """What all runs share, of the profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
     task, run = load(values["task"]), data_folder(values)
     theirs = others(task, values)
-    data = study_data.read(task, run)
+    data = study_data.of_run(task, run)
     sources = sorted({e.source for e in data.accepted})
     for variant in variants:
         if unknown := sorted(set(variant.repeat) - set(sources)):

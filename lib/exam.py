@@ -95,8 +95,8 @@ def _is_there(entry: Entry, run: Path) -> bool:
 def read(values: Mapping[str, Any], run: Path) -> Exam:
     """``values``: the parameters of notebook 06. Raises CompressedError, RecordError or TaskError."""
     task = load(values["task"])
-    data = study_data.read(task, run, values["measured"])
-    weighed = study_data.read(task, run, values["importance_rows"]).accepted if values["importance_rows"] else []
+    data = study_data.of_run(task, run, values["measured"])
+    weighed = study_data.of_run(task, run, values["importance_rows"]).accepted if values["importance_rows"] else []
     others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
     tests = {part: data.part(part, values[f"{part}_rows"]) for part in PARTS}
     tests |= {name: records.spread(rows, values["third_party_rows"]) for name, rows in others.items()}

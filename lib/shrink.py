@@ -76,7 +76,7 @@ def plan(values: Mapping[str, Any], name: str) -> tuple[DistillParams, Shape]:
 def prepare(values: Mapping[str, Any]) -> Job:
     """Reads the profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
     task, run = load(values["task"]), ablate.data_folder(values)
-    data = study_data.read(task, run)
+    data = study_data.of_run(task, run)
     groups = records.group(collect.repeated(data.accepted, {"teacher": values["teacher_repeats"]}), values["key"])
     held_out = records.group(data.part(ablate.DEV, values["held_out"]), values["key"])
     return Job(task, run, run / values["assistant"], groups, held_out)

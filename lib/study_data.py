@@ -1,14 +1,16 @@
 """The data of a run that its students are trained and tested on: what parts 1 and 2 wrote.
 
->>> data = read(task, paths.run_dir("cpu"))                                              # doctest: +SKIP
+>>> data = of_run(task, paths.run_dir("cpu"))                                            # doctest: +SKIP
 >>> len(data.accepted), len(data.part("dev"))                                            # doctest: +SKIP
 (28112, 280)
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lib import heap, records
 from lib.task import Example, StudyTask
@@ -31,9 +33,19 @@ class StudyData:
         return records.spread([example for example in self.tests if example.split == split], rows)
 
 
-def read(task: StudyTask, run: Path, accepted: int = 0) -> StudyData:
-    """``accepted``: how many of the accepted examples, evenly spaced; 0 = all. Raises RecordError or TaskError."""
+def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
+    """The data of a run's folder: see ``read``."""
+    return read(task, [run / name for name in HOMES], run / TESTS, run / ACCEPTED, count)
+
+
+def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, count: int = 0) -> StudyData:
+    """``count``: how many of the accepted examples, evenly spaced; 0 = all. Raises RecordError or TaskError.
+
+    A notebook names the files, so that it is run again when they change (lib/provenance.py).
+    """
     with heap.filling():
-        contexts = task.contexts(run / HOMES[0]) | task.contexts(run / HOMES[1])
-        learnt = task.resolve(records.read_examples(run / ACCEPTED, accepted), contexts)
-        return StudyData(learnt, task.resolve(records.read_examples(run / TESTS), contexts))
+        contexts: dict[str, Any] = {}
+        for path in homes:
+            contexts |= task.contexts(path)
+        learnt = task.resolve(records.read_examples(accepted, count), contexts)
+        return StudyData(learnt, task.resolve(records.read_examples(tests), contexts))

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from lib import heap, records, study_data
+from lib import heap, notebooks, paths, provenance, records, study_data
 from lib.task import TaskError, load
 
 HOME = {"id": "h1", "areas": [{"name": "Kitchen"}], "entities": [{"id": "light.a", "name": "Sink", "area": "Kitchen"}]}
@@ -27,15 +27,15 @@ def run(tmp_path):
 
 
 def test_accepted_examples_and_tests_have_their_homes(run) -> None:
-    data = study_data.read(load("home"), run)
+    data = study_data.of_run(load("home"), run)
     assert len(data.accepted) == 10 and data.accepted[0].context["home"].entities[0].name == "Sink"
     assert [e.id for e in data.part("dev")] == ["dev-0", "dev-1", "dev-2", "dev-3"]
     assert [e.id for e in data.part("test", 2)] == ["test-0", "test-2"]
 
 
 def test_a_part_of_what_was_accepted_is_evenly_spaced(run) -> None:
-    some = study_data.read(load("home"), run, accepted=3).accepted
-    assert [e.id for e in some] == [e.id for e in records.spread(study_data.read(load("home"), run).accepted, 3)]
+    some = study_data.of_run(load("home"), run, count=3).accepted
+    assert [e.id for e in some] == [e.id for e in records.spread(study_data.of_run(load("home"), run).accepted, 3)]
 
 
 def test_lines_that_are_not_asked_for_are_not_read(run) -> None:
@@ -50,7 +50,7 @@ def test_lines_that_are_not_asked_for_are_not_read(run) -> None:
 def test_a_home_that_is_not_there_is_an_error(run) -> None:
     (run / "02_homes.jsonl").unlink()
     with pytest.raises(TaskError, match="02_homes.jsonl"):
-        study_data.read(load("home"), run)
+        study_data.of_run(load("home"), run)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -65,3 +65,9 @@ def test_filling_leaves_the_search_as_it_was_and_spares_what_it_left(enabled) ->
     finally:
         gc.unfreeze()
         (gc.enable if was else gc.disable)()
+
+
+@pytest.mark.parametrize("number", ["03", "04", "05"])
+def test_a_notebook_names_the_files_that_it_depends_on(number) -> None:
+    notebook = next(n for n in paths.notebooks() if paths.stage_number(n) == number)
+    assert set(study_data.FILES) <= set(provenance.needed(notebooks.read(notebook), {}, number))
