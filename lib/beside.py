@@ -1,8 +1,9 @@
 """Answers beside training: while earlier parts keep a GPU busy, files that are ready are asked on the cores left over.
 
 Part 6 asks every model on the processor, which no GPU makes faster; parts 3 to 5 leave most cores idle. With ``beside``
-in its parameters, that many processes answer (``python -m lib.exam``) for the models that no later part makes. Part 6
-takes what they kept and asks the rest; a file that is made anew meanwhile is asked again.
+in its parameters, that many processes answer (``python -m lib.exam``) for the models that no later part makes; only to
+learn what can be cut from a model they use the GPU, too. Part 6 takes what they kept and asks the rest; a file that is
+made anew meanwhile is asked again. Their times are longer than those of a machine that does nothing else.
 
 >>> with Beside("gpu", ["03", "04", "05", "06"]) as beside:                              # doctest: +SKIP
 ...     beside.before("03")
@@ -20,10 +21,13 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from lib import compressed, params, paths
+from lib.params import ParamsError
 
 EXAMINES = "06"
 """The number of the part whose work is begun."""
-LOG = f"{EXAMINES}_beside.log"
+TRAIN = ("03", "04", "05")
+"""Those that it is done beside; the parts before them make the requests."""
+LOG = "beside.log"
 
 
 class Beside:
@@ -32,8 +36,10 @@ class Beside:
     def __init__(self, profile: str, numbers: Sequence[str]) -> None:
         """``numbers``: the parts that will run, in order. Raises ParamsError or CompressedError."""
         self.profile, self.numbers = profile, list(numbers)
-        values = _values(profile) if EXAMINES in numbers else {}
-        self.processes = int(values.get("beside", 0))
+        values: dict[str, Any] = _values(profile) if EXAMINES in numbers else {"beside": 0}
+        self.processes = int(values["beside"])
+        if self.processes < 0:
+            raise ParamsError(f"params/{profile}: beside: {self.processes}: give a number of processes, 0 for none")
         self.entries = compressed.read(values["models"]) if self.processes else {}
         self._log: TextIO | None = None
         self._running: subprocess.Popen[bytes] | None = None
@@ -50,7 +56,7 @@ class Beside:
         """Part ``number`` is about to run."""
         if number == EXAMINES:
             self.stop()
-        elif self.processes and (names := self.lasting(number)) and not self.is_running():
+        elif self.processes and number in TRAIN and not self.is_running() and (names := self.lasting(number)):
             self.stop()
             self._start(names)
 
@@ -59,6 +65,10 @@ class Beside:
         rest = self.numbers[self.numbers.index(number) :]
         pending = tuple(f"{other}_" for other in rest if other != EXAMINES)
         return [name for name, entry in self.entries.items() if not entry.of.startswith(pending)]
+
+    def running(self) -> int | None:
+        """The process that answers."""
+        return self._running.pid if self._running is not None and self.is_running() else None
 
     def is_running(self) -> bool:
         return self._running is not None and self._running.poll() is None
@@ -85,7 +95,7 @@ class Beside:
         )
 
     def command(self, names: Sequence[str]) -> list[str]:
-        how = ["--profile", self.profile, "--at-once", str(self.processes)]
+        how = ["--profile", self.profile, "--at-once", str(self.processes), "--parent", str(os.getpid())]
         return [sys.executable, "-m", "lib.exam", *how, "--only", *names]
 
 

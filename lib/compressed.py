@@ -141,6 +141,8 @@ def make(
     places = {name: entry.source(run) for name, entry in entries.items()}
     folder = run / "06_models"
     folder.mkdir(exist_ok=True)
+    for left in folder.glob("tmp*.part"):  # of a process that was killed
+        shutil.rmtree(left)
     shop = _Workshop(task, measured, weighed)
     order = sorted(entries.values(), key=lambda entry: entry.of)  # each source is read once
     rows = {entry.name: _made(entry, places[entry.name], folder, shop) for entry in order}

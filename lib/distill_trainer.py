@@ -84,7 +84,10 @@ class DistillTrainer(PackedTrainer):
     def _answered(self, rows: list[Row], number: int) -> dict[str, Tensor]:
         """The batch in which the student has answered its share; a step after a resume is answered as it was."""
         p, seed = self.settings, f"{self.settings.seed}/{self.state.global_step}/{number}"
-        with rounding.applied(self.model):
+        with (
+            rounding.applied(self.model),
+            torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16),
+        ):
             rows = on_policy.answered(self.model, rows, {self.end_token}, p.on_policy, p.sample_temperature, seed)
         return collate(rows, self.end_token, sft_compile.ALIKE if p.compile else ALIGN)
 

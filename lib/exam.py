@@ -95,8 +95,8 @@ def _is_there(entry: Entry, run: Path) -> bool:
 def read(values: Mapping[str, Any], run: Path) -> Exam:
     """``values``: the parameters of notebook 06. Raises CompressedError, RecordError or TaskError."""
     task = load(values["task"])
-    data = study_data.of_run(task, run, values["measured"])
-    weighed = study_data.of_run(task, run, values["importance_rows"]).accepted if values["importance_rows"] else []
+    weights = values["importance_rows"]
+    data = study_data.of_run(task, run, 0 if weights else values["measured"])
     others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
     tests = {part: data.part(part, values[f"{part}_rows"]) for part in PARTS}
     tests |= {name: records.spread(rows, values["third_party_rows"]) for name, rows in others.items()}
@@ -107,8 +107,8 @@ def read(values: Mapping[str, Any], run: Path) -> Exam:
         tests=tests,
         others=list(others),
         few={name: records.spread(examples, values["pruned_rows"]) for name, examples in tests.items()},
-        measured=data.accepted,
-        weighed=weighed,
+        measured=records.spread(data.accepted, values["measured"]),
+        weighed=records.spread(data.accepted, weights) if weights else [],
         unrounded=values["unrounded"],
         threads=values["threads"],
         at_once=values["at_once"],
@@ -121,7 +121,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="cpu", help="folder of params/ (default: cpu)")
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="these models alone")
     parser.add_argument("--at-once", type=int, help="processes that answer (default: that of the parameters)")
+    parser.add_argument("--parent", type=int, help="a process that it ends with")
     given = parser.parse_args(arguments)
+    if given.parent is not None:
+        side_by_side.end_with(given.parent)
     try:
         notebook = next(n for n in paths.notebooks() if paths.stage_number(n) == NUMBER)
         values = params.load(notebook, given.profile)

@@ -33,13 +33,16 @@ def _trim() -> Callable[[int], int] | None:
 
 @contextmanager
 def filling() -> Iterator[None]:
-    """Within it nothing is searched for objects to free; what it leaves is never searched (``gc.freeze``)."""
+    """Within it nothing is searched for objects to free; what is alive at its end never will be (``gc.freeze``).
+
+    For the beginning of a process: cycles of objects that are alive then are not freed later.
+    """
     enabled = gc.isenabled()
     gc.collect()
     gc.disable()
     try:
         yield
-    finally:
         gc.freeze()
+    finally:
         if enabled:
             gc.enable()

@@ -3,7 +3,8 @@
 transformers' pass serves all models: at every token it copies the keys and values of all tokens before, once to append
 to them and once for each head that shares them, and on a GPU its some sixty operations a layer take longer to call than
 to run. Here keys and values are written into memory that is there, and heads that share keys (Ainslie et al., *GQA*,
-arXiv 2305.13245) are rows of one product. Numbers are those of transformers' pass, autocast included, to rounding.
+arXiv 2305.13245) are rows of one product. Numbers are those of transformers' pass, to rounding, in autocast's type if
+that is on when the memory is made; a trainer that put autocast into the model's own ``forward`` has to open it.
 
 >>> memory = LeanMemory.of(model, rows=2, room=64)                                       # doctest: +SKIP
 >>> memory.read(ids, seen, positions).shape                                              # doctest: +SKIP
@@ -67,6 +68,7 @@ class LeanMemory:
 
     model: Any
     layers: list[_Layer]
+    words: Tensor
     kind: torch.dtype
     keys: Tensor
     values: Tensor
@@ -80,7 +82,7 @@ class LeanMemory:
         layers = [_Layer.of(layer, kind) for layer in model.model.layers]
         groups, size = config.num_key_value_heads, config.head_dim
         keys, values = (torch.empty(len(layers), rows, groups, room, size, dtype=kind, device=device) for _ in "kv")
-        return cls(model, layers, kind, keys, values)
+        return cls(model, layers, model.lm_head.weight.to(kind), kind, keys, values)
 
     def expand(self, rows: int, room: int) -> LeanMemory:
         """For ``rows`` rows that each begin with what this one's only row has read, with ``room`` for more tokens."""
@@ -113,7 +115,7 @@ class LeanMemory:
                 state = state + self._attend(number, layer, self._norm(layer.before, state), turns, mask)
                 state = state + _mlp(layer, self._norm(layer.after, state))
             self.length += ids.shape[1]
-            return F.linear(self._norm(inner.norm, state[:, -1]), self.model.lm_head.weight.to(self.kind)).float()
+            return F.linear(self._norm(inner.norm, state[:, -1]), self.words).float()
 
     def _norm(self, norm: Any, state: Tensor) -> Tensor:
         return F.rms_norm(state, norm.weight.shape, norm.weight, norm.variance_epsilon).to(self.kind)

@@ -135,16 +135,8 @@ def read_examples(path: Path, count: int = 0) -> list[Example]:
 
     Keys that an Example does not have go to ``extra``. Raises RecordError.
     """
-    return [_example(row, f"{path.name}, example {i}") for i, row in enumerate(_rows(path, count), 1)]
-
-
-def _rows(path: Path, count: int) -> Iterator[Row]:
-    """The rows of a file, or ``count`` of them, evenly spaced."""
-    if not count:
-        yield from iter_jsonl(path)
-        return
-    for number, line in spread([(number, line) for number, line in _lines(path) if line.strip()], count):
-        yield _row(line, f"{path.name}, line {number}")
+    lines = ((f"{path.name}, line {number}", line) for number, line in _lines(path) if line.strip())
+    return [_example(_row(line, where), where) for where, line in (spread(list(lines), count) if count else lines)]
 
 
 _NAMES = {f.name: None for f in fields(Example) if f.name != "extra"}

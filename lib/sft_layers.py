@@ -25,7 +25,8 @@ ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 def prepare(model: LlamaForCausalLM, params: Training) -> None:
     """Freezes and adapts ``model`` in place; on a CPU, plain attention is a third faster than torch's fused one.
 
-    On a GPU, attention is not left to cuDNN, which plans for every new shape anew, and rows have many.
+    Attention is not left to cuDNN, here and for the rest of the process: it plans anew for every shape, and rows have
+    many.
 
     Raises TrainingError for a model that cannot be rounded as asked.
     """

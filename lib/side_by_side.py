@@ -116,12 +116,17 @@ def _run(parts: Sequence[Slice], task: Task, threads: int, cores: Sequence[list[
 
 def _answer(part: Slice, task: Task, threads: int, cores: list[int]) -> None:
     """In a process of its own, which ends when the one that started it does."""
-    Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    end_with(os.getppid())
     os.sched_setaffinity(0, cores)
     answers.of_file(part.asked, task, threads, key=part.key, progress=False)
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+def end_with(parent: int) -> None:
+    """Ends this process, a child of ``parent``, when that has ended, however it did."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

@@ -57,9 +57,16 @@ def lock(run: Path) -> Iterator[None]:
 
 
 def run_stage(
-    notebook: Path, profile: str, run: Path, force: bool = False, values: dict[str, Any] | None = None
+    notebook: Path,
+    profile: str,
+    run: Path,
+    force: bool = False,
+    values: dict[str, Any] | None = None,
+    helper: int | None = None,
 ) -> bool:
     """Runs one stage unless it is up to date; True if it ran. ``values`` replaces the profile's parameters.
+
+    ``helper``: a process that runs beside it and is not counted in its memory.
 
     Raises StageError, ParamsError or InputError.
     """
@@ -73,7 +80,7 @@ def run_stage(
     print(f"[{number}] {notebook.stem}: running ({reason})", flush=True)
     _prepare(run, number, found, set(provenance.texts(values)))
     started = time.monotonic()
-    with provenance.PeakMemory() as memory:
+    with provenance.PeakMemory(beside=helper) as memory:
         execute(notebook, values, run / "notebooks" / notebook.name)
     wall_s, outputs = time.monotonic() - started, provenance.written(run, number, found)
     meta = provenance.meta(values, found, outputs, wall_s, memory.peak)
@@ -171,7 +178,7 @@ def run_all(profile: str, only: str | None = None, force: bool = False) -> bool:
     with lock(run), beside.Beside(profile, [paths.stage_number(n) for n in chosen]) as helper:
         for notebook in chosen:
             helper.before(paths.stage_number(notebook))
-            ran |= run_stage(notebook, profile, run, force)
+            ran |= run_stage(notebook, profile, run, force, helper=helper.running())
     return ran
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from toy_model import tiny_base
-from transformers import DynamicCache
+from transformers import DynamicCache, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from lib import decoding, lean_llama
+from lib import lean_llama
 from lib.decoding import ModelMemory, Prefix, decode
 from lib.lean_llama import LeanMemory
 from lib.sft_layers import prepare, restore
@@ -17,9 +19,14 @@ PREFIX = [5, 6, 7, 8, 9]
 REST = [[10], [11, 12, 13], [14, 15], [16], [17, 18, 19, 20, 21, 22]]
 
 
-@pytest.fixture
-def model():
-    return tiny_base(3).model.eval()
+@pytest.fixture(params=[(2, 1), (4, 2)], ids=["one group", "two groups"])
+def model(request):
+    """A base of heads in groups that share keys."""
+    heads, groups = request.param
+    torch.manual_seed(0)
+    config = copy.deepcopy(tiny_base(3).model.config)
+    config.num_attention_heads, config.num_key_value_heads, config.head_dim = heads, groups, 32
+    return LlamaForCausalLM(config).eval()
 
 
 def both(model, monkeypatch, *arguments, **more):
@@ -36,7 +43,7 @@ def both(model, monkeypatch, *arguments, **more):
 @pytest.mark.parametrize("copies", [1, 3])
 def test_the_same_tokens_with_the_same_probabilities(model, monkeypatch, prefix, copies) -> None:
     assert isinstance(Prefix.read(model, prefix).memory, LeanMemory)
-    limits = [9, 12, 4, 12, 7] if copies == 1 else [8] * 15
+    limits = [9, 12, 4, 12, 7] * copies
     lean, hub = both(model, monkeypatch, prefix, REST, {3}, limits, copies=copies)
     assert [d.ids for d in lean] == [d.ids for d in hub]
     for one, other in zip(lean, hub, strict=True):
@@ -89,5 +96,10 @@ def test_adapters_and_listeners_are_left_to_transformers(model) -> None:
 
 
 def test_what_is_no_llama_is_left_to_transformers() -> None:
-    assert not lean_llama.fits(torch.nn.Linear(2, 2))
-    assert decoding.Prefix.read(tiny_base(1).model, []).ids == ()
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1}
+    config = Qwen2Config(**sizes, num_attention_heads=2, num_key_value_heads=1)
+    other = Qwen2ForCausalLM(config).eval()
+    assert not lean_llama.fits(other) and not lean_llama.fits(torch.nn.Linear(2, 2))
+    prefix = Prefix.read(other, [5, 6])
+    assert isinstance(prefix.memory, ModelMemory)
+    assert len(decode(other, prefix, [[7], [8, 9]], set(), [3, 2])[0].ids) == 3

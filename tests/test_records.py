@@ -83,5 +83,5 @@ def test_examples(tmp_path: Path) -> None:
     records.write_jsonl(path, [example.to_dict()])
     assert records.read_examples(path) == [example]
     path.write_text(json.dumps({"id": "a"}))
-    with pytest.raises(records.RecordError, match="e.jsonl, example 1: 'text' is missing"):
+    with pytest.raises(records.RecordError, match="e.jsonl, line 1: 'text' is missing"):
         records.read_examples(path)

@@ -59,8 +59,10 @@ def test_filling_leaves_the_search_as_it_was_and_spares_what_it_left(enabled) ->
     try:
         (gc.enable if enabled else gc.disable)()
         with pytest.raises(KeyError), heap.filling():
-            assert not gc.isenabled()
             raise KeyError
+        assert gc.isenabled() is enabled and gc.get_freeze_count() == frozen
+        with heap.filling():
+            assert not gc.isenabled()
         assert gc.isenabled() is enabled and gc.get_freeze_count() > frozen
     finally:
         gc.unfreeze()
