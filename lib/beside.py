@@ -16,11 +16,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from lib import compressed, params, paths
+from lib import params, paths
 from lib.params import ParamsError
 
 EXAMINES = "06"
@@ -34,13 +33,13 @@ class Beside:
     """Runs nothing unless the profile asks for it; stops what it runs when its block ends."""
 
     def __init__(self, profile: str, numbers: Sequence[str]) -> None:
-        """``numbers``: the parts that will run, in order. Raises ParamsError or CompressedError."""
+        """``numbers``: the parts that will run, in order. Raises ParamsError."""
         self.profile, self.numbers = profile, list(numbers)
         values: dict[str, Any] = _values(profile) if EXAMINES in numbers else {"beside": 0}
         self.processes = int(values["beside"])
         if self.processes < 0:
             raise ParamsError(f"params/{profile}: beside: {self.processes}: give a number of processes, 0 for none")
-        self.entries = compressed.read(values["models"]) if self.processes else {}
+        self.models = values["models"] if self.processes else {}  # part 6 reads them; that takes seconds to load
         self._log: TextIO | None = None
         self._running: subprocess.Popen[bytes] | None = None
 
@@ -64,19 +63,19 @@ class Beside:
         """The models that neither part ``number`` nor one that runs after it makes."""
         rest = self.numbers[self.numbers.index(number) :]
         pending = tuple(f"{other}_" for other in rest if other != EXAMINES)
-        return [name for name, entry in self.entries.items() if not entry.of.startswith(pending)]
+        return [name for name, model in self.models.items() if not model.get("of", "").startswith(pending)]
 
     def running(self) -> int | None:
-        """The process that answers."""
-        return self._running.pid if self._running is not None and self.is_running() else None
+        """The process that answers, if one does."""
+        return self._running.pid if self._running is not None and self._running.poll() is None else None
 
     def is_running(self) -> bool:
-        return self._running is not None and self._running.poll() is None
+        return self.running() is not None
 
     def stop(self) -> None:
         """Ends what runs; what it has answered is kept."""
-        if self._running is not None and self._running.poll() is None:
-            os.killpg(self._running.pid, signal.SIGTERM)
+        if (pid := self.running()) is not None:
+            os.killpg(pid, signal.SIGTERM)
         if self._running is not None:
             self._running.wait()
         if self._log is not None:
@@ -100,5 +99,4 @@ class Beside:
 
 
 def _values(profile: str) -> dict[str, Any]:
-    notebook: Path = next(n for n in paths.notebooks() if paths.stage_number(n) == EXAMINES)
-    return params.load(notebook, profile)
+    return params.load(paths.notebook(EXAMINES), profile)

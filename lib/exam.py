@@ -126,8 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.parent is not None:
         side_by_side.end_with(given.parent)
     try:
-        notebook = next(n for n in paths.notebooks() if paths.stage_number(n) == NUMBER)
-        values = params.load(notebook, given.profile)
+        values = params.load(paths.notebook(NUMBER), given.profile)
         values |= {} if given.at_once is None else {"at_once": given.at_once}
         exam = read(values, paths.run_dir(given.profile))
         if unknown := [name for name in given.only or () if name not in exam.entries]:

@@ -76,3 +76,8 @@ def relative(path: Path, root: Path = ROOT) -> str:
     """``path`` as it is told to others: from the project's root, or its last part; never a machine's path."""
     path = path.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def notebook(number: str) -> Path:
+    """The notebook of a stage, such as "03"."""
+    return next(path for path in notebooks() if stage_number(path) == number)

@@ -71,5 +71,5 @@ def test_filling_leaves_the_search_as_it_was_and_spares_what_it_left(enabled) ->
 
 @pytest.mark.parametrize("number", ["03", "04", "05"])
 def test_a_notebook_names_the_files_that_it_depends_on(number) -> None:
-    notebook = next(n for n in paths.notebooks() if paths.stage_number(n) == number)
-    assert set(study_data.FILES) <= set(provenance.needed(notebooks.read(notebook), {}, number))
+    notebook = notebooks.read(paths.notebook(number))
+    assert set(study_data.FILES) <= set(provenance.needed(notebook, {}, number))
