@@ -19,7 +19,7 @@ help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
 
 setup: $(PIP_STAMP)  ## virtual environment, packages and base model; seconds when they are there
-	@$(BIN)/python -m lib.base
+	@$(BIN)/python -m lib.model.base
 
 $(PIP_STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name a Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
@@ -52,10 +52,10 @@ ablation: setup  ## train variants of the student, several seeds each: ABLATION=
 	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml
 
 compress: setup  ## cut or round the assistant and teach it again: the models of params/compress.yaml
-	$(BIN)/python -m lib.shrink
+	$(BIN)/python -m lib.compression.shrink
 
 campaign: setup  ## the gpu profile, the ablations and the compressed models side by side on all GPUs: params/campaign.yaml
-	$(BIN)/python -m lib.campaign
+	$(BIN)/python -m lib.experiments.campaign
 
 bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only training"
 	$(BIN)/python -m lib.bench $(BENCH)

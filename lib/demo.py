@@ -18,9 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib import paths, show
+from lib.core import paths
+from lib.core.task import Answer, System
 from lib.predict import find_model, open_system
-from lib.task import Answer, System
+from lib.report.__main__ import show
 
 
 class DemoError(ValueError):

@@ -20,12 +20,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.gguf import GgufFile
-from lib.paths import REPORTS, runs
-from lib.task import Answer, System, Task, TaskError, load
+from lib.core.paths import REPORTS, runs
+from lib.core.task import Answer, System, Task, TaskError
+from lib.model.gguf_write import GgufFile
+from lib.tasks import load
 
 RELEASED = REPORTS / "gpu" / "model"
-"""The models that come with the project (lib/release.py)."""
+"""The models that come with the project (lib/report/release.py)."""
 FIRST = "tiny.gguf"
 """The released model that is used unless another is named: the most accurate one, not the smallest."""
 
@@ -109,13 +110,13 @@ def _order(file: Path) -> tuple[bool, bool, bool, str]:
 def open_system(path: Path, task_name: str | None, grammar: bool, threads: int) -> tuple[System, Task]:
     """The model at ``path`` ready to answer, and its task. Raises ValueError with one message if it cannot be used."""
     if path.is_dir():
-        from lib.student import load as load_student
-        from lib.torch_student import TorchStudent
+        from lib.model.student import load as load_student
+        from lib.model.torch_student import TorchStudent
 
         student = load_student(path)
         task = load(task_name or student.info["task"])
         return TorchStudent(student, task), task
-    from lib.serve import GgufStudent
+    from lib.runtime.gguf_student import GgufStudent
 
     task = load(task_name or GgufFile(path).student["task"])
     return GgufStudent(path, task, grammar=grammar, threads=threads), task

@@ -23,11 +23,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lib import beside, notebooks, params, paths, provenance, records
+from lib.core import files, notebook_files, params, paths, provenance
+from lib.experiments import beside
 
 _NOISE = re.compile(
     r"(Executing|Ending) Cell|(In|Out)put Notebook|Working directory|Executing notebook"
-    # Papermill reads parameters with a pattern of its own; lib.params has checked them.
+    # Papermill reads parameters with a pattern of its own; lib.core.params has checked them.
     r"|Unable to parse line|Passed unknown parameter"
 )
 _BAR = re.compile(r"\d+%\||\d+it \[")
@@ -84,7 +85,7 @@ def run_stage(
         execute(notebook, values, run / "notebooks" / notebook.name)
     wall_s, outputs = time.monotonic() - started, provenance.written(run, number, found)
     meta = provenance.meta(values, found, outputs, wall_s, memory.peak)
-    records.write_json(run / f"{number}_meta.json", meta)
+    files.write_json(run / f"{number}_meta.json", meta)
     (run / f"{number}_started.json").unlink()
     print(f"[{number}] {notebook.stem}: done in {meta['wall_s']} s, peak {meta['peak_memory_mb']} MB", flush=True)
     return True
@@ -123,7 +124,7 @@ def _prepare(run: Path, number: str, found: dict[str, str], named: set[str]) -> 
     if before is None or _differing(before["inputs"], found):
         for part in (p for p in run.glob(f"{number}_*.part") if p.stem not in named):
             shutil.rmtree(part) if part.is_dir() else part.unlink()
-    records.write_json(started, {"inputs": found})
+    files.write_json(started, {"inputs": found})
     (run / f"{number}_meta.json").unlink(missing_ok=True)
 
 
@@ -159,9 +160,9 @@ def _set_kernel_environment() -> None:
 
 def _explain(notebook: Path, error: Any) -> str:
     # Papermill puts one cell with the parameters in front of those that follow: count as the notebook does.
-    cells = [c for c in notebooks.read(notebook).cells if c.cell_type == "code"]
+    cells = [c for c in notebook_files.read(notebook).cells if c.cell_type == "code"]
     number = next((i for i, c in enumerate(cells, 1) if c.source == error.source), error.exec_count)
-    line, text = notebooks.failing_line(error.source, error.traceback)
+    line, text = notebook_files.failing_line(error.source, error.traceback)
     return f"{notebook.name}, code cell {number}, line {line}: {text}\n{error.ename}: {error.evalue}"
 
 
@@ -187,8 +188,8 @@ def refresh(profile: str) -> None:
     import nbformat
 
     for notebook in paths.notebooks():
-        book = notebooks.normalised(notebooks.read(paths.run_dir(profile) / "notebooks" / notebook.name))
-        records.write_text(notebook, nbformat.writes(book) + "\n")
+        book = notebook_files.normalised(notebook_files.read(paths.run_dir(profile) / "notebooks" / notebook.name))
+        files.write_text(notebook, nbformat.writes(book) + "\n")
         print(f"{notebook.name}: outputs of profile '{profile}' kept", flush=True)
 
 
@@ -241,7 +242,7 @@ def _show_progress() -> None:
 
 
 def _report(profile: str) -> None:
-    from lib import report
+    from lib.report.__main__ import __main__ as report
 
     for path in report.build(profile):
         print(f"wrote {paths.relative(path)}", flush=True)

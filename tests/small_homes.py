@@ -3,8 +3,8 @@
 from random import Random
 from typing import Any
 
-from lib.tasks.home.homes import Home
-from lib.tasks.home.tools import CLOSED, TOOLS, Argument, Tool
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
 
 AREAS = ("Kitchen", "Den", "Mia's Room", "Büro", "書斎", "Ground", "A2", "=A3")
 NAMES = (

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from toy_task import TASK
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lib import student as students
-from lib.base import Base
-from lib.student import Student
-from lib.vocabulary import TokenizerJson
+from lib.model import student as students
+from lib.model.base import Base
+from lib.model.student import Student
+from lib.model.vocabulary import TokenizerJson
 
 torch.set_num_threads(1)
 

@@ -14,9 +14,9 @@ from typing import Any
 from toy_chat import Rule
 from toy_model import tiny_base
 
-from lib import record, record_params
-from lib import student as students
+from lib.data import record, record_params
 from lib.llm import Prompt, Reply
+from lib.model import student as students
 from lib.tasks.home import HomeTask
 
 PARAMETERS: dict[str, Any] = {

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from lib.task import Call, Control, Example, Piece, Score, TaskError
-from lib.vocabulary import START
+from lib.core.task import Call, Control, Example, Piece, Score, TaskError
+from lib.model.vocabulary import START
 
 ITEMS = ("Tea", "Oat Bar", "Crème Brûlée", "Water", "Salt Nuts", "Apple", "Gum", "Cola", "日本茶", "Rye Bread")
 ASK = ("give me {}", "one {} please", "i want the {}", "hand out {}")

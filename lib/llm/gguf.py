@@ -22,11 +22,11 @@ from typing import Any
 
 import llguidance
 
-from lib.llama import LlamaError, open_server
+from lib.core.files import sha256
 from lib.llm import BackendError, Prompt, Reply
 from lib.llm.answer import excerpt, failed, read_answer
 from lib.llm.threads import answer_all
-from lib.records import sha256
+from lib.runtime.llama_engine import LlamaError, open_server
 
 _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
 

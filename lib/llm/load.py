@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 
 import yaml
 
-from lib import params
+from lib.core import params
 from lib.llm import Backend
 
 KINDS = {
@@ -37,7 +37,7 @@ def backend(spec: str | Mapping[str, Any], recordings: Path | None = None, where
     """The backend that ``spec`` describes: ``kind``, ``model`` (for a replay perhaps ``folder``) and its settings.
 
     Settings are the parameters of the kind's class. ``recordings``: what a replay without a folder reads; ``where``:
-    names the parameter in errors. Raises lib.params.ParamsError for a wrong ``spec``, BackendError as the class does.
+    names the parameter in errors. Raises lib.core.params.ParamsError for a wrong ``spec``, BackendError as the class does.
     """
     given = parse(spec, where) if isinstance(spec, str) else dict(spec)
     kind = _kind(given.pop("kind", None), where)
@@ -49,7 +49,7 @@ def backend(spec: str | Mapping[str, Any], recordings: Path | None = None, where
 
 
 def parse(text: str, where: str = "backend") -> dict[str, Any]:
-    """The mapping that one line stands for. Raises lib.params.ParamsError for a line of another form."""
+    """The mapping that one line stands for. Raises lib.core.params.ParamsError for a line of another form."""
     head, _, settings = text.strip().partition("?")
     kind, _, model = head.partition(":")
     spec: dict[str, Any] = {"kind": _kind(kind, where)}

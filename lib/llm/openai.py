@@ -26,15 +26,7 @@ import openai
 
 from lib.llm import BackendError, Prompt, Reply
 from lib.llm.answer import excerpt, failed, read_answer
-from lib.llm.failure import (
-    BAD_REQUEST,
-    SAMPLING,
-    UNREACHABLE,
-    Failure,
-    from_connection,
-    from_status,
-    refused_part,
-)
+from lib.llm.failure import BAD_REQUEST, SAMPLING, UNREACHABLE, Failure, from_connection, from_status, refused_part
 from lib.llm.secret import Secret
 from lib.llm.threads import answer_all
 

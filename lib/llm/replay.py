@@ -28,9 +28,9 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+from lib.core.files import write_json, write_xz
 from lib.llm import Backend, BackendError, Prompt, Reply
 from lib.llm.rows import read_rows, to_line
-from lib.records import write_json, write_xz
 
 REPLIES = "replies.jsonl.xz"
 PROVENANCE = "provenance.json"

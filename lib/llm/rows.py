@@ -12,8 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from lib.core.files import parse_object
 from lib.llm import Reply
-from lib.records import parse_object
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "key": str,

@@ -1,6 +1,6 @@
 """A chat model in transformers, on a GPU or a CPU: prompts in batches, sorted by length, common prefix read once.
 
-Prompts that begin with the same messages share the keys and values of what they have in common (``lib.decoding``). A
+Prompts that begin with the same messages share the keys and values of what they have in common (``lib.model.generate``). A
 JSON schema is enforced token by token with llguidance. Sampling takes the ``TOP`` likeliest tokens, cuts them at top_p
 and inverts their distribution with a random number that depends on the prompt and its seed alone, so a reply does not
 depend on what else is in the batch, but for rounding.
@@ -25,10 +25,10 @@ import transformers
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lib.decoding import Decoded, Prefix, decode
+from lib.core.files import sha256
 from lib.llm import BackendError, Prompt, Reply
 from lib.llm.schema import Constraints, mask
-from lib.records import sha256
+from lib.model.generate import Decoded, Prefix, decode
 
 TOP = 64
 FAMILY = 12

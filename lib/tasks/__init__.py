@@ -1,1 +1,22 @@
-"""One package per domain; nothing outside this package may name a domain."""
+"""The tasks of this study, one sub-package each: see ``lib.core.task`` for what a task provides.
+
+>>> load("home").name
+'home'
+"""
+
+import importlib
+import pkgutil
+
+from lib.core.task import StudyTask, TaskError
+
+
+def available() -> list[str]:
+    """Names of the tasks in ``lib/tasks``."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.ispkg)
+
+
+def load(name: str) -> StudyTask:
+    """The task ``lib.tasks.<name>``. Raises TaskError for an unknown one."""
+    if name not in available():
+        raise TaskError(f"unknown task '{name}': use one of {', '.join(available())}, or add lib/tasks/{name}/")
+    return importlib.import_module(f"lib.tasks.{name}").TASK

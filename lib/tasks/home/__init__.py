@@ -8,21 +8,23 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from lib.collect import Writer
-from lib.prototype import OneStage, Prototype
-from lib.task import Call, Example, Piece, Score, System, TaskError
-from lib.tasks.home import calls, phrases, prompt, tools
-from lib.tasks.home.homes import Home, load_homes
-from lib.tasks.home.names import pools
-from lib.tasks.home.references import References
-from lib.tasks.home.references import references as number
-from lib.teacher import TeacherSet
+from lib.core.task import Call, Example, Piece, Score, System, TaskError
+from lib.tasks.home.language import calls, prompt
+from lib.tasks.home.language.references import References
+from lib.tasks.home.language.references import references as number
+from lib.tasks.home.sampler import phrases
+from lib.tasks.home.sampler.names import pools
+from lib.tasks.home.simulator import tools
+from lib.tasks.home.simulator.homes import Home, load_homes
+from lib.teacher.contract import TeacherSet
+from lib.teacher.prototype import OneStage, Prototype
+from lib.teacher.write import Writer
 
 CORPUS_SEED = 20_000
 
 
 class HomeTask:
-    """``lib.task.Task`` for a home; see there for what each method does."""
+    """``lib.core.task.Task`` for a home; see there for what each method does."""
 
     name = "home"
     recordings = Path(__file__).parent / "recordings"
@@ -64,18 +66,18 @@ class HomeTask:
         return calls.parse(raw, refs)
 
     def gbnf(self, refs: References) -> str:
-        from lib.tasks.home import gbnf
+        from lib.tasks.home.language import gbnf
 
         return gbnf.grammar(refs)
 
     def score(self, example: Example, calls_: Sequence[Call]) -> Score:
-        from lib.tasks.home.score import score
+        from lib.tasks.home.simulator.score import score
 
         return score(example, calls_)
 
     def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Homes, training seeds, dev and test sets, by program: see ``data.sample``."""
-        from lib.tasks.home.data import sample
+        from lib.tasks.home.examples.data import sample
 
         return sample(params, out)
 
@@ -93,7 +95,7 @@ class HomeTask:
         self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Home]
     ) -> list[dict[str, Any]]:
         """What the tests share with the training data: see ``checks.overlap``."""
-        from lib.tasks.home.checks import overlap
+        from lib.tasks.home.examples.checks import overlap
 
         return overlap(train, tests, contexts)
 
@@ -101,66 +103,66 @@ class HomeTask:
         self, seeds: Iterable[Example], contexts: Mapping[str, Home], tests: Collection[Example]
     ) -> tuple[list[Example], list[Example]]:
         """Accepted and rejected seeds: see ``checks.accept``."""
-        from lib.tasks.home.checks import accept
+        from lib.tasks.home.examples.checks import accept
 
         return accept(seeds, contexts, tests)
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
         """The rule system, and the classic pipeline fitted to ``train`` (resolved examples) if there are any."""
-        from lib.tasks.home.baselines_hassil import HassilBaseline
+        from lib.tasks.home.baselines.hassil import HassilBaseline
 
         if not train:
             return [HassilBaseline()]
-        from lib.tasks.home.baselines_tfidf import TfidfBaseline
+        from lib.tasks.home.baselines.tfidf import TfidfBaseline
 
         return [HassilBaseline(), TfidfBaseline().fit(train)]
 
     def third_party(self, path: Path) -> dict[str, list[Example]]:
         """Test sets written by others, by file; empty where the folder is absent."""
-        from lib.tasks.home.third_party import load
+        from lib.tasks.home.examples.third_party import load
 
         return load(path)
 
     def teacher_set(self, seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
         """Requests for a teacher: see ``teacher_set.draw``."""
-        from lib.tasks.home.teacher_set import draw
+        from lib.tasks.home.teacher.teacher_set import draw
 
         return draw(seeds, tests, pool, seed)
 
     def writer(self, prompts: Path | None = None) -> Writer:
         """How the teacher is asked for other ways to say a request, by a recording's own prompts or today's."""
-        from lib.tasks.home.write import PROMPTS, HomeWriter
+        from lib.tasks.home.teacher.write import PROMPTS, HomeWriter
 
         return HomeWriter(prompts or PROMPTS)
 
     def prototype(self, pool: Sequence[Example]) -> Prototype:
         """The pipeline's steps for a home; ``pool``: resolved examples to retrieve from."""
-        from lib.tasks.home.prototype import HomePrototype
+        from lib.tasks.home.teacher.steps import HomePrototype
 
         return HomePrototype(pool)
 
     def one_stage(self, pool: Sequence[Example]) -> dict[str, OneStage]:
         """Prompts that ask once: Home Assistant's way, and with retrieved examples."""
-        from lib.tasks.home.one_stage import FewShot, ZeroShot
+        from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot
 
         return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
 
     def odd_context(self, rng: Random, name: Callable[[], str]) -> dict[str, Any]:
         """A home in which most things are called what ``name`` gives: see ``odd.odd_home``."""
-        from lib.tasks.home.odd import odd_home
+        from lib.tasks.home.sampler.odd import odd_home
 
         home = odd_home(rng, name)
         return {"home": home, "area": rng.choice([None, *(a.name for a in home.areas)])}
 
     def absent(self, calls_: Sequence[Call], context: dict[str, Any]) -> list[str]:
         """What calls speak of and the home does not have: see ``odd.absent``."""
-        from lib.tasks.home.odd import absent
+        from lib.tasks.home.sampler.odd import absent
 
         return absent(calls_, context["home"])
 
     def masked(self, example: Example, contexts: Mapping[str, Home]) -> str:
         """The words of a request with the home's names and all numbers masked: see ``checks.masked``."""
-        from lib.tasks.home.checks import masked
+        from lib.tasks.home.examples.checks import masked
 
         home = example.context["home"]
         return masked(example, home if isinstance(home, Home) else contexts[home])
@@ -184,9 +186,9 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _sampled() -> Iterator[str]:
-    from lib.tasks.home.data import requests
-    from lib.tasks.home.grammar import Sampler
-    from lib.tasks.home.sample_homes import sample_home
+    from lib.tasks.home.examples.data import requests
+    from lib.tasks.home.sampler.grammar import Sampler
+    from lib.tasks.home.sampler.sample_homes import sample_home
 
     rng, sampler = Random(CORPUS_SEED), Sampler("en")
     shares = dict.fromkeys(("L0", "L1", "L2", "L3", "L4", "L5", "L6"), 1.0)

@@ -1,0 +1,83 @@
+"""Where things are. Every other module asks here, so that nothing depends on the working directory.
+
+A profile (``smoke``, ``cpu``, ``gpu``, …) is a folder of ``params/``; its stages write ``runs/<profile>/NN_*``.
+The environment variable ``RUNS_DIR`` moves ``runs/`` elsewhere (the test suite uses it).
+
+>>> stage_number(Path("notebooks/06_compress_eval.ipynb"))
+'06'
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+PARAMS = ROOT / "params"
+REPORTS = ROOT / "reports"
+PRICES = PARAMS / "prices.yaml"
+
+_STAGE = re.compile(r"(\d\d)_.+")
+
+
+class PathError(ValueError):
+    """A profile or stage that does not exist; the message lists those that do."""
+
+
+def runs() -> Path:
+    """``runs/`` of the project, or ``RUNS_DIR`` (from the project's root)."""
+    return (ROOT / (os.environ.get("RUNS_DIR") or "runs")).resolve()
+
+
+def profiles(params: Path = PARAMS) -> list[str]:
+    """Names of the profiles, in alphabetical order."""
+    return sorted(p.name for p in params.iterdir() if p.is_dir() and any(p.glob("[0-9][0-9]_*.yaml")))
+
+
+def check_profile(name: str, params: Path = PARAMS) -> str:
+    """``name`` if it is a profile. Raises PathError that names the choices."""
+    if name not in profiles(params):
+        raise PathError(f"unknown profile '{name}': choose one of {', '.join(profiles(params))}")
+    return name
+
+
+def run_dir(profile: str) -> Path:
+    """``runs/<profile>``, created if need be. Raises PathError for an unknown profile."""
+    folder = runs() / check_profile(profile)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def report_dir(profile: str, reports: Path = REPORTS) -> Path:
+    """``reports/<profile>`` (not created)."""
+    return reports / profile
+
+
+def stage_number(path: Path) -> str:
+    """The two digits that a stage's notebook, parameters or outputs start with. Raises PathError without them."""
+    match = _STAGE.fullmatch(path.name)
+    if not match:
+        raise PathError(f"{path.name}: a stage's file starts with two digits and '_', such as 03_finetune.ipynb")
+    return match[1]
+
+
+def notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
+    """The stages' notebooks in order. Raises PathError if two share a number."""
+    found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
+    for left, right in zip(found, found[1:], strict=False):
+        if stage_number(left) == stage_number(right):
+            raise PathError(f"{left.name} and {right.name} have the same stage number: rename one")
+    return found
+
+
+def relative(path: Path, root: Path = ROOT) -> str:
+    """``path`` as it is told to others: from the project's root, or its last part; never a machine's path."""
+    path = path.resolve()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def notebook(number: str) -> Path:
+    """The notebook of a stage, such as "03"."""
+    return next(path for path in notebooks() if stage_number(path) == number)

@@ -1,0 +1,183 @@
+"""The seam between a domain and everything that is domain-free.
+
+A *task* brings its tools, its examples, a scorer and a compact language for prompts and answers.
+The rest of the package (students, trainers, runtimes, metrics, reports) knows tasks only through this module:
+
+>>> from lib.core.task import load
+>>> task = load("home")
+>>> task.name
+'home'
+
+The staging follows *From Large to Super-Tiny* (arXiv 2504.13471); that one scorer serves rejection sampling, the
+reward and the evaluation is a choice of this study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+Call = dict[str, Any]
+"""``{"name": tool, "arguments": {key: value}}`` in the tool's own words (names, never references)."""
+
+
+class Control(str):
+    """A piece of a prompt or answer that is one token of its own and that no text can ever produce."""
+
+    __slots__ = ()
+
+
+Piece = Control | str
+"""A control token, or plain text that the tokenizer encodes as data."""
+
+
+class TaskError(ValueError):
+    """Bad input to a task: the message names what is wrong and the remedy."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One request with the answers that count as right.
+
+    ``context`` is the task's own; ``gold`` lists the accepted answers, each a list of calls (empty: do nothing).
+    ``extra["wanted"]``, kept by what a teacher makes of an example, is for the task's ``taught``.
+    """
+
+    id: str
+    text: str
+    context: dict[str, Any]
+    gold: list[list[Call]]
+    level: str
+    source: str
+    split: str
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        row = asdict(self)
+        return {**row.pop("extra"), **row}
+
+
+@dataclass(frozen=True)
+class Score:
+    """``exact``: right or wrong; ``reward`` in [0, 1], graded; ``reason``: why it is not exact (empty if it is)."""
+
+    exact: bool
+    reward: float
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a system replied to one request, and what that cost."""
+
+    calls: list[Call]
+    raw: str = ""
+    confidence: float = 1.0
+    latency_ms: float = 0.0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    new_tokens: int = 0
+    error: str = ""
+    llm_calls: int = 0
+
+
+class System(Protocol):
+    """Anything that answers requests: a rule system, a classic pipeline, a model."""
+
+    name: str
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer: ...
+
+
+class Task(Protocol):
+    """What a domain provides. ``refs`` is the task's own numbering of one context; the core only
+    passes it on, compares it and uses it as a key, so it is hashable."""
+
+    name: str
+
+    def tools(self) -> list[dict[str, Any]]:
+        """The catalogue as OpenAI JSON schema."""
+        ...
+
+    def controls(self) -> list[str]:
+        """The texts that become one token each, in a fixed order."""
+        ...
+
+    def corpus(self) -> Iterable[str]:
+        """Texts of the domain, for choosing the vocabulary."""
+        ...
+
+    def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
+        """Builds and checks a context from a row of ``predict``'s input; TaskError names ``where`` and the key."""
+        ...
+
+    def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Any:
+        """Numbers the context's targets (shuffled by ``rng``); ``text`` matters only to large contexts."""
+        ...
+
+    def prefix(self, refs: Any) -> list[Piece]:
+        """The part of the prompt that requests of one context share."""
+        ...
+
+    def request(self, refs: Any, context: dict[str, Any], text: str) -> list[Piece]:
+        """The part of the prompt that belongs to one request, up to where the answer starts."""
+        ...
+
+    def answer(self, calls: Sequence[Call], refs: Any) -> list[Piece]:
+        """The compact answer, without the end token."""
+        ...
+
+    def taught(self, example: Example, refs: Any) -> list[Piece]:
+        """The answer that a student learns for an example; it reads as the first gold one."""
+        ...
+
+    def parse(self, raw: str, refs: Any) -> list[Call]:
+        """Reads a compact answer. Raises TaskError."""
+        ...
+
+    def gbnf(self, refs: Any) -> str:
+        """The grammar (llama.cpp GBNF) of all valid answers in this context."""
+        ...
+
+    def score(self, example: Example, calls: Sequence[Call]) -> Score:
+        """The one scorer: executes, compares what changed."""
+        ...
+
+
+class StudyTask(Task, Protocol):
+    """What the notebooks call besides: data, checks, baselines and tests. Contexts are stored once and named by key."""
+
+    def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        """Writes ``01_homes.jsonl`` (the contexts), ``01_prototype.jsonl`` (seeds) and ``01_tests.jsonl``; counts."""
+        ...
+
+    def contexts(self, path: Path) -> dict[str, Any]:
+        """The stored contexts by key. Raises TaskError with file and key."""
+        ...
+
+    def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Any]) -> list[Example]:
+        """Examples whose context is whole instead of a key."""
+        ...
+
+    def accept(
+        self, seeds: Iterable[Example], contexts: Mapping[str, Any], tests: Collection[Example]
+    ) -> tuple[list[Example], list[Example]]:
+        """Seeds fit to train on, and the others with a ``reason`` in ``extra``; ``tests``: what is tested on."""
+        ...
+
+    def overlap(
+        self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """What the test splits share with training: rows of ``split``, ``of``, ``n``, ``seen``, ``share``."""
+        ...
+
+    def baselines(self, train: Sequence[Example]) -> list[System]:
+        """Systems without a language model, fitted to ``train`` (resolved); empty: only those that learn nothing."""
+        ...
+
+    def third_party(self, path: Path) -> dict[str, list[Example]]:
+        """Test sets written by others, by name; empty where ``path`` is absent."""
+        ...

@@ -1,0 +1,198 @@
+"""A teacher's recording: what it worked on, what it answered, what readers made of it. ``lib.data.record`` makes it.
+
+| file | holds |
+|---|---|
+| ``contexts``, ``seeds``, ``tests``, ``pool`` ``.jsonl.xz`` | the TeacherSet |
+| ``replies.jsonl.xz`` | every reply to prompts about these, by the prompt's key (``lib.llm.replay``) |
+| ``readings.jsonl.xz`` | readers' answers to candidates: id, system, calls (or "gold"), the text's digest, confidence |
+| ``predictions.jsonl.xz`` | answers to tests of others: ids, calls, counts, no sentence |
+| ``labels.jsonl`` | candidates judged by hand: id, digest, right |
+| ``prompts.yaml`` | what the teacher was asked with, as it was |
+| ``provenance.json`` | model, its SHA-256, those of the readers, parameters, and of each session date and hardware |
+
+>>> recording = Recording.read(task)                                                     # doctest: +SKIP
+>>> len(recording.candidates())                                                          # doctest: +SKIP
+20000
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lib.core.files import Row, digest, dumps, read_examples, write_xz
+from lib.core.side_files import CALLS, NUMBER, Kind, are_calls, read_rows
+from lib.core.task import Example, Score
+from lib.llm import Backend
+from lib.llm.replay import Replay
+from lib.teacher.contract import TeacherSet, TeacherTask
+from lib.teacher.write import Verdict, Writer, judge, refine, unreadable, write
+
+READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
+PROMPTS = "prompts.yaml"
+SETS = ("seeds", "tests", "pool")
+GOLD = "gold"
+"""The short form of calls that are exactly the first that count as right."""
+
+
+def _are_read(value: Any) -> bool:
+    return value == GOLD or are_calls(value)
+
+
+def _is_share(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+
+
+_TEXTS = {"id": str, "system": str, "digest": str}
+_COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
+KINDS: dict[str, dict[str, Kind]] = {
+    READINGS: {**_TEXTS, "calls": _are_read},
+    PREDICTIONS: {
+        **_TEXTS,
+        **dict.fromkeys(("test", "level", "reason", "error"), str),
+        **dict.fromkeys(_COUNTS, NUMBER),
+        "calls": CALLS,
+        "exact": bool,
+    },
+    LABELS: {"id": str, "digest": str, "kind": str, "right": bool},
+}
+"""What a row of each file must hold."""
+OPTIONAL: dict[str, dict[str, Kind]] = {READINGS: {"confidence": _is_share, "error": str}}
+"""What it may hold."""
+
+
+def text_digest(example: Example) -> str:
+    """Eight hex digits that change with the words of a request."""
+    return digest(example.text)[:8]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Compressed JSON lines, written whole; equal rows give equal bytes."""
+    write_xz(path, "".join(dumps(row) + "\n" for row in rows))
+
+
+def write_set(folder: Path, teacher_set: TeacherSet) -> None:
+    """Writes a TeacherSet's four files."""
+    rows = ({"id": key, **context.to_dict()} for key, context in teacher_set.contexts.items())
+    write_rows(folder / "contexts.jsonl.xz", rows)
+    for name in SETS:
+        write_rows(folder / f"{name}.jsonl.xz", (e.to_dict() for e in getattr(teacher_set, name)))
+
+
+def read_set(folder: Path, task: TeacherTask) -> TeacherSet:
+    """Reads what ``write_set`` wrote. Raises RecordError or TaskError with file and line."""
+    examples = {name: read_examples(folder / f"{name}.jsonl.xz") for name in SETS}
+    return TeacherSet(task.contexts(folder / "contexts.jsonl.xz"), **examples)
+
+
+@dataclass
+class Recording:
+    """``rejected``: lines of its files that could not be used, each with file, line and reason; ``writer``: with the
+    prompts that it was recorded with."""
+
+    task: TeacherTask
+    set: TeacherSet
+    replay: Replay
+    readings: list[Row]
+    predictions: list[Row]
+    labels: list[Row]
+    writer: Writer
+    rejected: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, task: TeacherTask, folder: Path | None = None) -> Recording:
+        """The recording of ``task``, or that in ``folder``. Raises BackendError, RecordError or TaskError.
+
+        Readings, predictions and labels may be absent or damaged: what cannot be read is in ``rejected``.
+        """
+        folder = folder or task.recordings
+        replay = Replay(folder)
+        rejected = list(replay.rejected)
+        found = {name: read_rows(folder / name, kinds, OPTIONAL.get(name)) for name, kinds in KINDS.items()}
+        rejected += [reason for _, reasons in found.values() for reason in reasons]
+        readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
+        prompts = folder / PROMPTS
+        writer = task.writer(prompts if prompts.exists() else None)
+        return cls(task, read_set(folder, task), replay, readings, predictions, labels, writer, rejected)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return self.replay.provenance
+
+    @cached_property
+    def tests(self) -> list[Example]:
+        """Requests to test on, with their contexts."""
+        return self.task.resolve(self.set.tests, self.set.contexts)
+
+    @cached_property
+    def pool(self) -> list[Example]:
+        """Requests that prompts may show, with their contexts."""
+        return self.task.resolve(self.set.pool, self.set.contexts)
+
+    def on_others(self, tests: Mapping[str, Sequence[Example]]) -> list[Row]:
+        """Recorded answers to tests of others; those whose example is at hand are scored anew."""
+        known = {(name, e.id): e for name, rows in tests.items() for e in rows}
+        return [self._rescored(row, known.get((row["test"], row["id"]))) for row in self.predictions]
+
+    def _rescored(self, row: Row, example: Example | None) -> Row:
+        if example is None or row["error"] or row.get("redacted") or text_digest(example) != row["digest"]:
+            return row
+        score = self.task.score(example, row["calls"])
+        return {**row, "exact": score.exact, "reward": score.reward, "reason": score.reason}
+
+    def limited(self, seeds: int) -> list[Example]:
+        """The first ``seeds`` seeds; all for 0."""
+        return self.set.seeds[: seeds or None]
+
+    def candidates(self, seeds: int = 0) -> tuple[list[Example], dict[str, Verdict]]:
+        """Everything written for the first ``seeds`` seeds (0: all), refined lines included, and the verdicts."""
+        return produce(self.writer, self.limited(seeds), self.replay, self.provenance["parameters"])
+
+    def unreadable(self, candidates: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
+        """How many of ``candidates()`` were judged in words that could not be read, or not at all for a failure."""
+        every = self.provenance["parameters"]["judge_every"]
+        return unreadable([c for c in candidates if "refines" in c.extra or in_share(c, every)], verdicts)
+
+    def votes_on(self, candidates: Sequence[Example]) -> list[dict[str, Any]]:
+        """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``.
+
+        Those of readers that have one also hold their ``confidence``, from 0 to 1.
+        """
+        known = {c.id: c for c in self.task.resolve([c for c in candidates if c.text], self.set.contexts)}
+        rows = [r for r in self.readings if r["id"] in known and r["digest"] == text_digest(known[r["id"]])]
+        scores: dict[str, Score] = {}
+        return [self._vote(row, known[row["id"]], scores) for row in rows]
+
+    def _vote(self, row: Row, candidate: Example, scores: dict[str, Score]) -> Row:
+        """``scores``: those known already, by candidate and calls; readers often agree."""
+        calls = candidate.gold[0] if row["calls"] == GOLD else row["calls"]
+        key = repr((candidate.id, calls))
+        score = scores[key] = scores.get(key) or self.task.score(candidate, calls)
+        vote = {"id": row["id"], "system": row["system"], "exact": score.exact and not row.get("error")}
+        sure = {"confidence": row["confidence"]} if "confidence" in row else {}
+        return {**vote, "reason": score.reason, **sure}
+
+    def labelled(self, candidates: Sequence[Example], kind: str) -> dict[str, bool]:
+        """Hand labels of these candidates by id; ``kind``: which of the samples that were labelled."""
+        known = {c.id: text_digest(c) for c in candidates}
+        return {r["id"]: r["right"] for r in self.labels if r["kind"] == kind and known.get(r["id"]) == r["digest"]}
+
+
+def produce(
+    writer: Writer, seeds: Sequence[Example], backend: Backend, parameters: dict[str, Any]
+) -> tuple[list[Example], dict[str, Verdict]]:
+    """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
+    by_id = {e.id: e for e in seeds}
+    first = write(writer, seeds, backend, parameters["count"])
+    looked_at = [c for c in first if in_share(c, parameters["judge_every"])]
+    verdicts = judge(writer, by_id, looked_at, backend)
+    second = refine(writer, by_id, looked_at, verdicts, backend, parameters["refine_below"])
+    return [*first, *second], verdicts | judge(writer, by_id, second, backend)
+
+
+def in_share(candidate: Example, every: int) -> bool:
+    """Whether a candidate is in the part, one in ``every`` (0: none), that is judged or read; always the same one."""
+    return every > 0 and int(digest(candidate.id)[:8], 16) % every == 0

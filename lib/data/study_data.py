@@ -1,0 +1,51 @@
+"""The data of a run that its students are trained and tested on: what parts 1 and 2 wrote.
+
+>>> data = of_run(task, paths.run_dir("cpu"))                                            # doctest: +SKIP
+>>> len(data.accepted), len(data.part("dev"))                                            # doctest: +SKIP
+(28112, 280)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lib.core import files, heap
+from lib.core.task import Example, StudyTask
+
+TESTS, ACCEPTED = "01_tests.jsonl", "02_accepted.jsonl"
+HOMES = "01_homes.jsonl", "02_homes.jsonl"
+FILES = (HOMES[0], TESTS, HOMES[1], ACCEPTED)
+"""All that is read, in the order in which it is written."""
+
+
+@dataclass(frozen=True)
+class StudyData:
+    """``accepted``: what is learnt from; ``tests``: what is asked. Both with their whole contexts."""
+
+    accepted: list[Example]
+    tests: list[Example]
+
+    def part(self, split: str, rows: int = 0) -> list[Example]:
+        """The tests of a split, or so many ``rows`` of them (lib.core.files.spread)."""
+        return files.spread([example for example in self.tests if example.split == split], rows)
+
+
+def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
+    """The data of a run's folder: see ``read``."""
+    return read(task, [run / name for name in HOMES], run / TESTS, run / ACCEPTED, count)
+
+
+def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, count: int = 0) -> StudyData:
+    """``count``: how many of the accepted examples, evenly spaced; 0 = all. Raises RecordError or TaskError.
+
+    A notebook names the files, so that it is run again when they change (lib/core/provenance.py).
+    """
+    with heap.filling():
+        contexts: dict[str, Any] = {}
+        for path in homes:
+            contexts |= task.contexts(path)
+        learnt = task.resolve(files.read_examples(accepted, count), contexts)
+        return StudyData(learnt, task.resolve(files.read_examples(tests), contexts))

@@ -1,0 +1,111 @@
+"""Runs a system over a test and records every answer with its score: the one path that all systems go through.
+
+Rule system, classic pipeline and GGUF file are asked through ``answer``, one request at a time as a user would; only
+a system that is not timed for its own sake (the torch reference) offers ``answer_many``, to be asked faster. Tables
+and charts are computed from these records afterwards (``lib.evaluation.metrics``).
+
+>>> with Resumable(run / "06_predictions.jsonl", key=records.sha256(model)) as out:    # doctest: +SKIP
+...     evaluate(system, examples, task, "dev", out)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tqdm import tqdm
+
+from lib.core.files import Resumable
+from lib.core.task import Answer, Example, Score, System, Task
+
+CHUNK = 64
+
+
+def evaluate(
+    system: System,
+    examples: Sequence[Example],
+    task: Task,
+    test: str,
+    out: Resumable,
+    progress: bool = True,
+    chunk: int = CHUNK,
+) -> list[dict[str, Any]]:
+    """One prediction record for each example, appended to ``out``; those already there are not asked again.
+
+    ``test`` names the set in the records; ``chunk``: requests that ``answer_many`` gets at a time. Returns the records
+    of this system and test in the examples' order.
+    """
+    known = {row["id"]: row for row in out.rows if (row["system"], row["test"]) == (system.name, test)}
+    rest = [e for e in examples if e.id not in known]
+    label = f"{system.name} on {test}"
+    with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not (progress and rest)) as bar:
+        for example, answer in _answers(system, rest, chunk):
+            known[example.id] = record(system.name, example, answer, task, test)
+            out.append(known[example.id])
+            bar.update()
+    return [known[e.id] for e in examples]
+
+
+def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
+    """A system that offers ``answer_many`` is asked in chunks (its latencies are then those of a batch)."""
+    if not examples:
+        return
+    many, size = getattr(system, "answer_many", None), max(size, getattr(system, "batch", 0))
+    if many is None:
+        _warm_up(system, examples)
+        yield from ((e, ask(system, e.text, e.context)) for e in examples)
+        return
+    for start in range(0, len(examples), size):
+        chunk = examples[start : start + size]
+        started = time.perf_counter()
+        answers = many([(e.text, e.context) for e in chunk])
+        each = (time.perf_counter() - started) * 1000 / len(chunk)
+        yield from ((e, _timed(a, each)) for e, a in zip(chunk, answers, strict=True))
+
+
+def _warm_up(system: System, examples: Sequence[Example]) -> None:
+    """Asks once without recording, since what a system loads at its first request is no part of a request's time.
+
+    It is the last example, so that the first recorded one seldom finds its context already read.
+    """
+    for example in examples[-1:]:
+        ask(system, example.text, example.context)
+
+
+def ask(system: System, text: str, context: dict[str, Any]) -> Answer:
+    """One answer, timed; bad input (a ValueError, TaskError included) becomes an answer with that error."""
+    started = time.perf_counter()
+    try:
+        answer = system.answer(text, context)
+    except ValueError as error:
+        answer = Answer([], error=str(error))
+    return _timed(answer, (time.perf_counter() - started) * 1000)
+
+
+def _timed(answer: Answer, elapsed_ms: float) -> Answer:
+    return answer if answer.latency_ms else replace(answer, latency_ms=elapsed_ms)
+
+
+def record(system: str, example: Example, answer: Answer, task: Task, test: str) -> dict[str, Any]:
+    """The record of one answer. One with an error counts as wrong, even where nothing was to be done."""
+    score = Score(False, 0.0, "error") if answer.error else task.score(example, answer.calls)
+    return {
+        "id": example.id,
+        "system": system,
+        "test": test,
+        "level": example.level,
+        "calls": answer.calls,
+        "raw": answer.raw,
+        "confidence": answer.confidence,
+        "latency_ms": round(answer.latency_ms, 3),
+        "prompt_tokens": answer.prompt_tokens,
+        "cached_tokens": answer.cached_tokens,
+        "new_tokens": answer.new_tokens,
+        "llm_calls": answer.llm_calls,
+        "exact": score.exact,
+        "reward": score.reward,
+        "reason": score.reason,
+        "error": answer.error,
+    }

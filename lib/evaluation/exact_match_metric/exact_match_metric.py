@@ -1,0 +1,31 @@
+"""Exact match with Wilson's 95% interval, as a module for Hugging Face's ``evaluate`` that loads without a network.
+
+>>> import evaluate                                                            # doctest: +SKIP
+>>> evaluate.load("lib/exact_match_metric").compute(predictions=["a", "b"], references=["a", "c"])   # doctest: +SKIP
+{'exact_match': 0.5, 'low': 0.0945, 'high': 0.9055, 'n': 2}
+"""
+
+from __future__ import annotations
+
+import datasets
+import evaluate
+
+from lib.evaluation.metrics import wilson
+
+_DESCRIPTION = "Share of predictions that equal their reference as text, with Wilson's 95% interval."
+
+
+class ExactMatchMetric(evaluate.Metric):
+    """predictions and references: texts of equal number."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION, citation="", features=features, inputs_description=self.__doc__ or ""
+        )
+
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+        right = sum(p == r for p, r in zip(predictions, references, strict=True))
+        low, high = wilson(right, len(predictions))
+        share = right / len(predictions) if predictions else float("nan")
+        return {"exact_match": share, "low": low, "high": high, "n": len(predictions)}

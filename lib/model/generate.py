@@ -1,0 +1,185 @@
+"""Batched decoding in torch: requests that begin alike share their prefix's keys and values, finished ones leave.
+
+Rows are left-padded behind one common prefix. Once a quarter of a batch's rows have finished they are taken out of it,
+so that on a CPU a long reply does not hold up the short ones. A student's own pass (lib/model/fast_decode.py) reads them;
+other models, and students that are trained with adapters, are read by transformers'.
+
+>>> prefix = Prefix.read(model, [1, 2, 3])                                               # doctest: +SKIP
+>>> decode(model, prefix, [[4, 5], [6]], ends={0}, limits=[8, 8], choose=likeliest)      # doctest: +SKIP
+[Decoded(ids=[7, 0], logprobs=[-0.1, 0.0]), Decoded(ids=[9, 9, 0], logprobs=[-0.3, -0.1, 0.0])]
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from lib.model import fast_decode
+
+LEAVE_SHARE = 0.25
+
+Choose = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
+"""From logits (rows, vocabulary) in fp32 and the rows' indexes: the next ids and their log-probabilities, (rows,)."""
+
+
+@dataclass
+class Decoded:
+    """The new ids of one row, end token included if it came, and their log-probabilities."""
+
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    @property
+    def logprob(self) -> float:
+        """That of the whole row."""
+        return sum(self.logprobs)
+
+
+class Memory(Protocol):
+    """What a batch of rows has read so far: see lib.model.fast_decode.LeanMemory, whose methods these are."""
+
+    def read(self, ids: Tensor, seen: Tensor, positions: Tensor) -> Tensor: ...
+
+    def expand(self, rows: int, room: int) -> Memory: ...
+
+    def repeat(self, copies: int) -> None: ...
+
+    def select(self, rows: Tensor) -> None: ...
+
+
+@dataclass
+class ModelMemory:
+    """The Memory of any causal model of transformers."""
+
+    model: Any
+    cache: Any
+    length: int = 0
+
+    def read(self, ids: Tensor, seen: Tensor, positions: Tensor) -> Tensor:
+        arguments = {"attention_mask": seen.long(), "position_ids": positions, "logits_to_keep": 1}
+        logits: Tensor = self.model(ids, past_key_values=self.cache, use_cache=True, **arguments).logits
+        self.length += ids.shape[1]
+        return logits[:, -1].float()
+
+    def expand(self, rows: int, room: int) -> ModelMemory:
+        cache = copy.deepcopy(self.cache)
+        if self.length:
+            cache.batch_repeat_interleave(rows)
+        return replace(self, cache=cache)
+
+    def repeat(self, copies: int) -> None:
+        self.cache.batch_repeat_interleave(copies)
+
+    def select(self, rows: Tensor) -> None:
+        self.cache.batch_select_indices(rows)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Token ids that several rows begin with, and the memory of one row that has read them."""
+
+    ids: tuple[int, ...]
+    memory: Memory
+
+    @classmethod
+    @torch.no_grad()
+    def read(cls, model: Any, ids: Sequence[int]) -> Prefix:
+        """Runs the model over ``ids``, once."""
+        memory: Memory = (
+            fast_decode.LeanMemory.of(model, room=len(ids))
+            if fast_decode.fits(model)
+            else ModelMemory(model, DynamicCache(config=model.config))
+        )
+        if ids:
+            tokens = torch.tensor([list(ids)], device=model.device)
+            memory.read(
+                tokens, torch.ones_like(tokens, dtype=torch.bool), torch.arange(len(ids), device=model.device)[None]
+            )
+        return cls(tuple(ids), memory)
+
+
+def likeliest(logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
+    """Greedy choice."""
+    best = logits.log_softmax(-1).max(-1)
+    return best.indices, best.values
+
+
+@torch.no_grad()
+def decode(
+    model: Any,
+    prefix: Prefix,
+    rest: Sequence[Sequence[int]],
+    ends: Collection[int],
+    limits: Sequence[int],
+    choose: Choose = likeliest,
+    copies: int = 1,
+) -> list[Decoded]:
+    """Continuations of ``prefix + r`` for each non-empty ``r`` of ``rest``, at most ``limits`` new tokens each.
+
+    ``copies`` of each ``r`` side by side, all with keys and values that were computed once; ``limits`` is for them all.
+    """
+    done = [Decoded() for _ in range(len(rest) * copies)]
+    batch = _Batch(model.device, prefix, rest, copies, max(limits, default=0))
+    while batch.rows:
+        ids, logprobs = choose(batch.forward(), batch.rows)
+        finished = batch.finished
+        for i, (row, token, logprob) in enumerate(zip(batch.rows, ids.tolist(), logprobs.tolist(), strict=True)):
+            if not finished[i]:
+                done[row].ids.append(token)
+                done[row].logprobs.append(logprob)
+                finished[i] = token in ends or len(done[row].ids) >= limits[row]
+        batch.extend(ids)
+        if all(finished) or sum(finished) >= LEAVE_SHARE * len(finished):
+            batch.keep([i for i, gone in enumerate(finished) if not gone])
+    return done
+
+
+class _Batch:
+    """The rows still open: their memory, which tokens count, (rows, tokens), and next input, (rows, new tokens)."""
+
+    def __init__(self, device: Any, prefix: Prefix, rest: Sequence[Sequence[int]], copies: int, most: int) -> None:
+        self.rows, self.finished, self.copies = list(range(len(rest))), [False] * len(rest), copies
+        if not rest:
+            return
+        width = max(map(len, rest))
+        pads = torch.tensor([width - len(r) for r in rest], device=device)
+        self.ids = torch.tensor([[0] * (width - len(r)) + list(r) for r in rest], device=device)
+        seen = torch.arange(width, device=device) >= pads[:, None]
+        before = torch.ones(len(rest), len(prefix.ids), dtype=torch.bool, device=device)
+        self.seen = torch.cat([before, seen], dim=1)
+        self.positions = (len(prefix.ids) + torch.arange(width, device=device) - pads[:, None]).clamp(min=0)
+        self.memory = prefix.memory.expand(len(rest), width + most)
+
+    def forward(self) -> Tensor:
+        """Logits (rows, vocabulary) of the next token in fp32."""
+        logits = self.memory.read(self.ids, self.seen, self.positions)
+        return logits if self.copies == 1 else self._copy(logits)
+
+    def _copy(self, logits: Tensor) -> Tensor:
+        """Makes the copies, once what they share has been read."""
+        n, self.copies = self.copies, 1
+        self.memory.repeat(n)
+        self.seen, self.positions = self.seen.repeat_interleave(n, 0), self.positions.repeat_interleave(n, 0)
+        self.rows, self.finished = list(range(len(self.rows) * n)), [False] * (len(self.rows) * n)
+        return logits.repeat_interleave(n, 0)
+
+    def extend(self, ids: Tensor) -> None:
+        """Makes the chosen ids, (rows,), the next input."""
+        self.ids = ids[:, None]
+        self.seen = torch.cat([self.seen, torch.ones_like(self.seen[:, :1])], dim=1)
+        self.positions = self.positions[:, -1:] + 1
+
+    def keep(self, places: list[int]) -> None:
+        """Drops all rows but those at ``places``."""
+        self.rows = [self.rows[i] for i in places]
+        self.finished = [False] * len(places)
+        if places:
+            index = torch.tensor(places, device=self.ids.device)
+            self.memory.select(index)
+            self.ids, self.seen, self.positions = self.ids[index], self.seen[index], self.positions[index]

@@ -1,0 +1,208 @@
+"""Reads GGUF, the file format of llama.cpp: the weights, the tokenizer and ``student.json`` of a llama model.
+
+All types of weights that the ``gguf`` package unpacks are read, whoever wrote them; only a student of ours (lib/model/gguf_write.py
+writes them) has ``student.json`` in it. Needs neither torch nor transformers.
+
+>>> GgufFile(Path("student-q8_0.gguf")).student["layers"][:3]                         # doctest: +SKIP
+[0, 1, 2]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from gguf import GGMLQuantizationType as Ggml
+from numpy.typing import NDArray
+
+from lib.model.vocabulary import TokenizerJson, Vocabulary, byte_tokenizer
+
+STUDENT_KEY = "supertiny.student"
+TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+LAYER = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
+OTHER_TYPE = "export the student again, as q8_0 for instance"
+AGAIN = "copy or download it again"
+DIGITS: dict[str, Any] = {"type": "Digits", "individual_digits": True}
+
+
+class GgufError(ValueError):
+    """A GGUF file that cannot be read or written; the message names the file and the remedy."""
+
+
+def reorder(weight: NDArray[Any], heads: int, back: bool = False) -> NDArray[Any]:
+    """Moves query or key rows from transformers' half-split rotary order to llama.cpp's interleaved one, or back.
+
+    ``weight``: (heads x head size, hidden).
+    """
+    half = weight.shape[0] // heads // 2
+    shape = (heads, half, 2, -1) if back else (heads, 2, half, -1)
+    return weight.reshape(shape).swapaxes(1, 2).reshape(weight.shape)
+
+
+def tensor_name(name: str) -> str:
+    """A GGUF tensor's name in transformers: ``blk.3.attn_q.weight`` -> ``model.layers.3.self_attn.q_proj.weight``."""
+    stem = name.removesuffix(".weight")
+    if stem in TOP:
+        return f"{TOP[stem]}.weight"
+    block, number, part = stem.split(".")
+    if block != "blk" or part not in LAYER:
+        raise KeyError(name)
+    return f"model.layers.{number}.{LAYER[part]}.weight"
+
+
+@cache
+def readable(kind: Ggml) -> bool:
+    """Whether the ``gguf`` package can unpack this type."""
+    try:
+        gguf.quants.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
+
+
+class GgufFile:
+    """A llama GGUF opened for reading. Raises GgufError if it is absent, truncated or of another architecture."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise GgufError(f"{path}: no such file; train a model first (make reproduce) or give another path")
+        try:
+            self._reader = gguf.GGUFReader(path)
+            architecture = self.get("general.architecture")
+        except Exception as error:  # the reader raises whatever numpy and struct raise on broken bytes
+            if Ggml.__name__ in str(error):
+                raise GgufError(f"{path}: weights of an unknown type ({error}); {OTHER_TYPE}") from error
+            raise GgufError(f"{path}: not a whole GGUF file ({error}); {AGAIN}") from error
+        if architecture != "llama":
+            raise GgufError(f"{path}: architecture '{architecture}'; expected 'llama': give a student's GGUF")
+        for tensor in self._reader.tensors:
+            if not readable(tensor.tensor_type):
+                kind = tensor.tensor_type.name
+                raise GgufError(f"{path}: '{tensor.name}' is of type {kind}, which cannot be read; {OTHER_TYPE}")
+
+    def get(self, key: str, default: Any = None) -> Any:
+        field = self._reader.get_field(key)
+        return default if field is None else field.contents()
+
+    @property
+    def is_student(self) -> bool:
+        return self._reader.get_field(STUDENT_KEY) is not None
+
+    @cached_property
+    def student(self) -> dict[str, Any]:
+        """``student.json`` of a model of ours. Raises GgufError for any other GGUF."""
+        if not self.is_student:
+            raise GgufError(f"{self.path}: not one of this project's models (no '{STUDENT_KEY}'); export a student")
+        try:
+            info: dict[str, Any] = json.loads(self.get(STUDENT_KEY))
+            whole = isinstance(info["task"], str) and all(isinstance(c, str) for c in info["controls"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged ({error!r}); {AGAIN}") from error
+        if not whole:
+            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged (task or controls are no texts); {AGAIN}")
+        return info
+
+    @cached_property
+    def tensors(self) -> dict[str, gguf.ReaderTensor]:
+        """All tensors by their GGUF names, as they lie in the file."""
+        return {tensor.name: tensor for tensor in self._reader.tensors}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The kind of every matrix ("q8_0") by its GGUF name."""
+        return {t.name: t.tensor_type.name.lower() for t in self._reader.tensors if len(t.shape) == 2}
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How long the rows of every matrix are, by its GGUF name."""
+        return {t.name: int(t.shape[0]) for t in self._reader.tensors if len(t.shape) == 2}
+
+    @property
+    def parameters(self) -> int:
+        """How many weights there are."""
+        return sum(int(t.n_elements) for t in self._reader.tensors)
+
+    @property
+    def rest(self) -> int:
+        """Bytes of the file that are no matrices: the tokenizer, for the most part."""
+        return self.path.stat().st_size - sum(int(t.n_bytes) for t in self._reader.tensors if len(t.shape) == 2)
+
+    def vocabulary(self) -> Vocabulary:
+        """The vocabulary of a model of ours."""
+        try:
+            return Vocabulary(self.tokenizer(), self.student["controls"])
+        except (KeyError, TypeError, IndexError) as error:
+            raise GgufError(f"{self.path}: its tokenizer is damaged ({error!r}); {AGAIN}") from error
+
+    def tokenizer(self) -> TokenizerJson:
+        """The tokenizer rebuilt as the content of a ``tokenizer.json``."""
+        if self.get("tokenizer.ggml.model") != "gpt2":
+            raise GgufError(f"{self.path}: its tokenizer is not a byte-level BPE; use a model such as SmolLM2")
+        tokens, types = self.get("tokenizer.ggml.tokens"), self.get("tokenizer.ggml.token_type")
+        merges = [m.split(" ") for m in self.get("tokenizer.ggml.merges")]
+        special = {int(gguf.TokenType.CONTROL): True, int(gguf.TokenType.USER_DEFINED): False}
+        added = [(i, t, special[types[i]]) for i, t in enumerate(tokens) if types[i] in special]
+        fresh = {i for i, _, is_special in added if not is_special}
+        vocab = {t: i for i, t in enumerate(tokens) if i not in fresh}
+        merges = [m for m in merges if m[0] in vocab and m[1] in vocab and "".join(m) in vocab]
+        base = byte_tokenizer()
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+        added_tokens = [{"id": i, "content": t, **flags, "special": s} for i, t, s in added]
+        model = {**base["model"], "vocab": vocab, "merges": merges}
+        return {**base, "pre_tokenizer": self._pre_tokenizer(), "added_tokens": added_tokens, "model": model}
+
+    def _pre_tokenizer(self) -> dict[str, Any]:
+        own = json.loads(self.get(STUDENT_KEY, "{}")).get("pre_tokenizer")
+        level = byte_tokenizer()["pre_tokenizer"]
+        known = {"smollm": {"type": "Sequence", "pretokenizers": [DIGITS, level]}, "gpt-2": level}
+        name = self.get("tokenizer.ggml.pre")
+        if own is None and name not in known:
+            raise GgufError(f"{self.path}: pre-tokenizer '{name}' is unknown; take this model from its hub folder")
+        found: dict[str, Any] = own or known[name]
+        return found
+
+    def config(self) -> dict[str, Any]:
+        """The model's shape as keyword arguments of transformers' LlamaConfig."""
+        keys = {
+            "hidden_size": "embedding_length",
+            "num_hidden_layers": "block_count",
+            "intermediate_size": "feed_forward_length",
+            "num_attention_heads": "attention.head_count",
+            "num_key_value_heads": "attention.head_count_kv",
+            "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+            "max_position_embeddings": "context_length",
+        }
+        config = {name: self.get(f"llama.{key}") for name, key in keys.items()}
+        equal = config["hidden_size"] // config["num_attention_heads"]
+        config["head_dim"] = self.get("llama.attention.key_length", equal)
+        rope = {"rope_type": "default", "rope_theta": self.get("llama.rope.freq_base", 10_000.0)}
+        tied = not any(t.name == "output.weight" for t in self._reader.tensors)
+        return {**config, "rope_parameters": rope, "tie_word_embeddings": tied}
+
+    def weights(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
+        """Transformers' names and fp32 arrays, dequantised."""
+        config = self.config()
+        heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+        for tensor in self._reader.tensors:
+            array = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+            part = tensor.name.split(".")[-2]
+            try:
+                yield tensor_name(tensor.name), reorder(array, heads[part], back=True) if part in heads else array
+            except (KeyError, ValueError) as error:
+                raise GgufError(f"{self.path}: unexpected tensor '{tensor.name}'; expected a plain llama") from error

@@ -1,0 +1,195 @@
+"""GGUF, the one file that runs in llama.cpp: writes a student folder; lib/model/gguf_read.py reads one.
+
+The weights are rounded (lib/model/gguf_kinds.py), all to one kind or each matrix to its own; the tokenizer and all of
+``student.json`` (under ``supertiny.student``) are in the file too, so that lib/predict.py needs nothing but it. The
+tensor names and the reordering of query and key rows for llama.cpp's rotary embedding follow its format
+(github.com/ggml-org/llama.cpp, convert_hf_to_gguf.py, MIT); the token embedding is also the output layer.
+
+>>> export(Path("runs/cpu/03_student"), Path("student-q8_0.gguf"), "q8_0")            # doctest: +SKIP
+>>> finer = {"token_embd.weight": "q8_0", "blk.0.ffn_down.weight": "q6_k"}
+>>> export(Path("runs/cpu/03_student"), Path("student-q4_0.gguf"), "q4_0", tensors=finer)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from lib.model.gguf_kinds import KINDS, QuantiseError, fitting, pack
+from lib.model.gguf_read import DIGITS, LAYER, STUDENT_KEY, GgufError, GgufFile, reorder, tensor_name
+from lib.model.vocabulary import Vocabulary
+
+__all__ = ["KINDS", "GgufError", "GgufFile", "export", "reorder", "tensor_name"]
+
+EMBEDDING = "token_embd.weight"
+Floats = NDArray[np.float32]
+
+
+def export(
+    folder: Path,
+    path: Path,
+    kind: str = "q8_0",
+    embedding: str | None = None,
+    tensors: Mapping[str, str] | None = None,
+    importance: Mapping[str, Floats] | None = None,
+) -> Path:
+    """Writes the student in ``folder`` (lib/model/student.py) to ``path``.
+
+    ``kind``: what matrices are rounded to (lib/model/gguf_kinds.py); ``embedding``: the token embedding's kind, if it is to be
+    another; ``tensors``: kinds of single matrices by their GGUF names, which go before both. A kind that does not
+    divide a matrix's rows gives way to a finer one. Vectors stay in fp32. ``importance``: (width,) for matrices by
+    their GGUF names (lib/compression/sensitivity.py), to round where it costs least; others are rounded to the nearest.
+
+    Raises GgufError for an unknown kind or matrix, importance of another shape, weights that are no numbers, or a
+    folder without a student.
+    """
+    tensors, importance = tensors or {}, importance or {}
+    _known(kind, *([embedding] if embedding else []), *tensors.values())
+    config, info, vocabulary = _read_folder(folder)
+    arrays = dict(_tensors(folder, config))
+    _check(folder, arrays, tensors, importance)
+    kinds = {EMBEDDING: embedding or kind, **tensors}
+    found = {n: fitting(kinds.get(n, kind), a.shape[1]) for n, a in arrays.items() if a.ndim == 2}
+    part = path.with_name(path.name + ".part")
+    writer = gguf.GGUFWriter(part, "llama")
+    _write_config(writer, config, info, vocabulary)
+    writer.add_file_type(KINDS[_most(arrays, found)].file)
+    _write_tokenizer(writer, vocabulary)
+    for name, array in tqdm(arrays.items(), desc=path.name, disable=None, leave=False):
+        _write_tensor(writer, name, array, found.get(name), importance.get(name))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return part.replace(path)
+
+
+def _known(*kinds: str) -> None:
+    for kind in kinds:
+        try:
+            fitting(kind, 256)
+        except QuantiseError as error:
+            raise GgufError(str(error)) from error
+
+
+def _check(
+    folder: Path, arrays: Mapping[str, Floats], tensors: Mapping[str, str], importance: Mapping[str, Floats]
+) -> None:
+    """Raises GgufError for what could not be written, before the work that takes long."""
+    matrices = {name: array for name, array in arrays.items() if array.ndim == 2}
+    for name in (*tensors, *importance):
+        if name not in matrices:
+            example = f"{EMBEDDING} or blk.0.ffn_down.weight"
+            raise GgufError(f"{folder}: no matrix '{name}' to choose a kind or importance for: use names as {example}")
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise GgufError(f"{folder}: '{tensor_name(name)}' has values that are no numbers: train the model again")
+        width = importance[name].shape if name in importance else array.shape[1:]
+        if array.ndim == 2 and width != array.shape[1:]:
+            raise GgufError(f"importance of '{name}' is {width}, not {array.shape[1:]}: measure it on this student")
+
+
+def _most(arrays: Mapping[str, Floats], kinds: Mapping[str, str]) -> str:
+    """The kind of most weights."""
+    count: Counter[str] = Counter()
+    for name, kind in kinds.items():
+        count[kind] += arrays[name].size
+    return count.most_common(1)[0][0]
+
+
+def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Vocabulary]:
+    try:
+        config, info, tokenizer = (
+            json.loads((folder / name).read_text(encoding="utf-8"))
+            for name in ("config.json", "student.json", "tokenizer.json")
+        )
+    except (OSError, json.JSONDecodeError) as error:
+        raise GgufError(f"{folder}: no student to export ({error}); give a folder that a training wrote") from error
+    return config, info, Vocabulary(tokenizer, info["controls"])
+
+
+def _write_config(
+    writer: gguf.GGUFWriter, config: dict[str, Any], info: dict[str, Any], vocabulary: Vocabulary
+) -> None:
+    heads = config["num_attention_heads"]
+    size = config.get("head_dim") or config["hidden_size"] // heads
+    writer.add_name(f"super-tiny {info['task']}")
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_string(STUDENT_KEY, json.dumps({**info, "pre_tokenizer": vocabulary.json["pre_tokenizer"]}))
+    writer.add_vocab_size(len(vocabulary))
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(size)
+    writer.add_value_length(size)
+    writer.add_rope_dimension_count(size)
+    writer.add_rope_freq_base(rope_theta(config))
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+
+
+def rope_theta(config: dict[str, Any]) -> float:
+    """The rotary base; transformers 5 keeps it in ``rope_parameters``. GgufError for scaled rotary embeddings."""
+    rope = config.get("rope_parameters") or {}
+    if rope.get("rope_type", "default") != "default":
+        raise GgufError(f"rope type '{rope['rope_type']}' is not exported: use a base with plain rotary embeddings")
+    return float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0)
+
+
+def _write_tokenizer(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
+    tokens, types = [b""] * len(vocabulary), [int(gguf.TokenType.NORMAL)] * len(vocabulary)
+    for token, number in vocabulary.json["model"]["vocab"].items():
+        tokens[number] = token.encode()
+    for added in vocabulary.json["added_tokens"]:
+        tokens[added["id"]] = added["content"].encode()
+        types[added["id"]] = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
+    digits = DIGITS["type"] in json.dumps(vocabulary.json["pre_tokenizer"])
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm" if digits else "gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types(types)
+    writer.add_token_merges([" ".join(pair) for pair in vocabulary.json["model"]["merges"]] or ["Ġ Ġ"])
+    writer.add_bos_token_id(vocabulary.start)
+    writer.add_eos_token_id(vocabulary.end)
+    writer.add_eot_token_id(vocabulary.end)
+    writer.add_pad_token_id(vocabulary.end)
+    writer.add_add_bos_token(False)
+
+
+def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Floats]]:
+    """GGUF names and fp32 arrays of a folder's weights, in llama.cpp's order."""
+    from safetensors.numpy import load_file
+
+    weights = load_file(folder / "model.safetensors")
+    names = [EMBEDDING, "output_norm.weight"]
+    names += [f"blk.{i}.{part}.weight" for i in range(config["num_hidden_layers"]) for part in LAYER]
+    names += [] if config.get("tie_word_embeddings") else ["output.weight"]
+    heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+    for name in names:
+        if tensor_name(name) not in weights:
+            raise GgufError(f"{folder}: model.safetensors lacks '{tensor_name(name)}': give a folder of a training")
+        array = weights[tensor_name(name)].astype(np.float32)
+        part = name.split(".")[-2]
+        yield name, reorder(array, heads[part]) if part in heads else array
+
+
+def _write_tensor(
+    writer: gguf.GGUFWriter, name: str, array: Floats, kind: str | None, importance: Floats | None
+) -> None:
+    if kind is None:
+        writer.add_tensor(name, array)
+        return
+    try:
+        writer.add_tensor(name, pack(array, kind, importance), raw_dtype=KINDS[kind].ggml)
+    except QuantiseError as error:
+        raise GgufError(f"{name}: {error}") from error

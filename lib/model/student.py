@@ -1,0 +1,244 @@
+"""The student: a base model with a cut vocabulary, control tokens and as many of its layers as asked for.
+
+A student is a folder that transformers can read (safetensors, config, tokenizer.json) and ``student.json``: the task,
+its controls, the layers kept and the SHA-256 of what it was built from. It is the first, cheapest compression of
+*From Large to Super-Tiny* (arXiv 2504.13471): fewer tokens, fewer layers. That the controls start from the mean of
+the embeddings of the words in them is a choice of this study.
+
+>>> student = build(task, vocab_size=4096, layers=30)                                 # doctest: +SKIP
+>>> save(student, Path("runs/cpu/03_student"))                                        # doctest: +SKIP
+>>> load(Path("runs/cpu/03_student")).info["layers"][-1]                              # doctest: +SKIP
+29
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import Tokenizer
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+
+from lib.core.task import Task
+from lib.model.base import WHEEL, Base, load_base
+from lib.model.gguf_write import GgufFile
+from lib.model.vocabulary import Trimmed, Vocabulary, appended, like, trim
+
+FORMAT = 1
+NOISE = 0.3
+"""Spread of the noise added to a new token's embedding, in standard deviations of the base's embeddings."""
+
+
+class StudentError(ValueError):
+    """A student that cannot be built or loaded; the message names the parameter or file and the remedy."""
+
+
+@dataclass
+class Student:
+    """fp32 model, vocabulary, and ``info``, the content of student.json."""
+
+    model: LlamaForCausalLM
+    vocabulary: Vocabulary
+    info: dict[str, Any]
+
+
+def weights_digest(model: LlamaForCausalLM) -> str:
+    """SHA-256 of all weights in fp32."""
+    digest = hashlib.sha256()
+    for weights in model.parameters():
+        digest.update(weights.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def build(
+    task: Task,
+    base: str | Base = WHEEL,
+    vocab_size: int = 4096,
+    layers: int | Sequence[int] = 30,
+    seed: int = 0,
+    vocabulary: Vocabulary | None = None,
+) -> Student:
+    """A student for ``task``: ``layers`` is how many of the base's to keep, evenly spaced, or the list of them.
+
+    ``vocabulary``: another student's, to be had instead of one of ``vocab_size``; the two can then be distilled.
+
+    Raises StudentError for layers that the base does not have, lib.model.base.BaseError for a base that cannot be had.
+    """
+    base = load_base(base) if isinstance(base, str) else base
+    kept = keep_layers(layers, base.model.config.num_hidden_layers)
+    cut = (
+        like(base.tokenizer, vocabulary)
+        if vocabulary
+        else trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
+    )
+    state = {_renumber(name, kept): t for name, t in base.model.state_dict().items() if _renumber(name, kept)}
+    state["model.embed_tokens.weight"] = embeddings(base, cut, seed)
+    state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    info = {"format": FORMAT, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
+    info |= {"vocabulary": cut.report, "source": base.source}
+    return Student(_model(base, cut.vocabulary, len(kept), state), cut.vocabulary, info)
+
+
+def keep_layers(layers: int | Sequence[int], depth: int) -> list[int]:
+    """Which layers of ``depth`` to keep; the first and the last always stay when a number is given."""
+    if isinstance(layers, int):
+        if not 1 <= layers <= depth:
+            raise StudentError(f"layers: {layers} of {depth}; use 1 to {depth}, or a list of layer numbers from 0")
+        return sorted({round(i * (depth - 1) / max(layers - 1, 1)) for i in range(layers)})
+    kept = [int(i) for i in layers]
+    if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= depth:
+        raise StudentError(f"layers: {kept}; use rising layer numbers from 0 to {depth - 1}")
+    return kept
+
+
+def _renumber(name: str, kept: list[int]) -> str:
+    """A weight's name in the student; empty if its layer is dropped or it is replaced."""
+    if name in ("model.embed_tokens.weight", "lm_head.weight"):
+        return ""
+    match = re.match(r"model\.layers\.(\d+)\.(.*)", name)
+    if match is None:
+        return name
+    return f"model.layers.{kept.index(int(match[1]))}.{match[2]}" if int(match[1]) in kept else ""
+
+
+def _model(base: Base, vocabulary: Vocabulary, depth: int, state: dict[str, torch.Tensor]) -> LlamaForCausalLM:
+    shape = {"vocab_size": len(vocabulary), "num_hidden_layers": depth, "tie_word_embeddings": True}
+    marks = {"bos_token_id": vocabulary.start, "eos_token_id": vocabulary.end, "pad_token_id": vocabulary.end}
+    config = LlamaConfig.from_dict({**base.model.config.to_dict(), **shape, **marks})
+    model = LlamaForCausalLM(config)
+    model.load_state_dict(state)
+    model.generation_config = GenerationConfig(**marks)
+    return model.eval()
+
+
+def embeddings(base: Base, cut: Trimmed, seed: int = 0) -> torch.Tensor:
+    """The student's embedding (tokens x hidden): the base's rows, and for new tokens the mean of their words' rows.
+
+    Words that many controls share count less, so that ``Refill(`` and ``Refund(`` differ; noise tells apart
+    controls of the same words (``=12`` and ``=21``).
+    """
+    old = base.model.model.embed_tokens.weight.detach().float()
+    noise = torch.Generator().manual_seed(seed)
+    spread = NOISE * float(old.std())
+    encoder = Tokenizer.from_str(json.dumps({**base.tokenizer, "added_tokens": []}))
+    of_id = {number: text for text, number in cut.vocabulary.controls.items()}
+    words = {i: _words(of_id[i]) if i in of_id else [] for i, source in enumerate(cut.kept) if source < 0}
+    shared = Counter(word for found in words.values() for word in found)
+    rows = torch.empty(len(cut.kept), old.shape[1])
+    for new, source in enumerate(cut.kept):
+        if source >= 0:
+            rows[new] = old[source]
+            continue
+        row = _mean(old, encoder, words[new], shared)
+        rows[new] = row + spread * torch.randn(old.shape[1], generator=noise)
+    return rows
+
+
+def _words(control: str) -> list[str]:
+    """The words and digits in a control: ``"SetTimer("`` -> set, timer; the text itself if there are none."""
+    found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d", control)
+    return [word if word.isdigit() else f" {word.lower()}" for word in found] or [control]
+
+
+def _mean(old: torch.Tensor, encoder: Tokenizer, words: list[str], shared: Counter[str]) -> torch.Tensor:
+    ids = [(i, 1 / shared[w]) for w in words for i in encoder.encode(w, add_special_tokens=False).ids]
+    if not ids:
+        return old.mean(0)
+    weights = torch.tensor([weight for _, weight in ids])
+    return (old[[i for i, _ in ids]] * weights[:, None]).sum(0) / weights.sum()
+
+
+def save(student: Student, folder: Path) -> Path:
+    """Writes the student beside ``folder`` and renames it into place, replacing what was there."""
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    write(student, part)
+    shutil.rmtree(folder, ignore_errors=True)
+    return part.replace(folder)
+
+
+def write(student: Student, folder: Path) -> None:
+    """Writes a student's files into an existing folder.
+
+    Weights of 32 bits are written in 16, more than a deployed file keeps, and rounded so in ``student``, too.
+    """
+    if student.model.dtype == torch.float32:
+        weights = {n: w.half() for n, w in student.model.state_dict().items() if n != "lm_head.weight"}
+        student.model.load_state_dict(weights, strict=False)
+        student.model.save_pretrained(folder, state_dict=weights)
+    else:
+        student.model.save_pretrained(folder)
+    student.vocabulary.save(folder)
+    (folder / "student.json").write_text(json.dumps(student.info, indent=1, ensure_ascii=False), encoding="utf-8")
+
+
+def is_student(source: str) -> bool:
+    """Whether ``source`` is a student's folder or GGUF, rather than a base model."""
+    path = Path(source)
+    if path.suffix == ".gguf":
+        return path.is_file() and GgufFile(path).is_student
+    return (path / "student.json").is_file()
+
+
+def load(path: Path) -> Student:
+    """A student from its folder or its GGUF (dequantised to fp32). Raises StudentError or lib.model.gguf_write.GgufError."""
+    if path.suffix == ".gguf":
+        info = GgufFile(path).student
+        base = load_base(str(path))
+        return Student(base.model.eval(), Vocabulary(base.tokenizer, info["controls"]), info)
+    try:
+        info = json.loads((path / "student.json").read_text(encoding="utf-8"))
+        vocabulary = Vocabulary(json.loads((path / "tokenizer.json").read_text(encoding="utf-8")), info["controls"])
+        model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
+    except (OSError, KeyError, ValueError) as error:
+        raise StudentError(f"{path}: not a whole student ({error}); train it again or give another folder") from error
+    except SafetensorError as error:
+        where = path / "model.safetensors"
+        raise StudentError(f"{where}: damaged ({error}); train it again or give another folder") from error
+    return Student(model.eval(), vocabulary, info)
+
+
+def start(task: Task, source: str, vocab_size: int, layers: int | Sequence[int], seed: int = 0) -> Student:
+    """Where a training starts: the student at ``source``, or one built from the base model there.
+
+    A student that was made before the task got some of its controls gets them now. Raises StudentError if the student
+    there belongs to another task.
+    """
+    if not is_student(source):
+        return build(task, source, vocab_size, layers, seed)
+    student = extend(load(Path(source)), task.controls(), seed)
+    check_task(student.info, task, source)
+    return student
+
+
+def extend(student: Student, controls: Sequence[str], seed: int = 0) -> Student:
+    """The student with those of ``controls`` that it lacks as further tokens, which start as in ``embeddings``."""
+    missing = [text for text in controls if text not in student.info["controls"]]
+    if not missing:
+        return student
+    info = {**student.info, "controls": [*student.info["controls"], *missing]}
+    cut = appended(student.vocabulary, missing)
+    base = Base(student.model, student.vocabulary.json, {})
+    rows = embeddings(base, cut, seed)
+    state = {**student.model.state_dict(), "model.embed_tokens.weight": rows, "lm_head.weight": rows}
+    model = _model(base, cut.vocabulary, student.model.config.num_hidden_layers, state)
+    return Student(model, cut.vocabulary, info)
+
+
+def check_task(info: dict[str, Any], task: Task, source: str) -> None:
+    """Raises StudentError unless a student's info is this task's, with all its controls."""
+    if info["task"] != task.name:
+        raise StudentError(f"{source}: a student for '{info['task']}', not '{task.name}'; build one for this task")
+    missing = [text for text in task.controls() if text not in info["controls"]]
+    if missing:
+        raise StudentError(f"{source}: lacks the control {missing[0]!r} that the task has now; build it again")

@@ -1,0 +1,261 @@
+"""The student's vocabulary: a byte-level BPE cut down to what a task needs, plus one token for each control.
+
+Any UTF-8 text still round-trips, because all 256 bytes stay (bytes that the base lacks are added), and a text whose
+base tokens all stay is encoded exactly as the base would: a kept token keeps every merge that builds it
+(byte-pair encoding: Sennrich et al., arXiv 1508.07909, section 3.2). Text is data: it is encoded without the
+controls, so that a person's words can never become one (``Control("=3")`` is one token, the text "=3" is two).
+
+>>> from lib.model.vocabulary import Vocabulary, byte_tokenizer
+>>> vocabulary = Vocabulary(byte_tokenizer(["Lend("]), ["Lend("])
+>>> ids = vocabulary.encode([Control("Lend("), "7", END])
+>>> len(ids), vocabulary.decode(ids)
+(3, 'Lend(7')
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from lib.core.task import Control, Piece
+
+START, END = Control("<|im_start|>"), Control("<|im_end|>")
+"""Delimits the parts of a prompt; ends an answer."""
+
+TokenizerJson = dict[str, Any]
+"""The content of a ``tokenizer.json``."""
+
+MAX_CACHED = 200_000
+
+
+class VocabularyError(ValueError):
+    """A tokenizer that cannot be used, or a control that it does not have."""
+
+
+def _byte_letters() -> list[str]:
+    """The letters with which byte-level BPE writes the bytes (as GPT-2 does: printable ones stand for themselves)."""
+    plain = {*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)}
+    shifted = iter(range(256, 512))
+    return [chr(b if b in plain else next(shifted)) for b in range(256)]
+
+
+BYTE_LETTERS = _byte_letters()
+_BYTE_OF = {letter: byte for byte, letter in enumerate(BYTE_LETTERS)}
+
+
+def to_letters(text: str) -> str:
+    """Text as byte-level BPE spells it: ``" on"`` -> ``"Ġon"``."""
+    return "".join(BYTE_LETTERS[byte] for byte in text.encode())
+
+
+def from_letters(token: str) -> bytes:
+    """The bytes of a byte-level token; KeyError for a letter outside the alphabet."""
+    return bytes(_BYTE_OF[letter] for letter in token)
+
+
+class Vocabulary:
+    """Encodes pieces to ids and ids to text. ``controls`` maps a control's text to its id."""
+
+    def __init__(self, tokenizer: TokenizerJson, controls: Sequence[str]) -> None:
+        """Raises VocabularyError if a control is not a single token of ``tokenizer``."""
+        self.json = tokenizer
+        vocab: dict[str, int] = tokenizer["model"]["vocab"]
+        added = {t["content"]: t["id"] for t in tokenizer.get("added_tokens", [])}
+        self.controls: dict[str, int] = {}
+        for text in dict.fromkeys([START, END, *controls]):
+            number = added.get(text, vocab.get(to_letters(text)))
+            if number is None:
+                raise VocabularyError(f"control {text!r} is not a token: build the student again for this task")
+            self.controls[str(text)] = number
+        self.start, self.end = self.controls[START], self.controls[END]
+        self.size = max([*vocab.values(), *added.values()]) + 1
+        self.bytes = _token_bytes(vocab, added, self.size)
+        self._text = Tokenizer.from_str(json.dumps({**tokenizer, "added_tokens": []}))
+        self._seen: dict[str, list[int]] = {}
+
+    def __len__(self) -> int:
+        return self.size
+
+    def encode(self, pieces: Iterable[Piece]) -> list[int]:
+        """Ids of the pieces. Raises VocabularyError for an unknown control."""
+        ids: list[int] = []
+        for piece in pieces:
+            if isinstance(piece, Control):
+                if piece not in self.controls:
+                    raise VocabularyError(f"control {str(piece)!r} is unknown to this model: build it for this task")
+                ids.append(self.controls[piece])
+            else:
+                ids.extend(self.encode_text(piece))
+        return ids
+
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a text, as data; remembered, since the same names come again and again."""
+        ids = self._seen.get(text)
+        if ids is None:
+            ids = self._text.encode(text, add_special_tokens=False).ids
+            if len(self._seen) < MAX_CACHED:
+                self._seen[text] = ids
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids, controls as they are written, without start and end marks."""
+        marks = (self.start, self.end)
+        return b"".join(self.bytes[i] for i in ids if i not in marks).decode("utf-8", errors="replace")
+
+    def save(self, folder: Path) -> None:
+        """Writes ``tokenizer.json`` and what transformers' AutoTokenizer needs beside it."""
+        (folder / "tokenizer.json").write_text(json.dumps(self.json, ensure_ascii=False), encoding="utf-8")
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": END, "bos_token": START}
+        (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def _token_bytes(vocab: dict[str, int], added: dict[str, int], size: int) -> list[bytes]:
+    table = [b""] * size
+    for token, number in vocab.items():
+        if added.get(token) != number:
+            table[number] = from_letters(token)
+    for token, number in added.items():
+        table[number] = token.encode()
+    return table
+
+
+@dataclass(frozen=True)
+class Trimmed:
+    """A cut vocabulary. ``kept[new id]`` is the base's id, or -1 for a token that is new.
+
+    ``report`` is ``coverage`` of the corpus.
+    """
+
+    vocabulary: Vocabulary
+    kept: list[int]
+    report: dict[str, float]
+
+
+def trim(base: TokenizerJson, controls: Sequence[str], corpus: Iterable[str], vocab_size: int) -> Trimmed:
+    """Cuts ``base`` to about ``vocab_size`` tokens, controls included, and adds the controls that it lacks.
+
+    Kept are the bytes, the start and end marks, every token that ``corpus`` uses (even beyond ``vocab_size``) and
+    then the first merges, which were the most frequent in the base's training. The report gives tokens per word of
+    the corpus before and after, and the counts. Raises VocabularyError for a tokenizer that is not byte-level BPE.
+    """
+    check_bpe(base)
+    vocab: dict[str, int] = base["model"]["vocab"]
+    merges = [(m[0], m[1]) for m in _pairs(base["model"]["merges"])]
+    texts = list(dict.fromkeys(corpus))
+    wanted = list(dict.fromkeys([START, END, *controls]))
+    needed = {*map(to_letters, wanted), *BYTE_LETTERS}
+    tokens = needed | _close({t for t in {*_usage(base, texts), *needed} if t in vocab}, merges)
+    for left, right in merges:
+        if len(tokens) >= vocab_size:
+            break
+        tokens.add(left + right)
+    keep = {t for t in tokens if t in vocab}
+    vocabulary, kept = _rebuild(base, keep, merges, wanted)
+    return Trimmed(vocabulary, kept, coverage(base, vocabulary, texts))
+
+
+def like(base: TokenizerJson, vocabulary: Vocabulary) -> Trimmed:
+    """``vocabulary`` as a cut of ``base``: each token with the base's id, or -1 where the base lacks it."""
+    check_bpe(base)
+    old = {t["content"]: t["id"] for t in base.get("added_tokens", [])} | dict(base["model"]["vocab"])
+    own = {t["content"]: t["id"] for t in vocabulary.json.get("added_tokens", [])}
+    kept = [-1] * len(vocabulary)
+    for token, number in (vocabulary.json["model"]["vocab"] | own).items():
+        marked = token in own and token not in (START, END)
+        kept[number] = -1 if marked else old.get(token, -1)
+    return Trimmed(vocabulary, kept, coverage(base, vocabulary, []))
+
+
+def appended(vocabulary: Vocabulary, controls: Sequence[str]) -> Trimmed:
+    """``vocabulary`` with further controls behind its tokens, as a cut of itself."""
+    tokens = [_added(text, len(vocabulary) + i) for i, text in enumerate(controls)]
+    tokenizer = {**vocabulary.json, "added_tokens": [*vocabulary.json.get("added_tokens", []), *tokens]}
+    longer = Vocabulary(tokenizer, [*vocabulary.controls, *controls])
+    return Trimmed(longer, [*range(len(vocabulary)), *[-1] * len(controls)], {})
+
+
+def check_bpe(tokenizer: TokenizerJson) -> None:
+    """Raises VocabularyError unless this is a byte-level BPE."""
+    kinds = json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
+    if tokenizer.get("model", {}).get("type") != "BPE" or "ByteLevel" not in kinds:
+        raise VocabularyError("the base model's tokenizer is not a byte-level BPE: use a model such as SmolLM2 or Qwen")
+
+
+def _pairs(merges: Iterable[Any]) -> Iterable[list[str]]:
+    """Merges as pairs; files write them as ``"a b"`` or ``["a", "b"]``."""
+    return (m.split(" ") if isinstance(m, str) else list(m) for m in merges)
+
+
+def _usage(base: TokenizerJson, texts: Iterable[str]) -> Counter[str]:
+    """How often each of the base's tokens occurs in the texts."""
+    encoder = Tokenizer.from_str(json.dumps({**base, "added_tokens": []}))
+    usage: Counter[str] = Counter()
+    for encoding in encoder.encode_batch(list(texts), add_special_tokens=False):
+        usage.update(encoding.tokens)
+    return usage
+
+
+def _close(tokens: set[str], merges: list[tuple[str, str]]) -> set[str]:
+    """Adds the parents of every merge that builds a kept token, and theirs."""
+    parents: dict[str, set[str]] = {}
+    for left, right in merges:
+        parents.setdefault(left + right, set()).update((left, right))
+    closed, open_ = set(tokens), list(tokens)
+    while open_:
+        for parent in parents.get(open_.pop(), ()):
+            if parent not in closed:
+                closed.add(parent)
+                open_.append(parent)
+    return closed
+
+
+def _rebuild(
+    base: TokenizerJson, keep: set[str], merges: list[tuple[str, str]], wanted: list[Control | str]
+) -> tuple[Vocabulary, list[int]]:
+    """The tokenizer with new ids: kept tokens in the base's order, missing bytes, new controls."""
+    old: dict[str, int] = dict(base["model"]["vocab"])
+    old |= {t["content"]: t["id"] for t in base.get("added_tokens", []) if t["content"] in wanted}
+    kept = {t: old[t] for t in sorted({*keep, *(t for t in wanted if t in old)}, key=old.__getitem__)}
+    missing = [letter for letter in BYTE_LETTERS if letter not in kept]
+    vocab = {str(t): i for i, t in enumerate([*kept, *missing])}
+    marks = [text for text in wanted if text in (START, END) and text in kept]
+    fresh = [text for text in wanted if text not in marks and to_letters(text) not in vocab]
+    tokens = [_added(text, vocab[text]) for text in marks]
+    tokens += [_added(text, len(vocab) + i) for i, text in enumerate(fresh)]
+    pairs = [[a, b] for a, b in merges if a in vocab and b in vocab and a + b in vocab]
+    model = {**base["model"], "vocab": vocab, "merges": pairs, "unk_token": None, "ignore_merges": False}
+    cut = {**base, "model": model, "added_tokens": tokens, "post_processor": None, "truncation": None, "padding": None}
+    return Vocabulary(cut, wanted), [*kept.values(), *[-1] * (len(missing) + len(fresh))]
+
+
+def _added(text: str, number: int) -> dict[str, Any]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"id": number, "content": str(text), **flags, "special": text in (START, END)}
+
+
+def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Iterable[str]) -> dict[str, float]:
+    """What cutting the vocabulary costs on ``texts``: tokens per word with the base's and with the cut one."""
+    texts = list(dict.fromkeys(texts))
+    usage = _usage(base, texts)
+    words = max(sum(len(text.split()) for text in texts), 1)
+    cut = sum(len(vocabulary.encode_text(text)) for text in texts)
+    sizes = {"tokens_base": len(base["model"]["vocab"]), "tokens": len(vocabulary), "tokens_used": len(usage)}
+    return {**sizes, "words": words, "tokens_per_word_base": usage.total() / words, "tokens_per_word": cut / words}
+
+
+def byte_tokenizer(controls: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()) -> TokenizerJson:
+    """A byte-level BPE with nothing but the bytes, the given merges and the controls (for experiments and tests)."""
+    vocab = {t: i for i, t in enumerate(dict.fromkeys([*BYTE_LETTERS, *(a + b for a, b in merges)]))}
+    tokens = [_added(text, len(vocab) + i) for i, text in enumerate(dict.fromkeys([START, END, *controls]))]
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    model: TokenizerJson = {"type": "BPE", "vocab": vocab, "merges": [list(m) for m in merges], "dropout": None}
+    model |= {"unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False}
+    model |= {"byte_fallback": False, "ignore_merges": False}
+    parts = {"normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level}
+    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens, **parts, "model": model}

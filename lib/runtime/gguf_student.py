@@ -1,0 +1,95 @@
+"""Runs a student's GGUF on the CPU, as a user would run it; needs neither torch nor the folder that was trained.
+
+The prompt goes in as token ids, so that text stays data; a grammar from the catalogue and the context's numbering
+constrains the answer; the context's keys and values are kept, so that the next request of the same context only pays
+for its own words (lib/runtime/decode.py).
+
+>>> student = GgufStudent(Path("student-q8_0.gguf"), task)                            # doctest: +SKIP
+>>> answer = student.answer("two teas please", context)                               # doctest: +SKIP
+>>> answer.raw, answer.cached_tokens                                                  # doctest: +SKIP
+('Give(item=3,amount=2)', 141)
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from lib.core.task import Answer, Task
+from lib.model.codec import CONTEXTS_KEPT, Codec, Prompt
+from lib.model.gguf_write import GgufError, GgufFile
+from lib.runtime.decode import Completion, ServeError, open_runtime
+
+__all__ = ["GgufStudent", "ServeError", "check_length", "check_task"]
+
+
+class GgufStudent:
+    """A System. An answer's confidence is the product of the chosen tokens' probabilities, taken before the grammar."""
+
+    def __init__(
+        self,
+        path: Path,
+        task: Task,
+        grammar: bool = True,
+        threads: int = 2,
+        context_tokens: int = 4096,
+        max_new: int = 256,
+        runtime: str = "",
+    ) -> None:
+        """Loads the model; ``runtime`` as in lib.runtime.decode.open_runtime. Raises GgufError for no student of ``task``."""
+        file = GgufFile(path)
+        check_task(file, task)
+        self.name = path.stem
+        self.info = file.student
+        self.grammar, self.context_tokens, self.max_new = grammar, context_tokens, max_new
+        self.codec = Codec(task, file.vocabulary())
+        self._gbnf = lru_cache(CONTEXTS_KEPT)(task.gbnf)
+        self._runtime = open_runtime(file, self.codec.vocabulary, threads, context_tokens, runtime)
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        """Answers one request; ``latency_ms`` is the wall time from text to calls.
+
+        Raises ServeError for a prompt that is too long, lib.core.task.TaskError for a context that is wrong.
+        """
+        began = time.perf_counter()
+        prompt = self.codec.prompt(context, text)
+        check_length(prompt, self.context_tokens - self.max_new)
+        gbnf = self._gbnf(prompt.refs) if self.grammar else None
+        return self._read(prompt, self._runtime.complete(prompt, gbnf, self.max_new), began)
+
+    def _read(self, prompt: Prompt, done: Completion, began: float) -> Answer:
+        reading = self.codec.read(done.ids, prompt.refs)
+        return Answer(
+            calls=[] if done.cut_off else reading.calls,
+            raw=reading.raw,
+            confidence=math.exp(done.logprob),
+            latency_ms=(time.perf_counter() - began) * 1000,
+            prompt_tokens=len(prompt.ids),
+            cached_tokens=done.cached,
+            new_tokens=len(done.ids),
+            error=f"no end within {self.max_new} tokens" if done.cut_off else reading.error,
+        )
+
+
+def check_length(prompt: Prompt, room: int) -> None:
+    """Raises ServeError for a prompt of more than ``room`` tokens; it says whether context or request is too long."""
+    prefix, request = len(prompt.prefix), len(prompt.request)
+    if prefix >= room:
+        raise ServeError(f"the context has {prefix} tokens, the model reads {room}: give fewer or shorter names")
+    if prefix + request > room:
+        raise ServeError(
+            f"the request has {request} tokens, {room - prefix} are left beside the context: shorten the request"
+        )
+
+
+def check_task(file: GgufFile, task: Task) -> None:
+    """Raises GgufError unless the file's student is for ``task``, with all its controls."""
+    info = file.student
+    if info["task"] != task.name:
+        raise GgufError(f"{file.path}: a student for '{info['task']}', not '{task.name}'; give a model for this task")
+    missing = [text for text in task.controls() if text not in info["controls"]]
+    if missing:
+        raise GgufError(f"{file.path}: lacks the control {missing[0]!r} that the task has now; export a new student")

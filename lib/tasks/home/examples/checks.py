@@ -1,0 +1,117 @@
+"""What training shares with the tests, and which seeds are fit to train on.
+
+A seed is rejected if it repeats, has the words of a test (third-party sentences are read here for nothing else), or has
+gold calls that the simulated home refuses, that change nothing, or that the student has no way to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from lib.core.task import Example, TaskError
+from lib.tasks.home.language.calls import answer, clean
+from lib.tasks.home.language.gold import mentions
+from lib.tasks.home.language.references import FILTER_OVER, references
+from lib.tasks.home.simulator.execute import NOTHING, execute
+from lib.tasks.home.simulator.homes import Home
+
+
+def masked(example: Example, home: Home) -> str:
+    """The words of a request with the home's names and all numbers masked."""
+    text = clean(example.text).casefold()
+    names = {e.name for e in home.entities} | {a.name for a in home.areas} | set(home.floors)
+    for name in sorted(names, key=len, reverse=True):
+        if mentions(text, name):
+            text = text.replace(name.casefold(), "#")
+    return " ".join(
+        "#" if w.isdigit() else w for w in "".join(c if c.isalnum() or c == "#" else " " for c in text).split()
+    )
+
+
+def overlap(train: Sequence[Example], tests: Sequence[Example], homes: Mapping[str, Home]) -> list[dict[str, Any]]:
+    """How much of each test split training has seen: whole homes, entity names, texts, masked texts, combinations."""
+    seen = _features(train, homes)
+    rows = []
+    for split in dict.fromkeys(e.split for e in tests):
+        found = _features([e for e in tests if e.split == split], homes)
+        rows += [
+            {
+                "split": split,
+                "of": kind,
+                "n": len(values),
+                "seen": len(values & seen[kind]),
+                "share": len(values & seen[kind]) / max(1, len(values)),
+            }
+            for kind, values in found.items()
+        ]
+    return rows
+
+
+def _features(examples: Sequence[Example], homes: Mapping[str, Home]) -> dict[str, set[str]]:
+    used = {e.context["home"] for e in examples}
+    return {
+        "homes": {str(sorted(x.name for x in homes[k].entities)) for k in used},
+        "area names": {a.name.casefold() for k in used for a in homes[k].areas},
+        "device names": {x.name.casefold() for k in used for x in homes[k].entities},
+        "sentences": {clean(e.text).casefold() for e in examples},
+        "sentences with names masked": {masked(e, homes[e.context["home"]]) for e in examples},
+        "template and kind of device": {str(e.extra.get("combination")) for e in examples},
+    }
+
+
+def accept(
+    seeds: Iterable[Example], homes: Mapping[str, Home], tests: Collection[Example]
+) -> tuple[list[Example], list[Example]]:
+    """Splits seeds into accepted and rejected; a rejected one carries its ``reason`` in ``extra``.
+
+    ``tests``: everything that is tested on, third-party examples included; a seed with the same words is rejected.
+    """
+    tested = {_words(e.text) for e in tests}
+    seen: set[tuple[str, str, str | None]] = set()
+    accepted, rejected = [], []
+    for example in seeds:
+        home, area = homes[example.context["home"]], example.context.get("area")
+        key = (example.context["home"], _words(example.text), area)
+        reason = (
+            "same request twice in one home"
+            if key in seen
+            else "words of a test"
+            if key[1] in tested
+            else fault(example, home, area)
+        )
+        seen.add(key)
+        if reason:
+            rejected.append(Example(**{**example.__dict__, "extra": {**example.extra, "reason": reason}}))
+        else:
+            accepted.append(example)
+    return accepted, rejected
+
+
+def _words(text: str) -> str:
+    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
+
+
+def fault(example: Example, home: Home, area: str | None) -> str:
+    """Why the gold calls of an example cannot be right, or an empty string."""
+    if len(example.text) < 2:
+        return "no words"
+    for calls in example.gold:
+        acting = [c for c in calls if c["name"] not in NOTHING]
+        outcome = execute(home, acting, area)
+        if outcome.errors:
+            return "the simulated home refuses its calls"
+        if acting and not outcome.effects:
+            return "its calls change nothing"
+    return (
+        "" if len(home.entities) <= FILTER_OVER or _writable(example, home, area) else "its target is not in the prompt"
+    )
+
+
+def _writable(example: Example, home: Home, area: str | None) -> bool:
+    """Whether the student can point at everything in the gold calls; the pre-filter may have dropped it."""
+    try:
+        answer(example.gold[0], references(home, example.text, None, area))
+    except TaskError:
+        return False
+    return True

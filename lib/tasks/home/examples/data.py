@@ -1,0 +1,173 @@
+"""Data sets of the home task, sampled by level and split.
+
+Training homes never hold a held-out name (``names.is_held_out``) nor training requests a held-out combination of
+template and domain; dev and test homes are made of held-out names and draw from all combinations.
+
+>>> home = sample_home(Random(1), (8, 20))
+>>> rows = list(requests(Random(1), home, {"L0": 1.0}, 3, held_out=False, sampler=Sampler("en")))
+>>> [level for level, _ in rows]
+['L0', 'L0', 'L0']
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from tqdm import tqdm
+
+from lib.core.files import write_jsonl
+from lib.core.task import Example, TaskError
+from lib.tasks.home.examples.checks import fault
+from lib.tasks.home.language.references import FILTER_OVER
+from lib.tasks.home.sampler import levels, noise, wishes
+from lib.tasks.home.sampler.grammar import Draw, Sampler
+from lib.tasks.home.sampler.sample_homes import sample_home
+from lib.tasks.home.simulator.homes import Home
+
+LEVELS = ("L0", "L1", "L2", "L3", "L4", "L5", "L6")
+HELD_OUT_COMBINATIONS = 20
+"""One combination of template and domain in this many is kept for dev and test."""
+_FILTERED_SHARE = 6
+"""A home that goes through the pre-filter gets this many times fewer requests: each needs a prompt of its own."""
+_ATTEMPTS = 60
+
+
+def is_held_out(combination: str) -> bool:
+    """Whether a combination of template and domain is kept for dev and test."""
+    digest = hashlib.sha256(combination.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % HELD_OUT_COMBINATIONS == 0
+
+
+def requests(
+    rng: Random, home: Home, shares: Mapping[str, float], count: int, held_out: bool, sampler: Sampler
+) -> Iterator[tuple[str, Draw]]:
+    """``count`` (level, request) pairs for one home, levels drawn by ``shares``; fewer if nothing is left to ask."""
+    names, weights = list(shares), list(shares.values())
+    for _ in range(count):
+        level = rng.choices(names, weights)[0]
+        draw = draw_request(rng, home, level, held_out, sampler)
+        if draw:
+            yield level, draw
+
+
+def draw_request(rng: Random, home: Home, level: str, held_out: bool, sampler: Sampler) -> Draw | None:
+    """One request of a level, as written or recognised; None where ``home`` has none that the split allows."""
+    for _ in range(_ATTEMPTS):
+        draw = _of_level(rng, home, level, sampler)
+        if draw and (held_out or not is_held_out(draw.combination)):
+            return replace(draw, text=noise.surface(rng, draw.text))
+    return None
+
+
+def _of_level(rng: Random, home: Home, level: str, sampler: Sampler) -> Draw | None:
+    if level == "L0":
+        return sampler.draw(rng, home)
+    if level == "L4":
+        return levels.noisy(rng, home, sampler)
+    builders = {
+        "L1": levels.partial,
+        "L2": levels.free,
+        "L3": levels.several,
+        "L5": wishes.implicit,
+        "L6": wishes.nothing,
+    }
+    return builders[level](rng, home)
+
+
+def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
+    """Writes ``01_homes.jsonl``, ``01_prototype.jsonl`` (seeds) and ``01_tests.jsonl`` (dev and test) under ``out``.
+
+    ``params``: seed, seeds (training requests), dev and test (requests a level), home_size [low, high], per_home
+    (requests a home in training), shares (level -> share of the seeds). Returns counts. Raises TaskError.
+    """
+    shares = _shares(params["shares"])
+    sampler, size = Sampler("en"), tuple(params["home_size"])
+    if not 1 <= size[0] <= size[1]:
+        raise TaskError(f"home_size: {list(size)}: expected [low, high] with 1 <= low <= high")
+    homes: dict[str, Home] = {}
+    train = _training(Random(f"train {params['seed']}"), params, shares, size, sampler, homes)
+    tests = [
+        example
+        for split in ("dev", "test")
+        for example in balanced(Random(f"{split} {params['seed']}"), split, params[split], size, sampler, homes)
+    ]
+    write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
+    write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in train))
+    write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
+    return {
+        "homes": len(homes),
+        "seeds": len(train),
+        "tests": len(tests),
+        "levels": dict(sorted(Counter(e.level for e in train).items())),
+    }
+
+
+def _shares(shares: Mapping[str, float]) -> dict[str, float]:
+    wrong = [level for level in shares if level not in LEVELS]
+    if wrong or not shares or min(shares.values()) < 0 or not sum(shares.values()):
+        raise TaskError(f"shares: {dict(shares)}: expected a share of at least 0 for levels among {', '.join(LEVELS)}")
+    return {level: float(share) for level, share in shares.items()}
+
+
+def _training(
+    rng: Random,
+    params: Mapping[str, Any],
+    shares: dict[str, float],
+    size: Any,
+    sampler: Sampler,
+    homes: dict[str, Home],
+) -> list[Example]:
+    rows: list[Example] = []
+    with tqdm(total=params["seeds"], desc="seeds", unit=" requests", disable=None) as bar:
+        while len(rows) < params["seeds"]:
+            key = f"train-{len(homes)}"
+            homes[key] = home = sample_home(rng, size)
+            count = (
+                params["per_home"]
+                if len(home.entities) <= FILTER_OVER
+                else max(1, params["per_home"] // _FILTERED_SHARE)
+            )
+            for level, draw in requests(rng, home, shares, min(count, params["seeds"] - len(rows)), False, sampler):
+                rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
+            bar.update(len(rows) - bar.n)
+    return rows
+
+
+def balanced(
+    rng: Random, split: str, per_level: int, size: Any, sampler: Sampler, homes: dict[str, Home], prefix: str = ""
+) -> Iterator[Example]:
+    """``per_level`` requests of every level over homes of held-out names, a few of each level a home.
+
+    Ids and the keys of the homes, which are added to ``homes``, begin with ``prefix``, by default ``split``.
+    """
+    prefix = prefix or split
+    missing = dict.fromkeys(LEVELS, per_level)
+    number = 0
+    while any(missing.values()):
+        key = f"{prefix}-test-{number}" if prefix != split else f"{split}-{number}"
+        number += 1
+        home = sample_home(rng, size, held_out=True)
+        for level in LEVELS:
+            for _ in range(min(3, missing[level])):
+                draw = draw_request(rng, home, level, True, sampler)
+                if draw is None:
+                    break
+                example = to_example(f"{prefix}-{level}-{per_level - missing[level]}", key, level, draw, split)
+                if not fault(example, home, draw.area):
+                    homes[key] = home
+                    missing[level] -= 1
+                    yield example
+
+
+def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -> Example:
+    """A drawn request as an Example; ``home`` is the key of its home."""
+    source = "grammar" if level == "L0" else "program"
+    extra = {"intent": draw.intent, "combination": draw.combination}
+    extra |= {"wanted": draw.wanted} if draw.wanted else {}
+    return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)

@@ -1,0 +1,222 @@
+r"""The compact answer language: the only printer and the only parser of it.
+
+One call a line, targets as references, ``none`` for nothing to do. A call on ``=0`` does nothing either: what it would
+act on is not in this home, or could be several things, or cannot do it. Strings carry a leading space and escape
+``\``, ``,`` and ``)``.
+
+>>> refs = references(Home.from_dict({"areas": [{"name": "Den"}], "entities": [
+...     {"id": "light.a", "name": "Lamp", "area": "Den"}]}))
+>>> raw = "".join(answer([{"name": "HassLightSet", "arguments": {"name": "lamp", "brightness": 40}}], refs))
+>>> raw
+'HassLightSet(name=1,brightness=40)'
+>>> parse(raw, refs)
+[{'name': 'HassLightSet', 'arguments': {'name': 'Lamp', 'brightness': 40}}]
+>>> parse('HassLightSet(name=0)', refs)
+[]
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lib.core.task import Call, Control, Example, Piece, TaskError
+from lib.tasks.home.language.references import References, references
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.match import CLEAN_AREA, targets
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
+
+__all__ = ["MAX_CALLS", "MAX_STRING", "Home", "References", "answer", "clean", "parse", "references", "taught"]
+
+NONE = Control("none")
+NO_TARGET = "0"
+"""The number of what a request names and the home does not have."""
+MAX_CALLS = 4
+MAX_STRING = 80
+"""Characters of a string value, before escaping."""
+
+_ESCAPE = re.compile(r"[\\,)]")
+_NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
+_ARGUMENT = re.compile(r"([a-z_]+)=((?:\\.|[^\\,)])*)([,)])", re.DOTALL)
+
+
+def clean(text: str) -> str:
+    """Text with whitespace collapsed and without control characters or halves of characters."""
+    kept = (c for c in " ".join(text.split()) if c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff")
+    return " ".join("".join(kept).split())
+
+
+# --- printing
+
+
+def answer(calls: Sequence[Call], refs: References) -> list[Piece]:
+    """The pieces of the compact answer, without the end token.
+
+    Raises TaskError for a call that the catalogue or the references cannot express.
+    """
+    if len(calls) > MAX_CALLS:
+        raise TaskError(f"{len(calls)} calls in one answer: at most {MAX_CALLS} can be written")
+    pieces: list[Piece] = []
+    for call in calls:
+        pieces += [Control("\n")] if pieces else []
+        pieces += _call(validate(call), refs)
+    return pieces or [NONE]
+
+
+def taught(example: Example, refs: References) -> list[Piece]:
+    """The answer a student learns for an example.
+
+    Where nothing is to be done because of the target alone, that is the tool that was wanted
+    (``extra["wanted"]``) with ``=0``: whether a home has a thing shows where its number would stand, not before.
+    """
+    tool = TOOLS.get(example.extra.get("wanted", ""))
+    if example.gold[0] or tool is None or not takes_name(tool):
+        return answer(example.gold[0], refs)
+    return [Control(f"{tool.name}("), Control("name"), Control(f"={NO_TARGET}"), Control(")")]
+
+
+def takes_name(tool: Tool) -> bool:
+    """Whether the tool's target can be one numbered entity."""
+    return any(a.kind == "name" for a in tool.arguments)
+
+
+def _call(call: Call, refs: References) -> list[Piece]:
+    tool, arguments = TOOLS[call["name"]], dict(call["arguments"])
+    pieces: list[Piece] = [Control(f"{tool.name}(")]
+    if "name" in arguments and takes_name(tool):
+        number = _entity_number(tool, arguments, refs)
+        arguments = {k: v for k, v in arguments.items() if k not in CLOSED or (k == "area" and tool.name == CLEAN_AREA)}
+        arguments["name"] = number
+    unwritten = [k for k in arguments if not tool.argument(k) and not (k == "domain" and len(tool.domains) == 1)]
+    if unwritten:
+        raise TaskError(
+            f"{tool.name}: {', '.join(unwritten)} cannot be written: use {', '.join(a.name for a in tool.arguments)}"
+        )
+    for argument in (a for a in tool.arguments if a.name in arguments):
+        pieces += [Control(",")] if len(pieces) > 1 else []
+        pieces += _value(argument, arguments[argument.name], refs)
+    return [*pieces, Control(")")]
+
+
+def _entity_number(tool: Tool, arguments: Mapping[str, Any], refs: References) -> int:
+    found = targets(refs.home, tool, arguments)
+    number = refs.entity_number.get(found[0].id) if len(found) == 1 else None
+    if number is None:
+        raise TaskError(f"{tool.name}: {arguments['name']!r} has no number in this prompt: name one entity shown in it")
+    return number
+
+
+def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:
+    if argument.kind in CLOSED:
+        return [Control(argument.key), Control(_reference(argument.kind, value, refs))]
+    if isinstance(value, str):
+        text = clean(value)
+        if not 0 < len(text) <= MAX_STRING:
+            raise TaskError(f"{argument.name}: a string of {len(text)} characters; 1 to {MAX_STRING} can be written")
+        return [Control(argument.key), " " + _ESCAPE.sub(lambda m: "\\" + m[0], text)]
+    return [Control(argument.key), f"{value:.2f}".rstrip("0").rstrip(".")]
+
+
+def _reference(kind: str, value: Any, refs: References) -> str:
+    if kind == "name":
+        return f"={value}"
+    if kind in ("area", "floor"):
+        numbers = refs.area_number if kind == "area" else refs.floor_number
+        if str(value).strip().casefold() not in numbers:
+            raise TaskError(f"no {kind} {value!r} in this prompt: use one of {', '.join(numbers) or 'none'}")
+        return f"={kind[0].upper()}{numbers[str(value).strip().casefold()]}"
+    word = value[0] if isinstance(value, list) and len(value) == 1 else value
+    known = refs.domains if kind == "domain" else refs.device_classes
+    if word not in known:
+        raise TaskError(f"{kind} {value!r} does not occur in this home: use {', '.join(known) or 'none'}")
+    return f"={word}"
+
+
+# --- parsing
+
+
+def parse(raw: str, refs: References) -> list[Call]:
+    """The calls of a compact answer, with the home's names. Raises TaskError for anything that is not valid."""
+    text = raw.strip(" \n")
+    if text == NONE:
+        return []
+    lines = text.split("\n")
+    if len(lines) > MAX_CALLS:
+        raise TaskError(f"{len(lines)} calls in one answer: at most {MAX_CALLS} are read")
+    return [call for line in lines if (call := _parse_call(line, refs))]
+
+
+def _parse_call(line: str, refs: References) -> Call | None:
+    """The call of a line; None for one without a target."""
+    name, parenthesis, rest = line.partition("(")
+    if name not in TOOLS or not parenthesis:
+        raise TaskError(f"cannot read the answer {line[:120]!r}: expected 'none' or a tool with arguments")
+    tool = TOOLS[name]
+    values = _split(tool, rest)
+    if takes_name(tool) and values.get("name") == NO_TARGET:
+        return None
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        argument = next(a for a in tool.arguments if a.key.rstrip("=") == key)
+        arguments[argument.name] = _read(tool, argument, value, refs)
+    if takes_name(tool) and "name" in arguments:
+        arguments = {**_entity(tool, arguments.pop("name"), refs), **arguments}
+    ordered = {a.name: arguments[a.name] for a in tool.arguments if a.name in arguments}
+    return validate({"name": name, "arguments": ordered})
+
+
+def _split(tool: Tool, rest: str) -> dict[str, str]:
+    """Keys and raw values of what follows the opening parenthesis."""
+    known = {a.key.rstrip("=") for a in tool.arguments}
+    values: dict[str, str] = {}
+    position, end = 0, ","
+    while rest != ")" and end == ",":
+        match = _ARGUMENT.match(rest, position)
+        if not match or match[1] not in known or match[1] in values:
+            raise TaskError(f"cannot read {tool.name}({rest[:120]!r}: unknown or repeated argument, or unfinished")
+        values[match[1]] = match[2]
+        position, end = match.end(), match[3]
+    if position != len(rest) and rest != ")":
+        raise TaskError(f"cannot read {tool.name}({rest[:120]!r}: text after the closing parenthesis")
+    return values
+
+
+def _read(tool: Tool, argument: Argument, value: str, refs: References) -> Any:
+    where = f"{tool.name}: {argument.name}={value!r}"
+    if argument.kind in CLOSED:
+        return _read_reference(where, argument.kind, value, refs)
+    if argument.kind == "number" or (argument.kind == "step" and not value.startswith(" ")):
+        if not _NUMBER.fullmatch(value):
+            raise TaskError(f"{where} is not a number")
+        return float(value) if "." in value else int(value)
+    text = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
+    if not text.startswith(" ") or not text.strip():
+        raise TaskError(f"{where} is not a string: strings start with a space")
+    return clean(text)
+
+
+def _read_reference(where: str, kind: str, value: str, refs: References) -> Any:
+    if kind in ("domain", "device_class"):
+        if value not in (refs.domains if kind == "domain" else refs.device_classes):
+            raise TaskError(f"{where}: this home has none")
+        return value
+    prefix = {"name": "", "area": "A", "floor": "F"}[kind]
+    shown: Sequence[Any] = {"name": refs.entities, "area": refs.areas, "floor": refs.floors}[kind]
+    digits = value.removeprefix(prefix)
+    if not re.fullmatch(r"[1-9][0-9]?", digits, re.ASCII) or not value.startswith(prefix) or int(digits) > len(shown):
+        raise TaskError(f"{where} points at nothing: {len(shown)} are numbered")
+    thing = shown[int(digits) - 1]
+    return thing.name if kind == "area" else thing
+
+
+def _entity(tool: Tool, entity: Any, refs: References) -> dict[str, Any]:
+    """The name of an entity, with its domain and area where the home has another one of that name."""
+    same = [e for e in refs.home.entities if e.name.casefold() == entity.name.casefold() and e.id != entity.id]
+    arguments = {"name": entity.name}
+    if tool.argument("domain") and any(e.domain != entity.domain for e in same):
+        arguments["domain"] = entity.domain
+    still = [e for e in same if e.domain == entity.domain]
+    if still and entity.area and tool.argument("area") and tool.name != CLEAN_AREA:
+        arguments["area"] = entity.area
+    return arguments

@@ -1,0 +1,201 @@
+"""The grammar (GBNF, as llama.cpp reads it) of the compact answers that make sense in one home.
+
+Only this home's numbers, domains and device classes; tools that it has no device for only with the number of nothing,
+``=0``. A named target stands alone, as the printer writes it. The grammar has no recursion; equal parts are one rule.
+
+>>> from lib.tasks.home.simulator.homes import Home
+>>> from lib.tasks.home.language.references import references
+>>> text = grammar(references(Home.from_dict({"areas": [], "entities": [{"id": "lock.a", "name": "Door"}]})))
+>>> '"=lock"' in text, '"=light"' in text
+(True, False)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from lib.tasks.home.language.calls import MAX_CALLS, MAX_STRING, NO_TARGET, takes_name
+from lib.tasks.home.language.references import References
+from lib.tasks.home.simulator.execute import thermometers
+from lib.tasks.home.simulator.match import CLEAN_AREA, WHOLE_HOME
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
+
+_NEEDS_VALUE = ("HassLightSet", "HassStartTimer")
+"""Tools whose own arguments are all optional, but not all at once."""
+_PERCENT = '"100" | "0" | [1-9] [0-9]?'
+_NUMBERS = {
+    (0, 100): _PERCENT,
+    (-100, 100): f'"-"? ({_PERCENT})',
+    (1_000, 10_000): '"10000" | [1-9] [0-9] [0-9] [0-9]',
+    (
+        -50,
+        250,
+    ): '("-" [1-4]? [0-9] | "1" [0-9] [0-9] | "2" [0-4] [0-9] | [1-9]? [0-9]) ("." [0-9] [0-9]?)? | "-50" | "250"',
+    (0, 99_999): '"0" | [1-9] [0-9]? [0-9]? [0-9]? [0-9]?',
+}
+_ESCAPED = r'"\\" [\\,)]'
+_FIRST = rf"[^\\,) \x01-\x1f\x7f] | {_ESCAPED}"
+_CHARACTER = rf"[^\\,)\x01-\x1f\x7f] | {_ESCAPED}"
+
+
+class _Rules:
+    """Rules by their bodies, so that equal ones are written once."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def add(self, body: str) -> str:
+        """The name of the rule with that body."""
+        return self.names.setdefault(body, f"r{len(self.names)}")
+
+    def text(self, root: str) -> str:
+        return "\n".join([f"root ::= {root}", *(f"{name} ::= {body}" for body, name in self.names.items())]) + "\n"
+
+
+def grammar(refs: References) -> str:
+    """The grammar of all answers with these references: ``none``, or up to four calls, one a line."""
+    rules = _Rules()
+    tools = {tool.name: _either(tool, refs, rules) for tool in TOOLS.values()}
+    call = rules.add(_tree({f"{name}(": body for name, body in tools.items() if body}))
+    line = rules.add(rf'"\n" {call}')
+    return rules.text(f'"none" | {call} {line}{{0,{MAX_CALLS - 1}}}')
+
+
+def _either(tool: Tool, refs: References, rules: _Rules) -> str:
+    """What follows the opening parenthesis: the arguments, or that there is nothing to act on."""
+    arguments = _arguments(tool, refs, rules) if _makes_sense(tool, refs) else ""
+    nothing = rules.add(f'"name" "={NO_TARGET}" ")"') if takes_name(tool) else ""
+    return rules.add(f"{arguments} | {nothing}") if arguments and nothing else arguments or nothing
+
+
+def _makes_sense(tool: Tool, refs: References) -> bool:
+    return not tool.domains or _has_device(tool, refs) or bool(_measured(tool, refs))
+
+
+def _has_device(tool: Tool, refs: References) -> bool:
+    return any(_fits(tool, e.domain) for e in refs.home.entities)
+
+
+def _measured(tool: Tool, refs: References) -> list[int]:
+    """Numbers of the areas where a sensor tells what ``tool`` asks of a climate device."""
+    if tool.name != "HassClimateGetTemperature":
+        return []
+    return [number for number, area in enumerate(refs.areas, 1) if thermometers(refs.home, area.name)]
+
+
+def _fits(tool: Tool, domain: str) -> bool:
+    return domain in tool.domains or tool.domains == ("*",)
+
+
+def _tree(branches: dict[str, str]) -> str:
+    """Alternatives of literal text followed by a body, common beginnings shared, as a prefix tree."""
+    groups: dict[str, dict[str, str]] = {}
+    for text, body in branches.items():
+        groups.setdefault(text[:1], {})[text] = body
+    parts = []
+    for group in groups.values():
+        shared = _common(list(group))
+        if len(group) == 1:
+            parts.append(f"{_quote(shared)} {group[shared]}".rstrip())
+        else:
+            rest = _tree({text[len(shared) :]: body for text, body in group.items()})
+            parts.append(f"{_quote(shared)} ({rest})")
+    return " | ".join(parts)
+
+
+def _common(texts: Sequence[str]) -> str:
+    first, last = min(texts), max(texts)
+    length = next((i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[:length]
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n") + '"'
+
+
+# --- the arguments of a tool
+
+
+def _arguments(tool: Tool, refs: References, rules: _Rules) -> str:
+    """What follows the opening parenthesis, the closing one included; empty if the tool has nothing to act on."""
+    free = not tool.domains or tool.name == CLEAN_AREA
+    own = [a for a in tool.arguments if free or a.kind not in CLOSED]
+    parts = [(_value(a, tool, refs, rules), a.required) for a in own]
+    target = "" if free else _target(tool, refs, rules)
+    if not (free or target) or any(required and not part for part, required in parts):
+        return ""
+    values = _values([part for part in parts if part[0]], rules)
+    needed = any(a.required for a in own) or tool.name in _NEEDS_VALUE
+    always = tool.name in WHOLE_HOME or any(a.required and a.name == "name" for a in tool.arguments)
+    always |= not free and not _has_device(tool, refs)
+    return rules.add(f'{_body(target and rules.add(target), values, needed, always)} ")"'.lstrip())
+
+
+def _body(target: str, values: str, needed: bool, always: bool) -> str:
+    """Target and values, either of which may be absent; ``needed``: values are a must, ``always``: the target is."""
+    if not target or not values:
+        part = target or values
+        return part if (always if target else needed) or not part else f"{part}?"
+    follow = f'"," {values}'
+    both = f"{target} {follow}" if needed else f"{target} ({follow})?"
+    return both if always else f"({both} | {values}){'' if needed else '?'}"
+
+
+def _target(tool: Tool, refs: References, rules: _Rules) -> str:
+    """A numbered entity, or a place with a kind of device, or a kind alone."""
+    if not _has_device(tool, refs):
+        places = _numbered("A", _measured(tool, refs))
+        return f'"area" {rules.add(places)}' if places else ""
+    names = _names(tool, refs)
+    kinds = {a.name for a in tool.arguments if a.kind in CLOSED}
+    domains = [d for d in refs.domains if _fits(tool, d)]
+    classes = dict.fromkeys(e.device_class for e in refs.home.entities if _fits(tool, e.domain))
+    parts = {
+        "area": _numbered("A", range(1, len(refs.areas) + 1)),
+        "floor": _numbered("F", range(1, len(refs.floors) + 1)),
+        "domain": " | ".join(_quote(f"={d}") for d in domains),
+        "device_class": " | ".join(_quote(f"={c}") for c in refs.device_classes if c in classes),
+    }
+    chain = [(f'"{kind}" {rules.add(part)}', False) for kind, part in parts.items() if kind in kinds and part]
+    name = f'"name" {rules.add(names)}' if names else ""
+    return " | ".join(part for part in (name, _values(chain, rules)) if part)
+
+
+def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
+    """At least one of the parts, in order, with commas; a required one cannot be left out."""
+    alternatives = []
+    for i, (part, required) in enumerate(parts):
+        tail = [f'"," {p}' if must else f'("," {p})?' for p, must in parts[i + 1 :]]
+        alternatives.append(" ".join([part, *tail]))
+        if required:
+            break
+    return rules.add(" | ".join(alternatives)) if alternatives else ""
+
+
+def _value(argument: Argument, tool: Tool, refs: References, rules: _Rules) -> str:
+    """A key with its values; empty if it can have none here."""
+    key = _quote(argument.key)
+    if argument.kind in ("area", "name"):
+        numbers = _numbered("A", range(1, len(refs.areas) + 1)) if argument.kind == "area" else _names(tool, refs)
+        return f"{key} {rules.add(numbers)}" if numbers else ""
+    words = " | ".join(_quote(f" {word}") for word in argument.choices)
+    digits = _NUMBERS[int(argument.low), int(argument.high)] if argument.kind in ("number", "step") else ""
+    body = " | ".join(part for part in (digits, words) if part)
+    return f"{key} {rules.add(body or _string(rules))}"
+
+
+def _string(rules: _Rules) -> str:
+    return f'" " {rules.add(_FIRST)} {rules.add(_CHARACTER)}{{0,{MAX_STRING - 1}}}'
+
+
+def _names(tool: Tool, refs: References) -> str:
+    return _numbered("", [i for i, e in enumerate(refs.entities, 1) if _fits(tool, e.domain)])
+
+
+def _numbered(letter: str, numbers: Iterable[int]) -> str:
+    """``=`` with the letter and one of the numbers."""
+    by_ten: dict[int, list[int]] = {}
+    for n in numbers:
+        by_ten.setdefault(n // 10, []).append(n % 10)
+    parts = [f"{_quote(str(t)) + ' ' if t else ''}[{''.join(map(str, units))}]" for t, units in by_ten.items()]
+    return f'"={letter}" ({" | ".join(parts)})' if parts else ""

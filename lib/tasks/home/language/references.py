@@ -1,0 +1,128 @@
+"""Numbers for the things of a home, so that prompts and answers can point at them: ``=3``, ``=A2``, ``=F1``.
+
+>>> refs = references(Home.from_dict({"areas": [{"name": "Den"}], "entities": [
+...     {"id": "light.a", "name": "Lamp", "area": "Den"}, {"id": "fan.b", "name": "Fan"}]}))
+>>> [e.name for e in refs.entities], refs.lines
+(['Lamp', 'Fan'], ((0, (0,)), (None, (1,))))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+
+from lib.tasks.home.language import prefilter
+from lib.tasks.home.simulator.homes import Area, Entity, Home
+
+MAX_ENTITIES = 48
+MAX_AREAS = 32
+MAX_FLOORS = 8
+FILTER_OVER = 40
+
+_DOMAINS = """
+light switch fan cover lock climate media_player vacuum lawn_mower valve sensor binary_sensor scene script button
+input_button input_boolean todo weather person humidifier water_heater siren camera remote automation select number
+input_number input_select alarm_control_panel device_tracker calendar event update timer counter zone group image text
+date time
+"""
+_DEVICE_CLASSES = """
+awning blind curtain damper door garage gate shade shutter window battery battery_charging carbon_monoxide cold
+connectivity garage_door gas heat lock moisture motion moving occupancy opening plug power presence problem running
+safety smoke sound tamper vibration temperature humidity illuminance energy pressure carbon_dioxide pm25 aqi tv speaker
+receiver outlet water update
+"""
+DOMAINS = tuple(_DOMAINS.split())
+"""Domains that prompts and answers have a word for; entities of others are shown as "other"."""
+DEVICE_CLASSES = tuple(_DEVICE_CLASSES.split())
+"""Device classes that an answer can name; others are shown in the prompt as text."""
+
+Line = tuple[int | None, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class References:
+    """``entities[i]`` is ``=i+1``, ``areas[i]`` is ``=Ai+1``, ``floors[i]`` is ``=Fi+1``.
+
+    ``home`` is the whole home, also where the pre-filter kept a part of it. ``lines``: what the prompt shows, in order:
+    (index of an area or None, indexes of its entities).
+    """
+
+    home: Home
+    entities: tuple[Entity, ...]
+    areas: tuple[Area, ...]
+    floors: tuple[str, ...]
+    lines: tuple[Line, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.lines:
+            object.__setattr__(self, "lines", _lines(self.areas, self.entities, None))
+
+    @cached_property
+    def entity_number(self) -> dict[str, int]:
+        """Entity id to its number."""
+        return {e.id: i for i, e in enumerate(self.entities, 1)}
+
+    @cached_property
+    def area_number(self) -> dict[str, int]:
+        """Casefolded area name to its number."""
+        return {a.name.casefold(): i for i, a in enumerate(self.areas, 1)}
+
+    @cached_property
+    def floor_number(self) -> dict[str, int]:
+        """Casefolded floor name to its number."""
+        return {f.casefold(): i for i, f in enumerate(self.floors, 1)}
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """The home's domains that answers have a word for, each once."""
+        return tuple(dict.fromkeys(e.domain for e in self.home.entities if e.domain in DOMAINS))
+
+    @cached_property
+    def device_classes(self) -> tuple[str, ...]:
+        """The home's device classes that answers have a word for, each once."""
+        return tuple(dict.fromkeys(e.device_class for e in self.home.entities if e.device_class in DEVICE_CLASSES))
+
+
+def references(home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None) -> References:
+    """Numbers a home. With ``rng`` lines and numbers are shuffled; without, both follow the home's order.
+
+    Homes of more than 40 entities are cut by the lexical pre-filter to what ``text`` and ``satellite`` (an area's
+    name) speak about.
+    """
+    kept = home if _fits(home) else prefilter.keep(home, text, FILTER_OVER, satellite)
+    areas, floors = list(kept.areas[:MAX_AREAS]), list(home.floors[:MAX_FLOORS])
+    if rng:
+        rng.shuffle(areas)
+        rng.shuffle(floors)
+    entities = _sequence(areas, kept.entities)
+    if rng:
+        rng.shuffle(entities)
+    return References(home, tuple(entities), tuple(areas), tuple(floors), _lines(areas, entities, rng))
+
+
+def _fits(home: Home) -> bool:
+    return len(home.entities) <= FILTER_OVER and len(home.areas) <= MAX_AREAS
+
+
+def _sequence(areas: Iterable[Area], entities: Iterable[Entity]) -> list[Entity]:
+    """Entities in the order in which the lines show them: by area, then by group, those without an area last."""
+    place: dict[str | None, int] = {a.name: i for i, a in enumerate(areas)}
+    last = len(place)
+    rank: dict[tuple[str | None, str, str | None], int] = {}
+    entities = list(entities)
+    for e in entities:
+        rank.setdefault((e.area, e.domain, e.device_class), len(rank))
+    return sorted(entities, key=lambda e: (place.get(e.area, last), rank[e.area, e.domain, e.device_class]))
+
+
+def _lines(areas: Iterable[Area], entities: Iterable[Entity], rng: Random | None) -> tuple[Line, ...]:
+    numbers: dict[str | None, list[int]] = {a.name: [] for a in areas}
+    loose: list[int] = []
+    for i, entity in enumerate(entities):
+        numbers.get(entity.area, loose).append(i)
+    rows: list[Line] = [(i, tuple(row)) for i, row in enumerate(numbers.values())]
+    if rng:
+        rng.shuffle(rows)
+    return (*rows, (None, tuple(loose))) if loose else tuple(rows)

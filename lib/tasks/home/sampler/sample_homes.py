@@ -1,0 +1,208 @@
+"""Random homes in the styles of real ones, confusions included.
+
+Names repeat across domains, contain each other, share words, or are those of an area; some devices have no area, some
+homes no floors. Held-out names (``names.is_held_out``) appear only in homes drawn with ``held_out=True``.
+
+>>> home = sample_home(Random(1), (3, 8))
+>>> 3 <= len(home.entities) <= 8
+True
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import accumulate
+from random import Random
+
+from lib.tasks.home.sampler.names import Kind, is_held_out, kind_of, kinds, pick, pools, pseudo_word
+from lib.tasks.home.simulator.homes import Area, Entity, Home
+
+_ATTEMPTS = 12
+
+
+def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = False) -> Home:
+    """A home of ``size[0]`` to ``size[1]`` entities; with ``held_out`` most of its names are held-out ones."""
+    count = _size(rng, size)
+    areas = _areas(rng, count, held_out)
+    style = _Style(rng)
+    entities: list[Entity] = []
+    focus = _focus(rng, count)
+    for _ in range(count):
+        entity = _entity(rng, style, areas, entities, focus, held_out)
+        if entity:
+            entities.append(entity)
+    while len(entities) < size[0]:
+        word = _word(rng, held_out)
+        entities.append(_with_id(entities, f"{word} Light", kind_of("light", None), rng.choice(areas).name))
+    return Home(tuple(areas), tuple(entities))
+
+
+def _size(rng: Random, size: tuple[int, int]) -> int:
+    """Small homes are as common as large ones: half of the draws come from the lowest quarter of the range."""
+    low, high = size
+    middle = low + (high - low) // 4
+    return rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
+
+
+class _Style:
+    """How one household names things: one owner's habits, mixed a little."""
+
+    def __init__(self, rng: Random) -> None:
+        self.area_in_name = rng.choice((0.15, 0.5, 0.9))
+        self.lower = rng.random() < 0.12
+        self.plain = rng.choice((0.2, 0.5, 0.8))
+        self.area_optional = rng.choice((0.0, 0.0, 0.1, 0.4))
+        self.foreign = rng.random() < 0.04
+        self.brand = rng.choice((0.0, 0.05, 0.25))
+
+
+def _word(rng: Random, held_out: bool) -> str:
+    for _ in range(_ATTEMPTS):
+        word = pseudo_word(rng) if rng.random() < 0.5 else rng.choice(pools()["words"])
+        if is_held_out(word) == held_out:
+            return word
+    return word if held_out or not is_held_out(word) else "Spare"
+
+
+def _areas(rng: Random, count: int, held_out: bool) -> list[Area]:
+    number = max(1, min(20, round(count / rng.choice((1.5, 3, 4, 6)))))
+    names: list[str] = []
+    for _ in range(number * _ATTEMPTS):
+        name = _area_name(rng)
+        if is_held_out(name) and not held_out:
+            continue
+        if name.casefold() not in {n.casefold() for n in names}:
+            names.append(name)
+        if len(names) == number:
+            break
+    names = names or ["Kitchen"]
+    floors = _floors(rng, len(names))
+    lower = rng.random() < 0.05
+    return [Area(n.lower() if lower else n, rng.choice(floors) if floors else None) for n in names]
+
+
+def _area_name(rng: Random) -> str:
+    pool, draw = pools()["areas"], rng.random()
+    if draw < 0.35:
+        return pick(rng, pool["common"])
+    if draw < 0.78:
+        return pick(rng, pool["usual"])
+    if draw < 0.86:
+        return pick(rng, pool["numbered"])
+    if draw < 0.92:
+        return pick(rng, pool["owned"])
+    if draw < 0.97:
+        return pick(rng, pool["coloured"])
+    return rng.choice(pools()["foreign"]) if draw < 0.985 else f"{pseudo_word(rng)} Room"
+
+
+def _floors(rng: Random, areas: int) -> list[str]:
+    if areas < 3 or rng.random() < 0.35:
+        return []
+    return rng.sample(pools()["floors"], rng.randint(1, min(3, areas)))
+
+
+def _focus(rng: Random, count: int) -> tuple[list[Kind], list[float]]:
+    """The kinds this home has, and their weights: few in a small home, nearly all in a large one."""
+    every, weights = _common()
+    number = min(len(every), max(1, round(count * rng.choice((0.4, 0.8, 1.5)))))
+    picked: dict[int, None] = {}
+    while len(picked) < number:
+        picked[rng.choices(range(len(every)), cum_weights=weights)[0]] = None
+    chosen = [every[i] for i in picked]
+    return chosen, [k.weight**0.8 for k in chosen]
+
+
+@cache
+def _common() -> tuple[list[Kind], list[float]]:
+    """Every kind, and the running sums of their weights."""
+    every = list(kinds().values())
+    return every, list(accumulate(k.weight for k in every))
+
+
+def _entity(
+    rng: Random,
+    style: _Style,
+    areas: list[Area],
+    others: list[Entity],
+    focus: tuple[list[Kind], list[float]],
+    held_out: bool,
+) -> Entity | None:
+    kind = rng.choices(*focus)[0]
+    area = None if rng.random() < style.area_optional or kind.domain in _NOWHERE else rng.choice(areas).name
+    taken = {(e.name.casefold(), e.domain) for e in others}
+    fallback = None
+    attempts = 4 * _ATTEMPTS if held_out else _ATTEMPTS
+    for attempt in range(attempts):
+        name = _confusing(rng, others, areas) if others and rng.random() < 0.08 else _name(rng, style, kind, area)
+        name = name.lower() if style.lower else name
+        if (name.casefold(), kind.domain) in taken or (is_held_out(name) and not held_out):
+            continue
+        if held_out and not is_held_out(name) and attempt < attempts - 4:
+            fallback = name
+            continue
+        return _with_id(others, name, kind, area)
+    return (
+        _with_id(others, fallback, kind, area) if fallback and (fallback.casefold(), kind.domain) not in taken else None
+    )
+
+
+_NOWHERE = ("person", "weather", "todo", "script")
+
+
+def _with_id(others: list[Entity], name: str, kind: Kind, area: str | None) -> Entity:
+    slug = "".join(c if c.isalnum() else "_" for c in name.casefold()) or "unnamed"
+    taken = {e.id for e in others}
+    entity_id = f"{kind.domain}.{slug}"
+    number = 2
+    while entity_id in taken:
+        entity_id, number = f"{kind.domain}.{slug}_{number}", number + 1
+    return Entity(entity_id, name, kind.domain, area, kind.device_class)
+
+
+def _name(rng: Random, style: _Style, kind: Kind, area: str | None) -> str:
+    if kind.domain == "person":
+        return pick(rng, ["{person}"])
+    noun = rng.choice(kind.nouns)
+    if kind.domain in ("scene", "script", "todo", "weather", "input_boolean", "button") and rng.random() < 0.7:
+        return noun
+    base = noun if rng.random() < style.plain else _qualified(rng, noun)
+    if rng.random() < style.brand:
+        base = f"{rng.choice(pools()['brands'])} {base}"
+    if style.foreign and rng.random() < 0.5:
+        base = f"{rng.choice(pools()['foreign'])} {base}"
+    if area and rng.random() < style.area_in_name and area.casefold() not in base.casefold():
+        base = f"{area} {base}"
+    return f"{base} {rng.randint(1, 5)}" if rng.random() < 0.1 else base
+
+
+def _qualified(rng: Random, noun: str) -> str:
+    draw = rng.random()
+    pool = pools()
+    if draw < 0.35:
+        return f"{rng.choice(pool['adjectives'])} {noun}"
+    if draw < 0.65:
+        return f"{rng.choice(pool['places'])} {noun}"
+    if draw < 0.75:
+        return f"{rng.choice(pool['persons'])}'s {noun}"
+    if draw < 0.87:
+        return f"{rng.choice(pool['words'])} {noun}" if rng.random() < 0.7 else rng.choice(pool["words"])
+    if draw < 0.95:
+        return f"{pseudo_word(rng)} {noun}" if rng.random() < 0.6 else pseudo_word(rng)
+    return f"{rng.choice(pool['adjectives'])} {rng.choice(pool['places'])} {noun}"
+
+
+def _confusing(rng: Random, others: list[Entity], areas: list[Area]) -> str:
+    """A name that is easily taken for another: the same in another domain, inside it, around it, or an area's."""
+    other = rng.choice(others).name
+    draw = rng.random()
+    if draw < 0.35:
+        return other
+    if draw < 0.55:
+        return f"{other} {rng.choice(('Light', 'Switch', 'Fan', 'Sensor', 'Lamp', '2', 'Lock', 'TV'))}"
+    if draw < 0.7 and " " in other:
+        return other.rsplit(" ", 1)[0]
+    if draw < 0.85:
+        first = other.split(" ")[0]
+        return f"{first} {rng.choice(pools()['places'])}"
+    return rng.choice(areas).name

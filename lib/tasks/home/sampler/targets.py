@@ -1,0 +1,219 @@
+"""How people refer to what is in a home: by part of a name, by kind, by place; and what such words can mean.
+
+One question decides every label: which entities fit *all* the words of a description? One is a target, several are
+ambiguous, none is unknown. An entity is described by the words of its name, its area and its kind.
+
+>>> from lib.tasks.home.simulator.homes import Area, Entity, Home
+>>> lamp, fan = Entity("light.a", "Harbor Lamp", "light", "Den"), Entity("fan.b", "Ceiling Fan", "fan", "Den")
+>>> home = Home((Area("Den"),), (lamp, fan))
+>>> [e.name for e in matching(home, "harbor light", ("light", "fan"))]
+['Harbor Lamp']
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from lib.tasks.home.language.gold import name_arguments
+from lib.tasks.home.sampler.names import kind_of, pools
+from lib.tasks.home.simulator.homes import Entity, Home
+
+STOP_WORDS = frozenset("the my our a an in on at of by near from to all every these those this that please".split())
+
+
+@dataclass(frozen=True)
+class Target:
+    """``text`` as spoken, with its article; ``arguments`` of the call; ``domain`` meant; ``style`` of the reference."""
+
+    text: str
+    arguments: dict[str, Any]
+    domain: str
+    style: str
+    area: str | None = None
+
+
+def words(text: str) -> frozenset[str]:
+    """The content words of ``text``, in lower case, possessives stripped."""
+    found = re.findall(r"\w+", text.casefold().replace("'s ", " ").replace("’s ", " "))
+    return frozenset(w for w in found if w not in STOP_WORDS)
+
+
+@lru_cache(maxsize=8192)
+def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], frozenset[str]], ...]:
+    """(entity, its describing words, the words of its name) for every entity."""
+    rows = []
+    for e in home.entities:
+        kind = kind_of(e.domain, e.device_class)
+        place = [e.area or "", *pools()["synonyms"].get(e.area or "", ())]
+        rows.append((e, words(" ".join([e.name, *place, *kind.words, *kind.plurals])), words(e.name)))
+    return tuple(rows)
+
+
+def fits(entity: Entity, kinds: Sequence[str]) -> bool:
+    """Whether ``entity`` is one of ``kinds``, each a domain or ``domain/device_class``."""
+    return entity.domain in kinds or f"{entity.domain}/{entity.device_class}" in kinds
+
+
+def matching(home: Home, text: str, kinds: Sequence[str]) -> list[Entity]:
+    """The entities of ``kinds`` that ``text`` can mean: those named exactly so, else those that fit all its words."""
+    wanted = words(text)
+    rows = [row for row in _described(home) if fits(row[0], kinds)]
+    exact = [e for e, _, name in rows if name == wanted]
+    return exact or [e for e, described, _ in rows if wanted <= described]
+
+
+def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str], exact: float = 0.3) -> Target | None:
+    """A reference that only ``entity`` fits: by its full name with probability ``exact`` or as a last resort."""
+    arguments = name_arguments(home, entity)
+    if arguments is None:
+        return None
+    if rng.random() >= exact:
+        for _ in range(4):
+            text = shorten(rng, entity)
+            if any(not w.isdigit() for w in words(text)) and matching(home, text, kinds) == [entity]:
+                return Target(_article(rng, text), arguments, entity.domain, "partial", entity.area)
+    if matching(home, entity.name, kinds) != [entity]:
+        return None
+    return Target(_article(rng, entity.name), arguments, entity.domain, "exact", entity.area)
+
+
+def shorten(rng: Random, entity: Entity) -> str:
+    """A looser way to refer to ``entity``: parts of its name, another word for its kind, its place."""
+    kind = kind_of(entity.domain, entity.device_class)
+    tokens = entity.name.split()
+    word = rng.choice(kind.words)
+    where = entity.area or ""
+    bare = tokens
+    if where and entity.name.casefold().startswith(where.casefold() + " "):
+        bare = tokens[len(where.split()) :]
+    options = [" ".join(bare), word]
+    if len(bare) > 1:
+        options += [
+            " ".join(bare[:-1]),
+            " ".join(bare[1:]),
+            " ".join([*bare[:-1], word]),
+            f"{bare[-1]} {rng.choice(('by', 'at', 'near', 'on'))} the {' '.join(bare[:-1])}",
+        ]
+    if where:
+        place = spoken_area(rng, where)
+        options += [
+            f"{place} {word}",
+            f"{word} in the {place}",
+            f"{' '.join(bare)} in the {place}",
+            f"{place} {' '.join(bare)}",
+        ]
+    if len(tokens) > 2:
+        options.append(" ".join(t for t in tokens if rng.random() < 0.6) or tokens[0])
+    return rng.choice(options)
+
+
+def spoken_area(rng: Random, area: str) -> str:
+    """``area``, or now and then what people also call it."""
+    synonyms = pools()["synonyms"].get(area)
+    return rng.choice(synonyms) if synonyms and rng.random() < 0.25 else area
+
+
+def _article(rng: Random, text: str) -> str:
+    if re.match(r"\w+['’]s ", text):
+        return text
+    return rng.choice(("the ", "the ", "the ", "my ", "", "", "our ")) + text
+
+
+def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None) -> Target | None:
+    """The group that ``entity`` belongs to: in its area, on its floor, around the satellite, or everywhere."""
+    kind = kind_of(entity.domain, entity.device_class)
+    plural = rng.choice(kind.plurals)
+    arguments: dict[str, Any] = {"domain": entity.domain}
+    if entity.device_class and entity.domain in ("cover", "binary_sensor"):
+        arguments["device_class"] = entity.device_class
+    floor = home.floor_of.get(entity.area or "")
+    if satellite and satellite == entity.area and rng.random() < 0.6:
+        return Target(
+            _here(rng, plural, rng.choice(kind.words)),
+            {"area": satellite, **arguments},
+            entity.domain,
+            "here",
+            satellite,
+        )
+    if floor and rng.random() < 0.35:
+        return Target(_on_floor(rng, plural, floor), {"floor": floor, **arguments}, entity.domain, "floor")
+    if entity.area and rng.random() < 0.85:
+        return _in_area(rng, home, entity, arguments, plural)
+    text = rng.choice(
+        (
+            f"all the {plural}",
+            f"all {plural}",
+            f"every {kind.words[0]}",
+            f"all the {plural} in the house",
+            f"all of the {plural}",
+            f"every single {kind.words[0]}",
+            f"the {plural} everywhere",
+        )
+    )
+    return Target(text, arguments, entity.domain, "all")
+
+
+def _here(rng: Random, plural: str, word: str) -> str:
+    return rng.choice(
+        (
+            f"the {plural}",
+            f"the {plural} in here",
+            f"{plural}",
+            f"these {plural}",
+            f"the {plural} in this room",
+            f"the {word}",
+            f"the {word} in here",
+            f"all the {plural} here",
+            f"my {plural}",
+        )
+    )
+
+
+def _on_floor(rng: Random, plural: str, floor: str) -> str:
+    spoken = (
+        floor
+        if "floor" in floor.casefold() or floor.casefold() in ("upstairs", "downstairs")
+        else rng.choice((floor, f"{floor} floor"))
+    )
+    if spoken.casefold() in ("upstairs", "downstairs"):
+        return rng.choice(
+            (
+                f"the {spoken} {plural}",
+                f"the {plural} {spoken}",
+                f"all the {plural} {spoken}",
+                f"{spoken} {plural}",
+                f"every {plural.removesuffix('s')} {spoken}",
+            )
+        )
+    return rng.choice(
+        (
+            f"the {plural} on the {spoken}",
+            f"the {spoken} {plural}",
+            f"all {plural} on the {spoken}",
+            f"all the {spoken} {plural}",
+            f"every one of the {plural} on the {spoken}",
+        )
+    )
+
+
+def _in_area(rng: Random, home: Home, entity: Entity, arguments: dict[str, Any], plural: str) -> Target | None:
+    assert entity.area
+    place = spoken_area(rng, entity.area)
+    text = rng.choice(
+        (
+            f"the {place} {plural}",
+            f"{place} {plural}",
+            f"the {plural} in the {place}",
+            f"all the {plural} in the {place}",
+            f"all {place} {plural}",
+            f"every {plural.removesuffix('s')} in the {place}",
+            f"the {plural} in {place}",
+        )
+    )
+    named = [e for e in home.entities if words(e.name) == words(text) and e.domain == entity.domain]
+    return None if named else Target(text, {"area": entity.area, **arguments}, entity.domain, "area", entity.area)

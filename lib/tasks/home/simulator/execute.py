@@ -1,0 +1,273 @@
+"""Executes calls on a simulated home and says what changed.
+
+Homes have no states: an outcome lists, for every target, what the calls would make of it. Targets are entity ids and
+pseudo-targets for what is no entity (``timer:…``, ``broadcast``, ``query:…``). Calls with the same outcome are equal.
+
+>>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [{"id": "light.a", "name": "Lamp", "area": "Den"}]})
+>>> execute(home, [{"name": "HassLightSet", "arguments": {"area": "den", "brightness": 40}}]).effects
+{'light.a': frozenset({'brightness=40'})}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lib.core.task import Call, TaskError
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.match import CLEAN_AREA, index, targets
+from lib.tasks.home.simulator.tools import Tool, find
+
+Effects = dict[str, frozenset[str]]
+State = dict[str, dict[str, str]]
+"""Target to aspect to effect; a later effect on the same aspect replaces an earlier one."""
+
+NOTHING = ("HassNevermind", "HassRespond")
+"""Tools that do nothing."""
+
+_ARTICLES = {"a", "an", "the"}
+_TURN: dict[str, dict[str, str]] = {
+    "on": {
+        **dict.fromkeys(("cover", "valve"), "open"),
+        "lock": "locked",
+        **dict.fromkeys(("scene", "script"), "activated"),
+        **dict.fromkeys(("button", "input_button"), "pressed"),
+    },
+    "off": {**dict.fromkeys(("cover", "valve"), "closed"), "lock": "unlocked"},
+}
+_ASPECT = {
+    **dict.fromkeys(("on", "off", "toggled", "stopped", "open", "closed", "locked", "unlocked"), "power"),
+    **dict.fromkeys(("cleaning", "returning", "mowing", "docked"), "power"),
+    **dict.fromkeys(("paused", "playing"), "playback"),
+    **dict.fromkeys(("next", "previous"), "track"),
+    **dict.fromkeys(("muted", "unmuted"), "mute"),
+}
+_IMPLY_ON = ("brightness", "color", "color_temp", "percentage")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``effects``: target to what becomes of it. ``errors``: one message for every call that Home Assistant refuses."""
+
+    effects: Effects = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+
+
+def execute(home: Home, calls: Sequence[Call], area: str | None = None) -> Outcome:
+    """What the calls do to the home, one after the other. ``area``: where the satellite that heard the request is."""
+    state: State = {}
+    errors = []
+    for call in calls:
+        try:
+            _apply(home, *_read(call), area, state)
+        except TaskError as error:
+            errors.append(str(error))
+    return Outcome({target: _effects(aspects) for target, aspects in state.items()}, tuple(errors))
+
+
+def _read(call: Any) -> tuple[Tool, Mapping[str, Any]]:
+    """Tool and arguments of a call. Raises TaskError for anything that has not the form of one."""
+    arguments = (call.get("arguments") or {}) if isinstance(call, Mapping) else None
+    if not isinstance(arguments, Mapping):
+        raise TaskError(f"{call!r:.80} is no call: expected an object with 'name' and 'arguments', an object too")
+    for key in ("name", "area", "floor"):
+        if not isinstance(arguments.get(key, ""), str):
+            raise TaskError(f"{key}={arguments[key]!r} is not a name: expected a string")
+    return find(call.get("name")), arguments
+
+
+def normal(value: Any) -> str:
+    """A text as it is compared: casefolded, without articles and punctuation."""
+    words = re.findall(r"\w+", str(value).casefold())
+    return " ".join([w for w in words if w not in _ARTICLES] or words) or str(value).strip()
+
+
+def number(tool: Tool, key: str, value: Any) -> float:
+    """A number, also from its digits. Raises TaskError."""
+    try:
+        result = round(float(value), 2)
+    except (TypeError, ValueError):
+        result = math.nan
+    if not math.isfinite(result):
+        raise TaskError(f"{tool.name}: {key}={value!r} is not a number")
+    return result
+
+
+def _effects(aspects: dict[str, str]) -> frozenset[str]:
+    if aspects.get("power") == "on" and any(a in aspects for a in _IMPLY_ON):
+        aspects = {a: e for a, e in aspects.items() if a != "power"}
+    return frozenset(aspects.values())
+
+
+def _apply(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None, state: State) -> None:
+    if tool.name in NOTHING:
+        return
+    unknown = next((k for k in arguments if tool.accepted(k) is None), None)
+    if unknown is not None:
+        raise TaskError(f"{tool.name}: unknown argument {unknown!r}")
+    if "Timer" in tool.name:
+        _timer(tool, arguments, state)
+    elif not tool.domains:
+        _without_entity(home, tool, arguments, state)
+    elif tool.name in ("HassGetState", "HassGetWeather", "HassClimateGetTemperature"):
+        _query(home, tool, arguments, area, state)
+    else:
+        for entity in _targets(home, tool, arguments, area):
+            _change(state.setdefault(entity.id, {}), tool, arguments, entity.domain)
+
+
+def _targets(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None) -> Any:
+    found = targets(home, tool, arguments, area)
+    if tool.name != CLEAN_AREA or len(found) == 1:
+        return found
+    ix, place = index(home), str(arguments.get("area", "")).casefold()
+    inside = [e for e in found if (e.area or "").casefold() == place]
+    return inside or [e for e in found if ix.floor_of(e) == ix.area_floor.get(place)] or found
+
+
+# --- what happens to an entity
+
+
+def _change(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any], domain: str) -> None:
+    if tool.effect.endswith("_item"):
+        item = f"{tool.effect}={_required(tool, arguments, 'item')}"
+        aspects[item] = item
+    elif tool.effect:
+        effect = _TURN.get(tool.effect, {}).get(domain, tool.effect)
+        if effect == "off":
+            aspects.clear()
+        aspects[_ASPECT.get(effect, effect)] = effect
+    elif tool.name == CLEAN_AREA:
+        aspects["power"] = f"cleaning_area={_required(tool, arguments, 'area')}"
+    elif tool.name == "HassLightSet":
+        _light(aspects, tool, arguments)
+    elif tool.name == "HassMediaSearchAndPlay":
+        aspects["playback"] = f"play={_required(tool, arguments, 'search_query')}"
+        if arguments.get("media_class"):
+            aspects["media_class"] = f"media_class={normal(arguments['media_class'])}"
+    else:
+        _value(aspects, tool, arguments)
+
+
+def _light(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any]) -> None:
+    if not arguments.keys() & {"brightness", "color", "temperature"}:
+        raise TaskError(f"{tool.name}: nothing to set: give brightness, color or temperature")
+    brightness = number(tool, "brightness", arguments.get("brightness", 1))
+    if brightness == 0:
+        aspects.clear()
+        aspects["power"] = "off"
+        return
+    aspects["power"] = "on"
+    if "brightness" in arguments:
+        aspects["brightness"] = f"brightness={brightness:g}"
+    if "color" in arguments:
+        aspects.pop("color_temp", None)
+        aspects["color"] = f"color={normal(arguments['color'])}"
+    if "temperature" in arguments:
+        aspects.pop("color", None)
+        aspects["color_temp"] = f"color_temp={number(tool, 'temperature', arguments['temperature']):g}"
+
+
+_VALUES = {
+    "HassSetPosition": ("position", "power"),
+    "HassFanSetSpeed": ("percentage", "percentage"),
+    "HassSetVolume": ("volume_level", "volume"),
+    "HassClimateSetTemperature": ("temperature", "temperature"),
+    "HassHumidifierSetpoint": ("humidity", "humidity"),
+}
+_ENDS = {"position=0": "closed", "position=100": "open", "percentage=0": "off"}
+
+
+def _value(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any]) -> None:
+    if tool.name == "HassSetVolumeRelative":
+        step = str(arguments.get("volume_step", "")).strip().casefold()
+        if step not in ("up", "down"):
+            step = f"{number(tool, 'volume_step', step):+g}"
+        aspects["volume"] = {"up": "volume+", "down": "volume-"}.get(step, f"volume{step}")
+    elif tool.name in _VALUES:
+        key, aspect = _VALUES[tool.name]
+        effect = f"{key.removesuffix('_level')}={number(tool, key, arguments.get(key)):g}"
+        if tool.name == "HassFanSetSpeed":
+            aspects["power"] = "on"
+            aspect = "power" if effect == "percentage=0" else aspect
+        aspects[aspect] = _ENDS.get(effect, effect)
+    else:
+        key = {"HassClimateSetFanMode": "fan_mode"}.get(tool.name, "mode")
+        aspects[key] = f"{key}={_required(tool, arguments, key)}"
+
+
+def _required(tool: Tool, arguments: Mapping[str, Any], key: str) -> str:
+    value = arguments.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise TaskError(f"{tool.name}: argument {key!r} is missing")
+    return normal(value)
+
+
+# --- what is no entity
+
+
+def _without_entity(home: Home, tool: Tool, arguments: Mapping[str, Any], state: State) -> None:
+    if tool.name == "HassBroadcast":
+        state.setdefault("broadcast", {})["message"] = f"message={_required(tool, arguments, 'message')}"
+    elif tool.name in ("HassGetCurrentTime", "HassGetCurrentDate"):
+        state[f"query:{tool.name.removeprefix('HassGetCurrent').casefold()}"] = {"asked": "asked"}
+    else:
+        lists = index(home).by_domain.get("todo", [])
+        found = [e.id for e in lists if e.id == "todo.shopping_list" or normal(e.name) == "shopping list"]
+        _change(state.setdefault((found or ["todo:shopping_list"])[0], {}), tool, arguments, "todo")
+
+
+def _query(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None, state: State) -> None:
+    effect = "weather" if tool.name == "HassGetWeather" else "state"
+    wanted = arguments.get("state")
+    if wanted is not None:
+        effect = f"state={normal(' '.join(wanted) if isinstance(wanted, list) else wanted)}"
+    try:
+        found = targets(home, tool, arguments, area)
+    except TaskError:
+        found = _thermometers(home, tool, arguments)
+        if not found:
+            raise
+    for entity in found:
+        state.setdefault(f"query:{entity.id}", {})[effect] = effect
+
+
+def _thermometers(home: Home, tool: Tool, arguments: Mapping[str, Any]) -> list[Any]:
+    """What tells the temperature of the place that is asked for."""
+    place = arguments.get("area")
+    if tool.name != "HassClimateGetTemperature" or not isinstance(place, str) or "name" in arguments:
+        return []
+    return thermometers(home, place)
+
+
+def thermometers(home: Home, area: str) -> list[Any]:
+    """The first temperature sensor of an area without a climate device."""
+    inside = index(home).by_area.get(area.casefold(), [])
+    if any(e.domain == "climate" for e in inside):
+        return []
+    return [e for e in inside if e.domain == "sensor" and e.device_class == "temperature"][:1]
+
+
+def _timer(tool: Tool, arguments: Mapping[str, Any], state: State) -> None:
+    seconds, start = _seconds(tool, arguments, ""), _seconds(tool, arguments, "start_")
+    named = [normal(arguments[key]) for key in ("name", "area") if arguments.get(key)]
+    which = f"timer:{','.join([*named, *([f'{start:g}s'] if start else [])])}"
+    if tool.name == "HassTimerStatus":
+        state[f"query:{which}"] = {"status": "status"}
+    elif tool.name in ("HassStartTimer", "HassIncreaseTimer", "HassDecreaseTimer"):
+        if seconds <= 0:
+            raise TaskError(f"{tool.name}: no time: give hours, minutes or seconds")
+        effect = f"{ {'HassStartTimer': 'start=', 'HassIncreaseTimer': 'add='}.get(tool.name, 'remove=') }{seconds:g}"
+        command = f" {normal(arguments['conversation_command'])}" if arguments.get("conversation_command") else ""
+        state.setdefault(which, {})[effect + command] = effect + command
+    else:
+        which = f"timer:*{','.join(named)}" if tool.name == "HassCancelAllTimers" else which
+        state.setdefault(which, {})["run"] = tool.name.removeprefix("Hass").partition("Timer")[0].casefold()
+
+
+def _seconds(tool: Tool, arguments: Mapping[str, Any], prefix: str) -> float:
+    units = {"hours": 3600, "minutes": 60, "seconds": 1}
+    return sum(number(tool, prefix + u, arguments.get(prefix + u) or 0) * n for u, n in units.items())

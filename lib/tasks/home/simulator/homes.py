@@ -1,0 +1,163 @@
+"""A home: areas on floors and the entities in them, as Home Assistant exposes them to a voice assistant.
+
+>>> home = Home.from_dict({"areas": [{"name": "Kitchen", "floor": None}], "entities": [
+...     {"id": "light.sink", "name": "Sink", "domain": "light", "area": "Kitchen", "device_class": None}]})
+>>> home.entities[0].area
+'Kitchen'
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from lib.core.task import TaskError
+
+MAX_ENTITIES = 5_000
+MAX_NAME = 200
+
+
+@dataclass(frozen=True)
+class Area:
+    name: str
+    floor: str | None = None
+
+
+@dataclass(frozen=True)
+class Entity:
+    id: str
+    name: str
+    domain: str
+    area: str | None = None
+    device_class: str | None = None
+
+
+@dataclass(frozen=True)
+class Home:
+    """Immutable and hashable, so that prefixes and indexes can be cached per home."""
+
+    areas: tuple[Area, ...]
+    entities: tuple[Entity, ...]
+
+    @cached_property
+    def floors(self) -> tuple[str, ...]:
+        """Floor names in the order of the areas, each once."""
+        return tuple(dict.fromkeys(a.floor for a in self.areas if a.floor))
+
+    @cached_property
+    def floor_of(self) -> dict[str, str | None]:
+        """Area name to floor name."""
+        return {a.name: a.floor for a in self.areas}
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.areas, self.entities))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"areas": [asdict(a) for a in self.areas], "entities": [asdict(e) for e in self.entities]}
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "home") -> Home:
+        """Checks and builds a home. Raises TaskError that names the field and the remedy."""
+        if isinstance(data, Home):
+            return data
+        if not isinstance(data, Mapping):
+            raise TaskError(f"{where}: expected an object with 'areas' and 'entities', got {type(data).__name__}")
+        _known_keys(data, ("areas", "entities", "id"), where)
+        areas = tuple(
+            Area(_text(row, "name", f"{where}.areas[{i}]"), _text(row, "floor", f"{where}.areas[{i}]", optional=True))
+            for i, row in enumerate(_rows(data, "areas", where))
+        )
+        entities = tuple(_entity(row, f"{where}.entities[{i}]") for i, row in enumerate(_rows(data, "entities", where)))
+        home = cls(areas, entities)
+        _check(home, where)
+        return home
+
+
+def _rows(data: Mapping[str, Any], key: str, where: str) -> list[Any]:
+    if key not in data:
+        raise TaskError(f"{where}.{key}: missing; a home has 'areas' and 'entities', each a list (it may be empty)")
+    rows = data[key]
+    if not isinstance(rows, list):
+        raise TaskError(f"{where}.{key}: expected a list, got {type(rows).__name__}")
+    return rows
+
+
+def _known_keys(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
+    """Raises TaskError for a key that looks like a known one but is not; other keys are left alone."""
+    for key in row:
+        near = get_close_matches(str(key).casefold(), known, 1, 0.8) if key not in known else []
+        if near and near[0] not in row:
+            raise TaskError(f"{where}: unknown key {key!r}: did you mean '{near[0]}'?")
+
+
+def _text(row: Any, key: str, where: str, optional: bool = False) -> Any:
+    value = row.get(key) if isinstance(row, Mapping) else None
+    if value is None and optional:
+        return None
+    if not isinstance(value, str) or not value.strip():
+        raise TaskError(f"{where}.{key}: expected a non-empty string, got {value!r}")
+    if len(value) > MAX_NAME:
+        raise TaskError(f"{where}.{key}: {len(value)} characters; at most {MAX_NAME} are read")
+    return " ".join(value.split())
+
+
+def _entity(row: Any, where: str) -> Entity:
+    name = _text(row, "name", where)
+    _known_keys(row, ("id", "name", "domain", "area", "device_class"), where)
+    domain = row.get("domain") or str(row.get("id", "")).partition(".")[0]
+    if not isinstance(domain, str) or not domain.isidentifier():
+        raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r}")
+    entity_id = row.get("id") or f"{domain}.{'_'.join(name.casefold().split())}"
+    return Entity(
+        str(entity_id), name, domain, _text(row, "area", where, True), _text(row, "device_class", where, True)
+    )
+
+
+def _check(home: Home, where: str) -> None:
+    if len(home.entities) > MAX_ENTITIES:
+        raise TaskError(
+            f"{where}: {len(home.entities)} entities; at most {MAX_ENTITIES}: expose fewer to the assistant"
+        )
+    names = [a.name.casefold() for a in home.areas]
+    twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
+    if twice is not None:
+        raise TaskError(f"{where}.areas: '{twice}' occurs twice (ignoring case); rename one")
+    seen: set[str] = set()
+    for i, entity in enumerate(home.entities):
+        if entity.id in seen:
+            raise TaskError(f"{where}.entities[{i}].id: '{entity.id}' occurs twice; ids are unique")
+        seen.add(entity.id)
+        if entity.area is not None and entity.area not in home.floor_of:
+            raise TaskError(f"{where}.entities[{i}].area: '{entity.area}' is not in 'areas'; add it there or use null")
+
+
+def load_homes(path: Path) -> dict[str, Home]:
+    """Homes by key, from ``{"key": home}`` JSON or from JSON lines ``{"id", "areas", "entities"}``, plain or .xz.
+
+    Raises TaskError with file and line or key.
+    """
+    try:
+        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
+        text = data.decode("utf-8")
+        rows = (
+            [json.loads(t) for t in text.splitlines() if t.strip()] if ".jsonl" in path.suffixes else json.loads(text)
+        )
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, lzma.LZMAError) as error:
+        raise TaskError(
+            f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
+        ) from error
+    if isinstance(rows, list):
+        rows = {_text(row, "id", f"{path}: home {i}"): row for i, row in enumerate(rows, 1)}
+    if not isinstance(rows, dict):
+        raise TaskError(f"{path}: expected homes by key, got {type(rows).__name__}")
+    return {key: Home.from_dict(row, f"{path}: {key}") for key, row in rows.items()}

@@ -1,0 +1,132 @@
+"""The one scorer: executes the calls and compares what they do with what the accepted answers do.
+
+Rejection sampling, the reward and the evaluation all use it. A wrong action costs more than no action.
+
+>>> from lib.tasks.home.simulator.homes import Home
+>>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp"}]})
+>>> gold = [[{"name": "HassTurnOn", "arguments": {"name": "Lamp"}}]]
+>>> example = Example("1", "lamp on", {"home": home, "area": None}, gold, "L0", "doc", "dev")
+>>> score(example, [{"name": "HassTurnOn", "arguments": {"domain": "light"}}])
+Score(exact=True, reward=1.0, reason='')
+>>> score(example, [])
+Score(exact=False, reward=0.2, reason='did_nothing')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lib.core.task import Call, Example, Score
+from lib.tasks.home.examples.third_party import accepts, allows, same_calls, same_words
+from lib.tasks.home.simulator.execute import NOTHING, Effects, Outcome, execute
+from lib.tasks.home.simulator.homes import Home
+
+REASONS = (
+    "wrong_tool",
+    "wrong_target",
+    "wrong_value",
+    "missed_call",
+    "extra_call",
+    "acted_on_nothing",
+    "did_nothing",
+    "error",
+)
+_PARTIAL, _IDLE, _FAILED, _WRONG = 0.8, 0.2, 0.1, 0.1
+
+
+def score(example: Example, calls: Sequence[Call]) -> Score:
+    """Exact iff the calls do what one of the accepted answers does; otherwise graded, with the reason."""
+    home, area = Home.from_dict(example.context["home"]), example.context.get("area")
+    acting = [c for c in calls if c.get("name") not in NOTHING]
+    outcome = execute(home, acting, area)
+    if "effects" in example.extra and not example.extra.get("no_call"):
+        return _by_allowed(example.extra["effects"], outcome, acting)
+    if "accept" in example.extra:
+        return _by_accepted(example, list(calls), outcome)
+    return _best_of(example.gold, acting, outcome, home, area)
+
+
+def _best_of(
+    accepted: Sequence[Sequence[Call]], acting: Sequence[Call], outcome: Outcome, home: Home, area: str | None
+) -> Score:
+    golds = [[c for c in gold if c["name"] not in NOTHING] for gold in accepted]
+    if not acting and (not golds or [] in golds):
+        return Score(True, 1.0)
+    wanted = [(gold, execute(home, gold, area)) for gold in golds if gold]
+    if not wanted:
+        return Score(False, 0.0, "acted_on_nothing")
+    return max((_against(gold, right, acting, outcome) for gold, right in wanted), key=lambda s: s.reward)
+
+
+def _by_accepted(example: Example, calls: list[Call], outcome: Outcome) -> Score:
+    """The third-party rule: equal calls, or calls that do the same with the same words.
+
+    A canned reply (HassRespond) is doing nothing only where the row accepts one.
+    """
+    home, area = example.context["home"], example.context.get("area")
+    if accepts(example.extra["accept"], calls):
+        return Score(True, 1.0)
+    if calls and all(c.get("name") == "HassRespond" for c in calls):
+        return Score(False, 0.0, "acted_on_nothing" if [] in example.gold else "wrong_tool")
+    acting = [c for c in calls if c.get("name") not in NOTHING]
+    graded = _best_of(example.gold, acting, outcome, home, area)
+    golds = [gold for gold in example.gold if same_words(gold, acting)]
+    if not graded.exact or _best_of(golds, acting, outcome, home, area).exact:
+        return graded
+    return Score(False, _PARTIAL, "wrong_value")
+
+
+def _against(gold: Sequence[Call], right: Outcome, calls: Sequence[Call], outcome: Outcome) -> Score:
+    if right.errors:
+        exact = same_calls(gold, calls)
+        return Score(exact, float(exact), "" if exact else "wrong_tool" if calls else "did_nothing")
+    if not calls:
+        return Score(False, _IDLE, "did_nothing")
+    similarity = _similarity(outcome.effects, right.effects)
+    if outcome.errors:
+        harmless = outcome.effects.keys() <= right.effects.keys()
+        return Score(False, _FAILED + (_PARTIAL - _FAILED) * similarity if harmless else _WRONG * similarity, "error")
+    if similarity == 1.0:
+        return Score(True, 1.0)
+    extra = outcome.effects.keys() - right.effects.keys()
+    reward = _WRONG * similarity if extra else max(_PARTIAL * similarity, _WRONG / 2)
+    return Score(False, reward, _reason(outcome.effects, right.effects))
+
+
+def _similarity(got: Effects, right: Effects) -> float:
+    """F1 over (target, effect); an effect of the right kind with another value counts half."""
+    hits = sum(_best(effect, right.get(target, frozenset())) for target, some in got.items() for effect in some)
+    size = sum(map(len, got.values())) + sum(map(len, right.values()))
+    return 2 * hits / size if size else 1.0
+
+
+def _best(effect: str, right: frozenset[str]) -> float:
+    if effect in right or (effect == "state" and any(r.startswith("state=") for r in right)):
+        return 1.0
+    kind = effect.partition("=")[0]
+    if kind == "state" and "state" in right:
+        return 1.0
+    return 0.5 if any(r.partition("=")[0] == kind for r in right) else 0.0
+
+
+def _reason(got: Effects, right: Effects) -> str:
+    if got.keys() - right.keys():
+        return "extra_call" if right.keys() <= got.keys() else "wrong_target"
+    if right.keys() - got.keys():
+        return "missed_call"
+    kinds = [{(t, e.partition("=")[0]) for t, some in effects.items() for e in some} for effects in (got, right)]
+    return "wrong_value" if kinds[0] == kinds[1] else "wrong_tool"
+
+
+def _by_allowed(allowed: dict[str, list[str]], outcome: Outcome, calls: Sequence[Call]) -> Score:
+    """The third-party rule: every changed entity with an allowed effect, every listed one changed unless ``*noop``."""
+    if allows(allowed, outcome.effects):
+        return Score(True, 1.0)
+    if not calls:
+        return Score(False, _IDLE, "did_nothing")
+    if outcome.errors and not outcome.effects:
+        return Score(False, _FAILED, "error")
+    if outcome.effects.keys() - allowed.keys():
+        return Score(False, 0.0, "wrong_target")
+    missed = any(t not in outcome.effects and "*noop" not in some for t, some in allowed.items())
+    return Score(False, _WRONG / 2, "missed_call" if missed else "wrong_value")

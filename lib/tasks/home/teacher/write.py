@@ -1,0 +1,157 @@
+"""What the teacher is asked to write and to judge: other ways to say a request, in the style of a level.
+
+The teacher sees a seed's words and its calls, and never the home: whether a line still means the same is decided
+afterwards by readers who see the home and not the calls (``lib.data.filter``).
+
+>>> HomeWriter().lines('1. Desk lamp on, please\\n2. "Put the desk lamp on"', "turn on the desk lamp")
+['Desk lamp on, please', 'Put the desk lamp on']
+>>> meaning([{"name": "HassLightSet", "arguments": {"name": "Desk Lamp", "brightness": 40}}])
+'light set: name Desk Lamp, brightness 40'
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+
+from lib.core.task import Call, Example, TaskError
+from lib.llm import Prompt
+from lib.tasks.home.language.calls import clean
+from lib.tasks.home.teacher import form
+from lib.teacher.write import Verdict
+
+LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
+"""The level that a style's lines belong to."""
+
+STYLES_OF = {
+    "L0": ("plain", "free", "speech"),
+    "L1": ("short", "free"),
+    "L2": ("free", "short"),
+    "L3": ("several",),
+    "L4": ("speech",),
+    "L5": ("wish",),
+    "L6": ("idle",),
+}
+"""The styles that a seed of a level is written in."""
+
+PROMPTS = Path(__file__).with_name("write.yaml")
+_MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
+_QUOTES = "\"'“”‘’`"
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_TOKENS_A_LINE = 30
+
+
+class HomeWriter:
+    """``lib.teacher.write.Writer`` for a home; ``prompts``: the file with its prompts, which a recording keeps a copy of."""
+
+    def __init__(self, prompts: Path = PROMPTS) -> None:
+        self.prompts = prompts
+        self._said: dict[str, Any] = _read(prompts)
+
+    def style(self, seed: Example) -> tuple[str, str]:
+        """The style that a seed is written in, always the same for one seed, and its level."""
+        style = Random(seed.id).choice(STYLES_OF[seed.level])
+        return style, LEVEL_OF[style]
+
+    def expand(self, seed: Example, count: int) -> Prompt:
+        """Asks for ``count`` lines, up to 4, that mean what ``seed`` does."""
+        style = self._said["styles"][self.style(seed)[0]]
+        turns = []
+        for shot in _nearest(style["examples"], meaning(seed.gold[0]), self._said.get("shots")):
+            turns += [f"{shot['request']}\n({shot['meaning']})", "\n".join(shot["lines"][:count])]
+        system = self._said["write"].format(count=count, who=style["who"], how=style["how"])
+        settings = {"temperature": 0.9, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": _TOKENS_A_LINE * count}
+        return Prompt.of(system, *turns, _with_meaning(seed), **settings)
+
+    def lines(self, reply: str, seed: Example | str) -> list[str]:
+        """The distinct lines of a reply, without numbering, quotes and the seed's own words."""
+        said = clean(seed if isinstance(seed, str) else seed.text).casefold()
+        found: dict[str, str] = {}
+        for line in reply.splitlines():
+            candidate = clean(_MARK.sub("", line).strip().strip(_QUOTES))
+            found.setdefault(candidate.casefold(), candidate)
+        return [c for key, c in found.items() if key and key != said]
+
+    def fault(self, candidate: Example) -> str:
+        """Why a candidate's words alone rule it out; empty if they do not."""
+        return form.fault(candidate.text, str(candidate.extra["said"]), candidate.gold[0])
+
+    def refine(self, seed: Example, text: str) -> Prompt:
+        """Asks for a more natural wording of ``text``."""
+        settings = {"temperature": 0.7, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": 2 * _TOKENS_A_LINE}
+        return Prompt.of(self._said["refine"], f"{_with_meaning(seed)}\nAwkward: {text}", **settings)
+
+    def judge(self, seed: Example, text: str) -> Prompt:
+        """Asks whether ``text`` means what ``seed`` does, and how natural it is."""
+        turns = []
+        for shot in self._said["judge_examples"]:
+            turns += [f"{shot['request']}\n({shot['meaning']})\nOther: {shot['other']}", json.dumps(shot["verdict"])]
+        return Prompt.of(
+            self._said["judge"], *turns, f"{_with_meaning(seed)}\nOther: {text}", schema=_VERDICT, max_tokens=24
+        )
+
+    def verdict(self, reply: str) -> Verdict | None:
+        """Reads a judge's reply; None where it is no verdict."""
+        try:
+            row = json.loads(reply)
+            return Verdict(bool(row["same"]), min(5, max(1, int(row["natural"]))))
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+_VERDICT = {
+    "type": "object",
+    "properties": {"same": {"type": "boolean"}, "natural": {"type": "integer", "minimum": 1, "maximum": 5}},
+    "required": ["same", "natural"],
+    "additionalProperties": False,
+}
+
+
+def meaning(calls: Sequence[Call]) -> str:
+    """Calls in words, for a reader that need not know the tools."""
+    return "; ".join(_call(call) for call in calls) or "nothing that the assistant can do"
+
+
+def _call(call: Call) -> str:
+    name = _CAMEL.sub(" ", call["name"].removeprefix("Hass")).lower()
+    arguments = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in call["arguments"].items())
+    return f"{name}: {arguments}" if arguments else name
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    """The prompts in a file. Raises TaskError if it is none."""
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        missing = [key for key in ("write", "refine", "judge", "judge_examples", "styles") if key not in found]
+    except (OSError, yaml.YAMLError, TypeError) as error:
+        raise TaskError(f"{path.name}: no prompts can be read ({error}); compare it with {PROMPTS.name}") from error
+    if missing:
+        raise TaskError(f"{path.name}: {missing[0]}: missing; compare it with {PROMPTS.name}")
+    return dict(found)
+
+
+def _nearest(shots: Sequence[dict[str, Any]], wanted: str, most: int | None) -> list[dict[str, Any]]:
+    """All examples of a style in their order, or of more than ``most`` those whose meaning shares most words with
+    ``wanted``, the nearest last, where it counts most."""
+    if most is None or len(shots) <= most:
+        return list(shots)
+    words = Counter(wanted.replace(",", "").split())
+    ranked = sorted(shots, key=lambda shot: -(words & Counter(shot["meaning"].replace(",", "").split())).total())
+    return ranked[:most][::-1]
+
+
+def _with_meaning(seed: Example) -> str:
+    return f"{seed.text}\n({meaning(seed.gold[0])})"
+
+
+def _number(key: str) -> int:
+    return Random(key).randrange(2**31)

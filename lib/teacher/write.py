@@ -1,0 +1,152 @@
+"""Teacher data: lines that a large model writes for seeds, judged by it, refined by it, and sifted by readers.
+
+Rejection sampling as in *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer): several candidates a seed,
+and only those pass that readers who do not know the gold calls understand as their seed was meant (``lib.data.filter``).
+A domain brings a ``Writer``: what to ask for and how to read the reply.
+
+>>> found = write(writer, seeds, backend, count=4)                                       # doctest: +SKIP
+>>> found[0].id, found[0].extra["seed"]                                                  # doctest: +SKIP
+('t-17/0', 't-17')
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from lib.core.task import Example
+from lib.llm import Backend, Prompt, Reply
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's opinion of a candidate: whether it means what its seed does, and how natural it is, from 1 to 5."""
+
+    same: bool
+    natural: int
+
+
+class Writer(Protocol):
+    """A domain's prompts for writing and judging, and the readers of their replies.
+
+    ``prompts``: the file that they come from; a recording keeps a copy, so that it replays after a change of them.
+    """
+
+    prompts: Path
+
+    def expand(self, seed: Example, count: int) -> Prompt:
+        """Asks for ``count`` other ways to say what ``seed`` says."""
+        ...
+
+    def style(self, seed: Example) -> tuple[str, str]:
+        """The style that ``seed`` is written in and the level that its candidates belong to."""
+        ...
+
+    def lines(self, reply: str, seed: Example) -> list[str]:
+        """The candidates in a reply to ``expand`` or ``refine``."""
+        ...
+
+    def refine(self, seed: Example, text: str) -> Prompt:
+        """Asks for a more natural wording of a candidate."""
+        ...
+
+    def judge(self, seed: Example, text: str) -> Prompt:
+        """Asks whether ``text`` means what ``seed`` does and how natural it is."""
+        ...
+
+    def verdict(self, reply: str) -> Verdict | None:
+        """Reads a reply to ``judge``; None where it cannot be read."""
+        ...
+
+    def fault(self, candidate: Example) -> str:
+        """Why the words alone rule a candidate out; empty if they do not."""
+        ...
+
+
+def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
+    """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""
+    return [e for e in examples for _ in range(times.get(e.source, 1))]
+
+
+def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:
+    """Candidates, up to about ``count`` a seed, each with its seed's context and gold calls.
+
+    ``extra`` holds ``seed`` (its id), ``said`` (its text), ``style`` and ``new_tokens`` (of the whole reply). A reply
+    with an error gives a candidate without text and with that ``error``, so that nothing vanishes uncounted.
+    """
+    replies = backend.complete([writer.expand(seed, count) for seed in seeds])
+    return [c for seed, reply in zip(seeds, replies, strict=True) for c in _candidates(writer, seed, reply)]
+
+
+def _candidates(writer: Writer, seed: Example, reply: Reply) -> list[Example]:
+    style, level = writer.style(seed)
+    texts, error = _texts(writer, seed, reply)
+    extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens}
+    extra |= {key: seed.extra[key] for key in ("wanted",) if key in seed.extra}
+    made = replace(seed, level=level, source="teacher", extra=extra)
+    if error:
+        return [replace(made, id=f"{seed.id}/-", text="", extra={**extra, "error": error})]
+    return [replace(made, id=f"{seed.id}/{k}", text=text) for k, text in enumerate(texts)]
+
+
+def _texts(writer: Writer, seed: Example, reply: Reply) -> tuple[list[str], str]:
+    """The whole lines of a reply, and why there are none."""
+    if reply.error:
+        return [], reply.error
+    cut_off = reply.finish == "length"
+    texts = writer.lines(reply.text.rpartition("\n")[0] if cut_off else reply.text, seed)
+    return texts, "" if texts else "cut off" if cut_off else "empty reply"
+
+
+def judge(
+    writer: Writer, seeds: Mapping[str, Example], candidates: Sequence[Example], backend: Backend
+) -> dict[str, Verdict]:
+    """Verdicts by candidate id; a candidate whose verdict cannot be read has none."""
+    asked = [c for c in candidates if c.text]
+    replies = backend.complete([writer.judge(seeds[c.extra["seed"]], c.text) for c in asked])
+    verdicts = {c.id: writer.verdict(r.text) for c, r in zip(asked, replies, strict=True) if not r.error}
+    return {key: verdict for key, verdict in verdicts.items() if verdict}
+
+
+def unreadable(asked: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
+    """How many of the candidates given to ``judge`` have no verdict: the reply failed or could not be read."""
+    return sum(bool(c.text) and c.id not in verdicts for c in asked)
+
+
+def tokens(candidates: Sequence[Example]) -> int:
+    """Tokens that the teacher wrote for all these candidates: each seed's reply once, each refinement's own.
+
+    A refinement that only repeated its candidate has no row, and its tokens are not known.
+    """
+    replies = {("refines" in c.extra, c.extra.get("refines", c.extra["seed"])): c for c in candidates}
+    return sum(c.extra["new_tokens"] for c in replies.values())
+
+
+def refine(
+    writer: Writer,
+    seeds: Mapping[str, Example],
+    candidates: Sequence[Example],
+    verdicts: Mapping[str, Verdict],
+    backend: Backend,
+    below: int,
+) -> list[Example]:
+    """Second attempts at the candidates that mean the right thing but are less natural than ``below``.
+
+    ``extra`` names what each one ``refines``, with ``new_tokens`` of its own reply. An attempt that failed has no text
+    and its ``error``, as in ``write``; one that repeats the candidate is left out.
+    """
+    awkward = [c for c in candidates if c.id in verdicts and verdicts[c.id].same and verdicts[c.id].natural < below]
+    replies = backend.complete([writer.refine(seeds[c.extra["seed"]], c.text) for c in awkward])
+    found = (_refined(writer, seeds[c.extra["seed"]], c, r) for c, r in zip(awkward, replies, strict=True))
+    return [c for c in found if c]
+
+
+def _refined(writer: Writer, seed: Example, candidate: Example, reply: Reply) -> Example | None:
+    texts, error = _texts(writer, seed, reply)
+    if not error and texts[0].casefold() == candidate.text.casefold():
+        return None
+    extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens}
+    extra |= {"error": error} if error else {}
+    return replace(candidate, id=f"{candidate.id}r", text=texts[0] if texts else "", extra=extra)

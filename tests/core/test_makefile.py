@@ -1,0 +1,63 @@
+"""make and .ci/run: what they say when something is wrong, and their exit codes."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lib.core import paths
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+
+
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PROFILE")}
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
+
+
+def test_help_lists_targets_and_profiles() -> None:
+    shown = make().stdout
+    for word in (
+        "setup",
+        "reproduce",
+        "test",
+        "lab",
+        "bench",
+        "reports",
+        "release",
+        "demo",
+        "clean",
+        *paths.profiles(),
+    ):
+        assert word in shown
+
+
+def test_unknown_profile_is_one_error_with_the_choices() -> None:
+    result = make("reproduce", "PROFILE=paper")
+    assert result.returncode != 0
+    assert f"unknown profile 'paper': choose one of {' '.join(paths.profiles())}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("python", "message"),
+    [("no-such-python", "no-such-python not found"), ("false", "Python 3.11 or newer is needed, false is")],
+)
+def test_a_python_that_will_not_do_is_an_error(tmp_path: Path, python: str, message: str) -> None:
+    result = make("setup", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
+    assert result.returncode != 0
+    assert message in result.stderr and "make PYTHON=python3.12" in result.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_ci_ends_as_the_tests_do(tmp_path: Path, code: int) -> None:
+    fake = tmp_path / "make"
+    fake.write_text(f'#!/bin/sh\necho "$@: 2 passed"\nexit {code}\n')
+    fake.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    result = subprocess.run([paths.ROOT / ".ci" / "run"], capture_output=True, text=True, env=environment)
+    assert (result.returncode, result.stdout) == (code, "test: 2 passed\n")

@@ -1,0 +1,110 @@
+"""Parameters: every mistake is one clear error, and every profile's YAML fits its notebook."""
+
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import nbformat.v4 as v4
+import pytest
+
+from lib.core import notebook_files, params, paths
+
+DEFAULTS: dict[str, Any] = {
+    "profile": "smoke",
+    "rate": 5.0e-4,
+    "steps": 10,
+    "tie": True,
+    "levels": ["L0"],
+    "base": None,
+    "models": {"a": {"of": "x"}},
+}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """A notebook 03_x.ipynb with DEFAULTS and a profile 'cpu' without parameters for it."""
+    source = "\n".join(f"{k} = {v!r}" for k, v in DEFAULTS.items())
+    book = v4.new_notebook(cells=[v4.new_code_cell(source, metadata={"tags": ["parameters"]})])
+    nbformat.write(book, tmp_path / "03_x.ipynb")
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "01_y.yaml").touch()
+    return tmp_path / "03_x.ipynb"
+
+
+def load(stage: Path, yaml: str) -> dict[str, Any]:
+    (stage.parent / "cpu" / "03_x.yaml").write_text(yaml)
+    return params.load(stage, "cpu", stage.parent)
+
+
+def test_defaults_and_profile_without_a_file(stage: Path) -> None:
+    assert params.load(stage, "cpu", stage.parent) == {**DEFAULTS, "profile": "cpu"}
+
+
+def test_values_replace_defaults(stage: Path) -> None:
+    got = load(stage, "# --- training\nrate: 1.0e-3\nsteps: 7\nlevels: [L0, L1]\nbase: some/model\n")
+    assert got == {**DEFAULTS, "profile": "cpu", "rate": 1e-3, "steps": 7, "levels": ["L0", "L1"], "base": "some/model"}
+    assert load(stage, "rate: 1\n")["rate"] == 1
+    inner = {"b": {"of": "y", "cut": {"layers": 3}}}
+    assert load(stage, "models: {b: {of: y, cut: {layers: 3}}}\n")["models"] == inner, "left to who reads it"
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("rat: 1.0\n", "cpu/03_x.yaml: unknown parameter 'rat'; did you mean 'rate'?"),
+        ("zzz: 1.0\n", "known: profile, rate"),
+        ("rate: 5e-4\n", "YAML reads '5e-4' as text, write 5.0e-4 without quotes"),
+        ("rate: fast\n", "rate: expected float (such as 0.0005), got str 'fast'"),
+        ("steps: 1.5\n", "steps: expected int (such as 10), got float 1.5"),
+        ("steps: true\n", "steps: expected int"),
+        ("tie: 1\n", "tie: expected bool"),
+        ("levels: L0\n", "levels: expected list"),
+        ("levels: [L0, 3]\n", "levels: item 2: expected str"),
+        ("models: {a: 3}\n", "models: a: expected a mapping, got 3"),
+        ("steps: 1\nsteps: 2\n", "line 2: 'steps' stands twice"),
+        ("profile: gpu\n", "'profile' is the folder's name"),
+        ("- steps\n", "expected lines 'name: value'"),
+        ("steps: [1\n", "not readable YAML"),
+    ],
+)
+def test_mistakes(stage: Path, yaml: str, message: str) -> None:
+    with pytest.raises(params.ParamsError) as error:
+        load(stage, yaml)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_files_for_one_stage(stage: Path) -> None:
+    (stage.parent / "cpu" / "03_other.yaml").touch()
+    with pytest.raises(params.ParamsError, match="03_other.yaml and 03_x.yaml"):
+        load(stage, "")
+
+
+def test_unknown_profile(stage: Path) -> None:
+    with pytest.raises(paths.PathError, match="unknown profile 'tpu': choose one of cpu"):
+        params.load(stage, "tpu", stage.parent)
+
+
+@pytest.mark.parametrize("notebook", paths.notebooks(), ids=lambda p: p.stem)
+def test_every_profile_fits_its_notebook(notebook: Path) -> None:
+    for profile in paths.profiles():
+        assert params.load(notebook, profile)["profile"] == profile
+
+
+@pytest.mark.parametrize("notebook", paths.notebooks(), ids=lambda p: p.stem)
+def test_defaults_are_the_smoke_profile(notebook: Path) -> None:
+    assert params.load(notebook, "smoke") == notebook_files.defaults(notebook_files.read(notebook), notebook.name)
+
+
+@pytest.mark.parametrize("source", ["rate = 2 * 3", "import os", "a, b = 1, 2", "print(1)"])
+def test_parameters_cell_holds_literals_only(source: str) -> None:
+    book = v4.new_notebook(cells=[v4.new_code_cell(source, metadata={"tags": ["parameters"]})])
+    with pytest.raises(
+        notebook_files.NotebookError, match="x.ipynb: parameters cell, line 1: write 'name = literal value'"
+    ):
+        notebook_files.defaults(book, "x.ipynb")
+
+
+def test_notebook_without_parameters_cell() -> None:
+    with pytest.raises(notebook_files.NotebookError, match="expected one code cell tagged 'parameters', found 0"):
+        notebook_files.defaults(v4.new_notebook(), "x.ipynb")

@@ -1,0 +1,77 @@
+"""The data of a run: read whole or in part, and kept out of the search for garbage."""
+
+from __future__ import annotations
+
+import gc
+import json
+
+import pytest
+
+from lib.core import files, heap, notebook_files, paths, provenance
+from lib.core.task import TaskError
+from lib.data import study_data
+from lib.tasks import load
+
+HOME = {"id": "h1", "areas": [{"name": "Kitchen"}], "entities": [{"id": "light.a", "name": "Sink", "area": "Kitchen"}]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    def example(number: int, split: str):
+        row = {"id": f"{split}-{number}", "text": "lights on", "context": {"home": "h1"}, "gold": [[]], "level": "L0"}
+        return row | {"source": "program", "split": split}
+
+    (tmp_path / "01_homes.jsonl").write_text(json.dumps(HOME) + "\n")
+    (tmp_path / "02_homes.jsonl").write_text(json.dumps(HOME | {"id": "h2"}) + "\n")
+    files.write_jsonl(tmp_path / "01_tests.jsonl", [example(i, s) for s in ("dev", "test") for i in range(4)])
+    files.write_jsonl(tmp_path / "02_accepted.jsonl", [example(i, "train") for i in range(10)])
+    return tmp_path
+
+
+def test_accepted_examples_and_tests_have_their_homes(run) -> None:
+    data = study_data.of_run(load("home"), run)
+    assert len(data.accepted) == 10 and data.accepted[0].context["home"].entities[0].name == "Sink"
+    assert [e.id for e in data.part("dev")] == ["dev-0", "dev-1", "dev-2", "dev-3"]
+    assert [e.id for e in data.part("test", 2)] == ["test-0", "test-2"]
+
+
+def test_a_part_of_what_was_accepted_is_evenly_spaced(run) -> None:
+    some = study_data.of_run(load("home"), run, count=3).accepted
+    assert [e.id for e in some] == [e.id for e in files.spread(study_data.of_run(load("home"), run).accepted, 3)]
+
+
+def test_lines_that_are_not_asked_for_are_not_read(run) -> None:
+    path = run / "02_accepted.jsonl"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "", "{broken", *lines[2:]]) + "\n")
+    assert len(files.read_examples(path, 2)) == 2
+    with pytest.raises(files.RecordError, match="02_accepted.jsonl, line 3"):
+        files.read_examples(path)
+
+
+def test_a_home_that_is_not_there_is_an_error(run) -> None:
+    (run / "02_homes.jsonl").unlink()
+    with pytest.raises(TaskError, match="02_homes.jsonl"):
+        study_data.of_run(load("home"), run)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_filling_leaves_the_search_as_it_was_and_spares_what_it_left(enabled) -> None:
+    was, frozen = gc.isenabled(), gc.get_freeze_count()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(KeyError), heap.filling():
+            raise KeyError
+        assert gc.isenabled() is enabled and gc.get_freeze_count() == frozen
+        with heap.filling():
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled and gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
+        (gc.enable if was else gc.disable)()
+
+
+@pytest.mark.parametrize("number", ["03", "04", "05"])
+def test_a_notebook_names_the_files_that_it_depends_on(number) -> None:
+    notebook = notebook_files.read(paths.notebook(number))
+    assert set(study_data.FILES) <= set(provenance.needed(notebook, {}, number))

@@ -1,0 +1,96 @@
+"""Statistics against values known from elsewhere, and invariants of the tables."""
+
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from lib.evaluation.evaluate import metrics
+
+
+def table(exact: dict[str, list[bool]], test: str = "dev") -> pd.DataFrame:
+    """Records of systems that answered the same requests; even ids are level L0, odd ones L1."""
+    return metrics.frame(
+        {
+            "id": f"r{i}",
+            "system": system,
+            "test": test,
+            "level": f"L{i % 2}",
+            "calls": [{"name": "do", "arguments": {"x": i if right else -i}}],
+            "exact": right,
+            "reward": float(right),
+            "reason": "" if right else "wrong_target",
+            "latency_ms": 1.0 + i,
+            "prompt_tokens": 10,
+            "new_tokens": 3,
+        }
+        for system, flags in exact.items()
+        for i, right in enumerate(flags)
+    )
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 10), (10, 10), (3, 7), (449, 500), (1, 1)])
+def test_wilson_is_scipy_s(right: int, n: int) -> None:
+    expected = binomtest(right, n).proportion_ci(method="wilson")
+    assert metrics.wilson(right, n) == pytest.approx((expected.low, expected.high))
+
+
+def test_wilson_of_nothing() -> None:
+    assert metrics.wilson(0, 0) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (1, 0), (5, 5), (2, 9), (30, 12)])
+def test_mcnemar_is_the_binomial_test(left: int, right: int) -> None:
+    expected = binomtest(left, left + right).pvalue if left + right else 1.0
+    assert metrics.mcnemar_p(left, right) == pytest.approx(expected)
+    assert metrics.mcnemar_p(left, right) == metrics.mcnemar_p(right, left)
+
+
+def test_levels_add_up_to_all() -> None:
+    rows = metrics.by_level(table({"a": [True, False, True, True, False], "b": [True] * 5}))
+    for system in ("a", "b"):
+        own = rows[rows["system"] == system]
+        assert own["level"].tolist() == ["L0", "L1", "all"]
+        whole = own[own["level"] == "all"].iloc[0]
+        assert own["n"].sum() == 2 * whole["n"] == 10
+        assert own["right"].sum() == 2 * whole["right"]
+        assert whole["low"] <= whole["accuracy"] <= whole["high"]
+    assert rows[(rows["system"] == "a") & (rows["level"] == "all")]["accuracy"].item() == pytest.approx(0.6)
+
+
+def test_latency_percentiles() -> None:
+    row = metrics.summary(table({"a": [True] * 101})).iloc[0]
+    assert (row["p50_ms"], row["p95_ms"]) == (51.0, 96.0)
+
+
+def test_paired_counts_only_common_requests() -> None:
+    rows = pd.concat([table({"a": [True, True, False, False]}), table({"b": [True, False, True]})])
+    found = metrics.paired(rows, "a").iloc[0]
+    assert (found["n"], found["only_reference"], found["only_system"], found["p"]) == (3, 1, 1, 1.0)
+
+
+def test_reasons() -> None:
+    found = metrics.reasons(table({"a": [True, False, False]}))
+    assert found["wrong_target"].tolist() == [2]
+
+
+def test_agreement_by_the_local_evaluate_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = table({"torch": [True, True, False, False], "q8": [True, False, True, False]})
+    found = metrics.agreement(rows, "torch", "q8", "dev")
+    # Request 0 has the same calls either way (0 == -0), request 3 is wrong in the same way.
+    assert found["n"] == 4
+    assert found["exact_match"] == pytest.approx(0.5)
+    assert found["low"] == pytest.approx(metrics.wilson(2, 4)[0])
+
+
+def test_calls_compare_whatever_their_order() -> None:
+    one, two = {"name": "a", "arguments": {"x": 1, "y": "é"}}, {"name": "b", "arguments": {}}
+    same = {"name": "a", "arguments": {"y": "é", "x": 1}}
+    assert metrics.canonical([one, two]) == metrics.canonical([two, same])
+    assert metrics.canonical([one]) != metrics.canonical([one, one])
+
+
+def test_no_records() -> None:
+    empty = metrics.frame([])
+    assert metrics.summary(empty).empty
+    assert metrics.by_level(empty).empty

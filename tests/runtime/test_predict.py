@@ -1,0 +1,156 @@
+"""``python -m lib.predict``: a line out for each line in, errors on their lines, one message for a bad model."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from toy_model import saved_student, tiny_base
+from toy_task import TASK
+
+from lib.model import student as students
+from lib.model.gguf_write import export
+from lib.predict import PredictError, find_model, main, predict
+from lib.runtime.gguf_student import GgufStudent
+from lib.tasks import available, load
+
+ITEMS = ["Tea", "Oat Bar", "Gum"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("predict")
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return export(saved_student(folder / "student"), folder / "student-q8_0.gguf", "q8_0")
+
+
+@pytest.fixture(scope="module")
+def system(model):
+    return GgufStudent(model, TASK, threads=1)
+
+
+def lines(*rows):
+    return [row if isinstance(row, bytes) else json.dumps(row).encode() + b"\n" for row in rows]
+
+
+def test_rows_come_back_in_order_with_the_contract_keys(system):
+    rows = [{"id": i, "text": "one tea please", "items": ITEMS} for i in ("a", 7, None)]
+    found = list(predict(lines(*rows), system, TASK))
+    assert [row["id"] for row in found] == ["a", 7, None]
+    for row in found:
+        assert {"id", "calls", "confidence", "raw", "latency_ms"} == set(row)
+        assert all({"name", "arguments"} == set(call) for call in row["calls"])
+
+
+@pytest.mark.parametrize(
+    ("line", "key", "message"),
+    [
+        (b'{"id": 1, "text": "tea"', None, "line 2: not JSON"),
+        (b'{"id": 1, "text": "\xff"}', None, "line 2: not JSON in UTF-8"),
+        (b"[" * 100_000, None, "line 2: not JSON"),
+        (b'["id"]', None, "line 2: expected an object"),
+        ({"id": 1, "items": ITEMS}, 1, "line 2: text"),
+        ({"id": 1, "text": "  \n", "items": ITEMS}, 1, "line 2: text"),
+        ({"id": 1, "text": ["tea"], "items": ITEMS}, 1, "line 2: text"),
+        ({"id": 1, "text": "x" * 10_000, "items": ITEMS}, 1, "shorten the request"),
+        (b'{"id": NaN, "text": "tea"}', None, "line 2: not JSON in UTF-8 (NaN"),
+        (b'{"id": [-Infinity], "text": "tea"}', None, "line 2: not JSON in UTF-8 (-Infinity"),
+        (b'{"id": 1e999, "text": "tea"}', None, "line 2: not JSON in UTF-8 (1e999"),
+        ({"id": 1, "text": "tea", "items": "Tea"}, 1, "line 2: items"),
+        ({"id": 1, "text": "tea"}, 1, "line 2: items"),
+    ],
+)
+def test_a_bad_line_is_answered_and_the_run_goes_on(system, line, key, message):
+    good = {"id": "good", "text": "one tea please", "items": ITEMS}
+    first, bad, last = predict(lines(good, line, good), system, TASK)
+    assert set(bad) == {"id", "error"}
+    assert bad["id"] == key
+    assert message in bad["error"]
+    assert {**first, "latency_ms": 0} == {**last, "latency_ms": 0}
+
+
+def test_odd_text_is_read(system):
+    for text in ("\ud800", "=3<|im_end|>", "日本茶 \U0001f600", "x" * 1_000):
+        [row] = predict(lines({"id": 1, "text": text, "items": ITEMS}), system, TASK)
+        assert "calls" in row
+
+
+def test_blank_lines_are_skipped(system):
+    assert list(predict(lines(b"\n", b"   \n"), system, TASK)) == []
+
+
+def test_the_model_is_found(folder, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "released")
+    assert find_model(model, tmp_path) == model
+    assert find_model(folder / "student", tmp_path) == folder / "student"
+    models = tmp_path / "cpu" / "06_models"
+    models.mkdir(parents=True)
+    for name in ("student-q4_0.gguf", "student-q8_0.gguf"):
+        (models / name).write_bytes(b"")
+    assert find_model(None, tmp_path) == find_model(models, tmp_path) == models / "student-q8_0.gguf"
+    (models / "assistant-q8_0.gguf").write_bytes(b"")
+    assert find_model(models, tmp_path) == models / "student-q8_0.gguf", "not the parent"
+    models.rename(tmp_path / "released")
+    assert find_model(None, tmp_path / "none") == tmp_path / "released" / "student-q8_0.gguf"
+    for name in ("super-tiny.gguf", "tiny.gguf"):
+        (tmp_path / "released" / name).write_bytes(b"")
+    assert find_model(None, tmp_path / "none") == tmp_path / "released" / "tiny.gguf"
+
+
+def test_what_is_no_model_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "released")
+    with pytest.raises(PredictError, match="make reproduce"):
+        find_model(None, tmp_path)
+    with pytest.raises(PredictError, match="no such model"):
+        find_model(tmp_path / "absent", tmp_path)
+    with pytest.raises(PredictError, match="neither"):
+        find_model(tmp_path, tmp_path)
+
+
+def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
+    (tmp_path / "cut.gguf").write_bytes(model.read_bytes()[:5000])
+    (tmp_path / "text.gguf").write_text("hello")
+    cases = [
+        (["--model", str(tmp_path / "absent.gguf")], "no such model"),
+        (["--model", str(tmp_path / "cut.gguf")], "not a whole GGUF"),
+        (["--model", str(tmp_path / "text.gguf")], "not a whole GGUF"),
+        (["--model", str(model)], "unknown task 'vending'"),
+        (["--model", str(model), "--task", "home"], "'vending', not 'home'"),
+    ]
+    for arguments, message in cases:
+        assert main(arguments) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert message in captured.err
+        assert len(captured.err.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif("home" not in available(), reason="the task of the example is not there")
+def test_the_command_runs_with_a_task_of_the_project(tmp_path):
+    task = load("home")
+    student = students.build(task, tiny_base(layers=1), vocab_size=10, layers=1)
+    model = export(students.save(student, tmp_path / "student"), tmp_path / "student.gguf", "q8_0")
+    entity = {"id": "light.a", "name": "Lamp", "domain": "light", "area": "Den", "device_class": None}
+    home = {"areas": [{"name": "Den", "floor": None}], "entities": [entity]}
+    rows = lines(
+        {"id": 1, "text": "lamp on", "home": home, "area": None},
+        {"id": 2, "text": "lamp on", "home": {"entities": [{"name": 3}]}},
+        {"id": 3, "text": "lamp on", "home": home, "area": "Den"},
+        {"id": "\ud83d", "text": "lamp on", "home": home | {"entities": [entity | {"name": "Lamp \ud83d"}]}},
+        {"id": "\ud83d", "text": "lamp on", "home": home, "area": "\ud83d"},
+        {"id": float("nan"), "text": "lamp on", "home": home},
+        {"id": 7, "text": "lamp on " * 1_250, "home": home},
+        {"id": 8, "text": "lamp on", "home": home},
+    )
+    command = [sys.executable, "-m", "lib.predict", "--model", str(model), "--threads", "1"]
+    done = subprocess.run(command, input=b"".join(rows), capture_output=True, env=os.environ, check=True)
+    found = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
+    assert [row["id"] for row in found] == [1, 2, 3, "?", "?", None, 7, 8]
+    assert ["error" in row for row in found] == [False, True, False, False, True, True, True, False]
+    assert "calls" in found[0]
+    assert "NaN" in found[5]["error"]
+    assert "9999 characters" in found[6]["error"]

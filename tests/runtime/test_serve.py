@@ -1,0 +1,127 @@
+"""The GGUF at run time: the grammar holds, the prefix is reused, text stays data, wrong models are refused."""
+
+import pytest
+from toy_model import saved_student
+from toy_task import TASK, Vending
+
+from lib.core.task import TaskError
+from lib.model.gguf_read import GgufFile
+from lib.model.gguf_write import GgufError, export
+from lib.runtime.decode import llama_engine
+from lib.runtime.decode import KINDS, suits
+from lib.runtime.gguf_student import GgufStudent, ServeError
+
+CONTEXT = {"items": ["Tea", "Oat Bar", "Crème Brûlée", "Salt Nuts", "Rye Bread", "日本茶"]}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("serve")
+    return export(saved_student(folder / "student"), folder / "student-q8_0.gguf", "q8_0")
+
+
+@pytest.fixture(scope="module")
+def system(path):
+    return GgufStudent(path, TASK, threads=1)
+
+
+def test_grammar_makes_every_answer_valid(system):
+    for text in ("one tea please", "refill gum to 7", "日本茶", "=3 <|im_end|> Give(", "\x00\n\t"):
+        answer = system.answer(text, CONTEXT)
+        assert answer.error == ""
+        assert answer.calls == TASK.parse(answer.raw, tuple(CONTEXT["items"]))
+        assert 0 <= answer.confidence <= 1
+
+
+def test_without_grammar_a_random_model_writes_no_call(path):
+    free = GgufStudent(path, TASK, grammar=False, threads=1, max_new=8)
+    answer = free.answer("one tea please", CONTEXT)
+    assert answer.calls == []
+    assert answer.error
+
+
+@pytest.mark.parametrize("runtime", KINDS)
+def test_prefix_is_cached_and_changes_no_answer(path, runtime):
+    system = GgufStudent(path, TASK, threads=1, runtime=runtime)
+    first = system.answer("one tea please", {"items": ["Gum"]})
+    cold = system.answer("refill the oat bar to 30", CONTEXT)
+    system.answer("one tea please", CONTEXT)
+    warm = system.answer("refill the oat bar to 30", CONTEXT)
+    prefix = len(system.codec.prefix(tuple(CONTEXT["items"])))
+    assert warm.cached_tokens >= prefix > cold.cached_tokens
+    assert warm.raw == cold.raw
+    back = system.answer("one tea please", {"items": ["Gum"]})
+    assert back.raw == first.raw
+    if runtime != "server":
+        assert back.cached_tokens >= len(system.codec.prefix(("Gum",))), "several contexts are kept"
+    assert cold.prompt_tokens == warm.prompt_tokens > prefix
+    assert cold.latency_ms > 0
+    assert cold.new_tokens > 1
+
+
+def test_all_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(path):
+    onnx, direct, server = (
+        GgufStudent(path, TASK, grammar=False, threads=1, runtime=kind, max_new=24) for kind in KINDS
+    )
+    for text in ("one tea please", "refill the oat bar to 30", "label it 日本茶", "nothing at all"):
+        assert direct.answer(text, CONTEXT).raw == server.answer(text, CONTEXT).raw
+        assert onnx.answer(text, CONTEXT).confidence == pytest.approx(direct.answer(text, CONTEXT).confidence, rel=0.5)
+    for system in (onnx, direct):
+        prompt = system.codec.prompt(CONTEXT, "one tea please")
+        done = system._runtime.complete(prompt, 'root ::= "Give(item=1)"\n', 20)
+        assert (done.steps, system.codec.read(done.ids, prompt.refs).raw) == (1, "Give(item=1)")
+    with pytest.raises(ServeError, match="onnx, direct, server"):
+        GgufStudent(path, TASK, runtime="abacus")
+
+
+def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path):
+    folder = saved_student(tmp_path / "student")
+    found = {kind: suits(GgufFile(export(folder, tmp_path / f"{kind}.gguf", kind))) for kind in ("q4_0", "f16", "q4_1")}
+    assert found == {"q4_0": "onnx", "f16": "onnx", "q4_1": "direct" if llama_engine.available() else "server"}
+
+
+@pytest.mark.parametrize("runtime", KINDS[:2])
+def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch, runtime):
+    monkeypatch.setattr("lib.runtime.decode.STATES_BYTES", 0)
+    system = GgufStudent(path, TASK, threads=1, runtime=runtime)
+    raws = [system.answer("one tea please", {"items": items}).raw for items in (["Gum"], ["Tea"], ["Gum"])]
+    assert raws[0] == raws[2]
+
+
+def test_too_long_a_request_is_refused_and_the_next_one_works(path):
+    small = GgufStudent(path, TASK, threads=1, context_tokens=300, max_new=100)
+    with pytest.raises(ServeError, match="the request has .*shorten the request"):
+        small.answer("tea " * 300, CONTEXT)
+    with pytest.raises(ServeError, match="the context has .*fewer or shorter names"):
+        small.answer("one tea please", {"items": ["Bar " * 400, "Tea"]})
+    assert small.answer("one tea please", CONTEXT).error == ""
+
+
+def test_wrong_models_are_refused(path, tmp_path):
+    class Other(Vending):
+        name = "other"
+
+    class More(Vending):
+        def controls(self):
+            return [*super().controls(), "Explode("]
+
+    with pytest.raises(GgufError, match="'vending', not 'other'"):
+        GgufStudent(path, Other())
+    with pytest.raises(GgufError, match="Explode"):
+        GgufStudent(path, More())
+    with pytest.raises(GgufError, match="no such file"):
+        GgufStudent(tmp_path / "absent.gguf", TASK)
+
+
+def test_a_grammar_that_llama_cpp_refuses_is_an_error(path):
+    class Broken(Vending):
+        def gbnf(self, refs):
+            return "root ::= missing"
+
+    with pytest.raises(ServeError, match="grammar"):
+        GgufStudent(path, Broken(), threads=1).answer("one tea please", CONTEXT)
+
+
+def test_wrong_context_is_the_tasks_error(system):
+    with pytest.raises(TaskError, match="items"):
+        system.answer("tea", system.codec.task.context({}))

@@ -1,0 +1,144 @@
+"""Packed rows: the same logits as unpacked prompts, every example once an epoch, numbered anew, within the budget."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_model import tiny_student
+from toy_task import TASK, examples
+
+from lib.model.codec import Codec
+from lib.training.packing import IGNORED, Block, Packer, PackingError, collate, visible
+
+
+@pytest.fixture(scope="module")
+def student():
+    return tiny_student(layers=3)
+
+
+@pytest.fixture(scope="module")
+def codec(student):
+    return Codec(TASK, student.vocabulary)
+
+
+def packer(codec, groups, max_tokens=300, seed=0):
+    return Packer(codec, groups, max_tokens, seed)
+
+
+def forward(student, rows):
+    batch = collate(rows, student.vocabulary.end)
+    inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
+    return batch, student.model(**inputs, attention_mask=visible(batch["blocks"], batch["segments"])).logits
+
+
+def test_packed_logits_equal_unpacked_ones(student, codec):
+    packed = packer(codec, examples(4, 5, items=4) + examples(2, 4, items=8, seed=1))
+    rows = [packed.row(i) for i in range(packed.rows_until(1))]
+    with torch.no_grad():
+        _, logits = forward(student, rows)
+        for r, row in enumerate(rows):
+            at = 0
+            for block in row:
+                at += len(block.prefix)
+                for segment in block.segments:
+                    alone = student.model(torch.tensor([block.prefix + segment.ids])).logits[0, len(block.prefix) :]
+                    torch.testing.assert_close(logits[r, at : at + len(segment.ids)], alone, atol=1e-4, rtol=1e-4)
+                    at += len(segment.ids)
+
+
+def test_one_row_of_eight_equals_eight_rows_of_one(student, codec):
+    [block] = packer(codec, examples(1, 8)).row(0)
+    assert len(block.segments) == 8
+    gradients = []
+    for rows in ([[block]], [[Block(block.prefix, [s])] for s in block.segments]):
+        student.model.zero_grad()
+        batch, logits = forward(student, rows)
+        labels = batch["labels"][:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten(), ignore_index=IGNORED)
+        loss.backward()
+        gradients.append((loss.detach(), student.model.get_input_embeddings().weight.grad.clone()))
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-5, rtol=1e-4)
+
+
+def test_only_answers_are_trained_on(student, codec):
+    example = examples(1, 1)[0][0]
+    [block] = packer(codec, [[example]]).row(0)
+    batch = collate([[block]], student.vocabulary.end)
+    trained = batch["labels"][batch["labels"] != IGNORED].tolist()
+    assert trained[-1] == student.vocabulary.end
+    number = codec.read(trained, codec.prompt(example.context, example.text).refs)
+    assert number.raw.startswith(("Give(item=", "Refill(item="))
+
+
+def test_every_example_occurs_once_an_epoch(codec):
+    groups = examples(9, 7, items=4) + examples(3, 5, items=8, seed=2)
+    packed = packer(codec, groups)
+    first, second = packed.rows_until(1), packed.rows_until(2)
+    for rows in (range(first), range(first, second)):
+        seen = Counter((g, i) for r in rows for g, chosen in packed._plans[r] for i in chosen)
+        assert seen == Counter({(g, i): 1 for g, group in enumerate(groups) for i in range(len(group))})
+
+
+def test_rows_keep_to_the_budget_and_are_well_filled(codec):
+    packed = packer(codec, examples(40, 9, items=4), max_tokens=600)
+    sizes = [sum(map(len, packed.row(i))) for i in range(packed.rows_until(1))]
+    assert max(sizes) <= 600
+    assert sum(sizes) / len(sizes) > 400
+
+
+def test_numbering_is_shuffled_and_repeatable(codec):
+    groups = examples(1, 3, items=4)
+    packed = packer(codec, groups)
+    packed.rows_until(8)
+    prefixes = {tuple(packed.row(i)[0].prefix) for i in range(8)}
+    assert len(prefixes) > 3
+    assert packer(codec, groups).row(5) == packed.row(5)
+    assert packer(codec, groups, seed=1).row(5) != packed.row(5)
+
+
+def test_a_numbering_that_depends_on_the_request_is_not_shared(codec):
+    packed = packer(codec, examples(1, 6, items=8))
+    blocks = [b for i in range(packed.rows_until(1)) for b in packed.row(i)]
+    assert [len(b.segments) for b in blocks] == [1] * 6
+
+
+def test_what_cannot_be_packed_is_named(codec):
+    group = examples(1, 2)[0]
+    with pytest.raises(PackingError, match="0-0.*raise row_tokens"):
+        packer(codec, [[group[0]]], max_tokens=20)
+    with pytest.raises(PackingError, match="0-1.*no accepted answer"):
+        packer(codec, [[replace(group[1], gold=[])]])
+    with pytest.raises(PackingError, match="no examples"):
+        packer(codec, [])
+
+
+def test_many_groups_are_measured_side_by_side_in_order(codec, monkeypatch):
+    groups = examples(12, 3)
+    alone = Packer(codec, groups, 256, seed=4)
+    monkeypatch.setattr("lib.training.packing.FEW", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
+    together = Packer(codec, groups, 256, seed=4)
+    assert together._sizes == alone._sizes
+    assert [together.row(i) for i in range(3)] == [alone.row(i) for i in range(3)]
+
+
+def test_what_cannot_be_packed_is_told_from_another_process_too(codec, monkeypatch):
+    monkeypatch.setattr("lib.training.packing.FEW", 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    with pytest.raises(PackingError, match="raise row_tokens"):
+        Packer(codec, examples(4, 3), 8)
+
+
+def test_groups_are_measured_once_for_each_vocabulary_and_budget(codec, monkeypatch):
+    groups, measured = examples(2, 3), []
+    monkeypatch.setattr(
+        Packer, "_measure", lambda self, group, real=Packer._measure: measured.append(1) or real(self, group)
+    )
+    first, second = packer(codec, groups), packer(codec, groups, seed=1)
+    assert len(measured) == 2 and second._sizes == first._sizes
+    packer(codec, groups, max_tokens=400)
+    packer(codec, list(groups), max_tokens=400)
+    assert len(measured) == 6
+    with pytest.raises(PackingError):
+        packer(codec, groups, max_tokens=10)
