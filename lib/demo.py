@@ -21,7 +21,7 @@ from typing import Any
 from lib.core import paths
 from lib.core.task import Answer, System
 from lib.predict import find_model, open_system
-from lib.report.__main__ import show
+from lib.report import show
 
 
 class DemoError(ValueError):

@@ -242,7 +242,7 @@ def _show_progress() -> None:
 
 
 def _report(profile: str) -> None:
-    from lib.report.__main__ import __main__ as report
+    from lib.report import __main__ as report
 
     for path in report.build(profile):
         print(f"wrote {paths.relative(path)}", flush=True)

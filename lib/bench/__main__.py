@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from lib.bench.__main__ import table
+from lib.bench import table
 from lib.bench.limits import weights
 from lib.bench.requests import SEEDS, TESTS, by_context, draw, one_command, read
 from lib.bench.run import Run, Setting, measure, worker
@@ -100,7 +100,7 @@ def _text(summary: Sequence[Row], rows: Sequence[Row], absent: dict[str, str], l
 
 def training(task: StudyTask, parent: str) -> str:
     """The part about training: a line a figure."""
-    from lib.bench.__main__ import training
+    from lib.bench import training
 
     folder = paths.ROOT / parent
     student = folder if parent and (folder / "student.json").is_file() else training.newest(paths.runs())

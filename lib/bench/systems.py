@@ -24,7 +24,7 @@ from lib.core.task import Example, StudyTask, Task
 from lib.model import gguf_write
 from lib.model.gguf_write import GgufFile
 from lib.predict import RELEASED
-from lib.runtime.decode import llama_engine
+from lib.runtime import llama_engine
 from lib.runtime.decode import suits
 from lib.runtime.gguf_student import check_task
 from lib.teacher.contract import teacher_task

@@ -132,7 +132,7 @@ def speed(path: Path, threads: int, kind: str = "", repeats: int = REPEATS, cloc
     place of its own calls where they are absent.
     """
     from lib.model.gguf_read import GgufFile
-    from lib.runtime.decode import llama_engine
+    from lib.runtime import llama_engine
     from lib.runtime.decode import suits
 
     kind = kind or suits(GgufFile(path))
@@ -155,7 +155,7 @@ _PROMPT = [10 + i % 200 for i in range(PROMPT_TOKENS)]
 def _alone(path: Path, threads: int, kind: str, repeats: int, clock: Clock) -> list[tuple[float, float]]:
     """Tokens of the prompt, and new ones, a second, by an engine's own calls."""
     from lib.model.gguf_read import GgufFile
-    from lib.runtime.decode import llama_engine
+    from lib.runtime import llama_engine
     from lib.runtime.decode import open_engine
     from lib.runtime.engine import Engine, EngineError
 

@@ -27,7 +27,7 @@ from lib.data import study_data
 from lib.experiments import ablate
 from lib.model import student as students
 from lib.tasks import load
-from lib.teacher.contract import write
+from lib.teacher import write
 from lib.training import distill
 from lib.training.distill_trainer import DistillParams
 

@@ -21,7 +21,7 @@ from lib.core.files import digest, dumps
 from lib.core.task import Example
 from lib.data.acceptance import accept
 from lib.data.recording import LABELS, Recording, text_digest
-from lib.report.__main__ import show
+from lib.report import show
 from lib.tasks import load
 from lib.teacher.contract import teacher_task
 from lib.teacher.write import Verdict

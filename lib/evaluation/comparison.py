@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lib.evaluation.evaluate import cost, metrics
-from lib.report.__main__ import charts
+from lib.evaluation import cost, metrics
+from lib.report import charts
 
 ALL = "all"
 GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]

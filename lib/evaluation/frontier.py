@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from lib.compression.models import CompressedError
 from lib.core.files import Row
-from lib.evaluation.evaluate import metrics
-from lib.report.__main__ import charts
+from lib.evaluation import metrics
+from lib.report import charts
 
 TOGETHER = "together"
 WARM = 0.5

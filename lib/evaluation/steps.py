@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from lib.core.files import Row, read_jsonl
-from lib.evaluation.evaluate import metrics
+from lib.evaluation import metrics
 
 ASSISTANT = "assistant"
 STEPS = {

@@ -19,8 +19,8 @@ from typing import Any
 import pandas as pd
 
 from lib.core import files, notebook_files, paths
-from lib.evaluation.evaluate import comparison, frontier
-from lib.report.__main__ import charts
+from lib.evaluation import comparison, frontier
+from lib.report import charts
 from lib.report.overview import TEMPLATES, ReportError, css, index, made, main_test, read_json, readme
 
 WITHHELD = "[a third-party test sentence, withheld]"

@@ -23,7 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from lib.report.__main__ import labels
+from lib.report import labels
 
 matplotlib.use("agg")
 

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from lib.core.files import Row, iter_jsonl
-from lib.evaluation.evaluate import comparison
+from lib.evaluation import comparison
 from lib.evaluation.frontier import TOGETHER
 from lib.model.gguf_read import GgufFile
 

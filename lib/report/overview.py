@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from lib.core import files, paths
-from lib.evaluation.evaluate import comparison
-from lib.report.__main__ import charts
+from lib.evaluation import comparison
+from lib.report import charts
 
 TEMPLATES = Path(__file__).parent / "template"
 

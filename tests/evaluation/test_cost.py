@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from lib.evaluation.evaluate import cost
+from lib.evaluation import cost
 
 PRICES: dict[str, Any] = {
     "hosted": {"m": {"input": 1.0, "cached_input": 0.1, "output": 5.0, "source": "list", "date": "2026"}},

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from lib.compression.models import STEPS, CompressedError
-from lib.evaluation.evaluate import frontier, metrics
-from lib.report.__main__ import charts
+from lib.evaluation import frontier, metrics
+from lib.report import charts
 
 MODELS = [
     {"name": "whole", "step": "parent", "weights": 9, "size_mb": 100.0},

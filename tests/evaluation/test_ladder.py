@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lib.core.files import write_jsonl
-from lib.evaluation.evaluate import steps
+from lib.evaluation import steps
 
 
 def record(system: str, key: int, exact: bool) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from lib.evaluation.evaluate import metrics
+from lib.evaluation import metrics
 
 
 def table(exact: dict[str, list[bool]], test: str = "dev") -> pd.DataFrame:

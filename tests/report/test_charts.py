@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from lib.evaluation.evaluate import metrics
-from lib.report.__main__ import charts, labels
+from lib.evaluation import metrics
+from lib.report import charts, labels
 
 SYSTEMS = {"rules": (0.9, 0.62), "classic": (3.1, 0.55), "base": (120.0, 0.0), "torch": (410.0, 0.952)}
 SYSTEMS |= {"student Q8_0": (95.0, 0.951), "student Q4_0": (60.0, 0.95), "hosted": (580.0, 1.0)}

@@ -9,7 +9,7 @@ from toy_task import TASK
 
 from lib.compression import models
 from lib.core import files, paths
-from lib.report.__main__ import release
+from lib.report import release
 from lib.report.release import ReleaseError
 
 DOMAIN = "What vends.\n\n## Data\n\n{data}\n\n## Limits\n\n- {weakest}\n"

@@ -11,9 +11,9 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from lib.core import files, paths
-from lib.evaluation.evaluate import comparison, cost, metrics
-from lib.report.__main__ import __main__ as report
-from lib.report.__main__ import charts, overview, show
+from lib.evaluation import comparison, cost, metrics
+from lib.report import __main__ as report
+from lib.report import charts, overview, show
 
 SECRET = "please dim the <lava> lamp & wait"
 META = {

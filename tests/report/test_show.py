@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from lib.report.__main__ import show
+from lib.report import show
 
 ROW = {"test": "dev", "seeds": 3, "n": 9, "mean": 0.5, "by_seed": [0.5, 0.5], "p": 0.5, "seconds": 61.2}
 COMPARED = pd.DataFrame(

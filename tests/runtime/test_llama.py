@@ -8,7 +8,7 @@ import pytest
 from toy_model import saved_student
 
 from lib.model.gguf_write import export
-from lib.runtime.decode import llama_engine
+from lib.runtime import llama_engine
 from lib.runtime.llama_engine import BYTES_A_THREAD, Llama, threads_for_one
 
 pytestmark = pytest.mark.skipif(not llama_engine.available(), reason="the installed library has no calls of its own")

@@ -9,7 +9,7 @@ from toy_model import saved_student
 from lib.model import student as students
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import export
-from lib.runtime.decode import onnx_engine, onnx_graph
+from lib.runtime import onnx_engine, onnx_graph
 from lib.runtime.engine import EngineError
 from lib.runtime.onnx_engine import OnnxModel
 

@@ -7,7 +7,7 @@ from toy_task import TASK, Vending
 from lib.core.task import TaskError
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import GgufError, export
-from lib.runtime.decode import llama_engine
+from lib.runtime import llama_engine
 from lib.runtime.decode import KINDS, suits
 from lib.runtime.gguf_student import GgufStudent, ServeError
 
