@@ -12,7 +12,7 @@ $(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example mak
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation campaign compress reports release demo clean
+.PHONY: help setup reproduce test lab bench record ablation compress reports release demo clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
@@ -53,9 +53,6 @@ ablation: setup  ## train variants of the student, several seeds each: ABLATION=
 
 compress: setup  ## cut or round the assistant and teach it again: the models of params/compress.yaml
 	$(BIN)/python -m lib.compression.shrink
-
-campaign: setup  ## the gpu profile, the ablations and the compressed models side by side on all GPUs: params/campaign.yaml
-	$(BIN)/python -m lib.experiments.campaign
 
 bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only training"
 	$(BIN)/python -m lib.bench $(BENCH)

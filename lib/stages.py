@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from lib.core import files, notebook_files, params, paths, provenance
-from lib.experiments import beside
 
 _NOISE = re.compile(
     r"(Executing|Ending) Cell|(In|Out)put Notebook|Working directory|Executing notebook"
@@ -58,16 +57,9 @@ def lock(run: Path) -> Iterator[None]:
 
 
 def run_stage(
-    notebook: Path,
-    profile: str,
-    run: Path,
-    force: bool = False,
-    values: dict[str, Any] | None = None,
-    helper: int | None = None,
+    notebook: Path, profile: str, run: Path, force: bool = False, values: dict[str, Any] | None = None
 ) -> bool:
     """Runs one stage unless it is up to date; True if it ran. ``values`` replaces the profile's parameters.
-
-    ``helper``: a process that runs beside it and is not counted in its memory.
 
     Raises StageError, ParamsError or InputError.
     """
@@ -81,7 +73,7 @@ def run_stage(
     print(f"[{number}] {notebook.stem}: running ({reason})", flush=True)
     _prepare(run, number, found, set(provenance.texts(values)))
     started = time.monotonic()
-    with provenance.PeakMemory(beside=helper) as memory:
+    with provenance.PeakMemory() as memory:
         execute(notebook, values, run / "notebooks" / notebook.name)
     wall_s, outputs = time.monotonic() - started, provenance.written(run, number, found)
     meta = provenance.meta(values, found, outputs, wall_s, memory.peak)
@@ -176,10 +168,9 @@ def run_all(profile: str, only: str | None = None, force: bool = False) -> bool:
     for notebook in chosen:
         params.load(notebook, profile)
     ran = False
-    with lock(run), beside.Beside(profile, [paths.stage_number(n) for n in chosen]) as helper:
+    with lock(run):
         for notebook in chosen:
-            helper.before(paths.stage_number(notebook))
-            ran |= run_stage(notebook, profile, run, force, helper=helper.running())
+            ran |= run_stage(notebook, profile, run, force)
     return ran
 
 

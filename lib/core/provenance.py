@@ -197,19 +197,16 @@ def meta(
 class PeakMemory(threading.Thread):
     """Samples the resident memory of this process's children (a kernel and what it starts), summed, while running.
 
-    ``peak`` is in bytes. The children's shared pages are counted once each, so it is an upper bound. ``beside``: a
-    child that has nothing to do with it; neither it nor what it starts counts.
+    ``peak`` is in bytes. The children's shared pages are counted once each, so it is an upper bound.
     """
 
-    def __init__(self, interval_s: float = 0.2, beside: int | None = None) -> None:
+    def __init__(self, interval_s: float = 0.2) -> None:
         super().__init__(daemon=True)
-        self.interval_s, self.beside = interval_s, beside
-        self.peak, self._stop_asked = 0, threading.Event()
+        self.interval_s, self.peak, self._stop_asked = interval_s, 0, threading.Event()
 
     def run(self) -> None:
         while not self._stop_asked.wait(self.interval_s):
-            children = [child for child in psutil.Process().children() if child.pid != self.beside]
-            self.peak = max(self.peak, sum(map(_resident, [p for child in children for p in _family(child)])))
+            self.peak = max(self.peak, sum(map(_resident, psutil.Process().children(recursive=True))))
 
     def __enter__(self) -> PeakMemory:
         self.start()
@@ -218,14 +215,6 @@ class PeakMemory(threading.Thread):
     def __exit__(self, *error: object) -> None:
         self._stop_asked.set()
         self.join()
-
-
-def _family(process: psutil.Process) -> list[psutil.Process]:
-    """A process and all that it started."""
-    try:
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return [process]
 
 
 def _resident(process: psutil.Process) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.core import files, heap
+from lib.core import files
 from lib.core.task import Example, StudyTask
 
 TESTS, ACCEPTED = "01_tests.jsonl", "02_accepted.jsonl"
@@ -43,9 +43,8 @@ def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, co
 
     A notebook names the files, so that it is run again when they change (lib/core/provenance.py).
     """
-    with heap.filling():
-        contexts: dict[str, Any] = {}
-        for path in homes:
-            contexts |= task.contexts(path)
-        learnt = task.resolve(files.read_examples(accepted, count), contexts)
-        return StudyData(learnt, task.resolve(files.read_examples(tests), contexts))
+    contexts: dict[str, Any] = {}
+    for path in homes:
+        contexts |= task.contexts(path)
+    learnt = task.resolve(files.read_examples(accepted, count), contexts)
+    return StudyData(learnt, task.resolve(files.read_examples(tests), contexts))

@@ -127,10 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--profile", default="cpu", help="folder of params/ (default: cpu)")
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="these models alone")
     parser.add_argument("--at-once", type=int, help="processes that answer (default: that of the parameters)")
-    parser.add_argument("--parent", type=int, help="a process that it ends with")
     given = parser.parse_args(arguments)
-    if given.parent is not None:
-        process_pool.end_with(given.parent)
     try:
         values = params.load(paths.notebook(NUMBER), given.profile)
         values |= {} if given.at_once is None else {"at_once": given.at_once}

@@ -13,14 +13,11 @@ from typing import Any
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from lib.core import heap
 from lib.training.params import Schedule
 
 COLUMNS = {"step": int, "loss": float, "lr": float, "tokens": int, "tokens_per_s": float, "seconds": float}
 
 WHOLE = "whole"
-TRIM_EVERY = 8
-"""Steps after which freed memory is given back; what is taken anew costs time, so not after each."""
 
 
 class StepLog(TrainerCallback):
@@ -62,8 +59,6 @@ class StepLog(TrainerCallback):
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.writer(file).writerow(row)
         self._begin_step()
-        if state.global_step % TRIM_EVERY == 0:
-            heap.give_back()
         self._show(self.schedule.progress(state.global_step))
         control.should_training_stop |= self.schedule.progress(state.global_step) >= 1
         if seconds - self._saved >= self.checkpoint_minutes * 60 and not control.should_training_stop:

@@ -105,7 +105,7 @@ def test_failing_stage_names_notebook_cell_line_and_error(tmp_path: Path) -> Non
 
 
 def test_failing_inside_the_library_names_the_notebook_s_line(tmp_path: Path) -> None:
-    path = notebook(tmp_path, "01_a.ipynb", "from lib import paths\n\npaths.check_profile('paper')")
+    path = notebook(tmp_path, "01_a.ipynb", "from lib.core import paths\n\npaths.check_profile('paper')")
     with pytest.raises(
         stages.StageError, match=r"code cell 2, line 3: paths.check_profile\('paper'\)\nPathError: unknown"
     ):

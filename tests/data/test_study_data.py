@@ -1,13 +1,12 @@
-"""The data of a run: read whole or in part, and kept out of the search for garbage."""
+"""The data of a run: read whole or in part."""
 
 from __future__ import annotations
 
-import gc
 import json
 
 import pytest
 
-from lib.core import files, heap, notebook_files, paths, provenance
+from lib.core import files, notebook_files, paths, provenance
 from lib.core.task import TaskError
 from lib.data import study_data
 from lib.tasks import load
@@ -53,22 +52,6 @@ def test_a_home_that_is_not_there_is_an_error(run) -> None:
     (run / "02_homes.jsonl").unlink()
     with pytest.raises(TaskError, match="02_homes.jsonl"):
         study_data.of_run(load("home"), run)
-
-
-@pytest.mark.parametrize("enabled", [True, False])
-def test_filling_leaves_the_search_as_it_was_and_spares_what_it_left(enabled) -> None:
-    was, frozen = gc.isenabled(), gc.get_freeze_count()
-    try:
-        (gc.enable if enabled else gc.disable)()
-        with pytest.raises(KeyError), heap.filling():
-            raise KeyError
-        assert gc.isenabled() is enabled and gc.get_freeze_count() == frozen
-        with heap.filling():
-            assert not gc.isenabled()
-        assert gc.isenabled() is enabled and gc.get_freeze_count() > frozen
-    finally:
-        gc.unfreeze()
-        (gc.enable if was else gc.disable)()
 
 
 @pytest.mark.parametrize("number", ["03", "04", "05"])
