@@ -14,12 +14,13 @@ from lib.core.task import TaskError
 from lib.tasks.home import TASK
 from lib.tasks.home.examples import data
 from lib.tasks.home.examples.checks import accept, fault, overlap
-from lib.tasks.home.language.gold import mentioned, mentions
+from lib.tasks.home.language.gold import mentioned
 from lib.tasks.home.sampler import levels, noise, wishes
 from lib.tasks.home.sampler.grammar import SILENT, Sampler, templates
 from lib.tasks.home.sampler.names import is_held_out
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.words import mentions
 
 SHARES = dict.fromkeys(data.LEVELS, 1.0)
 PARAMS = {"seed": 7, "seeds": 600, "dev": 6, "test": 4, "home_size": [2, 50], "per_home": 12, "shares": SHARES}

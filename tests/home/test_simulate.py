@@ -5,7 +5,8 @@ from random import Random
 import pytest
 from small_homes import plain_home, random_call, random_home
 
-from lib.tasks.home.simulator.execute import execute, normal
+from lib.tasks.home.simulator.execute import execute
+from lib.tasks.home.words import normal
 
 HOME = plain_home()
 

@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from lib.core.task import Example, TaskError
-from lib.tasks.home.language.calls import answer, clean
-from lib.tasks.home.language.gold import mentions
+from lib.tasks.home.language.calls import answer
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.words import clean, mentions, words
 
 
 def masked(example: Example, home: Home) -> str:
@@ -67,12 +67,12 @@ def accept(
 
     ``tests``: everything that is tested on, third-party examples included; a seed with the same words is rejected.
     """
-    tested = {_words(e.text) for e in tests}
+    tested = {" ".join(words(e.text)) for e in tests}
     seen: set[tuple[str, str, str | None]] = set()
     accepted, rejected = [], []
     for example in seeds:
         home, area = homes[example.context["home"]], example.context.get("area")
-        key = (example.context["home"], _words(example.text), area)
+        key = (example.context["home"], " ".join(words(example.text)), area)
         reason = (
             "same request twice in one home"
             if key in seen
@@ -86,10 +86,6 @@ def accept(
         else:
             accepted.append(example)
     return accepted, rejected
-
-
-def _words(text: str) -> str:
-    return " ".join("".join(c if c.isalnum() else " " for c in text.casefold()).split())
 
 
 def fault(example: Example, home: Home, area: str | None) -> str:

@@ -26,8 +26,9 @@ from lib.tasks.home.language.references import References, references
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, targets
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
+from lib.tasks.home.words import clean
 
-__all__ = ["MAX_CALLS", "MAX_STRING", "Home", "References", "answer", "clean", "parse", "references", "taught"]
+__all__ = ["MAX_CALLS", "MAX_STRING", "Home", "References", "answer", "parse", "references", "taught"]
 
 NONE = Control("none")
 NO_TARGET = "0"
@@ -39,12 +40,6 @@ MAX_STRING = 80
 _ESCAPE = re.compile(r"[\\,)]")
 _NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
 _ARGUMENT = re.compile(r"([a-z_]+)=((?:\\.|[^\\,)])*)([,)])", re.DOTALL)
-
-
-def clean(text: str) -> str:
-    """Text with whitespace collapsed and without control characters or halves of characters."""
-    kept = (c for c in " ".join(text.split()) if c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff")
-    return " ".join("".join(kept).split())
 
 
 # --- printing

@@ -6,12 +6,12 @@ A device is named by ``name``, with ``domain`` and then ``area`` only where the 
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Any
 
 from lib.core.task import Call
 from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.words import mentions
 
 
 def call(tool: str, **arguments: Any) -> Call:
@@ -35,18 +35,6 @@ def name_arguments(home: Home, entity: Entity) -> dict[str, str] | None:
         arguments["area"] = entity.area
         same = tuple(e for e in same if e.area == entity.area)
     return arguments if len(same) == 1 else None
-
-
-@lru_cache(maxsize=65536)
-def _mention(name: str) -> re.Pattern[str]:
-    return re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
-
-
-def mentions(text: str, name: str) -> bool:
-    """Whether ``name`` stands in ``text`` as whole words, in any case."""
-    folded = name.casefold()
-    text = text.casefold()
-    return folded in text and bool(_mention(folded).search(text))
 
 
 def mentioned(home: Home, text: str) -> list[Entity]:

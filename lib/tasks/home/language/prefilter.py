@@ -12,16 +12,15 @@ words weigh more, as in TF-IDF; word beginnings count, so that "lamps" finds "La
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable
 from functools import lru_cache
 
 from lib.tasks.home.simulator.homes import Area, Entity, Home
+from lib.tasks.home.words import words
 
 LIMIT = 40
 MAX_AREAS = 32
-_WORD = re.compile(r"\w+")
 _SHORT = 4
 
 DOMAIN_WORDS: dict[str, str] = {
@@ -47,11 +46,6 @@ DOMAIN_WORDS: dict[str, str] = {
     "sensor": "temperature humidity battery power energy level how much what",
     "binary_sensor": "motion door window leak smoke battery is are detected",
 }
-
-
-def words(text: str) -> list[str]:
-    """The casefolded words of a text, in order."""
-    return _WORD.findall(text.casefold().replace("_", " "))
 
 
 def _stems(tokens: Iterable[str]) -> set[str]:

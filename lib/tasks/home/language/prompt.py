@@ -12,7 +12,7 @@
 from __future__ import annotations
 
 from lib.core.task import Control, Piece, TaskError
-from lib.tasks.home.language.calls import NONE, clean
+from lib.tasks.home.language.calls import NONE
 from lib.tasks.home.language.references import (
     DEVICE_CLASSES,
     DOMAINS,
@@ -25,6 +25,7 @@ from lib.tasks.home.language.references import (
 )
 from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS
+from lib.tasks.home.words import clean
 
 __all__ = ["MAX_TEXT", "controls", "prefix", "references", "request"]
 

@@ -22,8 +22,7 @@ from typing import Any
 from lib.tasks.home.language.gold import name_arguments
 from lib.tasks.home.sampler.names import kind_of, pools
 from lib.tasks.home.simulator.homes import Entity, Home
-
-STOP_WORDS = frozenset("the my our a an in on at of by near from to all every these those this that please".split())
+from lib.tasks.home.words import content
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,6 @@ class Target:
     area: str | None = None
 
 
-def words(text: str) -> frozenset[str]:
-    """The content words of ``text``, in lower case, possessives stripped."""
-    found = re.findall(r"\w+", text.casefold().replace("'s ", " ").replace("’s ", " "))
-    return frozenset(w for w in found if w not in STOP_WORDS)
-
-
 @lru_cache(maxsize=8192)
 def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], frozenset[str]], ...]:
     """(entity, its describing words, the words of its name) for every entity."""
@@ -50,7 +43,7 @@ def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], frozenset[str]
     for e in home.entities:
         kind = kind_of(e.domain, e.device_class)
         place = [e.area or "", *pools()["synonyms"].get(e.area or "", ())]
-        rows.append((e, words(" ".join([e.name, *place, *kind.words, *kind.plurals])), words(e.name)))
+        rows.append((e, content(" ".join([e.name, *place, *kind.words, *kind.plurals])), content(e.name)))
     return tuple(rows)
 
 
@@ -61,7 +54,7 @@ def fits(entity: Entity, kinds: Sequence[str]) -> bool:
 
 def matching(home: Home, text: str, kinds: Sequence[str]) -> list[Entity]:
     """The entities of ``kinds`` that ``text`` can mean: those named exactly so, else those that fit all its words."""
-    wanted = words(text)
+    wanted = content(text)
     rows = [row for row in _described(home) if fits(row[0], kinds)]
     exact = [e for e, _, name in rows if name == wanted]
     return exact or [e for e, described, _ in rows if wanted <= described]
@@ -75,7 +68,7 @@ def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str],
     if rng.random() >= exact:
         for _ in range(4):
             text = shorten(rng, entity)
-            if any(not w.isdigit() for w in words(text)) and matching(home, text, kinds) == [entity]:
+            if any(not w.isdigit() for w in content(text)) and matching(home, text, kinds) == [entity]:
                 return Target(_article(rng, text), arguments, entity.domain, "partial", entity.area)
     if matching(home, entity.name, kinds) != [entity]:
         return None
@@ -215,5 +208,5 @@ def _in_area(rng: Random, home: Home, entity: Entity, arguments: dict[str, Any],
             f"the {plural} in {place}",
         )
     )
-    named = [e for e in home.entities if words(e.name) == words(text) and e.domain == entity.domain]
+    named = [e for e in home.entities if content(e.name) == content(text) and e.domain == entity.domain]
     return None if named else Target(text, {"area": entity.area, **arguments}, entity.domain, "area", entity.area)

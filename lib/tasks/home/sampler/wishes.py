@@ -18,8 +18,9 @@ from lib.tasks.home.sampler.names import Kind, kind_of, kinds, pools
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, say
 from lib.tasks.home.sampler.remarks import remark
 from lib.tasks.home.sampler.sample_homes import sample_home
-from lib.tasks.home.sampler.targets import Target, entity_target, fits, matching, shorten, spoken_area, words
+from lib.tasks.home.sampler.targets import Target, entity_target, fits, matching, shorten, spoken_area
 from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.words import content
 
 
 def implicit(rng: Random, home: Home) -> Found:
@@ -105,7 +106,7 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
 
 def _shopping(lists: list[Entity]) -> Entity | None:
     """The list that things to buy go on: the one that is called so."""
-    bought = [e for e in lists if words(e.name) & {"shopping", "groceries", "grocery"}]
+    bought = [e for e in lists if content(e.name) & {"shopping", "groceries", "grocery"}]
     return bought[0] if len(bought) == 1 else None
 
 
@@ -188,7 +189,7 @@ def _absent(rng: Random, home: Home, kind: Kind) -> str:
 def _close(home: Home, text: str) -> bool:
     """Whether anything in the home, of any kind, fits ``text``, or an area's name alone would."""
     every = tuple({e.domain for e in home.entities})
-    return bool(matching(home, text, every)) or any(words(text) == words(a.name) for a in home.areas)
+    return bool(matching(home, text, every)) or any(content(text) == content(a.name) for a in home.areas)
 
 
 def _ambiguous(rng: Random, home: Home, area: str | None) -> Found:
@@ -202,7 +203,7 @@ def _ambiguous(rng: Random, home: Home, area: str | None) -> Found:
     found = matching(home, text, action.kinds)
     if (
         len(found) < 2
-        or any(words(e.name) == words(text) for e in found)
+        or any(content(e.name) == content(text) for e in found)
         or _names_group(text, found, action)
         or sum(e.area == area for e in found if area) == 1
     ):
@@ -218,9 +219,9 @@ def _names_group(text: str, found: list[Entity], action: Action) -> bool:
     places: set[str] = set()
     for entity in found:
         kind = kind_of(entity.domain, entity.device_class)
-        places |= words(" ".join([entity.area or "", *pools()["synonyms"].get(entity.area or "", ())]))
-        generic |= words(" ".join([*kind.words, *kind.plurals]))
-    said = words(text)
+        places |= content(" ".join([entity.area or "", *pools()["synonyms"].get(entity.area or "", ())]))
+        generic |= content(" ".join([*kind.words, *kind.plurals]))
+    said = content(text)
     return said <= generic | places and (bool(said & places) or any(e.domain in action.groups for e in found))
 
 

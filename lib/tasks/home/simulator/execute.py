@@ -11,7 +11,6 @@ pseudo-targets for what is no entity (``timer:…``, ``broadcast``, ``query:…`
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +19,7 @@ from lib.core.task import Call, TaskError
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, index, targets
 from lib.tasks.home.simulator.tools import Tool, find
+from lib.tasks.home.words import normal
 
 Effects = dict[str, frozenset[str]]
 State = dict[str, dict[str, str]]
@@ -28,7 +28,6 @@ State = dict[str, dict[str, str]]
 NOTHING = ("HassNevermind", "HassRespond")
 """Tools that do nothing."""
 
-_ARTICLES = {"a", "an", "the"}
 _TURN: dict[str, dict[str, str]] = {
     "on": {
         **dict.fromkeys(("cover", "valve"), "open"),
@@ -77,12 +76,6 @@ def _read(call: Any) -> tuple[Tool, Mapping[str, Any]]:
         if not isinstance(arguments.get(key, ""), str):
             raise TaskError(f"{key}={arguments[key]!r} is not a name: expected a string")
     return find(call.get("name")), arguments
-
-
-def normal(value: Any) -> str:
-    """A text as it is compared: casefolded, without articles and punctuation."""
-    words = re.findall(r"\w+", str(value).casefold())
-    return " ".join([w for w in words if w not in _ARTICLES] or words) or str(value).strip()
 
 
 def number(tool: Tool, key: str, value: Any) -> float:

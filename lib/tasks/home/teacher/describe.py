@@ -18,10 +18,9 @@ from itertools import pairwise
 
 from lib.tasks.home.language.gold import mentioned
 from lib.tasks.home.sampler.names import Kind, kind_of, kinds, pools
-from lib.tasks.home.sampler.targets import STOP_WORDS
 from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.words import STOP_WORDS, spoken, stem, stems
 
-_WORD = re.compile(r"[^\W_]+")
 _ALL = frozenset("all every everything each both everywhere entire whole".split())
 _HERE = re.compile(r"\b(in here|this room|here|the room|these)\b")
 _ARTICLES = frozenset("the my our your a an".split())
@@ -31,24 +30,6 @@ _ALSO_VERBS = frozenset(
 """Words for a kind that are said of other things, too."""
 _SPELT = 0.82
 """Similarity from which a word that is not known is taken for a misspelt one of the home."""
-
-
-def stem(word: str) -> str:
-    """A word without its plural ending."""
-    for ending, rest in (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("ss", "ss")):
-        if word.endswith(ending):
-            return word[: -len(ending)] + rest
-    return word[:-1] if word.endswith("s") and len(word) > 2 else word
-
-
-def tokens(text: str) -> list[str]:
-    """The casefolded words of a text in order, possessives stripped."""
-    return _WORD.findall(re.sub(r"['’]s\b", "", text.casefold()))
-
-
-def stems(text: str) -> frozenset[str]:
-    """The stems of the words that mean something."""
-    return frozenset(stem(w) for w in tokens(text) if w not in STOP_WORDS)
 
 
 @cache
@@ -135,7 +116,7 @@ class Said:
 def hear(text: str, home: Home, known: frozenset[str] = frozenset()) -> Said:
     """Reads a command in a home. ``known``: stems that are no misspelling of anything."""
     lex = lexicon(home)
-    words = tuple(_spelt(w, lex, known) for w in tokens(text))
+    words = tuple(_spelt(w, lex, known) for w in spoken(text))
     joined = " ".join(words)
     here = bool(_HERE.search(joined))
     said = stems(joined) - ({"room"} if here else set())

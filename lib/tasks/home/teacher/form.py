@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from lib.core.task import Call
 from lib.tasks.home.sampler.phrases import COLORS
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.teacher.describe import tokens
 from lib.tasks.home.teacher.values import amounts
+from lib.tasks.home.words import spoken
 
 _DO = (
     "turn|switch|set|open|clos|lock|unlock|adjust|chang|lower|rais|dim|add|start|stop|paus|play|mak|put|mut|bring|"
@@ -145,8 +145,8 @@ def _asked(text: str, calls: Sequence[Call]) -> str:
     """Whether a question is about the state that is asked for, names left out."""
     for call in calls:
         words = _STATES.get(str(call["arguments"].get("state")))
-        named = {word for key in ("name", "area", "floor") for word in tokens(str(call["arguments"].get(key, "")))}
-        if words and not any(re.fullmatch(words, word) for word in tokens(text) if word not in named):
+        named = {word for key in ("name", "area", "floor") for word in spoken(str(call["arguments"].get(key, "")))}
+        if words and not any(re.fullmatch(words, word) for word in spoken(text) if word not in named):
             return "asks for another state"
     return ""
 
@@ -161,10 +161,10 @@ def _content(text: str, said: str, calls: Sequence[Call]) -> str:
     for pattern, reason in ((_LATER, "another time"), (_PLACE, "another place")):
         if _adds(pattern, text, f"{said} {values}"):
             return reason
-    words, former = set(tokens(text)), set(tokens(said))
+    words, former = set(spoken(text)), set(spoken(said))
     if (words ^ former) & set(COLORS) - {"white"} and any("color" in c["arguments"] for c in calls):
         return "another colour"
-    if any(not set(tokens(title)) <= words for call in calls for title in _titles(call)):
+    if any(not set(spoken(title)) <= words for call in calls for title in _titles(call)):
         return "another text"
     return "switches the other way" if _reversed(words - former, {call["name"] for call in calls}) else ""
 

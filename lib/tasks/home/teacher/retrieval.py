@@ -19,7 +19,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.teacher.delexicalise import delexicalise
-from lib.tasks.home.teacher.describe import kind_stems, lexicon, stem
+from lib.tasks.home.teacher.describe import kind_stems, lexicon
+from lib.tasks.home.words import stem
 
 REMEMBERED = 1024
 _TYPE = re.compile(r"NAME\w*")

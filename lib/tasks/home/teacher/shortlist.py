@@ -24,7 +24,8 @@ from lib.tasks.home.sampler.names import kind_of
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, targets
 from lib.tasks.home.simulator.tools import Tool
-from lib.tasks.home.teacher.describe import Said, area_words, kind_stems, kind_words, lexicon, nouns, room_stems, stems
+from lib.tasks.home.teacher.describe import Said, area_words, kind_stems, kind_words, lexicon, nouns, room_stems
+from lib.tasks.home.words import stems
 
 LIMIT = 6
 _EXACT, _PRIOR, _NEAR, _NUMBER, _LACK = 8.0, 3.0, 1.5, 2.0, 4.0

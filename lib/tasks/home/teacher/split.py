@@ -14,7 +14,8 @@ import re
 from collections.abc import Callable
 
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.teacher.describe import kind_stems, lexicon, stem
+from lib.tasks.home.teacher.describe import kind_stems, lexicon
+from lib.tasks.home.words import stem
 
 _JOIN = re.compile(
     r"\s*(?:[,;.]\s+|[,;.]?\s+\b(?=and|then|also|plus|as well|after))"

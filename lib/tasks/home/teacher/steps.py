@@ -15,7 +15,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
-from lib.tasks.home.language.calls import clean
 from lib.tasks.home.language.prompt import MAX_TEXT
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
@@ -23,11 +22,12 @@ from lib.tasks.home.simulator.match import WHOLE_HOME
 from lib.tasks.home.simulator.tools import TOOLS, Tool, validate
 from lib.tasks.home.teacher import prompts
 from lib.tasks.home.teacher.delexicalise import delexicalise
-from lib.tasks.home.teacher.describe import Said, hear, said_domains, stems
+from lib.tasks.home.teacher.describe import Said, hear, said_domains
 from lib.tasks.home.teacher.neighbours import Neighbours
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
 from lib.tasks.home.teacher.values import Offer, offered, worded
+from lib.tasks.home.words import clean, stems
 from lib.teacher.prototype import Ask
 
 SHOTS = 6

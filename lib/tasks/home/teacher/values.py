@@ -17,7 +17,7 @@ from typing import Any
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool
 from lib.tasks.home.teacher.delexicalise import delexicalise
-from lib.tasks.home.teacher.describe import tokens
+from lib.tasks.home.words import spoken
 
 __all__ = ["TOOLS", "Amount", "amounts", "offered", "worded"]
 
@@ -101,8 +101,8 @@ def _amount(words: list[str], i: int, numbers: Iterator[float]) -> tuple[float |
 
 def worded(value: str, text: str) -> bool:
     """Whether all words of a text value stand in the command."""
-    own = tokens(value)
-    return bool(own) and set(own) <= set(tokens(text))
+    own = spoken(value)
+    return bool(own) and set(own) <= set(spoken(text))
 
 
 Offer = dict[str, tuple[Any, ...] | None]

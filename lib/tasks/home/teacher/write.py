@@ -24,8 +24,8 @@ import yaml
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm import Prompt
-from lib.tasks.home.language.calls import clean
 from lib.tasks.home.teacher import form
+from lib.tasks.home.words import clean
 from lib.teacher.write import Verdict
 
 LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
