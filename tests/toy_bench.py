@@ -10,8 +10,8 @@ from toy_task import Vending, examples
 
 from lib.core.files import Row, write_jsonl
 from lib.core.task import Answer, Call, Example, System
-from lib.llm import Prompt
-from lib.teacher.prototype import Ask
+from lib.llm.types import Prompt
+from lib.teacher.pipeline import Ask
 
 MACHINE: Row = {"kind": "machine", "threads": 1, "bandwidth": 1e9, "own": {"800": 4e9}, "fp32": 1e9, "int8": 2e9}
 

@@ -15,7 +15,7 @@ from toy_chat import Rule
 from toy_model import tiny_base
 
 from lib.data import record, record_params
-from lib.llm import Prompt, Reply
+from lib.llm.types import Prompt, Reply
 from lib.model import student as students
 from lib.tasks.home import HomeTask
 

@@ -71,7 +71,7 @@ def _setting(values: dict[str, Any], folder: Path, groups: list[list[str]]) -> t
 def _key(values: dict[str, Any], found: Sequence[Entrant], out: Path) -> list[Any]:
     """What rows measured earlier depend on."""
     measured = [values["threads"], files.sha256(out / "sample" / TESTS), table.models(found)]
-    code = provenance.library("import lib.bench.worker, lib.runtime.gguf_student, lib.teacher.one_stage, lib.llm.gguf")
+    code = provenance.library("import lib.bench.worker, lib.runtime.gguf_student, lib.teacher.pipeline, lib.llm.gguf")
     return [*measured, code, provenance.versions(), provenance.hardware()]
 
 

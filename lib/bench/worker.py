@@ -114,10 +114,10 @@ def _large(
     given: Mapping[str, Any], task: StudyTask, folder: Path, threads: int
 ) -> tuple[System, Callable[[], object]]:
     """A chat model behind one of the task's one-stage prompts; a prompt of one word makes it forget."""
-    from lib.llm import Prompt
     from lib.llm.gguf import GgufBackend
+    from lib.llm.types import Prompt
     from lib.teacher.contract import teacher_task
-    from lib.teacher.one_stage import OneStageSystem
+    from lib.teacher.pipeline import OneStageSystem
 
     prompts = teacher_task(task).one_stage(read(task, folder, SEEDS))
     style = prompts[given["prompt"] or next(iter(prompts))]

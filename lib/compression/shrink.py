@@ -27,7 +27,6 @@ from lib.data import study_data
 from lib.experiments import ablate
 from lib.model import student as students
 from lib.tasks import load
-from lib.teacher import write
 from lib.training import distill
 from lib.training.distill_trainer import DistillParams
 
@@ -83,7 +82,7 @@ def prepare(values: Mapping[str, Any]) -> Job:
     """Reads the profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
     task, run = load(values["task"]), ablate.data_folder(values)
     data = study_data.of_run(task, run)
-    groups = files.group(write.repeated(data.accepted, {"teacher": values["teacher_repeats"]}), values["key"])
+    groups = files.group(study_data.repeated(data.accepted, {"teacher": values["teacher_repeats"]}), values["key"])
     held_out = files.group(data.part(ablate.DEV, values["held_out"]), values["key"])
     return Job(task, run, run / values["assistant"], groups, held_out)
 

@@ -16,7 +16,7 @@ from lib.core.files import digest, spread
 from lib.core.task import Example
 from lib.data import filter
 from lib.data.recording import text_digest
-from lib.llm import Backend, Prompt, Reply
+from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.contract import TeacherSet
 
 _ECHO_WORDS, _ECHO_SHARE = 4, 0.6

@@ -35,15 +35,14 @@ from lib.data.record_params import parameters
 from lib.data.record_parts import BACKEND, READERS, WHOLE, Absent, Part, Recorded, merge, readers
 from lib.data.recording import in_share, produce, read_set, write_set
 from lib.evaluation.evaluate import evaluate
-from lib.llm import Backend, BackendError
 from lib.llm import load as llm_load
 from lib.llm.replay import Recorder
+from lib.llm.types import Backend, BackendError
 from lib.model import student as students
 from lib.model.torch_student import TorchStudent
 from lib.tasks import load
 from lib.teacher.contract import PIPELINE, Sampled, TeacherSet, TeacherTask, compared, teacher_task
-from lib.teacher.pipeline import Pipeline
-from lib.teacher.prototype import Prototype
+from lib.teacher.pipeline import Pipeline, Prototype
 from lib.training.params import bf16_hardware
 
 PARAMS = paths.PARAMS / "record.yaml"

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 
 from lib.core.files import write_text
 from lib.core.task import Answer, TaskError
-from lib.llm import BackendError, Prompt, Reply
+from lib.llm.types import BackendError, Prompt, Reply
 
 T = TypeVar("T")
 BACKEND, READERS = "backend.json", "readers.json"

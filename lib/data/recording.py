@@ -26,8 +26,8 @@ from typing import Any
 from lib.core.files import Row, digest, dumps, read_examples, write_xz
 from lib.core.side_files import CALLS, NUMBER, Kind, are_calls, read_rows
 from lib.core.task import Example, Score
-from lib.llm import Backend
 from lib.llm.replay import Replay
+from lib.llm.types import Backend
 from lib.teacher.contract import TeacherSet, TeacherTask
 from lib.teacher.write import Verdict, Writer, judge, refine, unreadable, write
 

@@ -16,10 +16,10 @@ from typing import Any
 from lib.core import provenance
 from lib.core.files import digest, write_text
 from lib.data.recording import LABELS, PREDICTIONS, PROMPTS, READINGS, Recording, write_rows, write_set
-from lib.llm import Backend, BackendError
 from lib.llm.replay import REPLIES, Recorder, read_provenance
 from lib.llm.replay import pack as pack_replies
 from lib.llm.rows import read_rows
+from lib.llm.types import Backend, BackendError
 from lib.teacher.contract import TeacherSet, TeacherTask
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,3 +48,8 @@ def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, co
         contexts |= task.contexts(path)
     learnt = task.resolve(files.read_examples(accepted, count), contexts)
     return StudyData(learnt, task.resolve(files.read_examples(tests), contexts))
+
+
+def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
+    """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""
+    return [e for e in examples for _ in range(times.get(e.source, 1))]

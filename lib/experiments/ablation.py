@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 from lib.core import paths, provenance
 from lib.core.files import RecordError, Resumable, Row, digest, group, read_jsonl, sha256, spread, write_json
 from lib.core.task import Example, Task
+from lib.data.study_data import repeated
 from lib.evaluation.evaluate import evaluate
 from lib.experiments.ablation_steps import Changes, Kept, Step, chain, train
 from lib.model import student
 from lib.model.torch_student import TorchStudent
-from lib.teacher.write import repeated
 
 DRAWS = 2_000
 GUARDS = 140

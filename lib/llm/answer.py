@@ -1,6 +1,6 @@
 """Reads the JSON answer of a chat endpoint (OpenAI's ``chat.completion``) into a Reply, whatever the server sent.
 
->>> from lib.llm import Prompt
+>>> from lib.llm.types import Prompt
 >>> body = b'{"choices": [{"message": {"content": "Paris"}}], "usage": {"prompt_tokens": 9, "completion_tokens": 2}}'
 >>> read_answer(body, Prompt.of("Be brief.", "Capital of France?"), "a-model", 0.25).text
 'Paris'
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from lib.llm import Prompt, Reply
+from lib.llm.types import Prompt, Reply
 
 EXCERPT = 120
 

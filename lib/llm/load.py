@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl
 import yaml
 
 from lib.core import params
-from lib.llm import Backend
+from lib.llm.types import Backend
 
 KINDS = {
     "replay": ("lib.llm.replay", "Replay"),

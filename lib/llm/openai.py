@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 
 import openai
 
-from lib.llm import BackendError, Prompt, Reply
 from lib.llm.answer import excerpt, failed, read_answer
 from lib.llm.failure import BAD_REQUEST, SAMPLING, UNREACHABLE, Failure, from_connection, from_status, refused_part
 from lib.llm.secret import Secret
 from lib.llm.threads import answer_all
+from lib.llm.types import BackendError, Prompt, Reply
 
 LONGEST_WAIT = 120.0
 

@@ -29,8 +29,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from lib.core.files import write_json, write_xz
-from lib.llm import Backend, BackendError, Prompt, Reply
 from lib.llm.rows import read_rows, to_line
+from lib.llm.types import Backend, BackendError, Prompt, Reply
 
 REPLIES = "replies.jsonl.xz"
 PROVENANCE = "provenance.json"

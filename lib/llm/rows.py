@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lib.core.files import parse_object
-from lib.llm import Reply
+from lib.llm.types import Reply
 
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "key": str,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lib.llm import BackendError
+from lib.llm.types import BackendError
 
 
 class Constraints:

@@ -12,7 +12,7 @@ import os
 import re
 from urllib.parse import quote
 
-from lib.llm import BackendError
+from lib.llm.types import BackendError
 
 PLACEHOLDER = "none"
 SHORTEST = 8

@@ -1,6 +1,6 @@
 """Prompts answered by several threads at once: bounded, in order, with progress, and stopped by Ctrl-C.
 
->>> from lib.llm import Prompt, Reply
+>>> from lib.llm.types import Prompt, Reply
 >>> prompts = [Prompt.of("Count.", str(n)) for n in range(3)]
 >>> [reply.text for reply in answer_all(lambda p, stop: Reply(p.messages[-1][1], "m"), prompts, workers=2, name="m")]
 ['0', '1', '2']
@@ -14,7 +14,7 @@ from threading import Event
 
 from tqdm.auto import tqdm
 
-from lib.llm import Prompt, Reply
+from lib.llm.types import Prompt, Reply
 
 
 def answer_all(

@@ -26,8 +26,8 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lib.core.files import sha256
-from lib.llm import BackendError, Prompt, Reply
 from lib.llm.schema import Constraints, mask
+from lib.llm.types import BackendError, Prompt, Reply
 from lib.model.generate import Decoded, Prefix, decode
 
 TOP = 64

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lib.core.task import Example, StudyTask, TaskError
-from lib.llm import Backend, Prompt, Reply
-from lib.teacher.one_stage import OneStageSystem
-from lib.teacher.pipeline import Pipeline
-from lib.teacher.prototype import OneStage, Prototype
+from lib.llm.types import Backend, Prompt, Reply
+from lib.teacher.pipeline import OneStage, OneStageSystem, Pipeline, Prototype
 from lib.teacher.write import Writer
 
 PIPELINE, STUDENT = "pipeline", "student"

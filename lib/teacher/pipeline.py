@@ -1,10 +1,17 @@
-"""The prototype: a request becomes function calls step by step (arXiv 2504.13471, stage 1).
+"""Answers requests with a large language model: step by step (the prototype), or with one question.
 
-Split and rewrite, select a function for each command, fill its arguments, execute; what fails goes back to the model
-with its error, at most twice, and is then left undone. Unlike the paper's, every step may choose to do nothing, and a
-step that the domain settles by program costs no call. Requests go through the steps together, a batch a step:
+The pipeline is stage 1 of *From Large to Super-Tiny* (arXiv 2504.13471, section 3): split and rewrite a request into
+single commands, select a function for each, fill in its arguments, execute. A failed answer goes back to the model
+with its error, at most twice. Unlike the paper's, every step may choose to do nothing, and a step that the domain
+settles by program asks no question. All requests go through a step together, as one batch:
 
     Pipeline(prototype, backend).answer_many([("play some jazz and wake me at seven", context)])
+
+A domain brings the steps: each is a question to the model, or its result where none is needed.
+
+>>> ask = Ask(Prompt.of("Answer with a number.", "How many legs has a cat?"), int)
+>>> ask.read("4")
+4
 """
 
 from __future__ import annotations
@@ -12,17 +19,51 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from lib.core.task import Answer, Call, TaskError
-from lib.llm import Backend, Prompt, Reply
-from lib.teacher.prototype import Ask, Prototype
+from lib.llm.types import Backend, Prompt, Reply
 
 REPAIRS = 2
 """How often a failed answer goes back to the model with its error."""
 
+Result = TypeVar("Result")
 Check = Callable[[Any], str]
 """Why a result is refused, or an empty string."""
+
+
+@dataclass(frozen=True)
+class Ask(Generic[Result]):
+    """A prompt and how its answer is read. ``read`` raises TaskError, worded for the model, for a bad answer."""
+
+    prompt: Prompt
+    read: Callable[[str], Result]
+
+
+class Prototype(Protocol):
+    """A domain's steps. All may raise TaskError for a request or a context that cannot be read."""
+
+    def split(self, text: str, context: dict[str, Any]) -> Ask[list[str]] | list[str]:
+        """The single commands that a request consists of; empty: there is nothing to do."""
+        ...
+
+    def select(self, command: str, context: dict[str, Any]) -> Ask[str] | str:
+        """The name of the function that a command asks for; empty: none."""
+        ...
+
+    def fill(self, command: str, function: str, context: dict[str, Any]) -> Ask[list[Call]] | list[Call]:
+        """The calls of one function with their arguments; empty: nothing here fits."""
+        ...
+
+    def refused(self, command: str, calls: Sequence[Call], context: dict[str, Any]) -> str:
+        """Executes calls: why that fails, worded for the model, or an empty string."""
+        ...
+
+
+class OneStage(Protocol):
+    """A domain's prompt for a system that asks once, and how its answer is read (``read`` raises TaskError)."""
+
+    def ask(self, text: str, context: dict[str, Any]) -> Ask[list[Call]]: ...
 
 
 @dataclass
@@ -70,14 +111,13 @@ class _Command:
     context: dict[str, Any]
     account: Account
     function: str = ""
-    calls: list[Call] = field(default_factory=list)
 
 
 class Pipeline:
-    """``name`` is what records call the system; ``repairs``: how often an answer is sent back."""
+    """``name`` is what records call the system."""
 
-    def __init__(self, prototype: Prototype, backend: Backend, name: str = "pipeline", repairs: int = REPAIRS) -> None:
-        self.prototype, self.backend, self.name, self.repairs = prototype, backend, name, repairs
+    def __init__(self, prototype: Prototype, backend: Backend, name: str = "pipeline") -> None:
+        self.prototype, self.backend, self.name = prototype, backend, name
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
         return self.answer_many([(text, context)])[0]
@@ -86,62 +126,70 @@ class Pipeline:
         """Answers in the requests' order; every step of all of them is one batch. Raises BackendError only."""
         accounts = [Account() for _ in requests]
         commands = self._split(requests, accounts)
-        everything = [command for some in commands for command in some]
-        self._select(everything)
-        self._fill([c for c in everything if c.function])
-        return [
-            account.answer([call for command in some for call in command.calls])
-            for account, some in zip(accounts, commands, strict=True)
-        ]
+        self._select(commands)
+        calls = self._fill([c for c in commands if c.function])
+        return [account.answer([call for owner, call in calls if owner is account]) for account in accounts]
 
-    def _split(self, requests: Sequence[tuple[str, Any]], accounts: Sequence[Account]) -> list[list[_Command]]:
+    def _split(self, requests: Sequence[tuple[str, Any]], accounts: Sequence[Account]) -> list[_Command]:
         steps = [
-            (_step(partial(self.prototype.split, text, context), account), account, _anything)
+            (partial(self.prototype.split, text, context), account, _anything)
             for (text, context), account in zip(requests, accounts, strict=True)
         ]
-        results = self._settle("split", steps)
-        return [
-            [_Command(text, context, account) for text in texts or []]
-            for texts, (_, context), account in zip(results, requests, accounts, strict=True)
-        ]
+        rows = zip(self._settle("split", steps), requests, accounts, strict=True)
+        return [_Command(text, context, account) for texts, (_, context), account in rows for text in texts or []]
 
     def _select(self, commands: Sequence[_Command]) -> None:
-        steps = [
-            (_step(partial(self.prototype.select, c.text, c.context), c.account), c.account, _anything)
-            for c in commands
-        ]
+        steps = [(partial(self.prototype.select, c.text, c.context), c.account, _anything) for c in commands]
         for command, function in zip(commands, self._settle("select", steps), strict=True):
             command.function = function or ""
 
-    def _fill(self, commands: Sequence[_Command]) -> None:
+    def _fill(self, commands: Sequence[_Command]) -> list[tuple[Account, Call]]:
+        """The calls of all commands in order, each with its request's account."""
         steps = [
-            (
-                _step(partial(self.prototype.fill, c.text, c.function, c.context), c.account),
-                c.account,
-                partial(self._refused, c),
-            )
+            (partial(self.prototype.fill, c.text, c.function, c.context), c.account, partial(self._refused, c))
             for c in commands
         ]
-        for command, calls in zip(commands, self._settle("fill", steps), strict=True):
-            command.calls = calls or []
+        rows = zip(commands, self._settle("fill", steps), strict=True)
+        return [(command.account, call) for command, calls in rows for call in calls or []]
 
     def _refused(self, command: _Command, calls: list[Call]) -> str:
         return self.prototype.refused(command.text, calls, command.context) if calls else ""
 
-    def _settle(self, name: str, steps: Sequence[tuple[Any, Account, Check]]) -> list[Any]:
+    def _settle(self, name: str, steps: Sequence[tuple[Callable[[], Any], Account, Check]]) -> list[Any]:
         """The results of one step for all requests, asked and repaired in batches; None where it came to nothing."""
+        built = [(_built(build, account), account, check) for build, account, check in steps]
         questions = [
-            Question(step, account, check, step.prompt) if isinstance(step, Ask) else None
-            for step, account, check in steps
+            Question(s, account, check, s.prompt) if isinstance(s, Ask) else None for s, account, check in built
         ]
         waiting = [q for q in questions if q]
-        for attempt in range(1 + self.repairs):
+        for attempt in range(1 + REPAIRS):
             waiting = ask_once(self.backend, waiting, name, attempt)
-            if not waiting:
-                break
         for question in waiting:
             question.account.error = question.account.error or question.failure
-        return [q.result if q else _direct(name, *row) for q, row in zip(questions, steps, strict=True)]
+        return [q.result if q else _direct(name, *row) for q, row in zip(questions, built, strict=True)]
+
+
+class OneStageSystem:
+    """Asks once per request: what the pipeline is compared with. An unreadable answer is an error, not asked again.
+
+    ``prompts``: the domain's; ``name``: what records call the system.
+    """
+
+    def __init__(self, prompts: OneStage, backend: Backend, name: str) -> None:
+        self.prompts, self.backend, self.name = prompts, backend, name
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        return self.answer_many([(text, context)])[0]
+
+    def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
+        """Answers in the requests' order, all asked in one batch. Raises BackendError only."""
+        accounts = [Account() for _ in requests]
+        pairs = zip(requests, accounts, strict=True)
+        built = [(_built(partial(self.prompts.ask, *request), account), account) for request, account in pairs]
+        questions = [Question(ask, account, _anything, ask.prompt) if ask else None for ask, account in built]
+        for question in ask_once(self.backend, [q for q in questions if q], self.name):
+            question.account.error = question.failure or "the answer cannot be read"
+        return [a.answer((q and q.result) or []) for q, a in zip(questions, accounts, strict=True)]
 
 
 def ask_once(backend: Backend, questions: Sequence[Question], name: str, attempt: int = 0) -> list[Question]:
@@ -178,7 +226,7 @@ def _read(question: Question, text: str) -> tuple[Any, str]:
         return None, str(error)
 
 
-def _step(build: Callable[[], Any], account: Account) -> Any:
+def _built(build: Callable[[], Any], account: Account) -> Any:
     """The domain's step, or None with the error noted where the request itself is bad."""
     try:
         return build()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lib.core.task import Example
-from lib.llm import Backend, Prompt, Reply
+from lib.llm.types import Backend, Prompt, Reply
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,6 @@ class Writer(Protocol):
     def fault(self, candidate: Example) -> str:
         """Why the words alone rule a candidate out; empty if they do not."""
         ...
-
-
-def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
-    """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""
-    return [e for e in examples for _ in range(times.get(e.source, 1))]
 
 
 def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:

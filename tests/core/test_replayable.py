@@ -13,7 +13,7 @@ import sys
 sys.path[:0] = ["tests"]
 from toy_chat import Rule
 from lib.teacher.pipeline import Pipeline
-from lib.teacher.one_stage import OneStageSystem
+from lib.teacher.pipeline import OneStageSystem
 from lib.tasks.home import TASK
 
 drawn = TASK.teacher_set(1, 4, 300, 5)

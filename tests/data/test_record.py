@@ -18,8 +18,8 @@ from toy_recording import PARAMETERS, make, reply, student, task
 from lib.core.files import RecordError, read_jsonl, sha256
 from lib.data import filter, label, record
 from lib.data.recording import READINGS, SETS, Recording, text_digest, write_rows
-from lib.llm import Prompt, Reply
 from lib.llm.replay import ReplayMiss
+from lib.llm.types import Prompt, Reply
 from lib.model.student import StudentError
 from lib.model.torch_student import TorchStudent
 from lib.tasks.home.teacher.write import HomeWriter

@@ -14,7 +14,7 @@ from lib.core.files import write_json
 from lib.data import record
 from lib.data.record_parts import READERS, Part, Recorded, merge, readers
 from lib.data.recording import Recording
-from lib.llm import BackendError
+from lib.llm.types import BackendError
 
 VALUES: dict[str, Any] = {
     **PARAMETERS,

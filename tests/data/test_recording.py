@@ -18,8 +18,8 @@ from lib.core.task import Example
 from lib.data import label
 from lib.data.recording import LABELS, PREDICTIONS, READINGS, Recording, produce, text_digest, write_rows, write_set
 from lib.evaluation import comparison
-from lib.llm import Prompt, Reply
 from lib.llm.replay import Recorder, pack
+from lib.llm.types import Prompt, Reply
 from lib.report import show
 from lib.tasks.home import HomeTask
 

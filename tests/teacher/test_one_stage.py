@@ -6,9 +6,8 @@ import pytest
 from test_pipeline import Scripted
 
 from lib.core.task import Call, TaskError
-from lib.llm import Prompt, Reply
-from lib.teacher.one_stage import OneStageSystem
-from lib.teacher.prototype import Ask
+from lib.llm.types import Prompt, Reply
+from lib.teacher.pipeline import Ask, OneStageSystem
 
 
 class Echo:

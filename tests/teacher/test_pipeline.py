@@ -5,9 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lib.core.task import Call, TaskError
-from lib.llm import Prompt, Reply
-from lib.teacher.pipeline import REPAIRS, Pipeline
-from lib.teacher.prototype import Ask
+from lib.llm.types import Prompt, Reply
+from lib.teacher.pipeline import REPAIRS, Ask, Pipeline
 
 Script = Callable[[Prompt], str | Reply]
 

@@ -17,7 +17,7 @@ from lib.tasks.home.sampler.names import pools
 from lib.tasks.home.simulator import tools
 from lib.tasks.home.simulator.homes import Home, load_homes
 from lib.teacher.contract import TeacherSet
-from lib.teacher.prototype import OneStage, Prototype
+from lib.teacher.pipeline import OneStage, Prototype
 from lib.teacher.write import Writer
 
 CORPUS_SEED = 20_000

@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
-from lib.llm import Prompt
+from lib.llm.types import Prompt
 from lib.tasks.home.language import calls as compact
 from lib.tasks.home.language import prefilter
 from lib.tasks.home.language.references import References, references
@@ -29,7 +29,7 @@ from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
 from lib.tasks.home.teacher.neighbours import Examples
 from lib.tasks.home.teacher.steps import checked
-from lib.teacher.prototype import Ask
+from lib.teacher.pipeline import Ask
 
 SHOTS = 8
 _SHOWN = 3
@@ -47,7 +47,7 @@ if nothing is asked or the home lacks it."""
 
 
 class ZeroShot:
-    """``lib.teacher.prototype.OneStage``: no examples; the whole home as text; JSON calls under a schema."""
+    """``lib.teacher.pipeline.OneStage``: no examples; the whole home as text; JSON calls under a schema."""
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area = Home.from_dict(context["home"]), context.get("area")
@@ -104,7 +104,7 @@ def _json_calls(raw: str) -> list[Call]:
 
 
 class FewShot:
-    """``lib.teacher.prototype.OneStage``: retrieved examples, the numbered home, compact lines.
+    """``lib.teacher.pipeline.OneStage``: retrieved examples, the numbered home, compact lines.
 
     ``pool``: resolved training examples. Raises ValueError for an empty one.
     """

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib.core.task import Example
-from lib.llm import Prompt
+from lib.llm.types import Prompt
 from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool
 
 NONE = "none"

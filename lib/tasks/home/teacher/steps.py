@@ -28,7 +28,7 @@ from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
 from lib.tasks.home.teacher.values import Offer, offered, worded
 from lib.tasks.home.words import clean, stems
-from lib.teacher.prototype import Ask
+from lib.teacher.pipeline import Ask
 
 SHOTS = 6
 """Retrieved examples in the prompt that selects the function."""
@@ -56,7 +56,7 @@ FILLED = 3
 
 
 class HomePrototype:
-    """``lib.teacher.prototype.Prototype`` for a home. ``pool``: resolved training examples to retrieve from.
+    """``lib.teacher.pipeline.Prototype`` for a home. ``pool``: resolved training examples to retrieve from.
 
     Raises ValueError for a pool without an example of a single command.
     """

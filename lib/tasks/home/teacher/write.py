@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 
 from lib.core.task import Call, Example, TaskError
-from lib.llm import Prompt
+from lib.llm.types import Prompt
 from lib.tasks.home.teacher import form
 from lib.tasks.home.words import clean
 from lib.teacher.write import Verdict
