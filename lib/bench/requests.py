@@ -18,7 +18,8 @@ from pathlib import Path
 from random import Random
 from typing import Any, TypeVar
 
-from lib.core import files, params, paths
+from lib.core import params, paths
+from lib.core.examples import read_examples
 from lib.core.task import Example, StudyTask, TaskError
 
 Request = TypeVar("Request")
@@ -38,7 +39,7 @@ def draw(task: StudyTask, values: Mapping[str, Any], folder: Path) -> None:
 
 def read(task: StudyTask, folder: Path, name: str = TESTS) -> list[Example]:
     """The sample's examples of one file, each with its whole context."""
-    return task.resolve(files.read_examples(folder / name), task.contexts(folder / HOMES))
+    return task.resolve(read_examples(folder / name), task.contexts(folder / HOMES))
 
 
 def by_context(task: StudyTask, folder: Path, name: str = TESTS) -> list[list[Example]]:

@@ -36,7 +36,8 @@ from lib.compression import masks, teacher_forcing
 from lib.compression.masks import Layout, Parts
 from lib.compression.prune import Importance, PruneError, measure, sizes_of
 from lib.compression.search_log import COLUMNS, SearchLog
-from lib.core.files import Row, digest, spread
+from lib.core.examples import spread
+from lib.core.files import Row, digest
 from lib.core.task import Example, Task
 from lib.model.codec import Codec
 from lib.model.student import Student, weights_digest

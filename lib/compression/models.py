@@ -209,4 +209,4 @@ def is_of(file: GgufFile, entry: Entry) -> bool:
 @cache
 def _code() -> str:
     """What tells this code from other code."""
-    return provenance.library("from lib import compressed")
+    return provenance.library("from lib.compression import models")

@@ -15,7 +15,7 @@ from typing import Any
 from lib.compression.mask_search import SearchParams, search
 from lib.compression.prune import PruneError, measure, parameters, prune, sizes_of
 from lib.compression.teacher_forcing import alike
-from lib.core.files import spread
+from lib.core.examples import spread
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.student import Student

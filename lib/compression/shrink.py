@@ -20,6 +20,7 @@ from typing import Any
 from lib.compression import iterate
 from lib.compression.shape import Shape
 from lib.core import files, paths
+from lib.core.examples import by_context
 from lib.core.files import Row
 from lib.core.params import ParamsError, check, read_yaml
 from lib.core.task import Example, StudyTask
@@ -82,8 +83,8 @@ def prepare(values: Mapping[str, Any]) -> Job:
     """Reads the profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
     task, run = load(values["task"]), ablate.data_folder(values)
     data = study_data.of_run(task, run)
-    groups = files.group(study_data.repeated(data.accepted, {"teacher": values["teacher_repeats"]}), values["key"])
-    held_out = files.group(data.part(ablate.DEV, values["held_out"]), values["key"])
+    groups = by_context(study_data.repeated(data.accepted, {"teacher": values["teacher_repeats"]}), values["key"])
+    held_out = by_context(data.part(ablate.DEV, values["held_out"]), values["key"])
     return Job(task, run, run / values["assistant"], groups, held_out)
 
 

@@ -1,11 +1,13 @@
-"""Records on disk: JSON lines written whole or not at all, predictions that resume, and fingerprints of files.
+"""Records on disk: read strictly or line by line, written whole or not at all, resumed, and told apart by digests.
 
 >>> import tempfile
 >>> path = Path(tempfile.mkdtemp()) / "rows.jsonl"
->>> write_jsonl(path, [{"id": "a"}, {"id": "b"}])
+>>> write_jsonl(path, [{"id": "a", "right": True}, {"id": "b"}])
 2
 >>> [row["id"] for row in read_jsonl(path)]
 ['a', 'b']
+>>> read_rows(path, {"id": str, "right": bool})
+([{'id': 'a', 'right': True}], ["rows.jsonl, line 2: 'right' is missing: the line is left out"])
 """
 
 from __future__ import annotations
@@ -13,15 +15,16 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-from collections.abc import Iterable, Iterator
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from math import isfinite
 from pathlib import Path
-from typing import IO, Any
-
-from lib.core.task import Example
+from typing import IO, Any, TypeVar
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 class RecordError(ValueError):
@@ -35,32 +38,49 @@ def read_jsonl(path: Path) -> list[Row]:
 
 def iter_jsonl(path: Path) -> Iterator[Row]:
     """Like read_jsonl, one row at a time."""
-    for number, line in _lines(path):
-        if line.strip():
-            yield _row(line, f"{path.name}, line {number}")
+    return (strict(where, line) for where, line in lines(path))
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a file, plain or .xz, and their numbers. Raises RecordError."""
+def lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines of a file, plain or .xz, that are not empty, each with file and number. Raises RecordError."""
+    number = 0
     try:
-        with open_lines(path) as lines:
-            yield from enumerate(lines, 1)
+        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    yield f"{path.name}, line {number}", line
     except (lzma.LZMAError, EOFError) as error:
-        raise RecordError(f"{path.name}: damaged or cut off ({error}): restore it") from error
+        raise RecordError(f"{path.name}: damaged or cut off after line {number} ({error}): restore it") from error
     except OSError as error:
         raise RecordError(f"{path.name}: cannot be read ({error.strerror}): run the stage that writes it") from error
 
 
-def open_lines(path: Path) -> IO[bytes]:
-    """A file, plain or .xz, to be read line by line."""
-    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
-
-
-def _row(line: bytes, where: str) -> Row:
+def strict(where: str, line: bytes) -> Row:
+    """The row on a line. Raises RecordError that begins with ``where``."""
     try:
         return parse_object(line)
     except ValueError as error:
         raise RecordError(f"{where}: {error}: repair the line or run the stage again") from error
+
+
+def tolerant(
+    numbered: Iterable[tuple[str, bytes]], read: Callable[[Row], T], remedy: str = ""
+) -> tuple[list[T], list[str]]:
+    """What ``read`` makes of each row (see ``lines``), and for each line that it refuses by a ValueError the reason.
+
+    Where the file is damaged, what can be read before that is kept. Raises nothing.
+    """
+    good: list[T] = []
+    rejected: list[str] = []
+    try:
+        for where, line in numbered:
+            try:
+                good.append(read(parse_object(line)))
+            except (ValueError, RecursionError) as error:
+                rejected.append(f"{where}: {error}{remedy}")
+    except RecordError as error:
+        rejected.append(str(error))
+    return good, rejected
 
 
 def parse_object(line: bytes) -> Row:
@@ -72,6 +92,81 @@ def parse_object(line: bytes) -> Row:
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, got {type(row).__name__}")
     return row
+
+
+NUMBER, CALLS = float, list
+"""Kinds of values: a finite number from 0 up, no truth value; a list of calls, each ``name`` and ``arguments``."""
+
+Kind = type | Callable[[Any], bool]
+"""What a value must be: of a type, or something that a function finds good."""
+
+
+def read_rows(
+    path: Path, kinds: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None
+) -> tuple[list[Row], list[str]]:
+    """The rows of a JSON-lines file, plain or .xz, that have ``kinds``, and of all else file, line and reason.
+
+    ``optional``: kinds of keys that a row may lack. A file that is absent or damaged is a reason, too. Raises nothing.
+    """
+    if not path.exists():
+        return [], [f"{path.name}: absent: its figures are left out"]
+
+    def read(row: Row) -> Row:
+        for key, kind in {**kinds, **{k: v for k, v in (optional or {}).items() if k in row}}.items():
+            if key not in row:
+                raise ValueError(f"'{key}' is missing")
+            if not _is(row[key], kind):
+                raise ValueError(f"'{key}' is {type(row[key]).__name__} {row[key]!r:.40}")
+        return row
+
+    return tolerant(lines(path), read, ": the line is left out")
+
+
+def _is(value: Any, kind: Kind) -> bool:
+    if kind is NUMBER:
+        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
+    if kind is CALLS:
+        return are_calls(value)
+    return isinstance(value, kind) if isinstance(kind, type) else kind(value)
+
+
+def are_calls(value: Any) -> bool:
+    """Whether ``value`` is a list of calls."""
+    return isinstance(value, list) and all(
+        isinstance(call, dict) and isinstance(call.get("name"), str) and isinstance(call.get("arguments"), dict)
+        for call in value
+    )
+
+
+def read_json(path: Path) -> Row:
+    """A document that is one object. Raises RecordError."""
+    try:
+        return parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise RecordError(f"{path.name}: not readable ({error}): run the stage that writes it again") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name for a file or folder, which becomes ``path`` if the block ends well and else goes.
+
+    It ends in ``.part`` and is in the folder of ``path``, which is made.
+    """
+    part = path.with_name(path.name + ".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove(part)
+    try:
+        yield part
+        if path.is_dir():
+            remove(path)
+        part.replace(path)
+    finally:
+        remove(part)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file or a folder, if it is there."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def dumps(row: Row) -> str:
@@ -87,86 +182,26 @@ def _plain(value: Any) -> Any:
 
 
 def write_jsonl(path: Path, rows: Iterable[Row]) -> int:
-    """Writes all rows under a temporary name, then renames; returns how many."""
-    count = 0
-    part = _temporary(path)
-    with part.open("w", encoding="utf-8") as out:
-        for row in rows:
-            out.write(dumps(row) + "\n")
-            count += 1
-    part.replace(path)
-    return count
+    """Writes all rows or, after an error, none (see ``replacing``); returns how many."""
+    with replacing(path) as part, part.open("w", encoding="utf-8") as out:
+        return sum(out.write(dumps(row) + "\n") > 0 for row in rows)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a whole text file under a temporary name, then renames."""
-    part = _temporary(path)
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    """Writes a whole text file."""
+    with replacing(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def write_xz(path: Path, text: str) -> None:
-    """A whole text, compressed, written as write_text does; equal texts give equal bytes."""
-    part = _temporary(path)
-    part.write_bytes(lzma.compress(text.encode("utf-8", "replace"), preset=9 | lzma.PRESET_EXTREME))
-    part.replace(path)
+    """Writes a whole text, compressed; equal texts give equal bytes."""
+    with replacing(path) as part:
+        part.write_bytes(lzma.compress(text.encode("utf-8", "replace"), preset=9 | lzma.PRESET_EXTREME))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """One readable JSON document, written as write_text does."""
+    """Writes one readable JSON document."""
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=_plain) + "\n")
-
-
-def read_json(path: Path) -> Row:
-    """A document that is one object. Raises RecordError."""
-    try:
-        return parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise RecordError(f"{path.name}: not readable ({error}): run the stage that writes it again") from error
-
-
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(path.name + ".part")
-
-
-def read_examples(path: Path, count: int = 0) -> list[Example]:
-    """Examples from JSON lines, all or so many of them (``spread``), of which alone the lines are read.
-
-    Keys that an Example does not have go to ``extra``. Raises RecordError.
-    """
-    lines = ((f"{path.name}, line {number}", line) for number, line in _lines(path) if line.strip())
-    return [_example(_row(line, where), where) for where, line in (spread(list(lines), count) if count else lines)]
-
-
-_NAMES = {f.name: None for f in fields(Example) if f.name != "extra"}
-"""Keys of an example's line, in order."""
-
-
-def _example(row: Row, where: str) -> Example:
-    missing = [n for n in _NAMES if n not in row]
-    if missing:
-        raise RecordError(f"{where}: '{missing[0]}' is missing; an example has {', '.join(_NAMES)}")
-    return Example(**{n: row[n] for n in _NAMES}, extra={k: v for k, v in row.items() if k not in _NAMES})
-
-
-def group(examples: Iterable[Example], key: str) -> list[list[Example]]:
-    """Examples that share the context's ``key``, in the order in which each first comes."""
-    groups: dict[Any, list[Example]] = {}
-    for example in examples:
-        groups.setdefault(example.context[key], []).append(example)
-    return list(groups.values())
-
-
-def spread(rows: list[Any], count: int) -> list[Any]:
-    """``count`` of ``rows``, evenly spaced and in order; all for 0 or if there are no more.
-
-    >>> spread([1, 2, 3, 4, 5], 2)
-    [1, 3]
-    """
-    if not 0 < count < len(rows):
-        return list(rows)
-    return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def sha256(path: Path) -> str:
@@ -188,13 +223,21 @@ def digest(value: Any) -> str:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Lets one process at a time do what is inside; others wait."""
+def alone(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Lets one process at a time do what is inside; others wait, or get a RecordError. A killed one gives it free."""
     import fcntl
 
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with (folder / ".lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except OSError as error:
+            file.seek(0)
+            who = file.read().strip() or "unknown"
+            raise RecordError(f"'{folder.name}' is in use by process {who}: wait for it, or stop it") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield
 
 
@@ -213,25 +256,22 @@ class Resumable:
     """
 
     def __init__(self, path: Path, key: Any = "") -> None:
-        self.path, self.part, self.key = path, _temporary(path), digest(key)
+        self.path, self.part, self.key = path, path.with_name(path.name + ".part"), digest(key)
         self.rows: list[Row] = []
         self._file: IO[str] | None = None
 
     def __enter__(self) -> Resumable:
         self.rows = self._earlier()
-        self._rewrite(self.rows, header=True)
+        write_jsonl(self.part, [{"key": self.key}, *self.rows])
         self._file = self.part.open("a", encoding="utf-8")
         return self
 
     def _earlier(self) -> list[Row]:
         if not self.part.exists():
             return []
-        lines = self.part.read_bytes().split(b"\n")[:-1]
-        rows = [_row(line, f"{self.part.name}, line {i}") for i, line in enumerate(lines, 1)]
+        whole = self.part.read_bytes().split(b"\n")[:-1]
+        rows = [strict(f"{self.part.name}, line {i}", line) for i, line in enumerate(whole, 1)]
         return rows[1:] if rows and rows[0] == {"key": self.key} else []
-
-    def _rewrite(self, rows: list[Row], header: bool) -> None:
-        write_jsonl(self.part, [*([{"key": self.key}] if header else []), *rows])
 
     def append(self, row: Row) -> None:
         """Writes one row and hands it to the operating system."""
@@ -246,5 +286,5 @@ class Resumable:
             self._file.close()
             self._file = None
         if kind is None:
-            self._rewrite(self.rows, header=False)
+            write_jsonl(self.part, self.rows)
             self.part.replace(self.path)

@@ -1,12 +1,7 @@
 """The seam between a domain and everything that is domain-free.
 
 A *task* brings its tools, its examples, a scorer and a compact language for prompts and answers.
-The rest of the package (students, trainers, runtimes, metrics, reports) knows tasks only through this module:
-
->>> from lib.core.task import load
->>> task = load("home")
->>> task.name
-'home'
+The rest of the package (students, trainers, runtimes, metrics, reports) knows tasks only through this module.
 
 The staging follows *From Large to Super-Tiny* (arXiv 2504.13471); that one scorer serves rejection sampling, the
 reward and the evaluation is a choice of this study.

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from lib.core.files import spread
+from lib.core.examples import spread
 from lib.core.task import Example
 
 

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lib.core.files import digest, spread
+from lib.core.examples import spread
+from lib.core.files import digest
 from lib.core.task import Example
 from lib.data import filter
 from lib.data.recording import text_digest

@@ -20,8 +20,7 @@ from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
-from lib.core.files import Row, digest, dumps, write_jsonl
-from lib.core.side_files import read_rows
+from lib.core.files import Row, digest, dumps, read_rows, write_jsonl
 from lib.core.task import Answer, Example
 from lib.data.recording import GOLD, KINDS, OPTIONAL, READINGS, text_digest
 

@@ -23,8 +23,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.core.files import Row, digest, dumps, read_examples, write_xz
-from lib.core.side_files import CALLS, NUMBER, Kind, are_calls, read_rows
+from lib.core.examples import read_examples
+from lib.core.files import CALLS, NUMBER, Kind, Row, are_calls, digest, dumps, read_rows, write_xz
 from lib.core.task import Example, Score
 from lib.llm.replay import Replay
 from lib.llm.types import Backend

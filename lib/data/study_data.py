@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lib.core import files
+from lib.core.examples import read_examples, spread
 from lib.core.task import Example, StudyTask
 
 TESTS, ACCEPTED = "01_tests.jsonl", "02_accepted.jsonl"
@@ -29,8 +29,8 @@ class StudyData:
     tests: list[Example]
 
     def part(self, split: str, rows: int = 0) -> list[Example]:
-        """The tests of a split, or so many ``rows`` of them (lib.core.files.spread)."""
-        return files.spread([example for example in self.tests if example.split == split], rows)
+        """The tests of a split, or so many ``rows`` of them (lib.core.examples.spread)."""
+        return spread([example for example in self.tests if example.split == split], rows)
 
 
 def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
@@ -46,8 +46,8 @@ def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, co
     contexts: dict[str, Any] = {}
     for path in homes:
         contexts |= task.contexts(path)
-    learnt = task.resolve(files.read_examples(accepted, count), contexts)
-    return StudyData(learnt, task.resolve(files.read_examples(tests), contexts))
+    learnt = task.resolve(read_examples(accepted, count), contexts)
+    return StudyData(learnt, task.resolve(read_examples(tests), contexts))
 
 
 def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:

@@ -34,7 +34,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lib.core import paths, provenance
-from lib.core.files import RecordError, Resumable, Row, digest, group, read_jsonl, sha256, spread, write_json
+from lib.core.examples import by_context, spread
+from lib.core.files import RecordError, Resumable, Row, digest, read_jsonl, sha256, write_json
 from lib.core.task import Example, Task
 from lib.data.study_data import repeated
 from lib.evaluation.evaluate import evaluate
@@ -130,7 +131,7 @@ class Ablation:
         if key not in self._known:
             chosen = variant.examples(self.accepted)
             named = digest([[e.id, e.text, e.gold, e.source, e.extra.get("wanted")] for e in chosen])
-            self._known[key] = Data(chosen, group(chosen, self.key), named)
+            self._known[key] = Data(chosen, by_context(chosen, self.key), named)
         return self._known[key]
 
     def _steps(self, variant: Variant, seed: int) -> list[Step]:

@@ -22,6 +22,7 @@ from typing import Any
 from lib.compression import models
 from lib.compression.models import CompressedError, Entry
 from lib.core import files, params, paths
+from lib.core.examples import spread
 from lib.core.files import Row
 from lib.core.task import Example, StudyTask
 from lib.data import study_data
@@ -103,16 +104,16 @@ def read(values: Mapping[str, Any], run: Path) -> Exam:
     data = study_data.of_run(task, run, 0 if weights else values["measured"])
     others = task.third_party(paths.ROOT / values["third_party"]) if values["third_party"] else {}
     tests = {part: data.part(part, values[f"{part}_rows"]) for part in PARTS}
-    tests |= {name: files.spread(rows, values["third_party_rows"]) for name, rows in others.items()}
+    tests |= {name: spread(rows, values["third_party_rows"]) for name, rows in others.items()}
     return Exam(
         task=task,
         run=run,
         entries=models.read(values["models"]),
         tests=tests,
         others=list(others),
-        few={name: files.spread(examples, values["pruned_rows"]) for name, examples in tests.items()},
-        measured=files.spread(data.accepted, values["measured"]),
-        weighed=files.spread(data.accepted, weights) if weights else [],
+        few={name: spread(examples, values["pruned_rows"]) for name, examples in tests.items()},
+        measured=spread(data.accepted, values["measured"]),
+        weighed=spread(data.accepted, weights) if weights else [],
         unrounded=values["unrounded"],
         threads=values["threads"],
         at_once=values["at_once"],

@@ -142,4 +142,4 @@ def processor() -> dict[str, Any]:
 @cache
 def _code() -> str:
     """What tells this code from other code."""
-    return provenance.library("from lib import answers")
+    return provenance.library("from lib.experiments import predictions")

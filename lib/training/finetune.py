@@ -33,7 +33,8 @@ from trl import SFTConfig, SFTTrainer
 
 from lib.compression import prune
 from lib.core import paths
-from lib.core.files import sha256, spread
+from lib.core.examples import spread
+from lib.core.files import sha256
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from lib.core import files, notebook_files, paths, provenance
+from lib.core.examples import read_examples, spread
 from lib.core.task import TaskError
 from lib.data import study_data
 from lib.tasks import load
@@ -36,16 +37,16 @@ def test_accepted_examples_and_tests_have_their_homes(run) -> None:
 
 def test_a_part_of_what_was_accepted_is_evenly_spaced(run) -> None:
     some = study_data.of_run(load("home"), run, count=3).accepted
-    assert [e.id for e in some] == [e.id for e in files.spread(study_data.of_run(load("home"), run).accepted, 3)]
+    assert [e.id for e in some] == [e.id for e in spread(study_data.of_run(load("home"), run).accepted, 3)]
 
 
 def test_lines_that_are_not_asked_for_are_not_read(run) -> None:
     path = run / "02_accepted.jsonl"
     lines = path.read_text().splitlines()
     path.write_text("\n".join([lines[0], "", "{broken", *lines[2:]]) + "\n")
-    assert len(files.read_examples(path, 2)) == 2
+    assert len(read_examples(path, 2)) == 2
     with pytest.raises(files.RecordError, match="02_accepted.jsonl, line 3"):
-        files.read_examples(path)
+        read_examples(path)
 
 
 def test_a_home_that_is_not_there_is_an_error(run) -> None:

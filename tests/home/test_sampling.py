@@ -9,7 +9,7 @@ from random import Random
 import pytest
 from home_assistant_intents import get_languages
 
-from lib.core.files import read_examples
+from lib.core.examples import read_examples
 from lib.core.task import TaskError
 from lib.tasks.home import TASK
 from lib.tasks.home.examples import data

@@ -1,12 +1,15 @@
 """Records: whole or not at all, resumed where they stopped, errors with file and line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from lib.core import files
+from lib.core.examples import digest_examples, read_examples
 from lib.core.task import Example
 
 
@@ -81,7 +84,47 @@ def test_examples(tmp_path: Path) -> None:
     example = Example("a", "hi", {"home": "h"}, [[]], "L6", "made", "dev", {"effects": {}})
     path = tmp_path / "e.jsonl"
     files.write_jsonl(path, [example.to_dict()])
-    assert files.read_examples(path) == [example]
+    assert read_examples(path) == [example]
     path.write_text(json.dumps({"id": "a"}))
     with pytest.raises(files.RecordError, match="e.jsonl, line 1: 'text' is missing"):
-        files.read_examples(path)
+        read_examples(path)
+
+
+def test_what_fails_leaves_nothing_half_written(tmp_path: Path) -> None:
+    place = tmp_path / "folder"
+    place.mkdir()
+    with pytest.raises(KeyboardInterrupt), files.replacing(place) as part:
+        part.mkdir()
+        (part / "x").touch()
+        raise KeyboardInterrupt
+    assert place.is_dir() and not part.exists()
+    with files.replacing(place) as part:
+        part.mkdir()
+        (part / "x").touch()
+    assert [p.name for p in place.iterdir()] == ["x"] and not part.exists()
+
+
+def test_a_tolerant_reader_names_bad_lines_and_keeps_what_comes_before_damage(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl.xz"
+    files.write_xz(path, '{"id": "a"}\n\n[1]\n{"id": 2}\n{"id": "b"}\n' + '{"id": "c"}\n' * 100_000)
+    rows, rejected = files.read_rows(path, {"id": str})
+    assert len(rows) == 100_002
+    assert rejected == [
+        "x.jsonl.xz, line 3: expected an object, got list: the line is left out",
+        "x.jsonl.xz, line 4: 'id' is int 2: the line is left out",
+    ]
+    path.write_bytes(path.read_bytes()[:-40])
+    cut, reasons = files.read_rows(path, {"id": str})
+    assert cut == rows[: len(cut)] and "x.jsonl.xz: damaged or cut off after line" in reasons[-1]
+    assert files.read_rows(tmp_path / "y.jsonl", {}) == ([], ["y.jsonl: absent: its figures are left out"])
+
+
+def test_a_digest_of_examples_tells_their_contexts_apart() -> None:
+    def example(home: object, **change: Any) -> Example:
+        return replace(Example("a", "hi", {"home": home, "area": None}, [[]], "L6", "made", "dev"), **change)
+
+    rows = [example("h"), example("h", id="b")]
+    same = digest_examples(rows)
+    assert digest_examples([example("h", level="L1"), example("h", id="b")]) == same
+    others = [[example("g"), rows[1]], [rows[0], example("h", id="b", text="ho")], rows[::-1], rows[:1]]
+    assert same not in map(digest_examples, others)
