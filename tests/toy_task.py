@@ -89,13 +89,15 @@ class Vending:
             calls.append({"name": match[1], "arguments": arguments | ({"text": match[4]} if match[4] else {})})
         return calls
 
-    def gbnf(self, refs: Refs) -> str:
-        numbers = " | ".join(f'"{i}"' for i in range(1, len(refs) + 1))
+    def grammar(self, refs: Refs) -> str:
+        numbers = ",".join(f'"={i}"' for i in range(1, len(refs) + 1))
         lines = [
-            'root ::= "none" | call ("\\n" call){0,3}',
-            'call ::= "Give(item=" ref ")" | "Refill(item=" ref ",amount=" [0-9]{1,3} ")" | label',
-            'label ::= "Label(item=" ref ",text= " [^,)\\n\\\\]{1,40} ")"',
-            f"ref ::= {numbers}",
+            'start: <"none"> | call (<"\\n"> call){0,3}',
+            'call: <"Give("> ref <")"> | <"Refill("> ref <","> <"amount="> AMOUNT <")"> | label',
+            'label: <"Label("> ref <","> <"text="> TEXT <")">',
+            f'ref: <"item"> <{numbers}>',
+            "AMOUNT: /[0-9]/{1,3}",
+            r'TEXT: " " /[^,)\n\\]/{1,40}',
         ]
         return "\n".join(lines) + "\n"
 

@@ -24,7 +24,6 @@ from lib.core.task import Example, StudyTask, Task
 from lib.model import gguf_write
 from lib.model.gguf_write import GgufFile
 from lib.predict import RELEASED
-from lib.runtime import llama_engine
 from lib.runtime.decode import suits
 from lib.runtime.gguf_student import check_task
 from lib.teacher.contract import teacher_task
@@ -153,10 +152,10 @@ def _student(task: Task, file: Path, released: bool, name: str = "") -> Entrant:
 
 
 def _by_llama(student: Entrant) -> list[Entrant]:
-    """The same file run by llama.cpp's own calls, where that is not what runs it anyway."""
-    if not llama_engine.available() or student.file is None or suits(GgufFile(student.file)) == "direct":
+    """The same file run by llama.cpp's server, where that is not what runs it anyway."""
+    if student.file is None or suits(GgufFile(student.file)) == "server":
         return []
-    return [replace(student, name=f"{student.name}, llama.cpp", released=False, runtime="direct")]
+    return [replace(student, name=f"{student.name}, llama.cpp", released=False, runtime="server")]
 
 
 def _parents(task: Task, source: str, scratch: Path, absent: dict[str, str]) -> list[Entrant]:

@@ -40,7 +40,7 @@ def rows(job: Mapping[str, Any], task: StudyTask | None = None) -> Iterator[Row]
         yield _machine(job)
     elif job["do"] == "speed":
         system = job["system"]
-        kind = system["runtime"] if system["kind"] == "student" else "direct"
+        kind = system["runtime"] if system["kind"] == "student" else "server"
         yield {"system": system["name"], **speed(Path(system["file"]), job["threads"], kind)}
     else:
         yield from requests(job, task or load(job["task"]))
@@ -128,44 +128,35 @@ def _large(
 def speed(path: Path, threads: int, kind: str = "", repeats: int = REPEATS, clock: Clock = time.perf_counter) -> Row:
     """Tokens a second of a GGUF's weights alone: medians over ``repeats`` prompts of PROMPT_TOKENS tokens.
 
-    ``kind``: a runtime of lib/runtime/decode.py, or empty for the one that a student is run by; llama.cpp's server takes the
-    place of its own calls where they are absent.
+    ``kind``: a runtime of lib/runtime/decode.py, or empty for the one that a student is run by.
     """
     from lib.model.gguf_read import GgufFile
-    from lib.runtime import llama_engine
+    from lib.runtime import llama_server
     from lib.runtime.decode import suits
 
     kind = kind or suits(GgufFile(path))
-    if kind == "direct" and not llama_engine.available():
-        kind = "server"
-    timed = _served(path, threads, repeats) if kind == "server" else _alone(path, threads, kind, repeats, clock)
+    timed = _served(path, threads, repeats) if kind == "server" else _alone(path, threads, repeats, clock)
     prompt, decode = zip(*timed, strict=True)
     return {
         "kind": "speed",
         "engine": "ONNX Runtime" if kind == "onnx" else "llama.cpp",
         "prompt_tokens_s": statistics.median(prompt),
         "decode_tokens_s": statistics.median(decode),
-        "instructions": "" if kind == "onnx" else llama_engine.instructions(),
+        "instructions": "" if kind == "onnx" else llama_server.instructions(),
     }
 
 
 _PROMPT = [10 + i % 200 for i in range(PROMPT_TOKENS)]
 
 
-def _alone(path: Path, threads: int, kind: str, repeats: int, clock: Clock) -> list[tuple[float, float]]:
-    """Tokens of the prompt, and new ones, a second, by an engine's own calls."""
+def _alone(path: Path, threads: int, repeats: int, clock: Clock) -> list[tuple[float, float]]:
+    """Tokens of the prompt, and new ones, a second, by ONNX Runtime."""
     from lib.model.gguf_read import GgufFile
-    from lib.runtime import llama_engine
-    from lib.runtime.decode import open_engine
-    from lib.runtime.engine import Engine, EngineError
+    from lib.runtime.onnx_engine import EngineError, OnnxModel
 
     room = 2 * (PROMPT_TOKENS + NEW_TOKENS)
     try:
-        model: Engine = (
-            llama_engine.Llama(path, threads, room)
-            if kind == "direct"
-            else open_engine(GgufFile(path), threads, room, kind)
-        )
+        model = OnnxModel(GgufFile(path), threads, room)
     except EngineError as error:
         raise ValueError(f"{path.name}: {error}") from error
     timed = []
@@ -196,7 +187,7 @@ def _served(path: Path, threads: int, repeats: int) -> list[tuple[float, float]]
 
 
 def _server(path: Path, threads: int) -> Any:
-    from lib.runtime.llama_engine import LlamaError, open_server
+    from lib.runtime.llama_server import LlamaError, open_server
 
     try:
         return open_server(path, threads, 2 * (PROMPT_TOKENS + NEW_TOKENS))

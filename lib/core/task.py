@@ -133,8 +133,8 @@ class Task(Protocol):
         """Reads a compact answer. Raises TaskError."""
         ...
 
-    def gbnf(self, refs: Any) -> str:
-        """The grammar (llama.cpp GBNF) of all valid answers in this context."""
+    def grammar(self, refs: Any) -> str:
+        """The grammar of all valid answers in this context, in the notation of ``lib.runtime.grammar``."""
         ...
 
     def score(self, example: Example, calls: Sequence[Call]) -> Score:

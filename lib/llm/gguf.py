@@ -26,7 +26,7 @@ from lib.core.files import sha256
 from lib.llm.answer import excerpt, failed, read_answer
 from lib.llm.threads import answer_all
 from lib.llm.types import BackendError, Prompt, Reply
-from lib.runtime.llama_engine import LlamaError, open_server
+from lib.runtime.llama_server import LlamaError, open_server
 
 _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
 

@@ -1,14 +1,9 @@
-"""Ways to have a GGUF complete a prompt on the CPU, with the same greedy answers.
+"""Completes a prompt on the CPU, greedily: by ONNX Runtime where it can run the file's weights, by llama.cpp otherwise.
 
-``Direct`` works on an engine that takes tokens and gives logits: ONNX Runtime (lib/runtime/onnx_engine.py) or llama.cpp's own
-calls (lib/runtime/llama_engine.py). Tokens that the grammar leaves no choice about are appended and read together with the next choice
-instead of being asked for one by one, and the keys and values of the latest contexts are kept, so that changing between
-them does not mean reading them again. ``ByServer`` asks llama.cpp's server, where the installed library offers no more;
-it keeps one context and decodes every token.
-
->>> runtime = open_runtime(GgufFile(Path("student-q8_0.gguf")), vocabulary, 2, 4096)     # doctest: +SKIP
->>> runtime.complete(prompt, gbnf, max_new=256).ids                                      # doctest: +SKIP
-[271, 14, 302, 9, 2]
+``Decoder`` appends the tokens that the grammar leaves no choice about and reads them together with the next choice,
+instead of asking for them one by one; it keeps the keys and values of the latest contexts, so that changing between
+them does not mean reading them again. ``ByServer`` asks llama.cpp's server, which decodes every token and keeps one
+context.
 """
 
 from __future__ import annotations
@@ -17,23 +12,22 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import takewhile
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lib.model.codec import CONTEXTS_KEPT, Prompt
+from lib.model.codec import Prompt
 from lib.model.gguf_read import GgufError, GgufFile
 from lib.model.vocabulary import Vocabulary
-from lib.runtime import llama_engine, onnx_graph
-from lib.runtime.constraint import Constraint, State, Words
-from lib.runtime.engine import Engine, EngineError
-from lib.runtime.onnx_engine import OnnxModel
+from lib.runtime import onnx_graph
+from lib.runtime.grammar import Answer, Grammars, to_gbnf
+from lib.runtime.onnx_engine import EngineError, OnnxModel
 
 STATES_BYTES = 128 << 20
 """Memory for the keys and values of contexts that are not the present one."""
+KINDS = ("onnx", "server")
 
 
 class ServeError(ValueError):
@@ -55,61 +49,49 @@ class Completion:
 
 
 class Runtime(Protocol):
-    def complete(self, prompt: Prompt, gbnf: str | None, max_new: int) -> Completion:
+    def complete(self, prompt: Prompt, grammar: str | None, max_new: int) -> Completion:
         """The likeliest answer, token by token, under the grammar if there is one. Raises ServeError."""
         ...
 
 
-KINDS = ("onnx", "direct", "server")
-
-
 def open_runtime(file: GgufFile, vocabulary: Vocabulary, threads: int, context_tokens: int, kind: str = "") -> Runtime:
-    """``kind``: one of KINDS, or empty for the one that ``suits`` the file. Raises ServeError, lib.model.gguf_write.GgufError."""
-    if kind not in ("", *KINDS):
-        raise ServeError(f"unknown runtime '{kind}': use {', '.join(KINDS)}")
+    """``kind``: one of KINDS, or empty for the one that ``suits`` the file. Raises ServeError or GgufError."""
+    kind = kind or suits(file)
     try:
-        kind = kind or suits(file)
+        if kind == "onnx":
+            return Decoder(OnnxModel(file, threads, context_tokens), vocabulary)
         if kind == "server":
-            return ByServer(llama_engine.open_server(file.path, threads, context_tokens))
-        return Direct(open_engine(file, threads, context_tokens, kind), vocabulary)
-    except EngineError as error:
+            from lib.runtime.llama_server import open_server
+
+            return ByServer(open_server(file.path, threads, context_tokens), vocabulary)
+    except RuntimeError as error:  # EngineError or LlamaError
         raise GgufError(f"{file.path}: {error}; export or download it again") from error
+    raise ServeError(f"unknown runtime '{kind}': use {', '.join(KINDS)}")
 
 
 def suits(file: GgufFile) -> str:
     """The kind of runtime for a file: ONNX Runtime if it runs the file's weights as they are, llama.cpp otherwise."""
-    if onnx_graph.readable(file):
-        return "onnx"
-    return "direct" if llama_engine.available() else "server"
+    return "onnx" if onnx_graph.readable(file) else "server"
 
 
-def open_engine(file: GgufFile, threads: int, context_tokens: int, kind: str) -> Engine:
-    """The engine of a runtime of ``kind``, "onnx" or "direct". Raises EngineError."""
-    if kind == "onnx":
-        return OnnxModel(file, threads, context_tokens)
-    return llama_engine.Llama(file.path, threads, context_tokens)
+class Decoder:
+    """A Runtime on a model that takes tokens and gives logits."""
 
-
-class Direct:
-    """A Runtime on an engine."""
-
-    def __init__(self, engine: Engine, vocabulary: Vocabulary) -> None:
-        self._model = engine
-        words = Words(vocabulary)
-        self._end = vocabulary.end
-        self._constraint = lru_cache(CONTEXTS_KEPT)(lambda gbnf: Constraint(gbnf, words))
+    def __init__(self, model: OnnxModel, vocabulary: Vocabulary) -> None:
+        self._model, self._end = model, vocabulary.end
+        self._grammars = Grammars(vocabulary)
         self._read: list[int] = []
         self._prefix: tuple[int, ...] = ()
-        self._states: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._states: OrderedDict[tuple[int, ...], NDArray[np.float32]] = OrderedDict()
 
-    def complete(self, prompt: Prompt, gbnf: str | None, max_new: int) -> Completion:
+    def complete(self, prompt: Prompt, grammar: str | None, max_new: int) -> Completion:
         try:
-            constraint = None if gbnf is None else self._constraint(gbnf)
+            answer = None if grammar is None else self._grammars.start(grammar)
             cached = self._recall(prompt)
-            logits = self._feed(prompt.ids[cached:])
-            return self._write(logits, constraint, max_new, cached)
+            return self._write(self._feed(prompt.ids[cached:]), answer, max_new, cached)
         except (ValueError, EngineError) as error:
-            self._forget()
+            self._model.keep(0)
+            self._read, self._prefix = [], ()
             raise ServeError(f"the request cannot be answered ({error}); try without grammar") from error
 
     def _recall(self, prompt: Prompt) -> int:
@@ -128,7 +110,7 @@ class Direct:
         if len(self._read) >= len(self._prefix) > 0:
             self._model.keep(len(self._prefix))
             self._states[self._prefix] = self._model.state()
-        while sum(memoryview(state).nbytes for state in self._states.values()) > STATES_BYTES:
+        while sum(state.nbytes for state in self._states.values()) > STATES_BYTES:
             self._states.popitem(last=False)
         state = self._states.pop(prefix, None)
         if state is not None:
@@ -136,43 +118,21 @@ class Direct:
             self._read = list(prefix)
         self._prefix = prefix
 
-    def _forget(self) -> None:
-        self._model.keep(0)
-        self._read, self._prefix = [], ()
-
     def _feed(self, ids: Sequence[int]) -> NDArray[np.float32]:
         logits = self._model.feed(ids)
         self._read += ids
         return logits
 
-    def _write(
-        self, logits: NDArray[np.float32], constraint: Constraint | None, max_new: int, cached: int
-    ) -> Completion:
+    def _write(self, logits: NDArray[np.float32], answer: Answer | None, max_new: int, cached: int) -> Completion:
         ids: list[int] = []
-        state = constraint.first if constraint else None
         logprob, steps = 0.0, 0
         while True:
-            token = constraint.best(state, logits) if constraint and state else int(logits.argmax())
+            token = answer.best(logits) if answer else int(logits.argmax())
             logprob, steps, known = logprob + _logprob(logits, token), steps + 1, len(ids)
-            ids.append(token)
-            if constraint and state:
-                forced, state = self._forced(constraint, state, token)
-                ids += forced
+            ids += answer.take(token) if answer else [token]
             if ids[-1] == self._end or len(ids) >= max_new:
                 return Completion(ids, logprob, cached, steps, ids[-1] != self._end)
             logits = self._feed(ids[known:])
-
-    def _forced(self, constraint: Constraint, state: State, token: int) -> tuple[list[int], State]:
-        """What has to follow ``token``, and the state where there is a choice again."""
-        found: list[int] = []
-        while token != self._end:
-            state = constraint.advance(state, token)
-            only = constraint.forced(state)
-            if only is None:
-                break
-            token = only
-            found.append(token)
-        return found, state
 
 
 def _logprob(logits: NDArray[np.float32], token: int) -> float:
@@ -183,10 +143,10 @@ def _logprob(logits: NDArray[np.float32], token: int) -> float:
 class ByServer:
     """A Runtime that asks llama.cpp's server in this process."""
 
-    def __init__(self, server: Any) -> None:
-        self._server = server
+    def __init__(self, server: Any, vocabulary: Vocabulary) -> None:
+        self._server, self._controls = server, vocabulary.controls
 
-    def complete(self, prompt: Prompt, gbnf: str | None, max_new: int) -> Completion:
+    def complete(self, prompt: Prompt, grammar: str | None, max_new: int) -> Completion:
         request: dict[str, Any] = {
             "prompt": prompt.ids,
             "n_predict": max_new,
@@ -196,7 +156,9 @@ class ByServer:
             "cache_prompt": True,
             "id_slot": 0,
         }
-        response: dict[str, Any] = self._server.handle_completions(request | ({"grammar": gbnf} if gbnf else {}))
+        if grammar is not None:
+            request["grammar"] = to_gbnf(grammar, self._controls)
+        response: dict[str, Any] = self._server.handle_completions(request)
         if "choices" not in response:
             reason = response.get("error", {}).get("message", response)
             raise ServeError(f"llama.cpp refused the request ({reason}); try without grammar")

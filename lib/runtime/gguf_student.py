@@ -46,7 +46,7 @@ class GgufStudent:
         self.info = file.student
         self.grammar, self.context_tokens, self.max_new = grammar, context_tokens, max_new
         self.codec = Codec(task, file.vocabulary())
-        self._gbnf = lru_cache(CONTEXTS_KEPT)(task.gbnf)
+        self._grammar = lru_cache(CONTEXTS_KEPT)(task.grammar)
         self._runtime = open_runtime(file, self.codec.vocabulary, threads, context_tokens, runtime)
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
@@ -57,8 +57,8 @@ class GgufStudent:
         began = time.perf_counter()
         prompt = self.codec.prompt(context, text)
         check_length(prompt, self.context_tokens - self.max_new)
-        gbnf = self._gbnf(prompt.refs) if self.grammar else None
-        return self._read(prompt, self._runtime.complete(prompt, gbnf, self.max_new), began)
+        grammar = self._grammar(prompt.refs) if self.grammar else None
+        return self._read(prompt, self._runtime.complete(prompt, grammar, self.max_new), began)
 
     def _read(self, prompt: Prompt, done: Completion, began: float) -> Answer:
         reading = self.codec.read(done.ids, prompt.refs)

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from lib.model.gguf_read import GgufFile
 from lib.runtime import onnx_graph
-from lib.runtime.engine import EngineError
 from lib.runtime.onnx_graph import Floats
 
 BATCH = 512
@@ -28,6 +27,10 @@ ROOM = 512
 """Tokens that there is room for at first; it is doubled as often as it has to be."""
 _QUIET = 3
 """Errors only."""
+
+
+class EngineError(RuntimeError):
+    """A file that ONNX Runtime cannot load, or a call that failed."""
 
 
 class OnnxModel:

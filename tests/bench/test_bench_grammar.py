@@ -69,8 +69,8 @@ def test_what_is_wrong_is_counted_and_shown(toy, tmp_path):
             raise TaskError("never")
 
     class Impossible(Checked):
-        def gbnf(self, refs):
-            return 'root ::= "é"\n'  # two bytes, and no token of this model is both
+        def grammar(self, refs):
+            return "start: missing"
 
     for task, trouble in ((Unreadable(), "unreadable"), (Impossible(), "failed")):
         document, well = ask(toy, tmp_path / trouble, task=task)

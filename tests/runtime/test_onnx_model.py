@@ -10,8 +10,7 @@ from lib.model import student as students
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import export
 from lib.runtime import onnx_engine, onnx_graph
-from lib.runtime.engine import EngineError
-from lib.runtime.onnx_engine import OnnxModel
+from lib.runtime.onnx_engine import EngineError, OnnxModel
 
 IDS = [int(i) for i in np.random.default_rng(0).integers(0, 300, 40)]
 KINDS = ("q4_0", "q5_0", "q8_0", "f16")

@@ -65,10 +65,10 @@ class HomeTask:
     def parse(self, raw: str, refs: References) -> list[Call]:
         return calls.parse(raw, refs)
 
-    def gbnf(self, refs: References) -> str:
-        from lib.tasks.home.language import gbnf
+    def grammar(self, refs: References) -> str:
+        from lib.tasks.home.language.grammar import grammar
 
-        return gbnf.grammar(refs)
+        return grammar(refs)
 
     def score(self, example: Example, calls_: Sequence[Call]) -> Score:
         from lib.tasks.home.simulator.score import score

@@ -7,7 +7,6 @@ from toy_task import TASK, Vending
 from lib.core.task import TaskError
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import GgufError, export
-from lib.runtime import llama_engine
 from lib.runtime.decode import KINDS, suits
 from lib.runtime.gguf_student import GgufStudent, ServeError
 
@@ -60,30 +59,26 @@ def test_prefix_is_cached_and_changes_no_answer(path, runtime):
 
 
 def test_all_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(path):
-    onnx, direct, server = (
-        GgufStudent(path, TASK, grammar=False, threads=1, runtime=kind, max_new=24) for kind in KINDS
-    )
+    onnx, server = (GgufStudent(path, TASK, grammar=False, threads=1, runtime=kind, max_new=24) for kind in KINDS)
     for text in ("one tea please", "refill the oat bar to 30", "label it 日本茶", "nothing at all"):
-        assert direct.answer(text, CONTEXT).raw == server.answer(text, CONTEXT).raw
-        assert onnx.answer(text, CONTEXT).confidence == pytest.approx(direct.answer(text, CONTEXT).confidence, rel=0.5)
-    for system in (onnx, direct):
-        prompt = system.codec.prompt(CONTEXT, "one tea please")
-        done = system._runtime.complete(prompt, 'root ::= "Give(item=1)"\n', 20)
-        assert (done.steps, system.codec.read(done.ids, prompt.refs).raw) == (1, "Give(item=1)")
-    with pytest.raises(ServeError, match="onnx, direct, server"):
+        assert onnx.answer(text, CONTEXT).confidence == pytest.approx(server.answer(text, CONTEXT).confidence, rel=0.5)
+    prompt = onnx.codec.prompt(CONTEXT, "one tea please")
+    for system, steps in ((onnx, 1), (server, 5)):
+        done = system._runtime.complete(prompt, 'start: <"Give("> <"item"> <"=1"> <")">\n', 20)
+        assert (done.steps, system.codec.read(done.ids, prompt.refs).raw) == (steps, "Give(item=1)")
+    with pytest.raises(ServeError, match="onnx, server"):
         GgufStudent(path, TASK, runtime="abacus")
 
 
 def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path):
     folder = saved_student(tmp_path / "student")
     found = {kind: suits(GgufFile(export(folder, tmp_path / f"{kind}.gguf", kind))) for kind in ("q4_0", "f16", "q4_1")}
-    assert found == {"q4_0": "onnx", "f16": "onnx", "q4_1": "direct" if llama_engine.available() else "server"}
+    assert found == {"q4_0": "onnx", "f16": "onnx", "q4_1": "server"}
 
 
-@pytest.mark.parametrize("runtime", KINDS[:2])
-def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch, runtime):
+def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch):
     monkeypatch.setattr("lib.runtime.decode.STATES_BYTES", 0)
-    system = GgufStudent(path, TASK, threads=1, runtime=runtime)
+    system = GgufStudent(path, TASK, threads=1)
     raws = [system.answer("one tea please", {"items": items}).raw for items in (["Gum"], ["Tea"], ["Gum"])]
     assert raws[0] == raws[2]
 
@@ -113,13 +108,14 @@ def test_wrong_models_are_refused(path, tmp_path):
         GgufStudent(tmp_path / "absent.gguf", TASK)
 
 
-def test_a_grammar_that_llama_cpp_refuses_is_an_error(path):
+@pytest.mark.parametrize("runtime", KINDS)
+def test_a_grammar_that_is_none_is_an_error(path, runtime):
     class Broken(Vending):
-        def gbnf(self, refs):
-            return "root ::= missing"
+        def grammar(self, refs):
+            return "start: missing"
 
     with pytest.raises(ServeError, match="grammar"):
-        GgufStudent(path, Broken(), threads=1).answer("one tea please", CONTEXT)
+        GgufStudent(path, Broken(), threads=1, runtime=runtime).answer("one tea please", CONTEXT)
 
 
 def test_wrong_context_is_the_tasks_error(system):

@@ -1,0 +1,126 @@
+r"""Which token may come next in an answer: a task's grammar over a student's vocabulary, by llguidance.
+
+A task writes its grammar as text for llguidance (its dialect of Lark) and names control tokens in it as JSON strings
+between angle brackets: ``<"=1","=12">`` is one of two controls. Here their ids take the place of the names, so no text
+can spell a control and an answer has one way to be written. Often there is one way to go on, which the model need not
+be asked for. llama.cpp's server gets the same rules as GBNF.
+
+>>> from lib.model.vocabulary import byte_tokenizer
+>>> controls = ["Go(", "=1", "=12", ")"]
+>>> vocabulary = Vocabulary(byte_tokenizer(controls), controls)
+>>> answer = Grammars(vocabulary).start('start: <"Go("> <"=1","=12"> <")">')
+>>> vocabulary.decode(answer.take(vocabulary.controls["Go("]))
+'Go('
+>>> vocabulary.decode(answer.take(vocabulary.controls["=12"]))
+'=12)'
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import llguidance
+import numpy as np
+from numpy.typing import NDArray
+
+from lib.model.codec import CONTEXTS_KEPT
+from lib.model.vocabulary import Vocabulary
+
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_CONTROLS = re.compile(f"<({_STRING}(?:,{_STRING})*)>")
+
+
+class GrammarError(ValueError):
+    """A grammar that cannot be read, or that the model's vocabulary cannot follow."""
+
+
+class Answer:
+    """An answer as it is written: the grammar's state after the tokens taken so far."""
+
+    def __init__(self, matcher: llguidance.LLMatcher, end: int) -> None:
+        self._matcher, self._end = matcher, end
+
+    def allowed(self) -> NDArray[np.uint8]:
+        """1 for each token that may come next, (vocabulary,) padded; the end token where the answer is whole."""
+        return np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
+
+    def best(self, logits: NDArray[np.float32]) -> int:
+        """The allowed token with the largest of ``logits``, (vocabulary,). Raises GrammarError where none is."""
+        allowed = self.allowed()[: len(logits)].astype(bool)
+        if not allowed.any():
+            raise GrammarError("grammar: no token of the model's vocabulary goes on here; train a model for this task")
+        return int(np.where(allowed, logits, -np.inf).argmax())
+
+    def take(self, token: int) -> list[int]:
+        """Takes ``token``; returns it and the tokens after it that have no alternative, which are taken too."""
+        taken = [token]
+        while self._matcher.consume_token(taken[-1]) and taken[-1] != self._end:
+            following = np.flatnonzero(self.allowed())
+            if len(following) != 1:
+                break
+            taken.append(int(following[0]))
+        if self._matcher.is_error():
+            raise GrammarError(f"grammar: {self._matcher.get_error()}")
+        return taken
+
+
+class Grammars:
+    """Grammars over one vocabulary; those of the latest contexts are kept compiled."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._controls, self._end = vocabulary.controls, vocabulary.end
+        self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(vocabulary)), slices=[])
+        self._compiled = lru_cache(CONTEXTS_KEPT)(self._compile)
+
+    def start(self, text: str) -> Answer:
+        """The beginning of an answer. Raises GrammarError for a text that is no grammar, or an unknown control."""
+        return Answer(self._compiled(text).deep_copy(), self._end)
+
+    def _compile(self, text: str) -> llguidance.LLMatcher:
+        matcher = llguidance.LLMatcher(self._tokenizer, to_lark(text, self._controls))
+        if matcher.is_error():
+            raise GrammarError(f"grammar: {matcher.get_error()}")
+        return matcher
+
+
+class _Tokens:
+    """A vocabulary as llguidance asks for one. A token is special if its text is no text of the byte-level BPE."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.eos_token_id, self.bos_token_id, self.tokens = vocabulary.end, vocabulary.start, vocabulary.bytes
+        self.special_token_ids = [token["id"] for token in vocabulary.json["added_tokens"]]
+        self._encode = vocabulary.encode_text
+
+    def __call__(self, text: str) -> list[int]:
+        return self._encode(text)
+
+
+def to_lark(text: str, controls: Mapping[str, int]) -> str:
+    """A task's grammar for llguidance, with the ids of ``controls`` in place of their names. Raises GrammarError.
+
+    >>> to_lark('start: <"=1","=2"> /[0-9]/', {"=1": 271, "=2": 272})
+    'start: <[271,272]> /[0-9]/'
+    """
+    return _replace(text, controls, lambda ids: f"<[{','.join(ids)}]>")
+
+
+def to_gbnf(text: str, controls: Mapping[str, int]) -> str:
+    """A task's grammar in llama.cpp's notation. Its regular expressions have to be classes of characters.
+
+    >>> print(to_gbnf('start: <"=1","=2"> T0\nT0: /[0-9]/{1,3}', {"=1": 271, "=2": 272}))
+    root ::= (<[271]> | <[272]>) T0
+    T0 ::= [0-9]{1,3}
+    """
+    text = _replace(text, controls, lambda ids: f"({' | '.join(f'<[{i}]>' for i in ids)})")
+    text = re.sub(r"/(\[(?:[^\]\\]|\\.)*\])/", r"\1", text)
+    return re.sub(r"^(\w+):", r"\1 ::=", text, flags=re.M).replace("start ::=", "root ::=", 1)
+
+
+def _replace(text: str, controls: Mapping[str, int], write: Callable[[list[str]], str]) -> str:
+    try:
+        return _CONTROLS.sub(lambda found: write([str(controls[name]) for name in json.loads(f"[{found[1]}]")]), text)
+    except KeyError as error:
+        raise GrammarError(f"grammar: the model has no control {error}; train a model for this task") from error

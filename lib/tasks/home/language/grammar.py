@@ -1,0 +1,168 @@
+"""The grammar of the compact answers that make sense in one home, as lib/runtime/grammar.py reads it.
+
+Only this home's numbers, domains and device classes; tools that it has no device for only with the number of nothing,
+``=0``. A named target stands alone, as the printer writes it. There is no recursion; equal parts are one rule.
+
+>>> from lib.tasks.home.simulator.homes import Home
+>>> from lib.tasks.home.language.references import references
+>>> text = grammar(references(Home.from_dict({"areas": [], "entities": [{"id": "lock.a", "name": "Door"}]})))
+>>> '<"=lock">' in text, '<"=light">' in text
+(True, False)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from lib.tasks.home.language.calls import MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
+from lib.tasks.home.language.references import References
+from lib.tasks.home.simulator.execute import thermometers
+from lib.tasks.home.simulator.match import CLEAN_AREA, WHOLE_HOME
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
+
+_NEEDS_VALUE = ("HassLightSet", "HassStartTimer")
+"""Tools whose own arguments are all optional, but not all at once."""
+_PERCENT = '"100" | "0" | /[1-9]/ /[0-9]/?'
+_DEGREES = '"-" /[1-4]/? /[0-9]/ | "1" /[0-9]/ /[0-9]/ | "2" /[0-4]/ /[0-9]/ | /[1-9]/? /[0-9]/'
+_NUMBERS = {
+    (0, 100): _PERCENT,
+    (-100, 100): f'"-"? ({_PERCENT})',
+    (1_000, 10_000): '"10000" | /[1-9]/ /[0-9]/ /[0-9]/ /[0-9]/',
+    (-50, 250): f'({_DEGREES}) ("." /[0-9]/ /[0-9]/?)? | "-50" | "250"',
+    (0, 99_999): '"0" | /[1-9]/ /[0-9]/? /[0-9]/? /[0-9]/? /[0-9]/?',
+}
+_ESCAPED = r'"\\" /[\\,)]/'
+_STRING = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ | {_ESCAPED})' f"{{0,{MAX_STRING - 1}}}"
+
+
+def control(*texts: str) -> str:
+    """One of these control tokens; empty if there are none."""
+    return f"<{','.join(map(json.dumps, texts))}>" if texts else ""
+
+
+_COMMA, _CLOSE = control(","), control(")")
+
+
+class _Rules:
+    """Rules by their bodies, so that equal ones are written once."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+
+    def add(self, body: str, terminal: bool = False) -> str:
+        """The name of the rule with that body; ``terminal``: a text without controls. Empty for no body."""
+        return self.names.setdefault(body, f"{'T' if terminal else 'r'}{len(self.names)}") if body else ""
+
+    def text(self, start: str) -> str:
+        return "\n".join([f"start: {start}", *(f"{name}: {body}" for body, name in self.names.items())]) + "\n"
+
+
+def grammar(refs: References) -> str:
+    """The grammar of all answers with these references: ``none``, or up to four calls, one a line."""
+    rules = _Rules()
+    bodies = {name: _either(tool, refs, rules) for name, tool in TOOLS.items()}
+    call = rules.add(" | ".join(f"{control(f'{name}(')} {body}" for name, body in bodies.items() if body))
+    return rules.text(f"{control(NONE)} | {call} ({control(chr(10))} {call}){{0,{MAX_CALLS - 1}}}")
+
+
+def _either(tool: Tool, refs: References, rules: _Rules) -> str:
+    """What follows the opening parenthesis: the arguments, or that there is nothing to act on."""
+    arguments = _arguments(tool, refs, rules) if _makes_sense(tool, refs) else ""
+    nothing = rules.add(f"{control('name')} {control(f'={NO_TARGET}')} {_CLOSE}") if takes_name(tool) else ""
+    return rules.add(f"{arguments} | {nothing}") if arguments and nothing else arguments or nothing
+
+
+def _makes_sense(tool: Tool, refs: References) -> bool:
+    return not tool.domains or _has_device(tool, refs) or bool(_measured(tool, refs))
+
+
+def _has_device(tool: Tool, refs: References) -> bool:
+    return any(_fits(tool, e.domain) for e in refs.home.entities)
+
+
+def _measured(tool: Tool, refs: References) -> list[int]:
+    """Numbers of the areas where a sensor tells what ``tool`` asks of a climate device."""
+    if tool.name != "HassClimateGetTemperature":
+        return []
+    return [number for number, area in enumerate(refs.areas, 1) if thermometers(refs.home, area.name)]
+
+
+def _fits(tool: Tool, domain: str) -> bool:
+    return domain in tool.domains or tool.domains == ("*",)
+
+
+def _arguments(tool: Tool, refs: References, rules: _Rules) -> str:
+    """What follows the opening parenthesis, the closing one included; empty if the tool has nothing to act on."""
+    free = not tool.domains or tool.name == CLEAN_AREA
+    own = [a for a in tool.arguments if free or a.kind not in CLOSED]
+    parts = [(_value(a, tool, refs, rules), a.required) for a in own]
+    target = "" if free else rules.add(_target(tool, refs, rules))
+    if not (free or target) or any(required and not part for part, required in parts):
+        return ""
+    values = _values([part for part in parts if part[0]], rules)
+    needed = any(a.required for a in own) or tool.name in _NEEDS_VALUE
+    always = tool.name in WHOLE_HOME or any(a.required and a.name == "name" for a in tool.arguments)
+    always |= not free and not _has_device(tool, refs)
+    return rules.add(f"{_body(target, values, needed, always)} {_CLOSE}".lstrip())
+
+
+def _body(target: str, values: str, needed: bool, always: bool) -> str:
+    """Target and values, either of which may be absent; ``needed``: values are a must, ``always``: the target is."""
+    if not target or not values:
+        part = target or values
+        return part if (always if target else needed) or not part else f"{part}?"
+    follow = f"{_COMMA} {values}"
+    both = f"{target} {follow}" if needed else f"{target} ({follow})?"
+    return both if always else f"({both} | {values}){'' if needed else '?'}"
+
+
+def _target(tool: Tool, refs: References, rules: _Rules) -> str:
+    """A numbered entity, or a place with a kind of device, or a kind alone."""
+    if not _has_device(tool, refs):
+        return _named("area", _numbered("A", _measured(tool, refs)))
+    classes = {e.device_class for e in refs.home.entities if _fits(tool, e.domain)}
+    choices = {
+        "area": _numbered("A", range(1, len(refs.areas) + 1)),
+        "floor": _numbered("F", range(1, len(refs.floors) + 1)),
+        "domain": [f"={d}" for d in refs.domains if _fits(tool, d)],
+        "device_class": [f"={c}" for c in refs.device_classes if c in classes],
+    }
+    kinds = {a.name for a in tool.arguments if a.kind in CLOSED}
+    chain = [(_named(kind, texts), False) for kind, texts in choices.items() if kind in kinds and texts]
+    return " | ".join(part for part in (_named("name", _names(tool, refs)), _values(chain, rules)) if part)
+
+
+def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
+    """At least one of the parts, in order, with commas; a required one cannot be left out."""
+    alternatives = []
+    for i, (part, required) in enumerate(parts):
+        tail = [f"{_COMMA} {p}" if must else f"({_COMMA} {p})?" for p, must in parts[i + 1 :]]
+        alternatives.append(" ".join([part, *tail]))
+        if required:
+            break
+    return rules.add(" | ".join(alternatives))
+
+
+def _value(argument: Argument, tool: Tool, refs: References, rules: _Rules) -> str:
+    """A key with its values; empty if it can have none here."""
+    if argument.kind in ("area", "name"):
+        numbers = _numbered("A", range(1, len(refs.areas) + 1)) if argument.kind == "area" else _names(tool, refs)
+        return _named(argument.key, numbers)
+    choices = [json.dumps(f" {word}") for word in argument.choices]
+    if argument.kind in ("number", "step"):
+        choices.insert(0, _NUMBERS[int(argument.low), int(argument.high)])
+    return f"{control(argument.key)} {rules.add(' | '.join(choices) or _STRING, terminal=True)}"
+
+
+def _named(key: str, texts: Sequence[str]) -> str:
+    """A key with one of the references; empty if there are none."""
+    return f"{control(key)} {control(*texts)}" if texts else ""
+
+
+def _names(tool: Tool, refs: References) -> list[str]:
+    return _numbered("", (i for i, e in enumerate(refs.entities, 1) if _fits(tool, e.domain)))
+
+
+def _numbered(letter: str, numbers: Iterable[int]) -> list[str]:
+    return [f"={letter}{number}" for number in numbers]
