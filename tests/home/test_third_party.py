@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from lib.core.task import TaskError
-from lib.tasks.home.examples.third_party import accepts, allows, load
+from lib.tasks.home.examples.third_party import load
+from lib.tasks.home.simulator.rules import accepts, allows
 from lib.tasks.home.simulator.score import score
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "third_party"

@@ -4,6 +4,8 @@ One call a line, targets as references, ``none`` for nothing to do. A call on ``
 act on is not in this home, or could be several things, or cannot do it. Strings carry a leading space and escape
 ``\``, ``,`` and ``)``.
 
+>>> from lib.tasks.home.language.references import references
+>>> from lib.tasks.home.simulator.homes import Home
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den"}], "entities": [
 ...     {"id": "light.a", "name": "Lamp", "area": "Den"}]}))
 >>> raw = "".join(answer([{"name": "HassLightSet", "arguments": {"name": "lamp", "brightness": 40}}], refs))
@@ -22,13 +24,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib.core.task import Call, Control, Example, Piece, TaskError
-from lib.tasks.home.language.references import References, references
-from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.language.references import References
+from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.match import CLEAN_AREA, targets
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
 from lib.tasks.home.words import clean
-
-__all__ = ["MAX_CALLS", "MAX_STRING", "Home", "References", "answer", "parse", "references", "taught"]
 
 NONE = Control("none")
 NO_TARGET = "0"
@@ -85,9 +85,8 @@ def _call(call: Call, refs: References) -> list[Piece]:
         arguments["name"] = number
     unwritten = [k for k in arguments if not tool.argument(k) and not (k == "domain" and len(tool.domains) == 1)]
     if unwritten:
-        raise TaskError(
-            f"{tool.name}: {', '.join(unwritten)} cannot be written: use {', '.join(a.name for a in tool.arguments)}"
-        )
+        known = ", ".join(a.name for a in tool.arguments)
+        raise TaskError(f"{tool.name}: {', '.join(unwritten)} cannot be written: use {known}")
     for argument in (a for a in tool.arguments if a.name in arguments):
         pieces += [Control(",")] if len(pieces) > 1 else []
         pieces += _value(argument, arguments[argument.name], refs)
@@ -151,10 +150,8 @@ def _parse_call(line: str, refs: References) -> Call | None:
     values = _split(tool, rest)
     if takes_name(tool) and values.get("name") == NO_TARGET:
         return None
-    arguments: dict[str, Any] = {}
-    for key, value in values.items():
-        argument = next(a for a in tool.arguments if a.key.rstrip("=") == key)
-        arguments[argument.name] = _read(tool, argument, value, refs)
+    by_key = {a.key.rstrip("="): a for a in tool.arguments}
+    arguments = {by_key[key].name: _read(tool, by_key[key], value, refs) for key, value in values.items()}
     if takes_name(tool) and "name" in arguments:
         arguments = {**_entity(tool, arguments.pop("name"), refs), **arguments}
     ordered = {a.name: arguments[a.name] for a in tool.arguments if a.name in arguments}
@@ -205,7 +202,7 @@ def _read_reference(where: str, kind: str, value: str, refs: References) -> Any:
     return thing.name if kind == "area" else thing
 
 
-def _entity(tool: Tool, entity: Any, refs: References) -> dict[str, Any]:
+def _entity(tool: Tool, entity: Entity, refs: References) -> dict[str, Any]:
     """The name of an entity, with its domain and area where the home has another one of that name."""
     same = [e for e in refs.home.entities if e.name.casefold() == entity.name.casefold() and e.id != entity.id]
     arguments = {"name": entity.name}

@@ -7,16 +7,9 @@ A device is named by ``name``, with ``domain`` and then ``area`` only where the 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
-from lib.core.task import Call
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.words import mentions
-
-
-def call(tool: str, **arguments: Any) -> Call:
-    """A call without the arguments that are None."""
-    return {"name": tool, "arguments": {key: value for key, value in arguments.items() if value is not None}}
 
 
 @lru_cache(maxsize=4096)

@@ -1,5 +1,6 @@
 """The compact prompt: the numbered home as a shared prefix, then the request.
 
+>>> from lib.tasks.home.language.references import references
 >>> from lib.tasks.home.simulator.homes import Home
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den", "floor": "Ground"}], "entities": [
 ...     {"id": "light.a", "name": "Lamp", "area": "Den"}, {"id": "cover.b", "name": "Left", "area": "Den",
@@ -21,13 +22,10 @@ from lib.tasks.home.language.references import (
     MAX_FLOORS,
     Line,
     References,
-    references,
 )
 from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS
 from lib.tasks.home.words import clean
-
-__all__ = ["MAX_TEXT", "controls", "prefix", "references", "request"]
 
 START, END = Control("<|im_start|>"), Control("<|im_end|>")
 MAX_TEXT = 1_000

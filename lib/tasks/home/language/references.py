@@ -13,30 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from lib.tasks.home.language import prefilter
+from lib.tasks.home.language.prefilter import KINDS, MAX_AREAS, keep
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
 MAX_ENTITIES = 48
-MAX_AREAS = 32
 MAX_FLOORS = 8
 FILTER_OVER = 40
 
-_DOMAINS = """
-light switch fan cover lock climate media_player vacuum lawn_mower valve sensor binary_sensor scene script button
-input_button input_boolean todo weather person humidifier water_heater siren camera remote automation select number
-input_number input_select alarm_control_panel device_tracker calendar event update timer counter zone group image text
-date time
-"""
-_DEVICE_CLASSES = """
-awning blind curtain damper door garage gate shade shutter window battery battery_charging carbon_monoxide cold
-connectivity garage_door gas heat lock moisture motion moving occupancy opening plug power presence problem running
-safety smoke sound tamper vibration temperature humidity illuminance energy pressure carbon_dioxide pm25 aqi tv speaker
-receiver outlet water update
-"""
-DOMAINS = tuple(_DOMAINS.split())
-"""Domains that prompts and answers have a word for; entities of others are shown as "other"."""
-DEVICE_CLASSES = tuple(_DEVICE_CLASSES.split())
-"""Device classes that an answer can name; others are shown in the prompt as text."""
+DOMAINS, DEVICE_CLASSES = tuple(KINDS["domains"]), tuple(KINDS["device_classes"])
+"""Domains and device classes that prompts and answers have a token for."""
 
 Line = tuple[int | None, tuple[int, ...]]
 
@@ -91,7 +76,8 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     Homes of more than 40 entities are cut by the lexical pre-filter to what ``text`` and ``satellite`` (an area's
     name) speak about.
     """
-    kept = home if _fits(home) else prefilter.keep(home, text, FILTER_OVER, satellite)
+    whole = len(home.entities) <= FILTER_OVER and len(home.areas) <= MAX_AREAS
+    kept = home if whole else keep(home, text, FILTER_OVER, satellite)
     areas, floors = list(kept.areas[:MAX_AREAS]), list(home.floors[:MAX_FLOORS])
     if rng:
         rng.shuffle(areas)
@@ -102,19 +88,13 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     return References(home, tuple(entities), tuple(areas), tuple(floors), _lines(areas, entities, rng))
 
 
-def _fits(home: Home) -> bool:
-    return len(home.entities) <= FILTER_OVER and len(home.areas) <= MAX_AREAS
-
-
 def _sequence(areas: Iterable[Area], entities: Iterable[Entity]) -> list[Entity]:
     """Entities in the order in which the lines show them: by area, then by group, those without an area last."""
     place: dict[str | None, int] = {a.name: i for i, a in enumerate(areas)}
-    last = len(place)
     rank: dict[tuple[str | None, str, str | None], int] = {}
-    entities = list(entities)
     for e in entities:
         rank.setdefault((e.area, e.domain, e.device_class), len(rank))
-    return sorted(entities, key=lambda e: (place.get(e.area, last), rank[e.area, e.domain, e.device_class]))
+    return sorted(entities, key=lambda e: (place.get(e.area, len(place)), rank[e.area, e.domain, e.device_class]))
 
 
 def _lines(areas: Iterable[Area], entities: Iterable[Entity], rng: Random | None) -> tuple[Line, ...]:

@@ -16,35 +16,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.core.task import Call, TaskError
-from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, index, targets
-from lib.tasks.home.simulator.tools import Tool, find
+from lib.tasks.home.simulator.tools import DATA, Tool, find
 from lib.tasks.home.words import normal
 
 Effects = dict[str, frozenset[str]]
+Arguments = Mapping[str, Any]
 State = dict[str, dict[str, str]]
 """Target to aspect to effect; a later effect on the same aspect replaces an earlier one."""
 
 NOTHING = ("HassNevermind", "HassRespond")
 """Tools that do nothing."""
-
-_TURN: dict[str, dict[str, str]] = {
-    "on": {
-        **dict.fromkeys(("cover", "valve"), "open"),
-        "lock": "locked",
-        **dict.fromkeys(("scene", "script"), "activated"),
-        **dict.fromkeys(("button", "input_button"), "pressed"),
-    },
-    "off": {**dict.fromkeys(("cover", "valve"), "closed"), "lock": "unlocked"},
-}
-_ASPECT = {
-    **dict.fromkeys(("on", "off", "toggled", "stopped", "open", "closed", "locked", "unlocked"), "power"),
-    **dict.fromkeys(("cleaning", "returning", "mowing", "docked"), "power"),
-    **dict.fromkeys(("paused", "playing"), "playback"),
-    **dict.fromkeys(("next", "previous"), "track"),
-    **dict.fromkeys(("muted", "unmuted"), "mute"),
-}
+_ASPECT = {effect: aspect for aspect, effects in DATA["aspects"].items() for effect in effects}
 _IMPLY_ON = ("brightness", "color", "color_temp", "percentage")
+_ENDS = {"position=0": "closed", "position=100": "open", "percentage=0": "off"}
+_UNITS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 
 @dataclass(frozen=True)
@@ -67,7 +54,7 @@ def execute(home: Home, calls: Sequence[Call], area: str | None = None) -> Outco
     return Outcome({target: _effects(aspects) for target, aspects in state.items()}, tuple(errors))
 
 
-def _read(call: Any) -> tuple[Tool, Mapping[str, Any]]:
+def _read(call: Any) -> tuple[Tool, Arguments]:
     """Tool and arguments of a call. Raises TaskError for anything that has not the form of one."""
     arguments = (call.get("arguments") or {}) if isinstance(call, Mapping) else None
     if not isinstance(arguments, Mapping):
@@ -78,24 +65,13 @@ def _read(call: Any) -> tuple[Tool, Mapping[str, Any]]:
     return find(call.get("name")), arguments
 
 
-def number(tool: Tool, key: str, value: Any) -> float:
-    """A number, also from its digits. Raises TaskError."""
-    try:
-        result = round(float(value), 2)
-    except (TypeError, ValueError):
-        result = math.nan
-    if not math.isfinite(result):
-        raise TaskError(f"{tool.name}: {key}={value!r} is not a number")
-    return result
-
-
 def _effects(aspects: dict[str, str]) -> frozenset[str]:
     if aspects.get("power") == "on" and any(a in aspects for a in _IMPLY_ON):
         aspects = {a: e for a, e in aspects.items() if a != "power"}
     return frozenset(aspects.values())
 
 
-def _apply(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None, state: State) -> None:
+def _apply(home: Home, tool: Tool, arguments: Arguments, area: str | None, state: State) -> None:
     if tool.name in NOTHING:
         return
     unknown = next((k for k in arguments if tool.accepted(k) is None), None)
@@ -112,7 +88,7 @@ def _apply(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | Non
             _change(state.setdefault(entity.id, {}), tool, arguments, entity.domain)
 
 
-def _targets(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None) -> Any:
+def _targets(home: Home, tool: Tool, arguments: Arguments, area: str | None) -> list[Entity]:
     found = targets(home, tool, arguments, area)
     if tool.name != CLEAN_AREA or len(found) == 1:
         return found
@@ -121,34 +97,58 @@ def _targets(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | N
     return inside or [e for e in found if ix.floor_of(e) == ix.area_floor.get(place)] or found
 
 
+def _number(tool: Tool, key: str, value: Any) -> float:
+    """A number, also from its digits. Raises TaskError."""
+    try:
+        result = round(float(value), 2)
+    except (TypeError, ValueError):
+        result = math.nan
+    if not math.isfinite(result):
+        raise TaskError(f"{tool.name}: {key}={value!r} is not a number")
+    return result
+
+
+def _text(tool: Tool, arguments: Arguments, key: str) -> str:
+    """``key=text``, the text as it is compared. Raises TaskError where there is none."""
+    value = arguments.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise TaskError(f"{tool.name}: argument {key!r} is missing")
+    return f"{key}={normal(value)}"
+
+
 # --- what happens to an entity
 
 
-def _change(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any], domain: str) -> None:
+def _change(aspects: dict[str, str], tool: Tool, arguments: Arguments, domain: str) -> None:
     if tool.effect.endswith("_item"):
-        item = f"{tool.effect}={_required(tool, arguments, 'item')}"
+        item = f"{tool.effect.removesuffix('item')}{_text(tool, arguments, 'item')}"
         aspects[item] = item
     elif tool.effect:
-        effect = _TURN.get(tool.effect, {}).get(domain, tool.effect)
+        effect = DATA["turned"].get(tool.effect, {}).get(domain, tool.effect)
         if effect == "off":
             aspects.clear()
         aspects[_ASPECT.get(effect, effect)] = effect
     elif tool.name == CLEAN_AREA:
-        aspects["power"] = f"cleaning_area={_required(tool, arguments, 'area')}"
+        aspects["power"] = f"cleaning_{_text(tool, arguments, 'area')}"
     elif tool.name == "HassLightSet":
         _light(aspects, tool, arguments)
     elif tool.name == "HassMediaSearchAndPlay":
-        aspects["playback"] = f"play={_required(tool, arguments, 'search_query')}"
+        aspects["playback"] = f"play={_text(tool, arguments, 'search_query').partition('=')[2]}"
         if arguments.get("media_class"):
             aspects["media_class"] = f"media_class={normal(arguments['media_class'])}"
+    elif tool.name == "HassSetVolumeRelative":
+        aspects["volume"] = _step(tool, arguments)
+    elif tool.name in DATA["sets"]:
+        _set(aspects, tool, arguments)
     else:
-        _value(aspects, tool, arguments)
+        key = "fan_mode" if tool.name == "HassClimateSetFanMode" else "mode"
+        aspects[key] = _text(tool, arguments, key)
 
 
-def _light(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any]) -> None:
+def _light(aspects: dict[str, str], tool: Tool, arguments: Arguments) -> None:
     if not arguments.keys() & {"brightness", "color", "temperature"}:
         raise TaskError(f"{tool.name}: nothing to set: give brightness, color or temperature")
-    brightness = number(tool, "brightness", arguments.get("brightness", 1))
+    brightness = _number(tool, "brightness", arguments.get("brightness", 1))
     if brightness == 0:
         aspects.clear()
         aspects["power"] = "off"
@@ -161,50 +161,30 @@ def _light(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any]) ->
         aspects["color"] = f"color={normal(arguments['color'])}"
     if "temperature" in arguments:
         aspects.pop("color", None)
-        aspects["color_temp"] = f"color_temp={number(tool, 'temperature', arguments['temperature']):g}"
+        aspects["color_temp"] = f"color_temp={_number(tool, 'temperature', arguments['temperature']):g}"
 
 
-_VALUES = {
-    "HassSetPosition": ("position", "power"),
-    "HassFanSetSpeed": ("percentage", "percentage"),
-    "HassSetVolume": ("volume_level", "volume"),
-    "HassClimateSetTemperature": ("temperature", "temperature"),
-    "HassHumidifierSetpoint": ("humidity", "humidity"),
-}
-_ENDS = {"position=0": "closed", "position=100": "open", "percentage=0": "off"}
+def _step(tool: Tool, arguments: Arguments) -> str:
+    step = str(arguments.get("volume_step", "")).strip().casefold()
+    known = {"up": "volume+", "down": "volume-"}
+    return known[step] if step in known else f"volume{_number(tool, 'volume_step', step):+g}"
 
 
-def _value(aspects: dict[str, str], tool: Tool, arguments: Mapping[str, Any]) -> None:
-    if tool.name == "HassSetVolumeRelative":
-        step = str(arguments.get("volume_step", "")).strip().casefold()
-        if step not in ("up", "down"):
-            step = f"{number(tool, 'volume_step', step):+g}"
-        aspects["volume"] = {"up": "volume+", "down": "volume-"}.get(step, f"volume{step}")
-    elif tool.name in _VALUES:
-        key, aspect = _VALUES[tool.name]
-        effect = f"{key.removesuffix('_level')}={number(tool, key, arguments.get(key)):g}"
-        if tool.name == "HassFanSetSpeed":
-            aspects["power"] = "on"
-            aspect = "power" if effect == "percentage=0" else aspect
-        aspects[aspect] = _ENDS.get(effect, effect)
-    else:
-        key = {"HassClimateSetFanMode": "fan_mode"}.get(tool.name, "mode")
-        aspects[key] = f"{key}={_required(tool, arguments, key)}"
-
-
-def _required(tool: Tool, arguments: Mapping[str, Any], key: str) -> str:
-    value = arguments.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise TaskError(f"{tool.name}: argument {key!r} is missing")
-    return normal(value)
+def _set(aspects: dict[str, str], tool: Tool, arguments: Arguments) -> None:
+    key, aspect = DATA["sets"][tool.name]
+    effect = f"{key.removesuffix('_level')}={_number(tool, key, arguments.get(key)):g}"
+    if tool.name == "HassFanSetSpeed":
+        aspects["power"] = "on"
+        aspect = "power" if effect == "percentage=0" else aspect
+    aspects[aspect] = _ENDS.get(effect, effect)
 
 
 # --- what is no entity
 
 
-def _without_entity(home: Home, tool: Tool, arguments: Mapping[str, Any], state: State) -> None:
+def _without_entity(home: Home, tool: Tool, arguments: Arguments, state: State) -> None:
     if tool.name == "HassBroadcast":
-        state.setdefault("broadcast", {})["message"] = f"message={_required(tool, arguments, 'message')}"
+        state.setdefault("broadcast", {})["message"] = _text(tool, arguments, "message")
     elif tool.name in ("HassGetCurrentTime", "HassGetCurrentDate"):
         state[f"query:{tool.name.removeprefix('HassGetCurrent').casefold()}"] = {"asked": "asked"}
     else:
@@ -213,7 +193,7 @@ def _without_entity(home: Home, tool: Tool, arguments: Mapping[str, Any], state:
         _change(state.setdefault((found or ["todo:shopping_list"])[0], {}), tool, arguments, "todo")
 
 
-def _query(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None, state: State) -> None:
+def _query(home: Home, tool: Tool, arguments: Arguments, area: str | None, state: State) -> None:
     effect = "weather" if tool.name == "HassGetWeather" else "state"
     wanted = arguments.get("state")
     if wanted is not None:
@@ -221,22 +201,16 @@ def _query(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | Non
     try:
         found = targets(home, tool, arguments, area)
     except TaskError:
-        found = _thermometers(home, tool, arguments)
+        place = arguments.get("area")
+        asked = tool.name == "HassClimateGetTemperature" and isinstance(place, str) and "name" not in arguments
+        found = thermometers(home, str(place)) if asked else []
         if not found:
             raise
     for entity in found:
         state.setdefault(f"query:{entity.id}", {})[effect] = effect
 
 
-def _thermometers(home: Home, tool: Tool, arguments: Mapping[str, Any]) -> list[Any]:
-    """What tells the temperature of the place that is asked for."""
-    place = arguments.get("area")
-    if tool.name != "HassClimateGetTemperature" or not isinstance(place, str) or "name" in arguments:
-        return []
-    return thermometers(home, place)
-
-
-def thermometers(home: Home, area: str) -> list[Any]:
+def thermometers(home: Home, area: str) -> list[Entity]:
     """The first temperature sensor of an area without a climate device."""
     inside = index(home).by_area.get(area.casefold(), [])
     if any(e.domain == "climate" for e in inside):
@@ -244,23 +218,23 @@ def thermometers(home: Home, area: str) -> list[Any]:
     return [e for e in inside if e.domain == "sensor" and e.device_class == "temperature"][:1]
 
 
-def _timer(tool: Tool, arguments: Mapping[str, Any], state: State) -> None:
+def _timer(tool: Tool, arguments: Arguments, state: State) -> None:
     seconds, start = _seconds(tool, arguments, ""), _seconds(tool, arguments, "start_")
     named = [normal(arguments[key]) for key in ("name", "area") if arguments.get(key)]
     which = f"timer:{','.join([*named, *([f'{start:g}s'] if start else [])])}"
+    change = {"HassStartTimer": "start", "HassIncreaseTimer": "add", "HassDecreaseTimer": "remove"}.get(tool.name)
     if tool.name == "HassTimerStatus":
         state[f"query:{which}"] = {"status": "status"}
-    elif tool.name in ("HassStartTimer", "HassIncreaseTimer", "HassDecreaseTimer"):
+    elif change:
         if seconds <= 0:
             raise TaskError(f"{tool.name}: no time: give hours, minutes or seconds")
-        effect = f"{ {'HassStartTimer': 'start=', 'HassIncreaseTimer': 'add='}.get(tool.name, 'remove=') }{seconds:g}"
         command = f" {normal(arguments['conversation_command'])}" if arguments.get("conversation_command") else ""
-        state.setdefault(which, {})[effect + command] = effect + command
+        effect = f"{change}={seconds:g}{command}"
+        state.setdefault(which, {})[effect] = effect
     else:
         which = f"timer:*{','.join(named)}" if tool.name == "HassCancelAllTimers" else which
         state.setdefault(which, {})["run"] = tool.name.removeprefix("Hass").partition("Timer")[0].casefold()
 
 
-def _seconds(tool: Tool, arguments: Mapping[str, Any], prefix: str) -> float:
-    units = {"hours": 3600, "minutes": 60, "seconds": 1}
-    return sum(number(tool, prefix + u, arguments.get(prefix + u) or 0) * n for u, n in units.items())
+def _seconds(tool: Tool, arguments: Arguments, prefix: str) -> float:
+    return sum(_number(tool, prefix + u, arguments.get(prefix + u) or 0) * n for u, n in _UNITS.items())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import lzma
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -73,23 +73,22 @@ class Home:
         if not isinstance(data, Mapping):
             raise TaskError(f"{where}: expected an object with 'areas' and 'entities', got {type(data).__name__}")
         _known_keys(data, ("areas", "entities", "id"), where)
-        areas = tuple(
-            Area(_text(row, "name", f"{where}.areas[{i}]"), _text(row, "floor", f"{where}.areas[{i}]", optional=True))
-            for i, row in enumerate(_rows(data, "areas", where))
+        areas, entities = _rows(data, "areas", where), _rows(data, "entities", where)
+        home = cls(
+            tuple(Area(_text(row, "name", place), _text(row, "floor", place, True)) for row, place in areas),
+            tuple(_entity(row, place) for row, place in entities),
         )
-        entities = tuple(_entity(row, f"{where}.entities[{i}]") for i, row in enumerate(_rows(data, "entities", where)))
-        home = cls(areas, entities)
         _check(home, where)
         return home
 
 
-def _rows(data: Mapping[str, Any], key: str, where: str) -> list[Any]:
+def _rows(data: Mapping[str, Any], key: str, where: str) -> list[tuple[Any, str]]:
+    """The rows of a list and where each stands."""
     if key not in data:
         raise TaskError(f"{where}.{key}: missing; a home has 'areas' and 'entities', each a list (it may be empty)")
-    rows = data[key]
-    if not isinstance(rows, list):
-        raise TaskError(f"{where}.{key}: expected a list, got {type(rows).__name__}")
-    return rows
+    if not isinstance(data[key], list):
+        raise TaskError(f"{where}.{key}: expected a list, got {type(data[key]).__name__}")
+    return [(row, f"{where}.{key}[{i}]") for i, row in enumerate(data[key])]
 
 
 def _known_keys(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
@@ -117,28 +116,26 @@ def _entity(row: Any, where: str) -> Entity:
     domain = row.get("domain") or str(row.get("id", "")).partition(".")[0]
     if not isinstance(domain, str) or not domain.isidentifier():
         raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r}")
-    entity_id = row.get("id") or f"{domain}.{'_'.join(name.casefold().split())}"
-    return Entity(
-        str(entity_id), name, domain, _text(row, "area", where, True), _text(row, "device_class", where, True)
-    )
+    entity_id = str(row.get("id") or f"{domain}.{'_'.join(name.casefold().split())}")
+    return Entity(entity_id, name, domain, _text(row, "area", where, True), _text(row, "device_class", where, True))
 
 
 def _check(home: Home, where: str) -> None:
-    if len(home.entities) > MAX_ENTITIES:
-        raise TaskError(
-            f"{where}: {len(home.entities)} entities; at most {MAX_ENTITIES}: expose fewer to the assistant"
-        )
-    names = [a.name.casefold() for a in home.areas]
-    twice = next((n for i, n in enumerate(names) if n in names[:i]), None)
-    if twice is not None:
-        raise TaskError(f"{where}.areas: '{twice}' occurs twice (ignoring case); rename one")
-    seen: set[str] = set()
-    for i, entity in enumerate(home.entities):
-        if entity.id in seen:
-            raise TaskError(f"{where}.entities[{i}].id: '{entity.id}' occurs twice; ids are unique")
-        seen.add(entity.id)
-        if entity.area is not None and entity.area not in home.floor_of:
-            raise TaskError(f"{where}.entities[{i}].area: '{entity.area}' is not in 'areas'; add it there or use null")
+    if (count := len(home.entities)) > MAX_ENTITIES:
+        raise TaskError(f"{where}: {count} entities; at most {MAX_ENTITIES}: expose fewer to the assistant")
+    if (area := _repeated(a.name.casefold() for a in home.areas)) is not None:
+        raise TaskError(f"{where}.areas: '{area[1]}' occurs twice (ignoring case); rename one")
+    if (entity := _repeated(e.id for e in home.entities)) is not None:
+        raise TaskError(f"{where}.entities[{entity[0]}].id: '{entity[1]}' occurs twice; ids are unique")
+    for i, e in enumerate(home.entities):
+        if e.area is not None and e.area not in home.floor_of:
+            raise TaskError(f"{where}.entities[{i}].area: '{e.area}' is not in 'areas'; add it there or use null")
+
+
+def _repeated(keys: Iterable[str]) -> tuple[int, str] | None:
+    """Position and value of the first key that occurred before."""
+    seen: dict[str, int] = {}
+    return next(((i, key) for i, key in enumerate(keys) if seen.setdefault(key, i) != i), None)
 
 
 def load_homes(path: Path) -> dict[str, Home]:
@@ -147,12 +144,10 @@ def load_homes(path: Path) -> dict[str, Home]:
     Raises TaskError with file and line or key.
     """
     try:
-        data = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
-        text = data.decode("utf-8")
-        rows = (
-            [json.loads(t) for t in text.splitlines() if t.strip()] if ".jsonl" in path.suffixes else json.loads(text)
-        )
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, lzma.LZMAError) as error:
+        text = (lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()).decode("utf-8")
+        lines = ".jsonl" in path.suffixes
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
+    except (OSError, ValueError, lzma.LZMAError) as error:
         raise TaskError(
             f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
         ) from error

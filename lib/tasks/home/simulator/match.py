@@ -19,13 +19,15 @@ from lib.core.task import TaskError
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import ON_OFF, TOOLS, Tool
 
+__all__ = ["CLEAN_AREA", "TOOLS", "WHOLE_HOME", "Index", "index", "targets"]
+
 CLEAN_AREA = "HassVacuumCleanArea"
 """The tool whose area says where to go instead of which entities are meant."""
 WHOLE_HOME = ("HassTurnOn", "HassTurnOff", "HassToggle", "HassStopMoving", "HassSetPosition", "HassGetState")
 
 
 class Index:
-    """A home's entities by name, area and floor (all casefolded) and by domain, each in the home's order."""
+    """A home's entities by name and area (casefolded) and by domain, each in the home's order."""
 
     def __init__(self, home: Home) -> None:
         self.entities = home.entities
@@ -38,6 +40,13 @@ class Index:
     def floor_of(self, entity: Entity) -> str:
         """The casefolded floor of an entity's area, or an empty string."""
         return self.area_floor.get(entity.area.casefold(), "") if entity.area else ""
+
+    def in_area(self, area: str) -> list[Entity]:
+        """The entities of an area. Raises TaskError for an unknown one."""
+        key = area.strip().casefold()
+        if key not in self.area_floor:
+            raise TaskError(f"no area is called {area!r}: use an area of the home")
+        return self.by_area.get(key, [])
 
 
 def _group(pairs: Iterable[tuple[str, Entity]]) -> dict[str, list[Entity]]:
@@ -68,12 +77,10 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
     found = _filter(ix, found, tool, arguments)
     if named and len(found) > 1:
         found = _one(ix, found, tool, satellite)
-    found = [e for e in found if e.domain in tool.domains or tool.domains == ("*",)]
+    found = [e for e in found if tool.acts_on(e.domain)]
     if not found:
         raise TaskError(f"{tool.name}: nothing in the home fits {dict(arguments)}")
-    if len(found) > 1 and tool.single:
-        return _one(ix, found, tool, satellite)
-    return found
+    return _one(ix, found, tool, satellite) if len(found) > 1 and tool.single else found
 
 
 def _named(ix: Index, name: str) -> list[Entity]:
@@ -84,42 +91,29 @@ def _named(ix: Index, name: str) -> list[Entity]:
 
 
 def _unnamed(ix: Index, tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:
-    area, domains = arguments.get("area"), _words(arguments.get("domain"))
+    area, domains = arguments.get("area"), _each(arguments.get("domain"))
     if area is None and not domains and tool.name in WHOLE_HOME and not arguments.keys() & {"floor", "device_class"}:
         raise TaskError(f"{tool.name} without any target: give a name, an area, a floor or a domain")
-    found = _in_area(ix, str(area)) if area is not None else ix.entities
+    found = ix.in_area(str(area)) if area is not None else ix.entities
     if not domains and "device_class" not in arguments and tool.name in ("HassTurnOn", "HassTurnOff", "HassToggle"):
         return [e for e in found if e.domain in ON_OFF]
     return list(found)
 
 
-def _in_area(ix: Index, area: str) -> list[Entity]:
-    key = area.strip().casefold()
-    if key not in ix.area_floor:
-        raise TaskError(f"no area is called {area!r}: use an area of the home")
-    return ix.by_area.get(key, [])
-
-
 def _filter(ix: Index, found: list[Entity], tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:
-    domains = set(_words(arguments.get("domain"))) or None
+    domains = set(_each(arguments.get("domain"))) or None
     if len(tool.domains) == 1 and tool.domains != ("*",):
         domains = domains & set(tool.domains) if domains else set(tool.domains)
     if domains is not None:
         found = [e for e in found if e.domain in domains]
-    if arguments.get("device_class") is not None:
-        classes = _words(arguments["device_class"])
-        found = [e for e in found if e.device_class in classes]
+    if (device_class := arguments.get("device_class")) is not None:
+        found = [e for e in found if e.device_class in _each(device_class)]
     if arguments.get("name") is not None and arguments.get("area") is not None:
-        inside = _in_area(ix, str(arguments["area"]))
+        inside = ix.in_area(str(arguments["area"]))
         found = [e for e in found if e in inside]
-    if arguments.get("floor") is not None:
-        found = _on_floor(ix, found, str(arguments["floor"]))
-    return found
-
-
-def _on_floor(ix: Index, found: list[Entity], floor: str) -> list[Entity]:
-    key = floor.strip().casefold()
-    if key not in ix.floors:
+    if (floor := arguments.get("floor")) is None:
+        return found
+    if (key := str(floor).strip().casefold()) not in ix.floors:
         raise TaskError(f"no floor is called {floor!r}: use a floor of the home")
     return [e for e in found if ix.floor_of(e) == key]
 
@@ -129,17 +123,12 @@ def _one(ix: Index, found: list[Entity], tool: Tool, satellite: str | None) -> l
     here = (satellite or "").casefold()
     floor = ix.area_floor.get(here, "")
     near = [e for e in found if here and (e.area or "").casefold() == here]
-    near = near or [e for e in found if floor and ix.floor_of(e) == floor]
-    if len(near or found) == 1 or tool.name == "HassGetWeather":
-        return (near or found)[:1]
-    names = ", ".join(e.id for e in (near or found)[:4])
-    raise TaskError(f"{tool.name}: {len(near or found)} entities fit ({names}): add an area, a floor or a domain")
+    near = near or [e for e in found if floor and ix.floor_of(e) == floor] or found
+    if len(near) == 1 or tool.name == "HassGetWeather":
+        return near[:1]
+    names = ", ".join(e.id for e in near[:4])
+    raise TaskError(f"{tool.name}: {len(near)} entities fit ({names}): add an area, a floor or a domain")
 
 
-def _words(value: Any) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    return tuple(str(v) for v in value) if isinstance(value, list | tuple) else (str(value),)
-
-
-__all__ = ["CLEAN_AREA", "TOOLS", "WHOLE_HOME", "Index", "index", "targets"]
+def _each(value: Any) -> list[str]:
+    return [] if value is None else [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]

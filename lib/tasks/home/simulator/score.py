@@ -17,20 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lib.core.task import Call, Example, Score
-from lib.tasks.home.examples.third_party import accepts, allows, same_calls, same_words
 from lib.tasks.home.simulator.execute import NOTHING, Effects, Outcome, execute
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.rules import accepts, allows, same_calls, same_words
 
-REASONS = (
-    "wrong_tool",
-    "wrong_target",
-    "wrong_value",
-    "missed_call",
-    "extra_call",
-    "acted_on_nothing",
-    "did_nothing",
-    "error",
-)
+REASONS = tuple("wrong_tool wrong_target wrong_value missed_call extra_call acted_on_nothing did_nothing error".split())
 _PARTIAL, _IDLE, _FAILED, _WRONG = 0.8, 0.2, 0.1, 0.1
 
 

@@ -1,5 +1,9 @@
-"""Finds tools and checks calls against the catalogue.
+"""The tools a voice assistant may call in Home Assistant, what each can act on, and the check of calls.
 
+Names, slots and descriptions come from the data of ``home_assistant_intents``; ``tools.yaml`` has the rest.
+
+>>> [a.name for a in TOOLS["HassLightSet"].arguments]
+['name', 'area', 'floor', 'domain', 'brightness', 'color', 'temperature']
 >>> validate({"name": "light__HassLightSet", "arguments": {"name": "Sink", "brightness": 40}})["name"]
 'HassLightSet'
 >>> validate({"name": "HassTurnOn", "arguments": {"nam": "Sink"}})
@@ -9,14 +13,131 @@ lib.core.task.TaskError: HassTurnOn: unknown argument 'nam': use name
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
-from lib.core.task import Call, TaskError
-from lib.tasks.home.simulator.catalogue import CLOSED, ON_OFF, TOOLS, Argument, Tool
+import yaml
+from home_assistant_intents import get_intent_info
 
-__all__ = ["CLOSED", "ON_OFF", "TOOLS", "Argument", "Tool", "check_value", "find", "schemas", "tool_name", "validate"]
+from lib.core.task import Call, TaskError
+
+DATA: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "tools.yaml").read_text(encoding="utf-8"))
+"""The tables of ``tools.yaml``."""
+
+ON_OFF = ("light", "switch", "fan", "media_player", "input_boolean", "climate", "humidifier", "water_heater", "siren")
+"""Domains that an area-wide ``HassTurnOn``/``HassTurnOff`` without a domain reaches; locks and covers it does not."""
+CLOSED = ("name", "area", "floor", "domain", "device_class")
+"""Arguments whose values are references or words of a closed list, in canonical order."""
+
+
+@dataclass(frozen=True)
+class Argument:
+    """``kind``: one of CLOSED, or "number" (within ``low``..``high``), "choice" (one of ``choices``), "step", "text".
+
+    ``key`` is how the compact syntax spells it; ``step`` is a number or one of ``choices``.
+    """
+
+    name: str
+    key: str
+    description: str
+    required: bool = False
+    kind: str = "text"
+    low: float = 0
+    high: float = 0
+    fraction: bool = False
+    choices: tuple[str, ...] = ()
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the value."""
+        if self.kind == "number":
+            kind = "number" if self.fraction else "integer"
+            return {"type": kind, "minimum": self.low, "maximum": self.high, "description": self.description}
+        schema: dict[str, Any] = {"type": "string", "description": self.description}
+        if self.kind == "choice":
+            schema["enum"] = list(self.choices)
+        if self.kind == "step":
+            schema["type"] = ["string", "integer"]
+        return schema
+
+
+@dataclass(frozen=True)
+class Tool:
+    """``domains``: what it can act on (empty: no entity is involved). ``effect``: what becomes of a target.
+
+    ``single``: it acts on one entity; the satellite's area decides, and more than one left is an error.
+    """
+
+    name: str
+    description: str
+    domains: tuple[str, ...]
+    arguments: tuple[Argument, ...]
+    effect: str = ""
+    single: bool = False
+
+    @property
+    def own(self) -> tuple[Argument, ...]:
+        """The arguments that do not choose targets."""
+        return tuple(a for a in self.arguments if a.kind not in CLOSED)
+
+    def acts_on(self, domain: str) -> bool:
+        """Whether an entity of ``domain`` can be a target."""
+        return domain in self.domains or self.domains == ("*",)
+
+    def argument(self, name: str) -> Argument | None:
+        """The argument of that name, if the catalogue has it."""
+        return next((a for a in self.arguments if a.name == name), None)
+
+    def accepted(self, name: str) -> Argument | None:
+        """As ``argument``; Home Assistant's handlers also take other ways to choose targets than those listed."""
+        choosable = CLOSED[1:] if self.argument("area") else ("domain",)
+        more = self.domains and name in choosable
+        return self.argument(name) or (Argument(name, name, DATA["targets"][name], kind=name) if more else None)
+
+    def schema(self) -> dict[str, Any]:
+        """The tool as OpenAI JSON schema."""
+        parameters = {
+            "type": "object",
+            "properties": {a.name: a.schema() for a in self.arguments},
+            "required": [a.name for a in self.arguments if a.required],
+        }
+        function = {"name": self.name, "description": self.description, "parameters": parameters}
+        return {"type": "function", "function": function}
+
+
+def _argument(tool: str, name: str, description: str, required: bool) -> Argument:
+    if name == "name" and tool in DATA["timers"]:
+        return Argument(name, "timer=", description, required)
+    if name in CLOSED:
+        return Argument(name, name, description, required, kind=name)
+    value = DATA["values"].get(f"{tool} {name}", DATA["values"].get(name, {}))
+    return Argument(name, f"{name}=", description, required, **{**value, "choices": tuple(value.get("choices", ()))})
+
+
+def _tool(name: str, info: Mapping[str, Any], slots: Mapping[str, str], required: Collection[str]) -> Tool:
+    arguments = [_argument(name, s, description, s in required) for s, description in slots.items()]
+    arguments.sort(key=lambda a: CLOSED.index(a.kind) if a.kind in CLOSED else len(CLOSED))
+    targeted = any(a.kind == "name" for a in arguments)
+    domains = DATA["domains"].get(name, [info.get("domain", "")] if targeted else [])
+    effect, single = DATA["effects"].get(name, ""), name in DATA["single"]
+    return Tool(name, info["description"], tuple(domains), tuple(arguments), effect, single)
+
+
+def _catalogue() -> dict[str, Tool]:
+    tools = {}
+    for name, info in (get_intent_info() or {}).items():
+        slots = info.get("slots") or {}
+        described = {s: str(slot["description"]) for s, slot in slots.items()}
+        tools[name] = _tool(name, info, described, [s for s, slot in slots.items() if slot.get("required")])
+    return tools | {
+        name: _tool(name, row, row["slots"], row.get("required", ())) for name, row in DATA["added"].items()
+    }
+
+
+TOOLS: dict[str, Tool] = _catalogue()
+"""Every tool by its name, in a fixed order."""
 
 
 def schemas() -> list[dict[str, Any]]:
@@ -41,24 +162,22 @@ def validate(call: Any) -> Call:
     """The call with its plain tool name. Raises TaskError naming the unknown tool, argument or value and the remedy."""
     if not isinstance(call, Mapping) or "name" not in call:
         raise TaskError(f"a call is an object with 'name' and 'arguments', got {call!r}")
-    tool = find(call["name"])
-    arguments = call.get("arguments", {})
+    tool, arguments = find(call["name"]), call.get("arguments", {})
     if not isinstance(arguments, Mapping):
         raise TaskError(f"{tool.name}: 'arguments' is an object of names and values, got {arguments!r}")
     for name, value in arguments.items():
         argument = tool.accepted(name)
         if argument is None:
             raise TaskError(f"{tool.name}: unknown argument {name!r}{_nearest(name, [a.name for a in tool.arguments])}")
-        check_value(tool, argument, value)
+        _check_value(f"{tool.name}: {name}={value!r}", argument, value)
     for argument in tool.arguments:
         if argument.required and argument.name not in arguments:
             raise TaskError(f"{tool.name}: argument {argument.name!r} is missing: {argument.description}")
     return {"name": tool.name, "arguments": dict(arguments)}
 
 
-def check_value(tool: Tool, argument: Argument, value: Any) -> None:
+def _check_value(where: str, argument: Argument, value: Any) -> None:
     """Raises TaskError if the argument cannot have that value."""
-    where = f"{tool.name}: {argument.name}={value!r}"
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if argument.kind == "number" or (argument.kind == "step" and number):
         if not number or not argument.low <= value <= argument.high:
