@@ -10,8 +10,9 @@ from lib.core.task import Control, TaskError
 from lib.model.vocabulary import Vocabulary, byte_tokenizer
 from lib.runtime.grammar import Grammars, to_gbnf
 from lib.tasks.home import TASK
-from lib.tasks.home.language.calls import answer, parse, references
+from lib.tasks.home.language.calls import answer, parse
 from lib.tasks.home.language.grammar import grammar
+from lib.tasks.home.language.references import references
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
 
