@@ -20,7 +20,8 @@ MAX_ENTITIES = 48
 MAX_FLOORS = 8
 FILTER_OVER = 40
 
-DOMAINS, DEVICE_CLASSES = tuple(KINDS["domains"]), tuple(KINDS["device_classes"])
+DOMAINS: tuple[str, ...] = tuple(KINDS["domains"])
+DEVICE_CLASSES: tuple[str, ...] = tuple(KINDS["device_classes"])
 """Domains and device classes that prompts and answers have a token for."""
 
 Line = tuple[int | None, tuple[int, ...]]
