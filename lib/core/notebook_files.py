@@ -20,6 +20,7 @@ from typing import Any
 import nbformat
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_KIND = re.compile(r"^(\w+) = .*# type: (.+?)\s*$", re.MULTILINE)
 _ARROW = re.compile(r"^-+>\s*(\d+)\s?(.*)$", re.MULTILINE)
 
 
@@ -37,10 +38,19 @@ def read(path: Path) -> Any:
 
 def defaults(book: Any, name: str) -> dict[str, Any]:
     """Parameter names and default values in the order of the cell. Raises NotebookError."""
-    cells = [c for c in book.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
+    cells = _parameters(book)
     if len(cells) != 1:
         raise NotebookError(f"{name}: expected one code cell tagged 'parameters', found {len(cells)}")
-    return dict(_assignment(statement, name) for statement in ast.parse(cells[0].source).body)
+    return dict(_assignment(statement, name) for statement in ast.parse(cells[0]).body)
+
+
+def kinds(book: Any) -> dict[str, str]:
+    """What comments of the parameters cell say of a default, ``name = {  # type: lib.training.params.Finetuning``."""
+    return dict(_KIND.findall("\n".join(_parameters(book))))
+
+
+def _parameters(book: Any) -> list[str]:
+    return [c.source for c in book.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
 
 
 def _assignment(statement: ast.stmt, name: str) -> tuple[str, Any]:

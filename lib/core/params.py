@@ -1,7 +1,11 @@
 """Parameters of a stage: ``params/<profile>/NN_*.yaml`` over the defaults of the notebook's ``parameters`` cell.
 
-Papermill only warns about an unknown parameter and takes any type; here both are errors that name file, line and
-remedy, because a run with a mistyped parameter is a run with another one.
+Papermill only warns about an unknown parameter and takes any type; here both are errors that name file, key and
+remedy, and they come before anything runs. A value must be of its default's type. What a mapping may hold is said by a
+class of ``Settings``, which the parameters cell names in a comment on the first line of the default:
+
+    training = {"max_steps": 16}  # type: lib.training.params.Finetuning
+    models = {"a": {"of": "03_assistant"}}  # type: dict[str, lib.compression.models.Entry]
 
 >>> check({"seed": 1, "learning_rate": 5.0e-4}, {"lerning_rate": 1.0e-3}, "03.yaml")
 Traceback (most recent call last):
@@ -12,11 +16,15 @@ lib.core.params.ParamsError: 03.yaml: unknown parameter 'lerning_rate'; did you 
 from __future__ import annotations
 
 import difflib
+import importlib
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from lib.core import notebook_files, paths
 
@@ -32,25 +40,39 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
-        """``values``, a mapping or an instance, checked. Raises ParamsError that names ``where``, the key and the remedy."""
-        try:
-            return values if isinstance(values, cls) else cls.model_validate(values)
-        except ValidationError as error:
-            raise ParamsError(f"{where}: {_explained(error, cls)}") from None
+        """``values``, a mapping or an instance, checked. Raises ParamsError with ``where``, the key and the remedy."""
+        return values if isinstance(values, cls) else _validated(cls, values, where)
 
 
-def _explained(error: ValidationError, kind: type[BaseModel]) -> str:
+def _validated(kind: Any, values: Any, where: str) -> Any:
+    try:
+        return TypeAdapter(kind).validate_python(values, strict=True)
+    except ValidationError as error:
+        raise ParamsError(f"{where}: {_explained(error, kind)}") from None
+
+
+def _explained(error: ValidationError, kind: Any) -> str:
     """The first problem of a validation, as one line."""
     problem = error.errors(include_url=False)[0]
-    key = ".".join(map(str, problem["loc"]))
+    key, value = ".".join(map(str, problem["loc"])), problem["input"]
     if problem["type"] == "extra_forbidden":
-        return f"unknown parameter '{key}'; {suggest(key, list(kind.model_fields))}"
+        return f"unknown parameter '{key}'; {suggest(str(problem['loc'][-1]), _known(kind, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"'{key}' is missing"
-    value = problem["input"]
     hint = _exponent(value) if isinstance(value, str) and problem["type"] in ("float_type", "int_type") else ""
-    text = problem["msg"].removeprefix("Value error, ")
-    return f"{key}: {text}, got {value!r:.80}{hint}" if key else text
+    text = f"{problem['msg'].removeprefix('Value error, ')}, got {value!r:.80}{hint}"
+    return f"{key}: {text}" if key else text
+
+
+def _known(kind: Any, place: Sequence[int | str]) -> list[str]:
+    """The keys that a value of ``kind`` may have, or the value at a place inside it."""
+    if inner := get_args(kind):
+        rest = place if get_origin(kind) in (Union, UnionType) else place[1:]
+        return [name for part in inner for name in _known(part, rest)]
+    fields = getattr(kind, "model_fields", {})
+    if not place:
+        return list(fields)
+    return _known(fields[place[0]].annotation, place[1:]) if place[0] in fields else []
 
 
 def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str, Any]:
@@ -59,15 +81,29 @@ def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str,
     Raises ParamsError, NotebookError or PathError. The notebook's ``profile`` parameter is set, not read.
     """
     paths.check_profile(profile, params)
-    defaults = notebook_files.defaults(notebook_files.read(notebook), notebook.name)
+    book = notebook_files.read(notebook)
+    defaults = notebook_files.defaults(book, notebook.name)
     found = sorted((params / profile).glob(f"{paths.stage_number(notebook)}_*.yaml"))
     if len(found) > 1:
         raise ParamsError(f"params/{profile}: {' and '.join(p.name for p in found)} are for one stage: keep one")
-    given = read_yaml(found[0]) if found else {}
+    given, where = (read_yaml(found[0]), _where(found[0])) if found else ({}, notebook.name)
     if "profile" in given:
-        raise ParamsError(f"{_where(found[0])}: 'profile' is the folder's name: remove it")
-    check(defaults, given, _where(found[0]) if found else "")
-    return {**defaults, **given, **({"profile": profile} if "profile" in defaults else {})}
+        raise ParamsError(f"{where}: 'profile' is the folder's name: remove it")
+    values = {**defaults, **given, **({"profile": profile} if "profile" in defaults else {})}
+    check(defaults, values, where, {key: _named(text) for key, text in notebook_files.kinds(book).items()})
+    return values
+
+
+def _named(kind: str) -> Any:
+    """The class that a comment names, or ``dict[str, CLASS]``. Raises ParamsError."""
+    match = re.fullmatch(r"(dict\[str, )?(lib[\w.]*)\.(\w+)(?(1)\])", kind)
+    try:
+        found = getattr(importlib.import_module(match[2]), match[3]) if match else None
+    except (ImportError, AttributeError):
+        found = None
+    if match is None or found is None:
+        raise ParamsError(f"parameters cell: '# type: {kind}': expected lib.ROOM.MODULE.CLASS or dict[str, that]")
+    return dict[str, found] if match[1] else found  # type: ignore[valid-type]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -81,29 +117,43 @@ def read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(node, yaml.MappingNode):
         raise ParamsError(f"{_where(path)}: expected lines 'name: value', got {type(value).__name__}")
-    _unique(node, path)
+    _unique(node, _where(path))
     return value
 
 
-def _unique(node: yaml.MappingNode, path: Path) -> None:
+def _unique(node: yaml.Node, where: str) -> None:
+    """Raises ParamsError for a key that stands twice in a mapping, however deep."""
     seen: set[str] = set()
-    for key, _ in node.value:
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         if key.value in seen:
-            raise ParamsError(f"{_where(path)}, line {key.start_mark.line + 1}: '{key.value}' stands twice: keep one")
+            raise ParamsError(f"{where}, line {key.start_mark.line + 1}: '{key.value}' stands twice: keep one")
         seen.add(key.value)
+        _unique(value, where)
 
 
-def check(defaults: dict[str, Any], given: dict[str, Any], where: str) -> None:
-    """Raises ParamsError unless every key of ``given`` is in ``defaults`` and has its type.
+def check(
+    defaults: Mapping[str, Any], given: Mapping[str, Any], where: str, kinds: Mapping[str, Any] | None = None
+) -> None:
+    """Raises ParamsError unless every key of ``given`` is in ``defaults`` and has its type, or that of ``kinds``.
 
-    An int is good for a float; a default of None takes anything. What is inside mappings of mappings is left to who
-    reads them.
+    An int is good for a float; a default of None takes anything, and so do mappings of mappings inside these.
     """
     for key, value in given.items():
         if key not in defaults:
             raise ParamsError(f"{where}: unknown parameter '{key}'; {suggest(str(key), list(defaults))}")
-        if problem := _type_problem(defaults[key], value):
-            raise ParamsError(f"{where}: {key}: {problem}")
+        _validated((kinds or {}).get(key) or _kind(defaults[key]), value, f"{where}: {key}")
+
+
+def _kind(default: Any) -> Any:
+    """The type of values that may stand where ``default`` does."""
+    if isinstance(default, list) and default:
+        return list[_kind(default[0])]  # type: ignore[misc]
+    if isinstance(default, dict) and default:
+        kinds = {
+            Any if value is None else dict if isinstance(value, dict) else _kind(value) for value in default.values()
+        }
+        return dict[Any, kinds.pop() if len(kinds) == 1 else Any]  # type: ignore[misc]
+    return Any if default is None else type(default)
 
 
 def suggest(key: str, known: list[str]) -> str:
@@ -112,15 +162,8 @@ def suggest(key: str, known: list[str]) -> str:
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
 
 
-def _type_problem(default: Any, value: Any) -> str:
-    """What is wrong with ``value`` where ``default`` stands, or nothing."""
-    if default is None or (type(default) is float and type(value) is int) or type(value) is type(default):
-        return _inner_problem(default, value)
-    problem = f"expected {type(default).__name__} (such as {default!r}), got {type(value).__name__} {value!r}"
-    return problem + (_exponent(value) if isinstance(value, str) and isinstance(default, int | float) else "")
-
-
 def _exponent(value: str) -> str:
+    """The remedy for a number like 5e-4, which YAML reads as text; nothing for other texts."""
     try:
         number = float(value)
     except ValueError:
@@ -128,20 +171,6 @@ def _exponent(value: str) -> str:
     mantissa, _, exponent = value.lower().partition("e")
     fixed = f"{float(mantissa)}e{int(exponent):+d}" if exponent else f"{number:g}"
     return f"; YAML reads '{value}' as text, write {fixed} without quotes"
-
-
-def _inner_problem(default: Any, value: Any) -> str:
-    if isinstance(default, list) and default:
-        problems = ((f"item {i}: ", _type_problem(default[0], v)) for i, v in enumerate(value, 1))
-    elif isinstance(default, dict) and isinstance(next(iter(default.values()), None), dict):
-        problems = (
-            (f"{k}: ", "" if isinstance(v, dict) else f"expected a mapping, got {v!r}") for k, v in value.items()
-        )
-    elif isinstance(default, dict) and default:
-        problems = ((f"{k}: ", _type_problem(next(iter(default.values())), v)) for k, v in value.items())
-    else:
-        return ""
-    return next((place + problem for place, problem in problems if problem), "")
 
 
 def _where(path: Path) -> str:

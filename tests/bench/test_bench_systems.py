@@ -132,7 +132,7 @@ def test_two_systems_of_one_name_are_refused(student, tmp_path):
     [
         ("thread: 2", "unknown parameter 'thread'; did you mean 'threads'"),
         ("threads: 0", "threads: 0; expected at least 1"),
-        ("warm: many", "warm: expected int"),
+        ("warm: many", "warm: Input should be a valid integer"),
         ("llms: {big: {}}", "llms.big: 'source' is missing"),
         ("llms: {big: {source: x.gguf, cold: 0}}", "llms.big: cold: 0; expected at least 1"),
         ("llms: {big: {source: x.gguf, promt: y}}", "did you mean 'prompt'"),

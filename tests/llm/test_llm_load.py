@@ -85,12 +85,15 @@ def test_every_kind_names_a_class_that_takes_the_documented_settings() -> None:
         ({"kind": "gguf"}, "'model' is missing"),
         ({"kind": "replay"}, "'folder' is missing"),
         ({"kind": "openai", "model": "m", "base_ur": URL}, "unknown parameter 'base_ur'; did you mean 'base_url'"),
-        ({"kind": "openai", "model": "m", "base_url": URL, "concurrency": "many"}, "concurrency: expected int"),
-        ({"kind": "openai", "model": 5, "base_url": URL}, "model: expected str"),
+        (
+            {"kind": "openai", "model": "m", "base_url": URL, "concurrency": "many"},
+            "concurrency: Input should be a valid integer",
+        ),
+        ({"kind": "openai", "model": 5, "base_url": URL}, "model: Input should be a valid string"),
         ("openai:m", "openai needs a model and an address"),
         ("gguf:m.gguf?threads", "settings are not setting=value"),
         ("gguf:m.gguf?threads=[", "settings are not setting=value"),
-        ("gguf:m.gguf?threads=two", "threads: expected int"),
+        ("gguf:m.gguf?threads=two", "threads: Input should be a valid integer"),
     ],
 )
 def test_mistakes_are_one_error_with_the_remedy(spec: str | dict[str, Any], message: str) -> None:
