@@ -2,8 +2,8 @@
 
 ``python -m lib.demo [--model FILE_OR_DIR] [--context params/demo.json]``
 
-The model is the one that comes with the project (``lib.predict``), unless you name another. The file given by
-``--context`` holds what the task's context needs (see README).
+The model is the deployed one, as for ``lib.predict``, unless you name another. The file given by ``--context`` holds
+what the task's context needs (see README).
 
     say> one tea please
     Give(item=Tea)      98% sure, 31 ms
@@ -18,10 +18,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lib import tasks
 from lib.core import paths
 from lib.core.task import Answer, System
-from lib.predict import find_model, open_system
-from lib.report import show
+from lib.runtime.requests import calls_text, find_model, open_system
 
 
 class DemoError(ValueError):
@@ -40,19 +40,19 @@ def read_context(path: Path) -> dict[str, Any]:
 
 
 def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> Iterator[str]:
-    """A printable reply to each line that has words."""
+    """A printable reply to each line that is not blank."""
     for line in lines:
         if text := line.strip():
             try:
-                yield reply(system.answer(text, context))
+                yield _reply(system.answer(text, context))
             except ValueError as error:
                 yield f"error: {error}"
 
 
-def reply(answer: Answer) -> str:
+def _reply(answer: Answer) -> str:
     if answer.error:
         return f"no valid answer: {answer.error}"
-    return f"{show.calls(answer.calls)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
+    return f"{calls_text(answer.calls)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
 
 
 def _typed() -> Iterator[str]:
@@ -66,18 +66,18 @@ def _typed() -> Iterator[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.demo", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the released tiny.gguf)")
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the deployed model)")
     parser.add_argument("--context", type=Path, default=paths.PARAMS / "demo.json", help="JSON of the context")
     options = parser.parse_args(arguments)
     try:
         row = read_context(options.context)
         path = find_model(options.model, paths.runs())
-        system, task = open_system(path, None, True, 2)
+        system, task = open_system(path, tasks.load)
         context = task.context(row, options.context.name)
     except ValueError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
-    listing = "".join(task.prefix(task.references(context))).replace("<|im_start|>", "")
+    listing = "".join(str(piece) for piece in task.prefix(task.references(context))[1:])
     print(f"model: {paths.relative(path)}\n\n{listing}\nEnd with Ctrl-D.")
     for text in replies(_typed(), system, context):
         print(text, flush=True)

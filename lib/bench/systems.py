@@ -23,9 +23,9 @@ from lib.core.params import ParamsError, check, read_yaml
 from lib.core.task import Example, StudyTask, Task
 from lib.model import gguf_write
 from lib.model.gguf_write import GgufFile
-from lib.predict import RELEASED
 from lib.runtime.decode import suits
 from lib.runtime.gguf_student import check_task
+from lib.runtime.requests import RELEASED
 from lib.teacher.contract import teacher_task
 
 STUDENT, LLM, BASELINE = "student", "llm", "baseline"

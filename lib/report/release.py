@@ -19,8 +19,8 @@ import pandas as pd
 
 from lib.core import files, params, paths
 from lib.core.files import Row
-from lib.predict import find_model
 from lib.report.model_card import Released, card, sources
+from lib.runtime.requests import find_model
 
 STAGE = "06"
 

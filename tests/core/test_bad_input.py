@@ -11,7 +11,9 @@ from lib.bench.odd_text import OddText
 from lib.core.task import Control
 from lib.model import student as students
 from lib.model.gguf_write import export
-from lib.predict import main, open_system, predict
+from lib.predict import main
+from lib.runtime.requests import open_system, predict
+from lib.tasks import load
 from lib.tasks.home import TASK
 from lib.tasks.home.sampler.odd import absent
 
@@ -53,7 +55,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def system(file):
-    return open_system(file, None, True, 1)[0]
+    return open_system(file, load, threads=1)[0]
 
 
 def home(names, areas=("Den", "Hall")):

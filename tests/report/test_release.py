@@ -67,7 +67,7 @@ def test_the_card_has_every_figure_with_what_it_is_of(run: Path) -> None:
         assert f"The weakest level of `{file}` is T1: 30 % of 10 requests right." in text
     for part in (
         "What vends.\n",
-        "use `tiny.gguf` unless",
+        "use `super-tiny.gguf` unless",
         "5.0 points lost, over 20 requests, p < 0.001",
         "median 12 ms, 95 % within 34 ms",
         "2 threads of A CPU; 2.5 times as fast as whole",

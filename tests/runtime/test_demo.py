@@ -41,7 +41,7 @@ def test_bad_context_is_named(tmp_path: Path, text: str, message: str) -> None:
 
 def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("RUNS_DIR", str(tmp_path))
-    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "nothing")
+    monkeypatch.setattr("lib.runtime.requests.RELEASED", tmp_path / "nothing")
     assert demo.main([]) == 2
     error = capsys.readouterr().err
     assert error.startswith("demo: no released model and none under runs/") and len(error.splitlines()) == 1

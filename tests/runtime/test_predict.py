@@ -9,10 +9,12 @@ import pytest
 from toy_model import saved_student, tiny_base
 from toy_task import TASK
 
+from lib.core.files import sha256
 from lib.model import student as students
 from lib.model.gguf_write import export
-from lib.predict import PredictError, find_model, main, predict
+from lib.predict import main
 from lib.runtime.gguf_student import GgufStudent
+from lib.runtime.requests import RELEASED, PredictError, find_model, predict
 from lib.tasks import available, load
 
 ITEMS = ["Tea", "Oat Bar", "Gum"]
@@ -84,7 +86,7 @@ def test_blank_lines_are_skipped(system):
 
 
 def test_the_model_is_found(folder, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "released")
+    monkeypatch.setattr("lib.runtime.requests.RELEASED", tmp_path / "released")
     assert find_model(model, tmp_path) == model
     assert find_model(folder / "student", tmp_path) == folder / "student"
     models = tmp_path / "cpu" / "06_models"
@@ -96,13 +98,26 @@ def test_the_model_is_found(folder, model, tmp_path, monkeypatch):
     assert find_model(models, tmp_path) == models / "student-q8_0.gguf", "not the parent"
     models.rename(tmp_path / "released")
     assert find_model(None, tmp_path / "none") == tmp_path / "released" / "student-q8_0.gguf"
-    for name in ("super-tiny.gguf", "tiny.gguf"):
-        (tmp_path / "released" / name).write_bytes(b"")
-    assert find_model(None, tmp_path / "none") == tmp_path / "released" / "tiny.gguf"
+    (tmp_path / "released" / "release.json").write_text('{"deployed": "small.gguf"}')
+    assert find_model(None, tmp_path / "none") == tmp_path / "released" / "small.gguf"
+
+
+def test_the_released_models_are_those_of_the_release():
+    release = json.loads((RELEASED / "release.json").read_text())
+    assert {name: sha256(RELEASED / name) for name in release["models"]} == release["models"]
+    assert find_model(None, RELEASED).name == release["deployed"] in release["models"]
+
+
+def test_predict_needs_neither_torch_nor_the_teacher():
+    code = "import sys, lib.predict, lib.runtime.gguf_student; lib.predict.tasks.load('home').controls()\n"
+    code += "heavy = ('torch', 'transformers', 'pandas', 'lib.teacher', 'lib.llm', 'lib.report', 'xllamacpp')\n"
+    code += "print([name for name in heavy if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_what_is_no_model_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.predict.RELEASED", tmp_path / "released")
+    monkeypatch.setattr("lib.runtime.requests.RELEASED", tmp_path / "released")
     with pytest.raises(PredictError, match="make reproduce"):
         find_model(None, tmp_path)
     with pytest.raises(PredictError, match="no such model"):

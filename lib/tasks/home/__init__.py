@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lib.core.task import Call, Example, Piece, Score, System, TaskError
 from lib.tasks.home.language import calls, prompt
@@ -16,9 +16,11 @@ from lib.tasks.home.sampler import phrases
 from lib.tasks.home.sampler.names import pools
 from lib.tasks.home.simulator import tools
 from lib.tasks.home.simulator.homes import Home, load_homes
-from lib.teacher.contract import TeacherSet
-from lib.teacher.pipeline import OneStage, Prototype
-from lib.teacher.write import Writer
+
+if TYPE_CHECKING:  # what answers requests needs no teacher
+    from lib.teacher.contract import TeacherSet
+    from lib.teacher.pipeline import OneStage, Prototype
+    from lib.teacher.write import Writer
 
 CORPUS_SEED = 20_000
 

@@ -1,0 +1,121 @@
+"""Finds and opens a trained student, and answers requests in JSON lines with it (``lib.predict``, ``lib.demo``)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lib.core.paths import REPORTS
+from lib.core.task import Answer, Call, System, Task, TaskError
+from lib.model.gguf_read import GgufFile
+
+RELEASED = REPORTS / "gpu" / "model"
+"""The models that come with the project; ``release.json`` there names the deployed one, which is the default."""
+
+
+class PredictError(ValueError):
+    """A model that cannot be found or used; the message says which and gives the remedy."""
+
+
+def find_model(path: Path | None, runs: Path) -> Path:
+    """The GGUF or student folder that ``path`` names, or else the deployed one, or else the newest under ``runs``.
+
+    Of a folder with several GGUF files: the deployed one, or else a student's, the finer one. Raises PredictError.
+    """
+    if path is None:
+        folders = [RELEASED] if RELEASED.is_dir() else [file.parent for file in runs.glob("*/06_models/*.gguf")]
+        if not folders:
+            raise PredictError("no released model and none under runs/: train one (make reproduce) or give --model")
+        path = max(folders, key=lambda folder: folder.stat().st_mtime)
+    if not path.exists():
+        raise PredictError(f"{path}: no such model; give a GGUF file, or a folder with one or with a student")
+    if path.is_file() or (path / "student.json").is_file():
+        return path
+    release = path / "release.json"
+    if release.is_file():
+        return path / json.loads(release.read_text(encoding="utf-8"))["deployed"]
+    files = sorted(path.glob("*.gguf"), key=lambda f: (not f.name.startswith("student"), "q8_0" not in f.name, f.name))
+    if not files:
+        raise PredictError(f"{path}: holds neither a .gguf file nor a student.json; give another folder")
+    return files[0]
+
+
+def open_system(
+    path: Path, load: Callable[[str], Task], task: str | None = None, grammar: bool = True, threads: int = 2
+) -> tuple[System, Task]:
+    """The model at ``path`` ready to answer, and its task: ``load`` of the model's own, or of the one named ``task``.
+
+    Raises ValueError with one message if it cannot be used.
+    """
+    if path.is_dir():
+        from lib.model.student import load as load_student
+        from lib.model.torch_student import TorchStudent
+
+        student = load_student(path)
+        found = load(task or student.info["task"])
+        return TorchStudent(student, found), found
+    from lib.runtime.gguf_student import GgufStudent
+
+    found = load(task or GgufFile(path).student["task"])
+    return GgufStudent(path, found, grammar=grammar, threads=threads), found
+
+
+def predict(lines: Iterable[bytes], system: System, task: Task) -> Iterator[dict[str, Any]]:
+    """One output row for each line that is not blank. Raises nothing for bad lines: their rows have ``error``."""
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _answer_line(line, f"line {number}", system, task)
+
+
+def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[str, Any]:
+    key: Any = None
+    try:
+        row = _read_line(line, where)
+        key = row.get("id")
+        answer = system.answer(_text(row, where), task.context(row, where))
+    except ValueError as error:
+        return {"id": key, "error": str(error)}
+    return {"id": key, **_output(answer)}
+
+
+def _read_line(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line.decode("utf-8"), parse_constant=_number, parse_float=_number)
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"{where}: not JSON in UTF-8 ({error}); write one object on a line") from error
+    if not isinstance(row, dict):
+        raise TaskError(f"{where}: expected an object with 'id' and 'text', got {type(row).__name__}")
+    return row
+
+
+def _number(text: str) -> float:
+    """A number of the input; NaN, Infinity and what is too large for a float cannot be written back as JSON."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
+
+
+def _text(row: dict[str, Any], where: str) -> str:
+    text = row.get("text")
+    if not isinstance(text, str) or not text.strip():
+        raise TaskError(f"{where}: text: expected what somebody said, got {text!r:.60}")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _output(answer: Answer) -> dict[str, Any]:
+    row: dict[str, Any] = {"calls": answer.calls, "confidence": round(answer.confidence, 4), "raw": answer.raw}
+    row["latency_ms"] = round(answer.latency_ms, 2)
+    return {**row, "error": answer.error} if answer.error else row
+
+
+def calls_text(calls: Iterable[Call]) -> str:
+    """Calls in one line for people, 'nothing' if there are none.
+
+    >>> calls_text([{"name": "Give", "arguments": {"item": "Tea", "amount": 2}}])
+    'Give(item=Tea, amount=2)'
+    """
+    lines = [f"{c['name']}({', '.join(f'{k}={v}' for k, v in c['arguments'].items())})" for c in calls]
+    return "; ".join(lines) or "nothing"
