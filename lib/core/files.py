@@ -6,7 +6,10 @@
 2
 >>> [row["id"] for row in read_jsonl(path)]
 ['a', 'b']
->>> read_rows(path, {"id": str, "right": bool})
+>>> class Label(Line):
+...     id: str
+...     right: bool
+>>> read_rows(path, Label)
 ([{'id': 'a', 'right': True}], ["rows.jsonl, line 2: 'right' is missing: the line is left out"])
 """
 
@@ -15,13 +18,16 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Annotated, Any, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field
+
+from lib.core.params import validated
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -29,6 +35,23 @@ T = TypeVar("T")
 
 class RecordError(ValueError):
     """A file of records that cannot be read; the message names file and line."""
+
+
+class Line(BaseModel):
+    """Base class of what the rows of a file must hold, as pydantic types; other keys are free."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class CallLine(Line):
+    """A call in a row."""
+
+    name: str
+    arguments: dict[str, Any]
+
+
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+"""A finite number from 0 up."""
 
 
 def read_jsonl(path: Path) -> list[Row]:
@@ -94,48 +117,14 @@ def parse_object(line: bytes) -> Row:
     return row
 
 
-NUMBER, CALLS = float, list
-"""Kinds of values: a finite number from 0 up, no truth value; a list of calls, each ``name`` and ``arguments``."""
+def read_rows(path: Path, kind: type[Line]) -> tuple[list[Row], list[str]]:
+    """The rows of a JSON-lines file, plain or .xz, that are of a ``kind``, and of all else file, line and reason.
 
-Kind = type | Callable[[Any], bool]
-"""What a value must be: of a type, or something that a function finds good."""
-
-
-def read_rows(
-    path: Path, kinds: Mapping[str, Kind], optional: Mapping[str, Kind] | None = None
-) -> tuple[list[Row], list[str]]:
-    """The rows of a JSON-lines file, plain or .xz, that have ``kinds``, and of all else file, line and reason.
-
-    ``optional``: kinds of keys that a row may lack. A file that is absent or damaged is a reason, too. Raises nothing.
+    A file that is absent or damaged is a reason, too. Raises nothing.
     """
     if not path.exists():
         return [], [f"{path.name}: absent: its figures are left out"]
-
-    def read(row: Row) -> Row:
-        for key, kind in {**kinds, **{k: v for k, v in (optional or {}).items() if k in row}}.items():
-            if key not in row:
-                raise ValueError(f"'{key}' is missing")
-            if not _is(row[key], kind):
-                raise ValueError(f"'{key}' is {type(row[key]).__name__} {row[key]!r:.40}")
-        return row
-
-    return tolerant(lines(path), read, ": the line is left out")
-
-
-def _is(value: Any, kind: Kind) -> bool:
-    if kind is NUMBER:
-        return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value) and value >= 0
-    if kind is CALLS:
-        return are_calls(value)
-    return isinstance(value, kind) if isinstance(kind, type) else kind(value)
-
-
-def are_calls(value: Any) -> bool:
-    """Whether ``value`` is a list of calls."""
-    return isinstance(value, list) and all(
-        isinstance(call, dict) and isinstance(call.get("name"), str) and isinstance(call.get("arguments"), dict)
-        for call in value
-    )
+    return tolerant(lines(path), lambda row: validated(kind, row) and row, ": the line is left out")
 
 
 def read_json(path: Path) -> Row:
@@ -224,21 +213,13 @@ def digest(value: Any) -> str:
 
 @contextmanager
 def alone(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Lets one process at a time do what is inside; others wait, or get a RecordError. A killed one gives it free."""
-    import fcntl
-
+    """Lets one process at a time do what is inside; others wait, or get a RecordError."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            file.seek(0)
-            who = file.read().strip() or "unknown"
-            raise RecordError(f"'{folder.name}' is in use by process {who}: wait for it, or stop it") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+    try:
+        with FileLock(folder / ".lock", timeout=-1 if wait else 0):
+            yield
+    except Timeout as error:
+        raise RecordError(f"'{folder.name}' is in use by another process: wait for it, or stop it") from error
 
 
 class Resumable:

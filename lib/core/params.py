@@ -41,26 +41,26 @@ class Settings(BaseModel):
     @classmethod
     def read(cls, values: Any, where: str) -> Self:
         """``values``, a mapping or an instance, checked. Raises ParamsError with ``where``, the key and the remedy."""
-        return values if isinstance(values, cls) else _validated(cls, values, where)
+        return values if isinstance(values, cls) else validated(cls, values, where)
 
 
-def _validated(kind: Any, values: Any, where: str) -> Any:
+def validated(kind: Any, values: Any, where: str = "") -> Any:
+    """``values`` as something of ``kind``, a type that pydantic knows. Raises ParamsError with ``where`` and the key."""
     try:
         return TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
-        raise ParamsError(f"{where}: {_explained(error, kind)}") from None
+        raise ParamsError(f"{where}: {_explained(error, kind)}".removeprefix(": ")) from None
 
 
 def _explained(error: ValidationError, kind: Any) -> str:
     """The first problem of a validation, as one line."""
     problem = error.errors(include_url=False)[0]
-    key, value = ".".join(map(str, problem["loc"])), problem["input"]
+    key = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         return f"unknown parameter '{key}'; {suggest(str(problem['loc'][-1]), _known(kind, problem['loc'][:-1]))}"
     if problem["type"] == "missing":
         return f"'{key}' is missing"
-    hint = _exponent(value) if isinstance(value, str) and problem["type"] in ("float_type", "int_type") else ""
-    text = f"{problem['msg'].removeprefix('Value error, ')}, got {value!r:.80}{hint}"
+    text = f"{problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r:.80}"
     return f"{key}: {text}" if key else text
 
 
@@ -106,29 +106,31 @@ def _named(kind: str) -> Any:
     return dict[str, found] if match[1] else found  # type: ignore[valid-type]
 
 
+class _Loader(yaml.SafeLoader):
+    """Reads 5e-4 as a number, as YAML 1.2 does, and refuses a key that stands twice in a mapping."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        for i, (key, _) in enumerate(node.value):
+            if key.value in [other.value for other, _ in node.value[:i]]:
+                said = f"'{key.value}' stands twice: keep one"
+                raise yaml.constructor.ConstructorError(problem=said, problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$", re.I), "-+0123456789"
+)
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that is one mapping without repeated keys. Raises ParamsError with file and line."""
+    """A YAML file that is one mapping, {} if it is empty. Raises ParamsError with file and line."""
     try:
-        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ParamsError(f"{_where(path)}: not readable YAML: {' '.join(str(error).split())}") from error
-    if node is None:
-        return {}
-    if not isinstance(node, yaml.MappingNode):
+    if not isinstance(value, dict | None):
         raise ParamsError(f"{_where(path)}: expected lines 'name: value', got {type(value).__name__}")
-    _unique(node, _where(path))
-    return value
-
-
-def _unique(node: yaml.Node, where: str) -> None:
-    """Raises ParamsError for a key that stands twice in a mapping, however deep."""
-    seen: set[str] = set()
-    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
-        if key.value in seen:
-            raise ParamsError(f"{where}, line {key.start_mark.line + 1}: '{key.value}' stands twice: keep one")
-        seen.add(key.value)
-        _unique(value, where)
+    return value or {}
 
 
 def check(
@@ -141,7 +143,7 @@ def check(
     for key, value in given.items():
         if key not in defaults:
             raise ParamsError(f"{where}: unknown parameter '{key}'; {suggest(str(key), list(defaults))}")
-        _validated((kinds or {}).get(key) or _kind(defaults[key]), value, f"{where}: {key}")
+        validated((kinds or {}).get(key) or _kind(defaults[key]), value, f"{where}: {key}")
 
 
 def _kind(default: Any) -> Any:
@@ -160,17 +162,6 @@ def suggest(key: str, known: list[str]) -> str:
     """The known name that is nearest to a mistyped one, as a question; else all of them."""
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
-
-
-def _exponent(value: str) -> str:
-    """The remedy for a number like 5e-4, which YAML reads as text; nothing for other texts."""
-    try:
-        number = float(value)
-    except ValueError:
-        return ""
-    mantissa, _, exponent = value.lower().partition("e")
-    fixed = f"{float(mantissa)}e{int(exponent):+d}" if exponent else f"{number:g}"
-    return f"; YAML reads '{value}' as text, write {fixed} without quotes"
 
 
 def _where(path: Path) -> str:

@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 
 from lib.core.files import Row, digest, dumps, read_rows, write_jsonl
 from lib.core.task import Answer, Example
-from lib.data.recording import GOLD, KINDS, OPTIONAL, READINGS, text_digest
+from lib.data.recording import GOLD, Reading, text_digest
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +75,16 @@ def read(reader: Reader, candidates: Sequence[Example], work: Path, chunk: int) 
     return [{name: value for name, value in known[key].items() if name != "asked"} for key in keys]
 
 
+class _Asked(Reading):
+    asked: str
+
+
 def _earlier(path: Path, reader: Reader) -> dict[str, Row]:
     """Rows of earlier runs by what was asked; lines that are none are told and removed."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         return {}
-    rows, rejected = read_rows(path, {**KINDS[READINGS], "asked": str}, OPTIONAL[READINGS])
+    rows, rejected = read_rows(path, _Asked)
     if rejected:
         log.warning("%d readings are made again, the first: %s", len(rejected), rejected[0])
     known = {row["asked"]: row for row in rows if reader.confident or "error" not in row}

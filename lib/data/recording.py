@@ -21,10 +21,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from lib.core.examples import read_examples
-from lib.core.files import CALLS, NUMBER, Kind, Row, are_calls, digest, dumps, read_rows, write_xz
+from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows, write_xz
 from lib.core.task import Example, Score
 from lib.llm.replay import Replay
 from lib.llm.types import Backend
@@ -38,30 +40,48 @@ GOLD = "gold"
 """The short form of calls that are exactly the first that count as right."""
 
 
-def _are_read(value: Any) -> bool:
-    return value == GOLD or are_calls(value)
+class Reading(Line):
+    """What a reader made of a candidate; ``calls`` may be GOLD."""
+
+    id: str
+    system: str
+    digest: str
+    calls: Literal["gold"] | list[CallLine]
+    confidence: Annotated[float, Field(ge=0, le=1)] = 1.0
+    error: str = ""
 
 
-def _is_share(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
+class Prediction(Line):
+    """An answer to a test of others."""
+
+    id: str
+    system: str
+    digest: str
+    test: str
+    level: str
+    reason: str
+    error: str
+    latency_ms: Amount
+    prompt_tokens: Amount
+    cached_tokens: Amount
+    new_tokens: Amount
+    llm_calls: Amount
+    reward: Amount
+    calls: list[CallLine]
+    exact: bool
 
 
-_TEXTS = {"id": str, "system": str, "digest": str}
-_COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
-KINDS: dict[str, dict[str, Kind]] = {
-    READINGS: {**_TEXTS, "calls": _are_read},
-    PREDICTIONS: {
-        **_TEXTS,
-        **dict.fromkeys(("test", "level", "reason", "error"), str),
-        **dict.fromkeys(_COUNTS, NUMBER),
-        "calls": CALLS,
-        "exact": bool,
-    },
-    LABELS: {"id": str, "digest": str, "kind": str, "right": bool},
-}
+class Label(Line):
+    """A candidate judged by hand."""
+
+    id: str
+    digest: str
+    kind: str
+    right: bool
+
+
+KINDS: dict[str, type[Line]] = {READINGS: Reading, PREDICTIONS: Prediction, LABELS: Label}
 """What a row of each file must hold."""
-OPTIONAL: dict[str, dict[str, Kind]] = {READINGS: {"confidence": _is_share, "error": str}}
-"""What it may hold."""
 
 
 def text_digest(example: Example) -> str:
@@ -111,7 +131,7 @@ class Recording:
         folder = folder or task.recordings
         replay = Replay(folder)
         rejected = list(replay.rejected)
-        found = {name: read_rows(folder / name, kinds, OPTIONAL.get(name)) for name, kinds in KINDS.items()}
+        found = {name: read_rows(folder / name, kind) for name, kind in KINDS.items()}
         rejected += [reason for _, reasons in found.values() for reason in reasons]
         readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
         prompts = folder / PROMPTS

@@ -104,19 +104,23 @@ def test_what_fails_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert [p.name for p in place.iterdir()] == ["x"] and not part.exists()
 
 
+class Named(files.Line):
+    id: str
+
+
 def test_a_tolerant_reader_names_bad_lines_and_keeps_what_comes_before_damage(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.xz"
     files.write_xz(path, '{"id": "a"}\n\n[1]\n{"id": 2}\n{"id": "b"}\n' + '{"id": "c"}\n' * 100_000)
-    rows, rejected = files.read_rows(path, {"id": str})
+    rows, rejected = files.read_rows(path, Named)
     assert len(rows) == 100_002
     assert rejected == [
         "x.jsonl.xz, line 3: expected an object, got list: the line is left out",
-        "x.jsonl.xz, line 4: 'id' is int 2: the line is left out",
+        "x.jsonl.xz, line 4: id: Input should be a valid string, got 2: the line is left out",
     ]
     path.write_bytes(path.read_bytes()[:-40])
-    cut, reasons = files.read_rows(path, {"id": str})
+    cut, reasons = files.read_rows(path, Named)
     assert cut == rows[: len(cut)] and "x.jsonl.xz: damaged or cut off after line" in reasons[-1]
-    assert files.read_rows(tmp_path / "y.jsonl", {}) == ([], ["y.jsonl: absent: its figures are left out"])
+    assert files.read_rows(tmp_path / "y.jsonl", Named) == ([], ["y.jsonl: absent: its figures are left out"])
 
 
 def test_a_digest_of_examples_tells_their_contexts_apart() -> None:
