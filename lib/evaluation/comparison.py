@@ -1,7 +1,7 @@
-"""All systems in one table: quality with intervals, latency, size and cost; the charts of it; which model to deploy.
+"""Systems and models compared: quality with intervals, latency, size and cost; which model to deploy.
 
->>> smallest_as_good([("big", 500, 0.0), ("small", 60, 0.4), ("tiny", 20, 0.001)])
-'small'
+``table`` has a row for each system, test and level; ``frontier`` a row for each model of a list, all compared with one
+of them, the parent, on the development set and the third-party tests together.
 """
 
 from __future__ import annotations
@@ -10,33 +10,42 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
+from lib.core.files import Row
+from lib.core.params import ParamsError
 from lib.evaluation import cost, metrics
-from lib.report import charts
+from lib.evaluation.cost import Prices
 
 ALL = "all"
 GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]
 TIMED = ["p50_ms", "p95_ms", "mean_ms", "usd_per_million"]
+TOGETHER = "together"
+WARM = 0.5
+"""The share of a prompt that is in the cache when a request of the same context came before."""
+
+
+def check(names: Sequence[str], **asked: str) -> None:
+    """Raises ParamsError for a parameter of ``asked`` that names no model of the list."""
+    for key, name in asked.items():
+        if name not in names:
+            raise ParamsError(f"{key}: '{name}' is not in models: use one of {', '.join(names)}")
 
 
 def table(
     predictions: pd.DataFrame,
-    prices: dict[str, Any],
+    prices: Prices,
     size_mb: Mapping[str, float],
     deployed: str = "",
     untimed: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """A row for each system, test and level (and level 'all'): the columns of metrics.summary and
+    """The rows of metrics.by_level with ``usd_per_million`` requests on the machine of ``prices`` (from the mean
 
-    ``usd_per_million`` (USD a million requests on the machine of ``prices``, from the mean latency of the group),
-    ``size_mb`` (10^6 bytes; missing for systems without a file) and ``deployed``. Systems of ``untimed`` were asked in
+    latency), ``size_mb`` (10^6 bytes; missing without a file) and ``deployed``. Systems of ``untimed`` were asked in
     batches or on other hardware: they get no latency and no cost.
     """
     rows = metrics.by_level(predictions)
-    timed = ~rows["system"].isin(list(untimed))
     rows = rows.assign(usd_per_million=[cost.local(prices, ms) for ms in rows["mean_ms"]])
-    rows[TIMED] = rows[TIMED].where(timed)
+    rows[TIMED] = rows[TIMED].where(~rows["system"].isin(list(untimed)))
     sizes = rows["system"].map(lambda name: size_mb.get(name))
     return rows.assign(size_mb=sizes, deployed=rows["system"] == deployed)
 
@@ -59,83 +68,31 @@ def drawn(rows: pd.DataFrame, marked: pd.DataFrame) -> pd.DataFrame:
     return rows[rows["system"].isin(names)].reset_index(drop=True)
 
 
-def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, alpha: float = 0.05) -> str:
-    """The smallest model file that the most accurate one does not beat (McNemar's exact test, p < ``alpha``)."""
-    chosen = predictions[(predictions["test"] == test) & predictions["system"].isin(list(size_mb))]
-    ranked = metrics.summary(chosen).sort_values("accuracy", ascending=False, kind="stable")
-    best = str(ranked["system"].iloc[0])
-    against = metrics.paired(chosen, best).set_index("system")["p"].to_dict()
-    return smallest_as_good([(name, size_mb[name], against.get(name, 1.0)) for name in ranked["system"]], alpha)
-
-
-def smallest_as_good(candidates: Sequence[tuple[str, float, float]], alpha: float = 0.05) -> str:
-    """``candidates``: (name, size, p-value against the first, which is the best). The smallest with p >= alpha."""
-    as_good = [candidates[0], *(c for c in candidates[1:] if c[2] >= alpha)]
-    return min(as_good, key=lambda c: c[1])[0]
-
-
 def overall(rows: pd.DataFrame, test: str) -> pd.DataFrame:
     """The rows of one test with all its levels together."""
     return rows[(rows["test"] == test) & (rows["level"] == ALL)].reset_index(drop=True)
 
 
-def figures(rows: pd.DataFrame, test: str) -> dict[str, tuple[Figure, str]]:
-    """The charts of a comparison on ``test``, each with its alternative text: cost_quality, latency, levels."""
-    rows = drawn(rows, rows)
-    whole = overall(rows, test)
-    levels = rows[(rows["test"] == test) & (rows["level"] != ALL)]
-    timed = whole[whole["usd_per_million"].notna()]
-    quality = charts.describe(timed, "accuracy", "%", 100)
-    usd = charts.describe(timed, "usd_per_million", "dollars")
-    times = charts.describe(timed, "p50_ms", "ms")
-    n = int(whole["n"].max())
-    return {
-        "cost_quality": (
-            charts.cost_quality(timed, f"Cost versus quality ({test}, n = {n}, 95% intervals)"),
-            f"Chart of accuracy against cost. Exactly right on {test}: {quality}. Cost of a million requests: {usd}.",
-        ),
-        "latency": (charts.latency(timed, f"Time to answer one request ({test})"), f"Chart of median times: {times}."),
-        "levels": (
-            charts.levels(levels, f"Accuracy by level of difficulty ({test}, 95% intervals)"),
-            f"Chart of accuracy by level for {', '.join(whole['system'])}; the figures stand in the table.",
-        ),
-    }
+def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, alpha: float = 0.05) -> str:
+    """The smallest model file that the most accurate one does not beat (McNemar's exact test, p < ``alpha``)."""
+    chosen = predictions[(predictions["test"] == test) & predictions["system"].isin(list(size_mb))]
+    ranked = metrics.summary(chosen).sort_values("accuracy", ascending=False, kind="stable")["system"]
+    p = metrics.paired(chosen, ranked.iloc[0]).set_index("system")["p"]
+    return str(min((name for name in ranked if p.get(name, 1.0) >= alpha), key=lambda name: size_mb[name]))
 
 
-def with_published(
-    rows: pd.DataFrame, test: str, published: Mapping[str, float], hosted: pd.DataFrame
-) -> tuple[Figure, str]:
-    """cost_quality on ``test`` with hosted models added: published accuracy (no interval), price from ``hosted``.
-
-    ``published``: model to share in [0, 1]; models without a price are left out.
-    """
-    whole = overall(drawn(rows, rows), test)
-    usd = hosted.set_index("model")["usd_per_million"]
-    extra = [
-        {"system": f"{name} (published)", "usd_per_million": usd[name], "accuracy": share, "low": share, "high": share}
-        for name, share in published.items()
-        if name in usd.index
-    ]
-    added = pd.DataFrame(extra, index=range(len(whole), len(whole) + len(extra)))
-    both = pd.concat([whole[whole["usd_per_million"].notna()], added])
-    n = int(whole["n"].max())
-    title = f"Cost versus quality ({test}, n = {n}, 95% intervals)"
-    alt = f"Chart of accuracy against cost. Exactly right on {test}: {charts.describe(both, 'accuracy', '%', 100)}."
-    return charts.cost_quality(both, title), alt
-
-
-def llm_costs(predictions: pd.DataFrame, prices: dict[str, Any], hosted: str, test: str) -> pd.DataFrame:
+def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str) -> pd.DataFrame:
     """A row for each system on ``test``: what its large model is asked and what that costs.
 
-    Means a request: ``llm_calls``, ``prompt_tokens``, ``cached_tokens``, ``new_tokens``, ``seconds``; and
-    ``usd_per_million`` requests at the token prices of the hosted model named ``hosted``. Raises cost.PriceError.
+    Means per request: ``llm_calls``, ``prompt_tokens``, ``cached_tokens``, ``new_tokens``, ``seconds``; and
+    ``usd_per_million`` requests at the token prices of the hosted model named ``hosted``. Raises ParamsError.
     """
-    if hosted not in prices["hosted"]:
-        raise cost.PriceError(f"hosted model '{hosted}': no price; known: {', '.join(prices['hosted'])}")
+    if hosted not in prices.hosted:
+        raise ParamsError(f"hosted model '{hosted}': no price; known: {', '.join(prices.hosted)}")
     chosen = predictions[predictions["test"] == test].assign(seconds=lambda t: t["latency_ms"] / 1000)
     columns = ["llm_calls", "prompt_tokens", "cached_tokens", "new_tokens", "seconds"]
     means = chosen.groupby("system", sort=False)[columns].mean().reset_index()
-    price = prices["hosted"][hosted]
+    price = prices.hosted[hosted]
     usd = [cost.hosted(price, r.prompt_tokens, r.new_tokens, r.cached_tokens) for r in means.itertuples()]
     return means.assign(usd_per_million=usd)
 
@@ -146,15 +103,51 @@ def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.Da
     Columns: test, n, rival, accuracy, rival_accuracy, points, p (McNemar's exact test). No row where none answered.
     """
     rows: list[dict[str, Any]] = []
-    if predictions.empty:
-        return pd.DataFrame(columns=GAIN)
-    for test, group in predictions.groupby("test", sort=False):
+    for test, group in predictions.groupby("test", sort=False) if len(predictions) else []:
         shares = group.groupby("system")["exact"].mean()
         best = max((name for name in rivals if name in shares), key=lambda name: shares[name], default="")
         if best and system in shares:
-            pair = metrics.paired(group[group["system"].isin([system, best])], best)
-            p = float(pair.loc[pair["system"] == system, "p"].iloc[0])
+            pair = metrics.paired(group[group["system"].isin([system, best])], best).iloc[0]
             own, other = float(shares[system]), float(shares[best])
             row = {"test": test, "n": int((group["system"] == system).sum()), "rival": best, "accuracy": own}
-            rows.append({**row, "rival_accuracy": other, "points": 100 * (own - other), "p": p})
+            rows.append({**row, "rival_accuracy": other, "points": 100 * (own - other), "p": pair["p"]})
     return pd.DataFrame(rows, columns=GAIN)
+
+
+def frontier(
+    predictions: pd.DataFrame, models: Sequence[Row], parent: str, dev: Sequence[str], others: Sequence[str]
+) -> pd.DataFrame:
+    """A row for each of ``models`` (name, step, weights, size_mb): how often it is right, what it lost, its time.
+
+    ``dev``, ``others``: names of tests. Columns: system, step, weights, size_mb; n_dev, dev, dev_low, dev_high;
+    n_others, others, others_low, others_high (missing without such tests); n, accuracy, low, high (together);
+    pairs, ``lost`` (points against the parent, of the requests that both answered) and ``p`` (McNemar's exact test);
+    p50_ms and p95_ms of requests whose context was in the cache, and ``faster``, the parent's median over the model's.
+    Accuracies and their Wilson intervals are shares in [0, 1].
+    """
+    own = predictions[predictions["system"].isin([row["name"] for row in models])]
+    rows = pd.DataFrame(list(models)).set_index("name")[["step", "weights", "size_mb"]].rename_axis("system")
+    for name, tests in {"dev": dev, "others": others, "": [*dev, *others]}.items():
+        prefix = f"{name}_" if name else ""
+        names = {"n": f"n_{name}".strip("_"), "accuracy": name or "accuracy", "low": f"{prefix}low"}
+        names |= {"high": f"{prefix}high"}
+        found = metrics.summary(pooled(own, tests)).set_index("system")[list(names)].astype(float)
+        rows = rows.join(found.rename(columns=names)).fillna({names["n"]: 0}).astype({names["n"]: int})
+    together = pooled(own, [*dev, *others])
+    pairs = metrics.paired(together, parent).set_index("system")
+    rows["pairs"] = pairs["n"].reindex(rows.index).fillna(rows["n"]).astype(int)
+    rows = rows.assign(lost=0 - pairs["points"], p=pairs["p"])
+    rows = rows.join(metrics.summary(_warm(together)).set_index("system")[["p50_ms", "p95_ms"]])
+    return rows.assign(faster=rows.loc[parent, "p50_ms"] / rows["p50_ms"]).reset_index()
+
+
+def pooled(predictions: pd.DataFrame, tests: Sequence[str]) -> pd.DataFrame:
+    """The records of ``tests`` as those of one test; ids stay distinct."""
+    chosen = predictions[predictions["test"].isin(list(tests))]
+    return chosen.assign(id=chosen["test"] + "/" + chosen["id"], test=TOGETHER)
+
+
+def _warm(rows: pd.DataFrame) -> pd.DataFrame:
+    """Requests whose context was in the cache; of a system that had none such, all."""
+    warm = rows["cached_tokens"] >= WARM * rows["prompt_tokens"]
+    return rows[warm | ~rows["system"].isin(rows.loc[warm, "system"])]

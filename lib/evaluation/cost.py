@@ -1,86 +1,96 @@
 """What a million requests cost, in US dollars, from measured tokens and seconds and the prices in params/prices.yaml.
 
 Hosted:  (fresh prompt tokens x input price + cached prompt tokens x cached price + new tokens x output price),
-         with prices in USD a million tokens, is USD a million requests.
-Local:   seconds a request x 1e6 x (machine price / (lifetime x busy share) + watts x electricity price),
+         with prices in USD per million tokens, is USD per million requests.
+Local:   seconds per request x 1e6 x (machine price / (lifetime x busy share) + watts x electricity price),
          with the price spread over the seconds of its lifetime in which it works on requests.
 
->>> hosted({"input": 0.15, "cached_input": 0.075, "output": 0.60}, prompt_tokens=3747, new_tokens=30)
+>>> price = Hosted(input=0.15, cached_input=0.075, output=0.60, source="list price", date="2026-05")
+>>> hosted(price, prompt_tokens=3747, new_tokens=30)
 580.05
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import pandas as pd
+from pydantic import Field
 
 from lib.core import params, paths
+from lib.core.params import Settings
 
 YEAR_S = 365.25 * 24 * 3600
 JOULES_PER_KWH = 3.6e6
-_SHAPE: dict[str, dict[str, type]] = {
-    "electricity": {"usd_per_kwh": float, "source": str, "date": str},
-    "machine": {"name": str, "usd": float, "years": float, "busy_share": float, "watts": float, "source": str},
-}
-_HOSTED: dict[str, type] = {"input": float, "cached_input": float, "output": float, "source": str, "date": str}
+Amount = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
 
 
-class PriceError(ValueError):
-    """Prices that are missing or make no sense; the message names file and key."""
+class Hosted(Settings):
+    """List prices of a hosted model, USD per million tokens."""
+
+    input: Amount
+    cached_input: Amount
+    output: Amount
+    source: Text
+    date: Text
 
 
-def load_prices(path: Path = paths.PRICES) -> dict[str, Any]:
-    """``hosted`` (model to prices), ``electricity`` and ``machine``, checked. Raises PriceError or ParamsError."""
-    prices = params.read_yaml(path)
-    shapes = {k: (prices.get(k), s) for k, s in _SHAPE.items()}
-    shapes |= {f"hosted.{k}": (v, _HOSTED) for k, v in (prices.get("hosted") or {}).items()}
-    for where, (given, shape) in shapes.items():
-        for key, kind in shape.items():
-            _check((given or {}).get(key), kind, f"{path.name}: {where}.{key}")
-    for key in ("years", "busy_share"):
-        if not prices["machine"][key]:
-            raise PriceError(f"{path.name}: machine.{key}: expected a number above 0")
-    return prices
+class Electricity(Settings):
+    usd_per_kwh: Amount
+    source: Text
+    date: Text
 
 
-def _check(value: Any, kind: type, where: str) -> None:
-    if kind is str and not (isinstance(value, str) and value):
-        raise PriceError(f"{where}: expected text in quotes, got {value!r}")
-    if kind is float and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
-        raise PriceError(f"{where}: expected a number of at least 0, got {value!r}")
+class Machine(Settings):
+    """``busy_share``: the part of its lifetime of ``years`` in which it works on requests."""
+
+    name: Text
+    usd: Amount
+    years: float = Field(gt=0)
+    busy_share: float = Field(gt=0)
+    watts: Amount
+    source: Text
 
 
-def hosted(price: dict[str, Any], prompt_tokens: float, new_tokens: float, cached_tokens: float = 0.0) -> float:
-    """USD a million requests through an API: prices in USD a million tokens, mean tokens a request.
+class Prices(Settings):
+    hosted: dict[str, Hosted]
+    electricity: Electricity
+    machine: Machine
+
+
+def load_prices(path: Path = paths.PRICES) -> Prices:
+    """The checked prices. Raises ParamsError that names file and key."""
+    return Prices.read(params.read_yaml(path), path.name)
+
+
+def hosted(price: Hosted, prompt_tokens: float, new_tokens: float, cached_tokens: float = 0.0) -> float:
+    """USD per million requests through an API, from mean tokens per request.
 
     ``cached_tokens`` are those of the prompt that the API had cached.
     """
     fresh = prompt_tokens - cached_tokens
-    usd = fresh * price["input"] + cached_tokens * price["cached_input"] + new_tokens * price["output"]
-    return round(usd, 6)
+    return round(fresh * price.input + cached_tokens * price.cached_input + new_tokens * price.output, 6)
 
 
-def local(prices: dict[str, Any], latency_ms: float) -> float:
-    """USD a million requests on the machine of ``prices``, one request after another, each of ``latency_ms``."""
-    machine = prices["machine"]
-    busy_seconds = machine["years"] * YEAR_S * machine["busy_share"]
-    usd_per_second = machine["usd"] / busy_seconds + energy_usd(prices, 1.0)
-    return latency_ms / 1000 * usd_per_second * 1e6
+def local(prices: Prices, latency_ms: float) -> float:
+    """USD per million requests on the machine of ``prices``, one request after another, each of ``latency_ms``."""
+    machine = prices.machine
+    busy_seconds = machine.years * YEAR_S * machine.busy_share
+    return latency_ms / 1000 * (machine.usd / busy_seconds + energy_usd(prices, 1.0)) * 1e6
 
 
-def energy_usd(prices: dict[str, Any], seconds: float) -> float:
+def energy_usd(prices: Prices, seconds: float) -> float:
     """USD of electricity for ``seconds`` at the machine's watts."""
-    return prices["machine"]["watts"] * seconds / JOULES_PER_KWH * prices["electricity"]["usd_per_kwh"]
+    return prices.machine.watts * seconds / JOULES_PER_KWH * prices.electricity.usd_per_kwh
 
 
-def hosted_table(prices: dict[str, Any], prompt_tokens: float, new_tokens: float, cached_share: float = 0.0) -> Any:
-    """A row for each hosted model: ``model``, ``usd_per_million`` requests, ``source``, ``date`` (a DataFrame)."""
-    import pandas as pd
-
+def hosted_table(prices: Prices, prompt_tokens: float, new_tokens: float, cached_share: float = 0.0) -> pd.DataFrame:
+    """A row for each hosted model: ``model``, ``usd_per_million`` requests, ``source`` and ``date`` of its prices."""
     cached = prompt_tokens * cached_share
     rows = [
-        {"model": name, "usd_per_million": hosted(price, prompt_tokens, new_tokens, cached)}
-        | {key: price[key] for key in ("source", "date")}
-        for name, price in prices["hosted"].items()
+        (name, hosted(price, prompt_tokens, new_tokens, cached), price.source, price.date)
+        for name, price in prices.hosted.items()
     ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["model", "usd_per_million", "source", "date"])

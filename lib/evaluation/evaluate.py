@@ -1,11 +1,8 @@
 """Runs a system over a test and records every answer with its score: the one path that all systems go through.
 
-Rule system, classic pipeline and GGUF file are asked through ``answer``, one request at a time as a user would; only
-a system that is not timed for its own sake (the torch reference) offers ``answer_many``, to be asked faster. Tables
-and charts are computed from these records afterwards (``lib.evaluation.metrics``).
-
->>> with Resumable(run / "06_predictions.jsonl", key=records.sha256(model)) as out:    # doctest: +SKIP
-...     evaluate(system, examples, task, "dev", out)
+Rule systems, the classic pipeline and GGUF files are asked through ``answer``, one request at a time, as a user would.
+A system whose latency is not reported (the torch reference) offers ``answer_many`` and is asked in batches. Tables are
+computed from the records afterwards (``lib.evaluation.metrics``).
 """
 
 from __future__ import annotations
@@ -49,12 +46,15 @@ def evaluate(
 
 
 def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
-    """A system that offers ``answer_many`` is asked in chunks (its latencies are then those of a batch)."""
-    if not examples:
-        return
+    """In chunks where the system offers ``answer_many``: latencies are then the chunk's time, shared out evenly.
+
+    Else one by one, after one unrecorded request: loading is no part of a request's time. It is the last example, so
+    that the first recorded one seldom finds its context in the cache.
+    """
     many, size = getattr(system, "answer_many", None), max(size, getattr(system, "batch", 0))
     if many is None:
-        _warm_up(system, examples)
+        for example in examples[-1:]:
+            ask(system, example.text, example.context)
         yield from ((e, ask(system, e.text, e.context)) for e in examples)
         return
     for start in range(0, len(examples), size):
@@ -63,15 +63,6 @@ def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator
         answers = many([(e.text, e.context) for e in chunk])
         each = (time.perf_counter() - started) * 1000 / len(chunk)
         yield from ((e, _timed(a, each)) for e, a in zip(chunk, answers, strict=True))
-
-
-def _warm_up(system: System, examples: Sequence[Example]) -> None:
-    """Asks once without recording, since what a system loads at its first request is no part of a request's time.
-
-    It is the last example, so that the first recorded one seldom finds its context already read.
-    """
-    for example in examples[-1:]:
-        ask(system, example.text, example.context)
 
 
 def ask(system: System, text: str, context: dict[str, Any]) -> Answer:

@@ -1,12 +1,10 @@
 """From prediction records to tables: accuracy with intervals, paired tests, latency.
 
-Accuracy comes with Wilson's 95% score interval (Wilson 1927; Brown, Cai and DasGupta 2001 on why not Wald's), two
-systems on the same requests are compared by McNemar's exact test (McNemar 1947).
+Accuracy comes with Wilson's 95% score interval (Wilson 1927; Brown, Cai and DasGupta 2001 on why not Wald's). Two
+systems on the same requests are compared by McNemar's exact test (McNemar 1947). Both are scipy's.
 
->>> [round(x, 3) for x in wilson(49, 50)]
-[0.895, 0.996]
->>> round(mcnemar_p(2, 9), 4)
-0.0654
+>>> [round(x, 3) for x in wilson(49, 50)], round(mcnemar_p(2, 9), 4)
+([0.895, 0.996], 0.0654)
 """
 
 from __future__ import annotations
@@ -19,27 +17,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
-Z95 = 1.959963984540054
 METRIC = Path(__file__).parent / "exact_match_metric"
 COLUMNS = ["system", "test", "level"]
+PAIRED = ["test", "system", "reference", "n", "only_reference", "only_system", "points", "p"]
 
 
-def wilson(right: int, n: int, z: float = Z95) -> tuple[float, float]:
+def wilson(right: int, n: int) -> tuple[float, float]:
     """Lower and upper end (shares in [0, 1]) of Wilson's interval for ``right`` out of ``n``; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
-    share, spread = right / n, z * z / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    interval = binomtest(right, n).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mcnemar_p(only_left: int, only_right: int) -> float:
     """Two-sided exact p-value for the requests that exactly one of two systems got right."""
-    n, k = only_left + only_right, min(only_left, only_right)
-    tail = sum(math.comb(n, i) for i in range(k + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    n = only_left + only_right
+    return float(binomtest(only_left, n).pvalue) if n else 1.0
 
 
 def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -52,7 +48,7 @@ def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
 def summary(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:
     """A row for each group in order of appearance: n, right, accuracy with its interval, mean reward, latency, tokens.
 
-    Accuracies are shares in [0, 1]; latencies milliseconds; tokens are means a request.
+    Accuracies are shares in [0, 1]; latencies milliseconds; tokens are means per request.
     """
     groups = table.groupby(list(by), sort=False) if len(table) else []
     rows = [dict(zip(by, key, strict=True)) | _row(group) for key, group in groups]
@@ -64,8 +60,7 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
     low, high = wilson(right, n)
     means = {c: float(group[c].mean()) if n else math.nan for c in ("reward", "prompt_tokens", "new_tokens")}
     p50, p95 = np.percentile(group["latency_ms"], [50, 95]) if n else (math.nan, math.nan)
-    share = right / n if n else math.nan
-    ends = {"accuracy": share, "low": low, "high": high}
+    ends = {"accuracy": right / n if n else math.nan, "low": low, "high": high}
     times = {"p50_ms": float(p50), "p95_ms": float(p95), "mean_ms": float(group["latency_ms"].mean())}
     return {"n": n, "right": right, **ends, **means, **times}
 
@@ -82,7 +77,8 @@ def by_level(table: pd.DataFrame) -> pd.DataFrame:
 def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every other system against ``reference`` on each test, over the requests that both answered.
 
-    ``only_reference`` and ``only_system``: requests that one alone got right; ``p``: McNemar's exact test.
+    ``only_reference`` and ``only_system``: requests that one alone got right; ``points``: what the system has more of
+    100; ``p``: McNemar's exact test.
     """
     rows = []
     for (test, system), group in table[table["system"] != reference].groupby(["test", "system"], sort=False):
@@ -91,9 +87,9 @@ def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
         both = exact.index.intersection(other.index)
         ours, theirs = exact[both].astype(bool), other[both].astype(bool)
         lost, won = int((theirs & ~ours).sum()), int((ours & ~theirs).sum())
-        counts = {"n": len(both), "only_reference": lost, "only_system": won, "p": mcnemar_p(lost, won)}
-        rows.append({"test": test, "system": system, "reference": reference, **counts})
-    return pd.DataFrame(rows, columns=["test", "system", "reference", "n", "only_reference", "only_system", "p"])
+        points = 100 * (won - lost) / len(both) if len(both) else math.nan
+        rows.append((test, system, reference, len(both), lost, won, points, mcnemar_p(lost, won)))
+    return pd.DataFrame(rows, columns=PAIRED)
 
 
 def reasons(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """The page that lists all profiles with what each deploys, and the same figures for README.md.
 
-Everything is read from ``reports/<profile>/metrics.csv`` and ``provenance.json``, so that it holds for committed
-reports whose run is not here. The figures are those of the rows marked ``deployed``.
+Everything is read from the files of ``reports/<profile>``: it works for committed reports whose run is not here.
 """
 
 from __future__ import annotations
@@ -13,10 +12,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
+from markupsafe import Markup
 
 from lib.core import files, paths
-from lib.evaluation import comparison
+from lib.core.files import Row
+from lib.evaluation.comparison import ALL, drawn, overall
 from lib.report import charts
 
 TEMPLATES = Path(__file__).parent / "template"
@@ -28,94 +30,103 @@ class ReportError(ValueError):
 
 def index(reports: Path = paths.REPORTS) -> Path:
     """reports/index.html: every profile that has a report, with its headline figures and chart."""
-    import jinja2
-
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    page = jinja2.Environment(loader=loader, autoescape=True).get_template("runs.html.j2")
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     runs = [_run(folder) for folder in sorted(reports.iterdir()) if (folder / "provenance.json").exists()]
-    style = jinja2.utils.markupsafe.Markup(css())
-    files.write_text(reports / "index.html", page.render(runs=runs, css=style) + "\n")
+    text = environment.get_template("runs.html.j2").render(runs=runs, css=Markup(css()))
+    files.write_text(reports / "index.html", text + "\n")
     return reports / "index.html"
 
 
 def _run(folder: Path) -> dict[str, Any]:
     metas = read_json(folder / "provenance.json")
     pages = [{"file": p.name, "title": _html_title(p)} for p in sorted(folder.glob("[0-9][0-9]_*.html"))]
-    chart = "charts/cost_quality.png"
-    found = {"profile": folder.name, "pages": pages, "made": made(metas[max(metas)]), "headline": headline(folder)}
-    if not (folder / chart).exists():
+    found = {"profile": folder.name, "pages": pages, "made": made(metas[max(metas)]), "models": headline(folder)}
+    if not (folder / "charts" / "cost_quality.png").exists():
         return found
-    rows = pd.read_csv(folder / "metrics.csv")
+    rows = _metrics(folder)
     rows = rows[rows["stage"] == rows["stage"].max()]
-    whole = comparison.overall(comparison.drawn(rows, rows), main_test(rows))
+    whole = overall(drawn(rows, rows), main_test(rows))
     alt = f"Chart of accuracy against cost. Exactly right: {charts.describe(whole, 'accuracy', '%', 100)}."
-    return {**found, "chart": f"{folder.name}/{chart}", "alt": alt}
+    return {**found, "chart": f"{folder.name}/charts/cost_quality.png", "alt": alt}
 
 
-def headline(folder: Path) -> dict[str, Any] | None:
-    """What a run deploys and its figures, as name, value and note; None without a deployed model."""
-    found = _marked(folder, "deployed")
-    return found[0] if found else None
+def _metrics(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else pd.DataFrame()
 
 
-def _marked(folder: Path, mark: str) -> list[dict[str, Any]]:
-    """The systems that a column of metrics.csv marks, each with its figures."""
-    rows = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else pd.DataFrame()
-    rows = rows[rows[mark].fillna(False).astype(bool)] if mark in rows else rows.head(0)
-    return [_figures(group) for _, group in rows.groupby("system", sort=False)] if len(rows) else []
+def headline(folder: Path) -> list[dict[str, Any]]:
+    """The systems that a report deploys or releases, the deployed first: ``system``, ``deployed``, and ``figures`` as
+
+    name, value and note.
+    """
+    rows = _metrics(folder)
+    for column in ("deployed", "released"):
+        rows[column] = rows[column].fillna(False).astype(bool) if column in rows else False
+    marked = rows[rows["deployed"] | rows["released"]].sort_values("deployed", ascending=False, kind="stable")
+    return [_figures(folder, group) for _, group in marked.groupby("system", sort=False)] if len(marked) else []
 
 
-def _figures(rows: pd.DataFrame) -> dict[str, Any]:
-    """A system and its figures."""
+def _figures(folder: Path, rows: pd.DataFrame) -> dict[str, Any]:
     test = main_test(rows)
-    main = comparison.overall(rows, test).iloc[0]
+    main: Row = overall(rows, test).iloc[0].to_dict()
     easiest = rows[(rows["test"] == test) & (rows["level"] == rows.loc[rows["test"] == test, "level"].min())]
-    whole = rows[rows["level"] == comparison.ALL]
-    figures = [_accuracy(row) for row in pd.concat([easiest, whole]).drop_duplicates().to_dict("records")]
-    times = f"median; 95 % within {main['p95_ms']:.0f} ms"
+    both = pd.concat([easiest, rows[rows["level"] == ALL]]).drop_duplicates()
+    time = latency(folder, _frontier(folder, main))
+    figures = [_accuracy(row) for row in both.to_dict("records")]
+    note = f"median, context in the cache; 95 % within {time['p95_ms']:.0f} ms; {time['by']}"
     figures += [
         {"name": "size", "value": f"{main['size_mb']:.0f} MB", "note": "one file"},
-        {"name": "time to answer", "value": f"{main['p50_ms']:.0f} ms", "note": times},
+        {"name": "time to answer", "value": f"{time['p50_ms']:.0f} ms", "note": note},
         {"name": "cost", "value": f"${main['usd_per_million']:.2f}", "note": "a million requests, own machine"},
     ]
-    return {"system": main["system"], "figures": figures}
+    return {"system": main["system"], "deployed": bool(main["deployed"]), "figures": figures}
 
 
-def _accuracy(row: dict[str, Any]) -> dict[str, str]:
-    name = f"right on {row['test']}" + ("" if row["level"] == "all" else f", {row['level']}")
+def _frontier(folder: Path, main: Row) -> Row:
+    """The model's row of frontier.csv, whose times are those of warm requests; ``main`` if it has none."""
+    table = pd.read_csv(folder / "frontier.csv") if (folder / "frontier.csv").is_file() else pd.DataFrame([main])
+    return next((row for row in table.to_dict("records") if row["system"] == main["system"]), main)
+
+
+def _accuracy(row: Row) -> dict[str, str]:
+    name = f"right on {row['test']}" + ("" if row["level"] == ALL else f", {row['level']}")
     note = f"{row['low'] * 100:.1f}–{row['high'] * 100:.1f} %, n = {row['n']:.0f}"
     return {"name": name, "value": f"{row['accuracy'] * 100:.1f} %", "note": note}
 
 
-def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
-    """Writes a profile's headline figures between README's two marks: of what it releases, or else deploys.
+def latency(folder: Path, own: Row, sha256: str = "") -> Row:
+    """p50_ms and p95_ms of a model's requests whose context is in the cache, and ``by``, what measured them.
 
-    Raises ReportError.
+    Those of ``make bench`` in ``folder``/bench if it measured this file (``sha256``; by default the one in
+    ``folder``/model), else those of ``own``, its row of the evaluation.
     """
-    folder = paths.report_dir(profile, reports)
-    models, word = _marked(folder, "released"), "Released"
-    if not models:
-        models, word = _marked(folder, "deployed"), "Deployed"
+    name, bench = own["system"].replace(" ", "-"), folder / "bench" / "bench.csv"
+    file = folder / "model" / f"{name}.gguf"
+    digest = sha256 or (files.sha256(file) if file.is_file() else "none")
+    if bench.is_file():
+        rows = pd.read_csv(bench)
+        for row in rows[(rows["system"] == name) & (rows["sha256"] == digest)].to_dict("records"):
+            machine = read_json(bench.with_suffix(".json"))["machine"]
+            by = f"make bench, {machine['threads']} threads of {machine['cpu']}"
+            return {"p50_ms": row["warm_p50_ms"], "p95_ms": row["warm_p95_ms"], "by": by}
+    return {"p50_ms": own["p50_ms"], "p95_ms": own["p95_ms"], "by": "in the evaluation"}
+
+
+def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
+    """Writes a profile's headline figures between README's two marks. Raises ReportError."""
+    models = headline(paths.report_dir(profile, reports))
     if not models:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
-    block = f"{word}: {' and '.join(m['system'] for m in models)} (profile {profile}).\n\n{_columns(models)}"
-    text, count = re.subn(
-        r"(<!-- headline -->\n).*?(<!-- /headline -->)",
-        lambda m: f"{m[1]}{block}\n{m[2]}",
-        path.read_text(encoding="utf-8"),
-        flags=re.DOTALL,
-    )
+    names = [f"{m['system']} (deployed)" if m["deployed"] else m["system"] for m in models]
+    lines = ["| |" + "".join(f" {m['system']} |" for m in models), "|---|" + "---|" * len(models)]
+    for row in zip(*(model["figures"] for model in models), strict=True):
+        lines.append(f"| {row[0]['name']} |" + "".join(f" {f['value']} ({f['note']}) |" for f in row))
+    block = "\n".join([f"Released: {' and '.join(names)} (profile {profile}).", "", *lines])
+    old, marks = path.read_text(encoding="utf-8"), r"(<!-- headline -->\n).*?(<!-- /headline -->)"
+    text, count = re.subn(marks, lambda m: f"{m[1]}{block}\n{m[2]}", old, flags=re.DOTALL)
     if count != 1:
         raise ReportError(f"{path.name}: expected one block from '<!-- headline -->' to '<!-- /headline -->'")
     files.write_text(path, text)
-
-
-def _columns(models: list[dict[str, Any]]) -> str:
-    """A Markdown table: a row for each figure, a column for each model."""
-    lines = ["| |" + "".join(f" {model['system']} |" for model in models), "|---|" + "---|" * len(models)]
-    for row in zip(*(model["figures"] for model in models), strict=True):
-        lines.append(f"| {row[0]['name']} |" + "".join(f" {f['value']} ({f['note']}) |" for f in row))
-    return "\n".join(lines)
 
 
 def main_test(rows: pd.DataFrame) -> str:
@@ -123,10 +134,10 @@ def main_test(rows: pd.DataFrame) -> str:
 
 
 def made(meta: dict[str, Any]) -> str:
-    hardware, commit = meta["hardware"], meta["commit"]
-    short = commit[:12] + ("-dirty" if commit.endswith("-dirty") else "")
+    hardware, (commit, *dirty) = meta["hardware"], meta["commit"].split("-dirty")
     machine = ", ".join([f"{hardware['cores']} cores of {hardware['cpu']}", *hardware["gpu"]])
-    return f"Made at commit {short} on {machine}; {meta['wall_s']:.0f} s."
+    changes = " with local changes" if dirty else ""
+    return f"Made from commit {commit[:12]}{changes} on {machine}; {meta['wall_s']:.0f} s."
 
 
 def read_json(path: Path) -> dict[str, Any]:

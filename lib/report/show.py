@@ -1,7 +1,7 @@
 """How notebooks show tables, charts and sentences with figures in them, so that the report reads well without code.
 
->>> share(0.912, 0.89, 0.931)
-'91.2 % (89.0–93.1)'
+Sentences of third-party tests are never shown: ``text`` masks an example's, ``table`` those of rows that are of such a
+test.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from matplotlib.figure import Figure
 from lib.report import charts
 
 Format = Callable[[Any], str] | str
+THIRD_PARTY = "third_party"
+"""The ``split`` of third-party examples."""
+TEXTS = ("text", "said", "request")
+"""Columns that hold what somebody said."""
+WITHHELD = "[a third-party test sentence, withheld]"
 
 
 def say(*paragraphs: str) -> None:
@@ -34,15 +39,23 @@ def table(rows: Any, labels: Mapping[str, str] | None = None, formats: Mapping[s
     """Shows a table: the columns of ``labels`` under these headings, each value through its format if it has one.
 
     ``rows``: a DataFrame or a list of dicts; none give the headings alone. A format is a function, or a format such as
-    ``"{:,.0f}"``.
+    ``"{:,.0f}"``. TEXTS of rows whose ``split`` is THIRD_PARTY are masked.
     """
     frame = pd.DataFrame(rows)
+    if "split" in frame:
+        hidden = frame["split"] == THIRD_PARTY
+        frame = frame.assign(**{c: frame[c].mask(hidden, WITHHELD) for c in TEXTS if c in frame})
     if labels:
         frame = frame[list(labels)] if len(frame.columns) else pd.DataFrame(columns=list(labels))
     shown = pd.DataFrame({c: [_text(v, (formats or {}).get(c)) for v in frame[c]] for c in frame.columns})
     shown = shown.rename(columns=dict(labels or {}))
     html = shown.to_html(index=False, border=0, escape=True)
     display({"text/html": html, "text/plain": shown.to_string(index=False)}, raw=True)
+
+
+def text(example: Any) -> str:
+    """What an example says, masked if it is of a third-party test."""
+    return WITHHELD if example.split == THIRD_PARTY else str(example.text)
 
 
 def _text(value: Any, how: Format | None) -> str:
@@ -64,7 +77,11 @@ def calls(answer: Sequence[Mapping[str, Any]]) -> str:
 
 
 def share(accuracy: float, low: float, high: float) -> str:
-    """A share with its interval, in percent."""
+    """A share with its interval, in percent.
+
+    >>> share(0.912, 0.89, 0.931)
+    '91.2 % (89.0–93.1)'
+    """
     return f"{accuracy * 100:.1f} % ({low * 100:.1f}–{high * 100:.1f})"
 
 
@@ -80,17 +97,13 @@ def variants(compared: pd.DataFrame) -> None:
     table(rows, labels, {"mean": "{:.1%}", "p": "{:.3f}", "seconds": "{:.0f} s"})
 
 
-def told_apart(compared: pd.DataFrame, test: str) -> None:
-    """Says which differences of a test that lib.experiments.ablation.compare found are more than chance, and which are not."""
+def significant(compared: pd.DataFrame, test: str) -> None:
+    """Says which differences of a test that lib.experiments.ablation.compare found are significant."""
     rows = [row for row in compared.to_dict("records") if row["test"] == test and row["against"]]
-    real = [row for row in rows if _is_real(row)]
-    rest = [row for row in rows if not _is_real(row)]
-    said = f"On **{test}**, differences whose interval does not reach zero: {_differences(real)}."
-    say(f"{said} Not told from chance: {_differences(rest)}.")
-
-
-def _is_real(row: Mapping[str, Any]) -> bool:
-    return bool(row["low"] > 0 or row["high"] < 0)
+    real = [row for row in rows if row["low"] > 0 or row["high"] < 0]
+    rest = [row for row in rows if row not in real]
+    said = f"On **{test}**, significant differences (the 95 % interval excludes zero): {_differences(real)}."
+    say(f"{said} Not significant: {_differences(rest)}.")
 
 
 def _differences(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -106,8 +119,7 @@ def accuracies(summary: pd.DataFrame, columns: str, order: Sequence[str] | None 
     n = {name: int(summary.loc[summary[columns] == name, "n"].max()) for name in names}
     cells = {(r["system"], r[columns]): _cell(r, n[r[columns]]) for r in summary.to_dict("records")}
     systems = dict.fromkeys(summary["system"])
-    rows = [{"system": s} | {f"{c} (n = {n[c]})": cells.get((s, c), "–") for c in names} for s in systems]
-    table(rows)
+    table([{"system": s} | {f"{c} (n = {n[c]})": cells.get((s, c), "–") for c in names} for s in systems])
 
 
 def _cell(row: dict[str, Any], n: int) -> str:

@@ -10,12 +10,10 @@ import pandas as pd
 import pytest
 from IPython.core.formatters import DisplayFormatter
 
-from lib.core import files, paths
+from lib.core import files, notebook_files, paths
 from lib.evaluation import comparison, cost, metrics
-from lib.report import __main__ as report
-from lib.report import charts, overview, show
+from lib.report import charts, figures, overview, pages, show
 
-SECRET = "please dim the <lava> lamp & wait"
 META = {
     "parameters": {"seed": 1, "third_party": "", "base": "/somewhere/else/model"},
     "commit": "0123456789abcdef-dirty",
@@ -51,7 +49,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     outputs = [
         v4.new_output("display_data", data={"image/png": records_base64(image["image/png"])}, metadata=metadata),
         v4.new_output("stream", name="stderr", text="a progress bar"),
-        v4.new_output("stream", name="stdout", text=f"heard: {SECRET.upper()}\n"),
+        v4.new_output("stream", name="stdout", text="heard\n"),
     ]
     cells = [
         v4.new_markdown_cell("# What it costs\n\nProse."),
@@ -71,7 +69,7 @@ def records_base64(data: Any) -> str:
 
 
 def test_page_is_self_contained_and_without_code(run: Path, tmp_path: Path) -> None:
-    written = report.build("smoke", tmp_path / "reports")
+    written = pages.build("smoke", tmp_path / "reports")
     page = (tmp_path / "reports" / "smoke" / "06_x.html").read_text()
     assert {p.name for p in written} >= {"06_x.html", "metrics.csv", "provenance.json", "index.html"}
     assert "<title>What it costs</title>" in page and "Prose." in page
@@ -83,26 +81,30 @@ def test_page_is_self_contained_and_without_code(run: Path, tmp_path: Path) -> N
     assert len(re.sub(r'src="[^"]*"', "", page)) < 32_000
 
 
-def test_sentences_of_others_are_withheld(run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "third"
-    files.write_jsonl(folder / "theirs.jsonl", [{"id": "t1", "text": SECRET}, {"id": "t2", "text": "heard"}])
-    files.write_json(run / "06_meta.json", {**META, "parameters": {"third_party": str(folder)}})
-    report.build("smoke", tmp_path / "reports")
-    page = (tmp_path / "reports" / "smoke" / "06_x.html").read_text()
-    assert "lava" not in page.casefold()
-    assert page.count(report.WITHHELD) == 1 and "heard:" in page
+def test_prose_is_that_of_the_notebook_unless_its_code_changed(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
+    book = notebook_files.read(run / "notebooks" / "06_x.ipynb")
+    book.cells[0].source = "# Edited since"
+    for code, title in (("secret_code = 1", "Edited since"), ("secret_code = 2", "What it costs")):
+        book.cells[1].source = code
+        files.write_text(tmp_path / "06_x.ipynb", json.dumps(book))
+        pages.build("smoke", tmp_path / "reports")
+        page = (tmp_path / "reports" / "smoke" / "06_x.html").read_text()
+        assert f'<h1 id="{title.replace(" ", "-")}">{title}' in page and 'alt="A &amp; B"' in page
 
 
 def test_a_page_with_a_path_of_this_machine_is_an_error(run: Path, tmp_path: Path) -> None:
     book = v4.new_notebook(cells=[v4.new_markdown_cell(f"See {paths.ROOT}/runs.")])
     files.write_text(run / "notebooks" / "06_x.ipynb", json.dumps(book))
-    with pytest.raises(report.ReportError, match="06_x.ipynb: the page shows a path of this machine"):
-        report.build("smoke", tmp_path / "reports")
+    with pytest.raises(overview.ReportError, match="06_x.ipynb: the page shows a path of this machine"):
+        pages.build("smoke", tmp_path / "reports")
     assert not (tmp_path / "reports" / "smoke").exists()
 
 
 def test_provenance_has_no_machine_paths(run: Path, tmp_path: Path) -> None:
-    report.build("smoke", tmp_path / "reports")
+    pages.build("smoke", tmp_path / "reports")
     text = (tmp_path / "reports" / "smoke" / "provenance.json").read_text()
     assert json.loads(text)["06"]["parameters"]["base"] == "model"
     assert "/somewhere" not in text
@@ -110,68 +112,77 @@ def test_provenance_has_no_machine_paths(run: Path, tmp_path: Path) -> None:
 
 def test_unfinished_stages_are_left_out(run: Path, tmp_path: Path) -> None:
     (run / "06_meta.json").unlink()
-    with pytest.raises(report.ReportError, match="no stage of profile 'smoke' is finished"):
-        report.build("smoke", tmp_path / "reports")
+    with pytest.raises(overview.ReportError, match="no stage of profile 'smoke' is finished"):
+        pages.build("smoke", tmp_path / "reports")
 
 
 def test_reports_are_the_same_bytes_twice(run: Path, tmp_path: Path) -> None:
     def content() -> dict[str, bytes]:
-        report.build("smoke", tmp_path / "reports")
+        pages.build("smoke", tmp_path / "reports")
         return {p.name: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
 
     assert content() == content()
 
 
 def test_overview_shows_what_is_deployed(run: Path, tmp_path: Path) -> None:
-    report.build("smoke", tmp_path / "reports")
+    pages.build("smoke", tmp_path / "reports")
     page = (tmp_path / "reports" / "index.html").read_text()
-    for text in ("<strong>small</strong>", "90.0 %", "60 MB", "20 ms", "right on others", "What it costs", "A CPU"):
+    for text in (
+        "Deployed: <strong>small</strong>",
+        "90.0 %",
+        "60 MB",
+        "20 ms",
+        "right on others",
+        "What it costs",
+        "A CPU",
+    ):
         assert text in page
     assert (tmp_path / "reports" / "smoke" / "charts" / "cost_quality.png").exists()
-    found = overview.headline(tmp_path / "reports" / "smoke")
-    assert found is not None
+    (found,) = overview.headline(tmp_path / "reports" / "smoke")
     names = [f["name"] for f in found["figures"]]
     assert names == ["right on dev, L0", "right on dev", "right on others", "size", "time to answer", "cost"]
 
 
 def test_readme_block_is_replaced_and_only_it(run: Path, tmp_path: Path) -> None:
-    report.build("smoke", tmp_path / "reports")
+    pages.build("smoke", tmp_path / "reports")
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- headline -->\nold\n<!-- /headline -->\nafter\n")
     for _ in range(2):
         overview.readme("smoke", path, tmp_path / "reports")
     text = path.read_text()
-    assert text.startswith("before\n<!-- headline -->\nDeployed: small") and text.endswith(
+    assert text.startswith("before\n<!-- headline -->\nReleased: small (deployed)") and text.endswith(
         "<!-- /headline -->\nafter\n"
     )
     assert "| | small |" in text and "| size | 60 MB (one file) |" in text and "old" not in text
     path.write_text("no marks")
-    with pytest.raises(report.ReportError, match="expected one block"):
+    with pytest.raises(overview.ReportError, match="expected one block"):
         overview.readme("smoke", path, tmp_path / "reports")
 
 
 def test_what_is_released_stands_side_by_side(run: Path, tmp_path: Path) -> None:
     rows = comparison.mark(compared(), [], ["small", "big"])
     files.write_jsonl(run / "06_metrics.jsonl", rows.to_dict("records"))
-    report.build("smoke", tmp_path / "reports")
+    pages.build("smoke", tmp_path / "reports")
     path = tmp_path / "README.md"
     path.write_text("<!-- headline -->\n<!-- /headline -->\n")
     overview.readme("smoke", path, tmp_path / "reports")
     text = path.read_text()
-    assert "Released: small and big (profile smoke)." in text
+    assert "Released: small (deployed) and big (profile smoke)." in text
+    page = (tmp_path / "reports" / "index.html").read_text()
+    assert page.index("Deployed: <strong>small") < page.index("Also released: <strong>big")
     assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
 
 
 def test_the_frontier_is_part_of_the_report(run: Path, tmp_path: Path) -> None:
-    report.build("smoke", tmp_path / "reports")
+    pages.build("smoke", tmp_path / "reports")
     assert not (tmp_path / "reports" / "smoke" / "frontier.csv").exists(), "no list of models, no frontier"
     row = {"system": "a", "step": "parent", "n": 9, "accuracy": 0.5, "low": 0.2, "high": 0.8, "size_mb": 9.0}
     files.write_jsonl(run / "06_frontier.jsonl", [row | {"p50_ms": 3.0}])
     files.write_jsonl(run / "06_cuts.jsonl", [])
-    written = {path.name for path in report.build("smoke", tmp_path / "reports")}
+    written = {path.name for path in pages.build("smoke", tmp_path / "reports")}
     assert written >= {"frontier.csv", "frontier_size.png", "frontier_latency.png"} and "cuts.csv" not in written
     files.write_jsonl(run / "06_cuts.jsonl", [{"model": "a", "kl_after": 0.1}])
-    assert "cuts.csv" in {path.name for path in report.build("smoke", tmp_path / "reports")}
+    assert "cuts.csv" in {path.name for path in pages.build("smoke", tmp_path / "reports")}
 
 
 def test_charts_show_the_marked_systems_only() -> None:
@@ -180,19 +191,13 @@ def test_charts_show_the_marked_systems_only() -> None:
     rows = rows.assign(deployed=False)
     rows = comparison.mark(rows, ["big"], [])
     assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "big"}
-    for figure, alt in comparison.figures(rows, "dev").values():
+    for figure, alt in figures.comparison(rows, "dev").values():
         assert charts.png(figure) and "big" in alt and "small" not in alt
 
 
 def test_readme_has_the_block() -> None:
     text = (paths.ROOT / "README.md").read_text()
     assert text.count("<!-- headline -->") == text.count("<!-- /headline -->") == 1
-
-
-def test_deployed_is_the_smallest_that_the_best_does_not_beat() -> None:
-    rows = predictions()
-    assert comparison.deploy(rows, {"small": 60.0, "big": 500.0}, "dev") == "small"
-    assert comparison.deploy(rows, {"rules": 1.0, "big": 500.0}, "dev") == "big"
 
 
 def test_comparison_has_every_group_and_unit() -> None:
@@ -202,7 +207,7 @@ def test_comparison_has_every_group_and_unit() -> None:
     assert whole["deployed"].to_dict() == {"rules": False, "small": True, "big": False}
     assert whole.loc["big", "usd_per_million"] == pytest.approx(cost.local(cost.load_prices(), 60.0))
     assert pd.isna(whole.loc["rules", "size_mb"])
-    for figure, alt in comparison.figures(rows, "dev").values():
+    for figure, alt in figures.comparison(rows, "dev").values():
         assert charts.png(figure) and "small" in alt
 
 

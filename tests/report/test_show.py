@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from lib.core.task import Example
 from lib.report import show
 
 ROW = {"test": "dev", "seeds": 3, "n": 9, "mean": 0.5, "by_seed": [0.5, 0.5], "p": 0.5, "seconds": 61.2}
@@ -30,10 +31,23 @@ def test_variants_have_their_interval_and_what_they_are_compared_with(said: list
     assert "plain" in better and "+12.0 (+3.0 to +20.0)" in better
 
 
-def test_differences_are_told_from_chance_by_their_interval(said: list[str]) -> None:
-    show.told_apart(COMPARED, "dev")
-    real, rest = said[0].split("Not told from chance: ")
+def test_differences_are_significant_by_their_interval(said: list[str]) -> None:
+    show.significant(COMPARED, "dev")
+    real, rest = said[0].split("Not significant: ")
     assert "better against plain (+12.0 points), worse against better (-9.0 points)" in real
     assert rest == "alike against better (+1.0 points)."
-    show.told_apart(COMPARED, "others")
+    show.significant(COMPARED, "others")
     assert said[1].count("none") == 2
+
+
+def test_sentences_of_third_party_tests_are_masked_and_no_others(said: list[str]) -> None:
+    theirs = Example("t1", "dim the lava lamp", {}, [[]], "X", "others", show.THIRD_PARTY)
+    own = Example("d1", "dim the lava lamp, forty", {}, [[]], "L0", "program", "dev")
+    assert (show.text(theirs), show.text(own)) == (show.WITHHELD, own.text)
+    rows = [{"text": e.text, "split": e.split, "calls": "Dim(lava lamp)"} for e in (theirs, own)]
+    show.table(rows, {"text": "request", "calls": "its calls"})
+    masked, shown = said[0].splitlines()[1:]
+    assert show.WITHHELD in masked and "dim the" not in masked and "Dim(lava lamp)" in masked
+    assert own.text in shown and "withheld" not in shown
+    show.table([{key: row[key] for key in ("text", "calls")} for row in rows])
+    assert said[1].count("dim the lava lamp") == 2, "rows that name no test are the study's own"

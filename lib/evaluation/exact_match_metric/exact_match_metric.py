@@ -1,9 +1,4 @@
-"""Exact match with Wilson's 95% interval, as a module for Hugging Face's ``evaluate`` that loads without a network.
-
->>> import evaluate                                                            # doctest: +SKIP
->>> evaluate.load("lib/exact_match_metric").compute(predictions=["a", "b"], references=["a", "c"])   # doctest: +SKIP
-{'exact_match': 0.5, 'low': 0.0945, 'high': 0.9055, 'n': 2}
-"""
+"""Exact match with Wilson's 95% interval, as a module for Hugging Face's ``evaluate`` that loads without a network."""
 
 from __future__ import annotations
 

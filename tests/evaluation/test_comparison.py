@@ -1,13 +1,12 @@
-"""The frontier table: pooled accuracy, loss against the parent over what both answered, warm times."""
+"""Comparisons: what to deploy, marks of the charts; pooled accuracy, loss against the parent, warm times."""
 
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from lib.compression.models import STEPS, CompressedError
-from lib.evaluation import frontier, metrics
-from lib.report import charts
+from lib.core.params import ParamsError
+from lib.evaluation import comparison, metrics
 
 MODELS = [
     {"name": "whole", "step": "parent", "weights": 9, "size_mb": 100.0},
@@ -33,7 +32,7 @@ def predictions() -> pd.DataFrame:
 
 
 def table(others: tuple[str, ...] = ("theirs",)) -> pd.DataFrame:
-    return frontier.table(predictions(), MODELS, "whole", ["dev"], list(others)).set_index("system")
+    return comparison.frontier(predictions(), MODELS, "whole", ["dev"], list(others)).set_index("system")
 
 
 def test_a_row_for_each_model_over_the_tests_named() -> None:
@@ -58,7 +57,7 @@ def test_times_are_of_requests_whose_context_was_read() -> None:
     assert rows["p95_ms"].tolist() == [100.0, 50.0, 80.0]
     assert rows["faster"].tolist() == [1.0, 2.0, 1.25]
     cold = predictions().assign(cached_tokens=lambda t: t["cached_tokens"].where(t["system"] != "cut", 0))
-    again = frontier.table(cold, MODELS, "whole", ["dev"], ["theirs"])
+    again = comparison.frontier(cold, MODELS, "whole", ["dev"], ["theirs"])
     assert again["p95_ms"].tolist() == [100.0, 50.0, 80.0], "where none was, all count; the others stay as they are"
 
 
@@ -69,19 +68,12 @@ def test_without_tests_of_others() -> None:
 
 
 def test_names_that_are_no_models() -> None:
-    with pytest.raises(CompressedError, match="parent: 'huge' is not in models: use one of whole, small"):
-        frontier.check(["whole", "small"], parent="huge")
-    frontier.check(["whole"], parent="whole")
+    with pytest.raises(ParamsError, match="parent: 'huge' is not in models: use one of whole, small"):
+        comparison.check(["whole", "small"], parent="huge")
+    comparison.check(["whole"], parent="whole")
 
 
-def test_charts_show_all_and_say_what_they_show() -> None:
-    rows = table().reset_index()
-    for name, (figure, alt) in frontier.figures(rows).items():
-        shown = {text.get_text() for axes in figure.axes for text in axes.texts}
-        assert shown == set(rows["system"]) and len(figure.axes) == 2, "what is far below has a panel of its own"
-        assert "small (student)" in alt and "65.0 %" in alt and "On the frontier: small, whole." in alt
-        assert name in ("frontier_size", "frontier_latency") and charts.png(figure)
-
-
-def test_every_step_has_its_own_look() -> None:
-    assert set(charts.LOOKS) == set(STEPS) and len(set(charts.LOOKS.values())) == len(STEPS)
+def test_deployed_is_the_smallest_that_the_best_does_not_beat() -> None:
+    rows = predictions()
+    assert comparison.deploy(rows, {"whole": 500.0, "small": 60.0}, "dev") == "small"
+    assert comparison.deploy(rows, {"whole": 500.0, "small": 60.0}, "unseen") == "whole"
