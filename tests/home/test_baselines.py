@@ -12,7 +12,7 @@ from lib.tasks.home.baselines.tfidf import TfidfBaseline
 from lib.tasks.home.examples.third_party import load
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.score import score
-from lib.tasks.home.teacher.delexicalise import delexicalise
+from lib.tasks.home.teacher.retrieval import delexicalise
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "third_party"
 HOME = plain_home()
@@ -126,8 +126,8 @@ def test_delexicalise_prefers_the_longest_mention():
     )
     said = delexicalise("Den fan to twenty five, den up 3.5%", home)
     assert said.text == "NAMEfanlight to NUMBER NAMElight FLOOR NUMBER %"
-    assert [[e.id for e in some] for some in said.names] == [["fan.b", "light.b"], ["light.a"]]
-    assert said.numbers == (25, 3.5) and said.floors == ("Up",)
+    assert [[e.id for e in some] for some in said.slots["name"]] == [["fan.b", "light.b"], ["light.a"]]
+    assert said.slots["number"] == [25, 3.5] and said.slots["floor"] == ["Up"]
 
 
 @pytest.mark.parametrize(

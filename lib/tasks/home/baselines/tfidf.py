@@ -15,11 +15,15 @@ from typing import Any
 
 from lib.core.task import Answer, Call, Example
 from lib.tasks.home.language.gold import name_arguments
-from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import CLEAN_AREA
-from lib.tasks.home.simulator.tools import TOOLS
-from lib.tasks.home.teacher.delexicalise import Delexicalised, delexicalise, tokens_of
-from lib.tasks.home.teacher.retrieval import Nearest
+from lib.tasks.home.simulator.tools import TOOLS, Tool
+from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
+
+NEIGHBOURS = 20
+"""Training requests that are tried until one can be filled."""
+LIMIT = 30_000
+"""Training requests that are kept at most."""
 
 Slot = tuple[Any, ...]
 """("name", i, domain), ("area", i), ("floor", i), ("here",), ("number", i), ("text", left, right), ("value", v)."""
@@ -27,29 +31,23 @@ Template = tuple[tuple[str, tuple[tuple[str, Slot], ...]], ...]
 
 
 class TfidfBaseline:
-    """``neighbours``: how many training requests are tried until one can be filled. ``limit``: most requests kept."""
+    """Answers as the most similar training request was answered; ``fit`` first."""
 
     name = "tfidf"
-
-    def __init__(self, neighbours: int = 20, limit: int = 30_000) -> None:
-        self.neighbours = neighbours
-        self.limit = limit
-        self._nearest: Nearest | None = None
-        self._templates: list[Template] = []
+    _nearest: Nearest[Template] | None = None
 
     def fit(self, examples: Iterable[Example]) -> TfidfBaseline:
-        """Learns from the examples that the gold of can be copied from their request. Raises ValueError if none can."""
+        """Learns from the examples whose gold can be copied from their request. Raises ValueError if there are none."""
         seen: dict[tuple[str, Template], None] = {}
         for example in examples:
             home = Home.from_dict(example.context["home"])
             said = delexicalise(example.text, home)
-            template = _template(example.gold[0], said, example.context.get("area"), home)
-            if template is not None and len(seen) < self.limit:
+            template = _template(example.gold[0], said, example.context.get("area"))
+            if template is not None and len(seen) < LIMIT:
                 seen.setdefault((said.text, template))
         if not seen:
             raise ValueError("no example to learn from: give at least one whose answer can be copied from its request")
-        self._templates = [template for _, template in seen]
-        self._nearest = Nearest([text for text, _ in seen])
+        self._nearest = Nearest([text for text, _ in seen], [template for _, template in seen])
         return self
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
@@ -59,105 +57,91 @@ class TfidfBaseline:
         said = delexicalise(text, home)
         if self._nearest is None:
             raise ValueError("nothing has been learnt: call fit first")
-        for i, similarity in self._nearest.best(said.text, self.neighbours):
-            calls = _fill(self._templates[i], said, context.get("area"), home)
+        calls, confidence = None, 0.0
+        for template, similarity in self._nearest.best(said.text, NEIGHBOURS):
+            calls, confidence = _fill(template, said, context.get("area"), home), min(1.0, similarity)
             if calls is not None:
-                return Answer(calls, "", min(1.0, similarity), 1000 * (perf_counter() - started))
-        return Answer([], "", 0.0, 1000 * (perf_counter() - started))
+                break
+        found = calls is not None
+        return Answer(calls or [], "", confidence if found else 0.0, 1000 * (perf_counter() - started))
 
 
-# --- from calls to a template
-
-
-def _template(calls: Sequence[Call], said: Delexicalised, here: str | None, home: Home) -> Template | None:
+def _template(calls: Sequence[Call], said: Delexicalised, here: str | None) -> Template | None:
     """The calls with slots for what the request says, or None if they name a target that it does not."""
     rows = []
     for call in calls:
-        arguments = dict(call["arguments"])
-        if _has_name(call["name"]) and "name" in arguments and call["name"] != CLEAN_AREA:
+        tool, arguments = TOOLS[call["name"]], dict(call["arguments"])
+        if _has_name(tool) and "name" in arguments and tool.name != CLEAN_AREA:
             arguments = {k: v for k, v in arguments.items() if k not in ("area", "floor")}
-        slots = [(key, _slot(call["name"], key, value, said, here)) for key, value in arguments.items()]
-        if any(slot is None for _, slot in slots):
+        slots = {key: _slot(tool, key, value, said, here) for key, value in arguments.items()}
+        if None in slots.values():
             return None
-        named = any(slot and slot[0] == "name" for _, slot in slots)
-        rows.append((call["name"], tuple((k, s) for k, s in slots if s and not (named and k == "domain"))))
+        named = any(slot[0] == "name" for slot in slots.values() if slot)
+        rows.append((tool.name, tuple((k, s) for k, s in slots.items() if s and not (named and k == "domain"))))
     return tuple(rows)
 
 
-def _has_name(tool: str) -> bool:
-    return any(a.kind == "name" for a in TOOLS[tool].arguments)
+def _has_name(tool: Tool) -> bool:
+    return any(a.kind == "name" for a in tool.arguments)
 
 
-def _slot(tool: str, key: str, value: Any, said: Delexicalised, here: str | None) -> Slot | None:
+def _slot(tool: Tool, key: str, value: Any, said: Delexicalised, here: str | None) -> Slot | None:
     if key == "name" and _has_name(tool):
-        domains = TOOLS[tool].domains
-        for i, entities in enumerate(said.names):
-            match = next((e for e in entities if e.name.casefold() == str(value).casefold()), None)
-            if match:
-                fits = [e.domain for e in entities if domains == ("*",) or e.domain in domains]
-                return ("name", i, (fits or [match.domain])[0])
-        return None
+        return _name_slot(tool, str(value), said)
     if key in ("area", "floor"):
-        places = said.areas if key == "area" else said.floors
+        places = said.slots[key]
         if value in places:
             return (key, places.index(value))
         return ("here",) if key == "area" and value == here else None
     if isinstance(value, int | float):
-        return ("number", said.numbers.index(value)) if value in said.numbers else ("value", value)
+        numbers = said.slots["number"]
+        return ("number", numbers.index(value)) if value in numbers else ("value", value)
     return _text_slot(str(value), said) or ("value", value if isinstance(value, str) else tuple(value))
+
+
+def _name_slot(tool: Tool, name: str, said: Delexicalised) -> Slot | None:
+    for i, entities in enumerate(said.slots["name"]):
+        domains = [e.domain for e in entities if e.name.casefold() == name.casefold()]
+        fits = [e.domain for e in entities if tool.domains == ("*",) or e.domain in tool.domains]
+        if domains:
+            return ("name", i, (fits or domains)[0])
+    return None
 
 
 def _text_slot(value: str, said: Delexicalised) -> Slot | None:
     """Where a string stands in the request: the words on both sides of it (None: the end)."""
-    words = tuple(tokens_of(value))
-    for i in range(len(said.tokens) - len(words) + 1):
-        if words and said.tokens[i : i + len(words)] == words:
-            end = i + len(words)
-            left = said.tokens[i - 1] if i else None
-            return ("text", left, said.tokens[end] if end < len(said.tokens) else None)
+    words, tokens = tuple(tokens_of(value)), (None, *said.tokens, None)
+    for i in range(1, len(tokens) - len(words)):
+        if words and tokens[i : i + len(words)] == words:
+            return ("text", tokens[i - 1], tokens[i + len(words)])
     return None
-
-
-# --- from a template to calls
 
 
 def _fill(template: Template, said: Delexicalised, here: str | None, home: Home) -> list[Call] | None:
     """The calls with this request's values, or None if a slot has nothing to hold."""
     calls: list[Call] = []
     for tool, slots in template:
-        arguments: dict[str, Any] = {}
-        for key, slot in slots:
-            filled = _filled(key, slot, said, here, home)
-            if filled is None:
-                return None
-            arguments |= filled
-        calls.append({"name": tool, "arguments": arguments})
+        filled = [_filled(key, slot, said, here, home) for key, slot in slots]
+        if None in filled:
+            return None
+        calls.append({"name": tool, "arguments": {k: v for some in filled for k, v in (some or {}).items()}})
     return calls
 
 
 def _filled(key: str, slot: Slot, said: Delexicalised, here: str | None, home: Home) -> dict[str, Any] | None:
     kind = slot[0]
-    if kind == "name":
-        entity = _entity(said, slot[1], slot[2])
-        return name_arguments(home, entity) if entity else None
     if kind == "value":
         return {key: slot[1]}
-    if kind == "here":
-        return {key: here} if here else None
-    if kind == "text":
-        text = _between(said.tokens, slot[1], slot[2])
+    if kind in ("here", "text"):
+        text = here if kind == "here" else _between(said.tokens, *slot[1:])
         return {key: text} if text else None
-    values: tuple[Any, ...] = {"area": said.areas, "floor": said.floors, "number": said.numbers}[kind]
-    if slot[1] >= len(values):
+    value = next(iter(said.slots[kind][slot[1] :]), None)
+    if value is None:
         return None
-    value = values[slot[1]]
+    if kind == "name":
+        entity = next((e for e in value if e.domain == slot[2]), None)
+        return name_arguments(home, entity) if entity else None
     return {key: int(value) if kind == "number" and value == int(value) else value}
-
-
-def _entity(said: Delexicalised, mention: int, domain: str) -> Entity | None:
-    if mention >= len(said.names):
-        return None
-    return next((e for e in said.names[mention] if e.domain == domain), None)
 
 
 def _between(tokens: tuple[str, ...], left: str | None, right: str | None) -> str:

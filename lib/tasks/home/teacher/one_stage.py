@@ -1,11 +1,10 @@
 """The prompts of the one-stage systems: Home Assistant's way without examples, and a compact one with examples.
 
 ``ZeroShot`` has the parts of Home Assistant's own prompt for language models (``homeassistant/helpers/llm.py``, Assist
-API), in other words: how to behave (its instructions prompt), the tools with their JSON schemas (there sent beside the
-prompt; here first in it, so that all homes share them), how to choose names and areas (its API prompt), where the user
-speaks from (its satellite prompt), and every exposed entity with names, domain and area as YAML (its static context).
-``FewShot`` shows the retrieved examples that resemble the request most, each with the few lines of its home that it
-needs, and answers in the student's compact lines.
+API), in other words: how to behave, the tools with their JSON schemas (there sent beside the prompt; here first in it,
+so that all homes share them), how to choose names and areas, where the user speaks from, and every exposed entity with
+names, domain and area as YAML. ``FewShot`` shows the retrieved examples that resemble the request most, each with the
+few lines of its home that it needs, and answers in the student's compact lines.
 
 >>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp"}]})
 >>> ask = ZeroShot().ask("lamp on", {"home": home, "area": None})
@@ -17,7 +16,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
@@ -28,79 +26,47 @@ from lib.tasks.home.language.references import References, references
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
 from lib.tasks.home.teacher.neighbours import Examples
+from lib.tasks.home.teacher.prompts import TEXTS, schema
 from lib.tasks.home.teacher.steps import checked
+from lib.tasks.home.words import clean
 from lib.teacher.pipeline import Ask
 
 SHOTS = 8
-_SHOWN = 3
-"""Entities of an example's home that the example shows."""
-_ZERO = """You run a smart home by voice for the people who live in it. You act by calling tools.
-Answer with JSON alone: {"calls": [{"name": <tool>, "arguments": {...}}]}; {"calls": []} if there is nothing to do.
-Tools:
-"""
-_RULES = """
-Act on one thing by its name alone, on several by area or floor and domain. Use only names, areas and floors that are \
-listed below, spelt as they are there. Without an area in the request, prefer the area the user is in."""
-_FEW = """You turn requests to a smart home into calls. The home's areas (A), floors (F) and things are numbered.
-Answer with one line a call, such as HassTurnOn(name=3) or HassLightSet(area=A2,domain=light,brightness=40); answer none
-if nothing is asked or the home lacks it."""
+SHOWN = (3, 6, 12)
+"""Entities of an example's home that it shows: the first of these that has what its answer needs."""
 
 
 class ZeroShot:
     """``lib.teacher.pipeline.OneStage``: no examples; the whole home as text; JSON calls under a schema."""
 
+    def __init__(self) -> None:
+        tools = (json.dumps(tool["function"], ensure_ascii=False) for tool in schemas())
+        self.system = TEXTS["zero_shot"] + "\n".join(tools)
+        call = schema({"name": {"enum": list(TOOLS)}, "arguments": {"type": "object"}})
+        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": compact.MAX_CALLS}})
+
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area = Home.from_dict(context["home"]), context.get("area")
-        where = f"The user is in: {area}" + (f" ({home.floor_of[area]})" if area and home.floor_of.get(area) else "")
-        parts = [
-            _RULES.strip(),
-            _listed(home),
-            where if area else "Where the user is is not known.",
-            f"Request: {checked(text)}",
-        ]
-        return Ask(Prompt.of(_system(), "\n".join(parts), schema=_schema(), max_tokens=200), _json_calls)
-
-
-@cache
-def _system() -> str:
-    return _ZERO + "\n".join(json.dumps(tool["function"], ensure_ascii=False) for tool in schemas())
-
-
-@cache
-def _schema() -> dict[str, Any]:
-    call = {
-        "type": "object",
-        "properties": {"name": {"enum": list(TOOLS)}, "arguments": {"type": "object"}},
-        "required": ["name", "arguments"],
-        "additionalProperties": False,
-    }
-    return {
-        "type": "object",
-        "properties": {"calls": {"type": "array", "items": call, "maxItems": compact.MAX_CALLS}},
-        "required": ["calls"],
-        "additionalProperties": False,
-    }
-
-
-def _listed(home: Home) -> str:
-    """The things of the home as a YAML list, names quoted as JSON does."""
-    return "\n".join(["The home has:", *map(_item, home.entities)])
+        floor = f" ({home.floor_of[area]})" if area and home.floor_of.get(area) else ""
+        where = f"The user is in: {area}{floor}" if area else "Where the user is is not known."
+        things = ["The home has:", *map(_item, home.entities)]
+        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {checked(text)}"])
+        return Ask(Prompt.of(self.system, user, schema=self.schema, max_tokens=200), _json_calls)
 
 
 def _item(entity: Entity) -> str:
+    """An entity as an item of a YAML list, names quoted as JSON does."""
     quoted = {"names": entity.name, "domain": entity.domain, "areas": entity.area, "device_class": entity.device_class}
-    lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in quoted.items() if value]
-    return "- " + "\n  ".join(lines)
+    return "- " + "\n  ".join(f"{key}: {json.dumps(v, ensure_ascii=False)}" for key, v in quoted.items() if v)
 
 
 def _json_calls(raw: str) -> list[Call]:
     try:
-        rows = json.loads(raw)["calls"]
-        return [validate(row) for row in rows]
+        return [validate(row) for row in json.loads(raw)["calls"]]
+    except TaskError:
+        raise
     except (ValueError, KeyError, TypeError) as error:
-        raise (
-            error if isinstance(error, TaskError) else TaskError(f"not JSON with a list of calls ({error!r})")
-        ) from error
+        raise TaskError(f"not JSON with a list of calls ({error!r})") from error
 
 
 class FewShot:
@@ -117,14 +83,14 @@ class FewShot:
         refs = references(home, said, None, area)
         shown = [turns for e in self.examples.nearest(said, home, 2 * self.shots) if (turns := _example(e))]
         examples = [turn for pair in reversed(shown[: self.shots]) for turn in pair]
-        prompt = Prompt.of(_FEW, *examples, _shown(refs, area, said), max_tokens=80)
+        prompt = Prompt.of(TEXTS["few_shot"], *examples, _shown(refs, area, said), max_tokens=80)
         return Ask(prompt, lambda raw: compact.parse(raw.strip(), refs))
 
 
 def _example(example: Example) -> tuple[str, str] | None:
     """An example as the turns of user and assistant, its home cut to what the answer needs; None if none can be."""
     home, area = Home.from_dict(example.context["home"]), example.context.get("area")
-    for size in (_SHOWN, 2 * _SHOWN, 4 * _SHOWN):
+    for size in SHOWN:
         kept = prefilter.keep(home, example.text, size, area)
         used = {e.area for e in kept.entities} | {area}
         refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities))
@@ -138,19 +104,19 @@ def _example(example: Example) -> tuple[str, str] | None:
 def _shown(refs: References, area: str | None, text: str) -> str:
     """The numbered home, where the user is, and what was said."""
     number = refs.area_number.get(area.casefold()) if area else None
-    floors = [f"F{i} {compact.clean(f)}" for i, f in enumerate(refs.floors, 1)]
+    floors = [f"F{i} {clean(f)}" for i, f in enumerate(refs.floors, 1)]
     here = [f"User in A{number}"] if number else []
     return "\n".join([*floors, *(_line(refs, *line) for line in refs.lines), *here, f"Request: {text}"])
 
 
 def _line(refs: References, area: int | None, members: Sequence[int]) -> str:
-    shown = "no area" if area is None else f"A{area + 1} {refs.areas[area].name}"
     floor = refs.areas[area].floor if area is not None else None
+    shown = "no area" if area is None else f"A{area + 1} {refs.areas[area].name}{f' ({floor})' if floor else ''}"
     groups: dict[str, list[str]] = {}
     for i in members:
         groups.setdefault(_kind(refs.entities[i]), []).append(f"{i + 1} {refs.entities[i].name}")
     things = "; ".join(f"{kind} {', '.join(names)}" for kind, names in groups.items())
-    return f"{shown}{f' ({floor})' if floor else ''}: {things}"
+    return f"{shown}: {things}"
 
 
 def _kind(entity: Entity) -> str:

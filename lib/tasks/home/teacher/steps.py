@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
@@ -21,18 +21,22 @@ from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import WHOLE_HOME
 from lib.tasks.home.simulator.tools import TOOLS, Tool, validate
 from lib.tasks.home.teacher import prompts
-from lib.tasks.home.teacher.delexicalise import delexicalise
-from lib.tasks.home.teacher.describe import Said, hear, said_domains
+from lib.tasks.home.teacher.lexicon import Said, hear, said_domains
 from lib.tasks.home.teacher.neighbours import Neighbours
+from lib.tasks.home.teacher.retrieval import delexicalise
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
 from lib.tasks.home.teacher.values import Offer, offered, worded
 from lib.tasks.home.words import clean, stems
 from lib.teacher.pipeline import Ask
 
-SHOTS = 6
-"""Retrieved examples in the prompt that selects the function."""
-_EMPTY: tuple[Any, ...] = (frozenset(), 0.0, frozenset(), frozenset())
+SHOTS, FILLED = 6, 3
+"""Retrieved examples in the prompt that selects the function, and in the one that fills arguments."""
+SURE, LIKELY, UNLIKELY = 0.7, 0.5, 0.02
+"""Share of the nearest examples' votes that settles the function; that makes a part of a request a command; and below
+which a function is not offered."""
+SAME = 0.85
+"""Similarity to a single command from which a request is one, too."""
 _EXCEPT = re.compile(
     r",?\s+\b(?:except(?: for)?|but not|but leave out|apart from|other than|excluding|but)\b\s+", re.IGNORECASE
 )
@@ -46,13 +50,6 @@ _FORBIDDEN = re.compile(
 )
 """The beginning of an order not to do something."""
 _TIME = re.compile(r"timer|alarm|countdown|hour|minute|second|\bmins?\b|\bsecs?\b|remind", re.IGNORECASE)
-SURE, LIKELY, UNLIKELY = 0.7, 0.5, 0.02
-"""Share of the nearest examples' votes that settles the function; that makes a part of a request a command; and below
-which a function is not offered."""
-SAME = 0.85
-"""Similarity to a single command from which a request is one, too."""
-FILLED = 3
-"""Retrieved examples in the prompt that fills arguments."""
 
 
 class HomePrototype:
@@ -61,17 +58,13 @@ class HomePrototype:
     Raises ValueError for a pool without an example of a single command.
     """
 
-    def __init__(self, pool: Sequence[Example], shots: int = SHOTS) -> None:
+    def __init__(self, pool: Sequence[Example]) -> None:
         self.neighbours = Neighbours(pool)
-        self.shots = shots
-
-    # --- split
 
     def split(self, text: str, context: Mapping[str, Any]) -> Ask[list[str]] | list[str]:
         said, home = checked(text), Home.from_dict(context["home"])
-        if not JOINED.search(" ".join(delexicalise(said, home).tokens) + _punctuation(said)):
-            return [said]
-        if self.neighbours.free_text(said, home):
+        joined = JOINED.search(delexicalise(said, home).text) or re.search(r"[,;.]\s", said)
+        if not joined or self.neighbours.free_text(said, home):
             return [said]
         parts = cut(said, home, self.neighbours.words, lambda part: self._plain(part, home))
         if parts or self.neighbours.similarity(said, home) >= SAME:
@@ -80,38 +73,33 @@ class HomePrototype:
 
     def _plain(self, text: str, home: Home) -> bool:
         """Whether a text by itself is a command."""
-        votes = self.neighbours.functions(text, home)
-        best = max(votes, key=lambda f: votes[f], default="")
-        return bool(best) and votes[best] >= LIKELY
-
-    # --- select
+        best, share = max(self.neighbours.functions(text, home).items(), key=lambda f: f[1], default=("", 0.0))
+        return bool(best) and share >= LIKELY
 
     def select(self, command: str, context: Mapping[str, Any]) -> Ask[str] | str:
-        home = Home.from_dict(context["home"])
-        votes = {f: v for f, v in self.neighbours.functions(command, home).items() if _spoken_of(f, command)}
-        best = max(votes, key=lambda f: votes[f], default="")
         if _FORBIDDEN.match(command):
             return ""
-        if votes.get(best, 0.0) >= SURE:
+        home = Home.from_dict(context["home"])
+        votes = {"": 0.0} | self.neighbours.functions(command, home)
+        votes = {f: v for f, v in votes.items() if "Timer" not in f or _TIME.search(command)}
+        best = max(votes, key=lambda f: votes[f])
+        if votes[best] >= SURE:
             return best
         domains = said_domains(hear(command, home, self.neighbours.words), home)
         likely = [f for f in prompts.FUNCTIONS if votes.get(f, 0.0) >= UNLIKELY]
         names = [f for f in likely if not domains or _acts(TOOLS[f], domains)] or likely
-        examples = self.neighbours.commands(command, home, self.shots)
+        examples = self.neighbours.commands(command, home, SHOTS)
         prompt = prompts.select(command, [(e.text, f) for e, f in reversed(examples)], names)
         return Ask(prompt, lambda raw: _function(raw, names))
 
-    # --- fill
-
     def fill(self, command: str, function: str, context: Mapping[str, Any]) -> Ask[list[Call]] | list[Call]:
         home, area, tool = Home.from_dict(context["home"]), context.get("area"), TOOLS[function]
-        base, *spared = _EXCEPT.split(command, 1)
-        if not tool.domains or not tool.argument("name"):
-            base, spared = command, []
+        targeted = tool.domains and tool.argument("name")
+        base, *spared = _EXCEPT.split(command, 1) if targeted else [command]
         said = hear(base, home, self.neighbours.words)
         if not tool.domains:
             place = {"area": said.areas[0]} if said.areas and tool.accepted("area") else {}
-            return self._filled(command, tool, home, [Candidate("", (place,), *_EMPTY)])
+            return self._filled(command, tool, home, [Candidate("", (place,))])
         found = self._found(base, tool, said, home, area)
         if spared and found:
             rest = all_but(home, found[0], hear(spared[0], home, self.neighbours.words))
@@ -121,16 +109,15 @@ class HomePrototype:
     def _found(self, command: str, tool: Tool, said: Said, home: Home, area: str | None) -> list[Candidate]:
         """What the model may choose from; empty where nothing in the home is all that the command says."""
         several = len(tool.domains) > 1 or tool.domains == ("*",)
-        prior = self.neighbours.domains(command, home, tool.name) if several else None
+        prior = self.neighbours.domains(command, home, tool.name) if several else {}
         found = shortlist(home, tool, said, area, prior, self.neighbours.words)
         if not found or found[0].lacks or (not found[0].hits and tool.name in WHOLE_HOME and _POINTS.search(command)):
             return []
-        alone = found[0].exact and not any(c.exact for c in found[1:])
-        return found[:1] if alone else found
+        return found[:1] if found[0].exact and sum(c.exact for c in found) == 1 else found
 
     def _filled(self, command: str, tool: Tool, home: Home, found: Sequence[Candidate]) -> Ask[list[Call]] | list[Call]:
         offer = offered(tool, self.neighbours.respelt(command, home), home, self.neighbours.listed)
-        if any(values == () for values in offer.values()):
+        if () in offer.values():
             return []
         given = {key: values[0] for key, values in offer.items() if values and len(values) == 1}
         asked = {key: values for key, values in offer.items() if key not in given}
@@ -139,8 +126,6 @@ class HomePrototype:
         examples = self.neighbours.filled(command, home, tool.name, FILLED, asked) if asked else []
         prompt = prompts.fill(command, tool, asked, [c.label for c in found] if len(found) > 1 else [], examples)
         return Ask(prompt, lambda raw: _calls(raw, command, tool, asked, given, found))
-
-    # --- execute
 
     def refused(self, command: str, calls: Sequence[Call], context: Mapping[str, Any]) -> str:
         outcome = execute(Home.from_dict(context["home"]), calls, context.get("area"))
@@ -157,8 +142,10 @@ def checked(text: str) -> str:
     return said
 
 
-def _punctuation(text: str) -> str:
-    return " , x" if re.search(r"[,;.]\s", text) else ""
+def _acts(tool: Tool, domains: frozenset[str]) -> bool:
+    """Whether a function can act on one of the domains, or passes on words that may name anything."""
+    words = any(a.kind == "text" and a.required for a in tool.own)
+    return words or tool.domains == ("*",) or not domains.isdisjoint(tool.domains)
 
 
 def _object(raw: str) -> dict[str, Any]:
@@ -176,33 +163,19 @@ def _commands(raw: str, text: str) -> list[str]:
     rows = _object(raw).get("commands")
     if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
         raise TaskError('Answer with {"commands": [...]}, a list of texts.')
-    known = stems(text)
     found = [clean(row) for row in rows if row.strip()]
     for row in found:
-        new = sorted(stems(row) - known)
+        new = sorted(stems(row) - stems(text))
         if len(new) > 1:
             raise TaskError(f"Nobody said {', '.join(new)}. Use only words of what was said.")
     return list(dict.fromkeys(found))
 
 
-def _spoken_of(function: str, command: str) -> bool:
-    """Whether a command speaks of timers or time, if the function is about timers."""
-    return "Timer" not in function or bool(_TIME.search(command))
-
-
-def _acts(tool: Tool, domains: Collection[str]) -> bool:
-    """Whether a function can act on one of the domains, or passes on words that may name anything."""
-    words = any(a.kind == "text" and a.required for a in tool.own)
-    return words or tool.domains == ("*",) or not set(tool.domains).isdisjoint(domains)
-
-
 def _function(raw: str, names: Sequence[str]) -> str:
     name = _object(raw).get("function")
-    if name == prompts.NONE:
-        return ""
-    if name not in names:
+    if name not in (*names, prompts.NONE):
         raise TaskError(f"There is no function {name!r} here. Choose one that is listed, or {prompts.NONE}.")
-    return str(name)
+    return "" if name == prompts.NONE else str(name)
 
 
 def _calls(
@@ -213,26 +186,26 @@ def _calls(
     Raises TaskError for a wrong number or a value that nobody said.
     """
     answer = _object(raw)
-    number = answer.pop(prompts.TARGET, None) if len(found) > 1 else 1
-    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= len(found):
+    number = answer.get(prompts.TARGET) if len(found) > 1 else 1
+    if type(number) is not int or not 0 <= number <= len(found):
         raise TaskError(f"{prompts.TARGET}={number!r}: give the number of one of the lines, 0 to {len(found)}.")
     if number == 0:
         return []
-    required = [a.name for a in tool.own if a.required]
-    arguments = dict(given)
-    arguments |= {key: answer[key] for key in offer if key in answer and _said(key, answer[key], offer[key], command)}
-    missing = next((key for key in required if key not in arguments), None)
+    chosen = {key: answer[key] for key, values in offer.items() if _said(answer.get(key), values, command)}
+    missing = next((a.name for a in tool.own if a.required and a.name not in {**given, **chosen}), None)
     if missing:
         raise TaskError(f"{missing}={answer.get(missing)!r} was not said. Take it from the command.")
-    return _made(tool, found[number - 1], arguments)
+    return _made(tool, found[number - 1], {**given, **chosen})
 
 
 def _made(tool: Tool, candidate: Candidate, arguments: Mapping[str, Any]) -> list[Call]:
     return [validate({"name": tool.name, "arguments": {**t, **arguments}}) for t in candidate.targets]
 
 
-def _said(key: str, value: Any, offer: tuple[Any, ...] | None, command: str) -> bool:
+def _said(value: Any, offer: tuple[Any, ...] | None, command: str) -> bool:
     """Whether the command backs a value: it is on offer, or its words were said."""
+    if isinstance(value, bool):
+        return False
     if offer is not None:
-        return value in offer and not isinstance(value, bool)
-    return worded(value, command) if isinstance(value, str) else isinstance(value, int) and not isinstance(value, bool)
+        return value in offer
+    return worded(value, command) if isinstance(value, str) else isinstance(value, int)

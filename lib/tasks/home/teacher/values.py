@@ -2,7 +2,8 @@
 
 >>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp 2"}]})
 >>> [(a.value, a.unit) for a in amounts("dim lamp 2 to two thirds in an hour", home)]
-[(67.0, ''), (1.0, 'hou')]
+[(67.0, None), (1.0, 'hou')]
+>>> from lib.tasks.home.simulator.tools import TOOLS
 >>> offered(TOOLS["HassLightSet"], "lamp 2 at half", home, {"color": frozenset({"red"})})
 {'brightness': (50,)}
 """
@@ -11,92 +12,74 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool
-from lib.tasks.home.teacher.delexicalise import delexicalise
+from lib.tasks.home.simulator.tools import Argument, Tool
+from lib.tasks.home.teacher.retrieval import delexicalise
 from lib.tasks.home.words import spoken
 
-__all__ = ["TOOLS", "Amount", "amounts", "offered", "worded"]
-
-_SHARES = {
-    "half": 50.0,
-    "halfway": 50.0,
-    "quarter": 25.0,
-    "third": 33.0,
-    "full": 100.0,
-    "fully": 100.0,
-    "max": 100.0,
-    "maximum": 100.0,
-    "min": 1.0,
-    "minimum": 1.0,
-}
+_SHARES = {"half": 50.0, "halfway": 50.0, "quarter": 25.0, "third": 33.0, "min": 1.0, "minimum": 1.0}
+_SHARES |= dict.fromkeys(("full", "fully", "max", "maximum"), 100.0)
 _PARTS = {"third": 3, "thirds": 3, "quarter": 4, "quarters": 4}
-_POINTING = ("every", "that", "this", "next", "last", "previous", "other", "which", "each")
-_UNITS = ("hou", "min", "sec")
+_UNIT = r"(?!min(?:imum)?(?!\S))(?:hou|min|sec)"
+_AMOUNT = re.compile(
+    rf"""(?<!\S)(?P<amount>
+      (?P<one>an?)(?=\ {_UNIT})
+    | (?P<share>{"|".join(_SHARES)})
+    | (?:(?P<minus>minus)\ |(?P<pointing>every|that|this|next|last|previous|other|which|each)\ )?NUMBER
+      (?:(?P<of>(?=\ of(?!\S)))|\ (?:(?P<part>{"|".join(_PARTS)})|(?P<thousand>thousand(?:\ NUMBER)?)
+      |(?P<point>point\ NUMBER)|(?P<half>and\ a\ half))(?!\S))?
+    )(?!\S)(?=(?:\ (?P<unit>{_UNIT})\S*)?(?P<timer>\ timer(?!\S))?)""",
+    re.VERBOSE,
+)
 _TONES = re.compile(r"\b(warm|cool|cold|soft|daylight|candle|candlelight|neutral|kelvin|white)\b")
 _NAMED = re.compile(
     r"\b(?:named|called|labell?ed|for the|for my)\b|\b(?!(?:the|my|a|an|all|this|that|our|any)\b)[^\W\d]+ timer\b"
 )
-_LISTED = ("color", "mode", "fan_mode")
+LISTED = ("color", "mode", "fan_mode")
 """Text arguments whose values come from a list; others take what was said."""
 
+Offer = dict[str, tuple[Any, ...] | None]
+"""Argument to the values that it can have; None: any."""
 
-@dataclass(frozen=True)
-class Amount:
+
+class Amount(NamedTuple):
     """A number with the beginning of its unit of time, if it has one; ``of_timer``: it tells which timer is meant."""
 
     value: float
-    unit: str = ""
-    of_timer: bool = False
+    unit: str | None
+    of_timer: bool
 
 
 def amounts(text: str, home: Home) -> list[Amount]:
     """The numbers of a command in order, those in names left out; shares count as percent."""
-    command = delexicalise(text, home)
-    return list(_amounts(list(command.tokens), iter(command.numbers)))
+    said = delexicalise(text, home)
+    numbers = iter(said.slots["number"])
+    return [a for found in _AMOUNT.finditer(said.text) if (a := _amount(found, numbers))]
 
 
-def _amounts(words: list[str], numbers: Iterator[float]) -> Iterator[Amount]:
-    i = 0
-    while i < len(words):
-        value, i = _amount(words, i, numbers)
-        if value is None:
-            continue
-        unit = words[i][:3] if i < len(words) and words[i][:3] in _UNITS and words[i] not in _SHARES else ""
-        near = words[i + bool(unit) : i + bool(unit) + 1]
-        yield Amount(value, unit, near == ["timer"] or _after_timer(words, i))
+def _amount(found: re.Match[str], numbers: Iterator[float]) -> Amount | None:
+    value = _value(found, numbers)
+    before = found.string[: found.end("amount")].split()[-3:]
+    of_timer = bool(found["timer"]) or ("timer" in before and not {"for", "of", "with"}.isdisjoint(before))
+    return None if value is None else Amount(value, found["unit"], of_timer)
 
 
-def _after_timer(words: Sequence[str], i: int) -> bool:
-    return "timer" in words[max(0, i - 3) : i] and bool({"for", "of", "with"} & set(words[max(0, i - 3) : i]))
-
-
-def _amount(words: list[str], i: int, numbers: Iterator[float]) -> tuple[float | None, int]:
-    """The number that starts at word ``i``, if one does, and where it ends."""
-    following = words[i + 1] if i + 1 < len(words) else ""
-    if words[i] in ("a", "an") and following[:3] in _UNITS and following not in _SHARES:
-        return 1.0, i + 1
-    if words[i] in _SHARES:
-        return _SHARES[words[i]], i + 1
-    if words[i] != "NUMBER":
-        return None, i + 1
+def _value(found: re.Match[str], numbers: Iterator[float]) -> float | None:
+    if found["one"]:
+        return 1.0
+    if found["share"]:
+        return _SHARES[found["share"]]
     value = next(numbers)
-    if value == 1 and (following == "of" or (i and words[i - 1] in _POINTING)):
-        return None, i + 1
-    value = -value if i and words[i - 1] == "minus" else value
-    if following in _PARTS:
-        return float(round(100 * value / _PARTS[following])), i + 2
-    if following == "thousand":
-        more = words[i + 2 : i + 3] == ["NUMBER"]
-        return 1000 * value + (next(numbers) if more else 0), i + 2 + more
-    if following == "point" and words[i + 2 : i + 3] == ["NUMBER"]:
-        return value + next(numbers) / 10, i + 3
-    if words[i + 1 : i + 4] == ["and", "a", "half"]:
-        return value + 0.5, i + 4
-    return value, i + 1
+    if value == 1 and (found["pointing"] or found["of"] is not None):
+        return _SHARES.get(found["part"] or "")
+    value = -value if found["minus"] else value
+    if found["part"]:
+        return float(round(100 * value / _PARTS[found["part"]]))
+    if found["thousand"]:
+        return 1000 * value + (next(numbers) if " " in found["thousand"] else 0)
+    return value + (next(numbers) / 10 if found["point"] else 0.5 if found["half"] else 0)
 
 
 def worded(value: str, text: str) -> bool:
@@ -105,21 +88,14 @@ def worded(value: str, text: str) -> bool:
     return bool(own) and set(own) <= set(spoken(text))
 
 
-Offer = dict[str, tuple[Any, ...] | None]
-"""Argument to the values that it can have; None: any."""
-
-
 def offered(tool: Tool, text: str, home: Home, listed: Mapping[str, frozenset[str]]) -> Offer:
     """The values on offer for each own argument that the command speaks of; empty for a required one: none was said.
 
     ``listed``: known values of arguments such as colours.
     """
-    found, text = amounts(text, home), " ".join(delexicalise(text, home).tokens)
-    offer: Offer = {}
-    for argument in tool.own:
-        values = _offered(tool, argument, text, found, listed)
-        if values is None or values or argument.required:
-            offer[argument.name] = values
+    found, text = amounts(text, home), delexicalise(text, home).text
+    offer = {a.name: _offered(tool, a, text, found, listed) for a in tool.own}
+    offer = {a.name: offer[a.name] for a in tool.own if offer[a.name] != () or a.required}
     if "color" in offer and len(offer) > 1 and not (offer["color"] or set(offer) - {"color", "temperature"}):
         del offer["color"]
     return offer
@@ -134,19 +110,17 @@ def _offered(
         return _numbers(tool, argument, text, found)
     if argument.choices:
         return tuple(c for c in argument.choices if worded(c.replace("_", " "), text))
-    if argument.name in _LISTED:
-        return _known(argument, text, listed.get(argument.name, frozenset()), found)
+    if argument.name in LISTED:
+        return _known(argument, text, listed[argument.name], found)
     if "Timer" in tool.name and argument.name == "name":
         return None if _NAMED.search(text.casefold()) else ()
-    if argument.name == "conversation_command":
-        return () if "timer" in text.casefold() else None
-    return None
+    return () if argument.name == "conversation_command" and "timer" in text else None
 
 
 def _known(argument: Argument, text: str, known: frozenset[str], found: Sequence[Amount]) -> tuple[str, ...] | None:
     said = sorted(v for v in known if worded(v, text))
     longest = tuple(v for v in said if not any(v != o and worded(v, o) for o in said))
-    if argument.name == "color" and _TONES.search(text.casefold()):
+    if argument.name == "color" and _TONES.search(text):
         return longest if longest == ("white",) and _plain_white(text) else ()
     return longest or (() if found and not argument.required else None)
 
@@ -158,9 +132,9 @@ def _plain_white(text: str) -> bool:
 
 def _numbers(tool: Tool, argument: Argument, text: str, found: Sequence[Amount]) -> tuple[Any, ...] | None:
     unit = argument.name.removeprefix("start_")[:3]
-    if unit in _UNITS:
-        both = any(a.name == "start_hours" for a in tool.own) and any(a.name == "hours" for a in tool.own)
+    if unit in ("hou", "min", "sec"):
         starts = argument.name.startswith("start_")
+        both = {"start_hours", "hours"} <= {a.name for a in tool.own}
         found = [a for a in found if a.unit == unit and (not both or a.of_timer == starts)]
     values = {_plain(argument, a.value): None for a in found if argument.low <= a.value <= argument.high}
     if argument.kind == "step":

@@ -1,10 +1,8 @@
 """What the teacher is asked to write and to judge: other ways to say a request, in the style of a level.
 
-The teacher sees a seed's words and its calls, and never the home: whether a line still means the same is decided
-afterwards by readers who see the home and not the calls (``lib.data.filter``).
+The teacher sees a seed's words and its calls, and never the home: whether a paraphrase still means the same is decided
+afterwards by systems that see the home and not the calls (``lib.data.filter``).
 
->>> HomeWriter().lines('1. Desk lamp on, please\\n2. "Put the desk lamp on"', "turn on the desk lamp")
-['Desk lamp on, please', 'Put the desk lamp on']
 >>> meaning([{"name": "HassLightSet", "arguments": {"name": "Desk Lamp", "brightness": 40}}])
 'light set: name Desk Lamp, brightness 40'
 """
@@ -15,7 +13,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,36 +22,36 @@ import yaml
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.teacher import form
+from lib.tasks.home.teacher.prompts import schema
 from lib.tasks.home.words import clean
 from lib.teacher.write import Verdict
 
 LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
-"""The level that a style's lines belong to."""
-
-STYLES_OF = {
+"""The level that a style's paraphrases belong to."""
+STYLES_OF = {level: (style,) for style, level in LEVEL_OF.items()} | {
     "L0": ("plain", "free", "speech"),
     "L1": ("short", "free"),
     "L2": ("free", "short"),
-    "L3": ("several",),
-    "L4": ("speech",),
-    "L5": ("wish",),
-    "L6": ("idle",),
 }
 """The styles that a seed of a level is written in."""
 
 PROMPTS = Path(__file__).with_name("write.yaml")
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
 _QUOTES = "\"'“”‘’`"
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_TOKENS_A_LINE = 30
+_TOKENS = 30
+"""New tokens for one paraphrase."""
+_VERDICT = schema({"same": {"type": "boolean"}, "natural": {"type": "integer", "minimum": 1, "maximum": 5}})
 
 
 class HomeWriter:
-    """``lib.teacher.write.Writer`` for a home; ``prompts``: the file with its prompts, which a recording keeps a copy of."""
+    """``lib.teacher.write.Writer`` for a home; ``prompts``: the file with its prompts, which a recording keeps.
+
+    Raises TaskError if it is none.
+    """
 
     def __init__(self, prompts: Path = PROMPTS) -> None:
         self.prompts = prompts
-        self._said: dict[str, Any] = _read(prompts)
+        self._said = _read(prompts)
 
     def style(self, seed: Example) -> tuple[str, str]:
         """The style that a seed is written in, always the same for one seed, and its level."""
@@ -62,23 +59,21 @@ class HomeWriter:
         return style, LEVEL_OF[style]
 
     def expand(self, seed: Example, count: int) -> Prompt:
-        """Asks for ``count`` lines, up to 4, that mean what ``seed`` does."""
+        """Asks for ``count`` paraphrases, up to 4."""
         style = self._said["styles"][self.style(seed)[0]]
         turns = []
         for shot in _nearest(style["examples"], meaning(seed.gold[0]), self._said.get("shots")):
             turns += [f"{shot['request']}\n({shot['meaning']})", "\n".join(shot["lines"][:count])]
         system = self._said["write"].format(count=count, who=style["who"], how=style["how"])
-        settings = {"temperature": 0.9, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": _TOKENS_A_LINE * count}
-        return Prompt.of(system, *turns, _with_meaning(seed), **settings)
+        return Prompt.of(system, *turns, _with_meaning(seed), **_sampled(seed, 0.9, count))
 
-    def lines(self, reply: str, seed: Example | str) -> list[str]:
-        """The distinct lines of a reply, without numbering, quotes and the seed's own words."""
-        said = clean(seed if isinstance(seed, str) else seed.text).casefold()
+    def lines(self, reply: str, seed: Example) -> list[str]:
+        """The distinct paraphrases in a reply, without numbering, quotes and the seed's own words."""
         found: dict[str, str] = {}
         for line in reply.splitlines():
             candidate = clean(_MARK.sub("", line).strip().strip(_QUOTES))
             found.setdefault(candidate.casefold(), candidate)
-        return [c for key, c in found.items() if key and key != said]
+        return [c for key, c in found.items() if key and key != clean(seed.text).casefold()]
 
     def fault(self, candidate: Example) -> str:
         """Why a candidate's words alone rule it out; empty if they do not."""
@@ -86,17 +81,15 @@ class HomeWriter:
 
     def refine(self, seed: Example, text: str) -> Prompt:
         """Asks for a more natural wording of ``text``."""
-        settings = {"temperature": 0.7, "top_p": 0.95, "seed": _number(seed.id), "max_tokens": 2 * _TOKENS_A_LINE}
-        return Prompt.of(self._said["refine"], f"{_with_meaning(seed)}\nAwkward: {text}", **settings)
+        return Prompt.of(self._said["refine"], f"{_with_meaning(seed)}\nAwkward: {text}", **_sampled(seed, 0.7, 2))
 
     def judge(self, seed: Example, text: str) -> Prompt:
         """Asks whether ``text`` means what ``seed`` does, and how natural it is."""
         turns = []
         for shot in self._said["judge_examples"]:
             turns += [f"{shot['request']}\n({shot['meaning']})\nOther: {shot['other']}", json.dumps(shot["verdict"])]
-        return Prompt.of(
-            self._said["judge"], *turns, f"{_with_meaning(seed)}\nOther: {text}", schema=_VERDICT, max_tokens=24
-        )
+        asked = f"{_with_meaning(seed)}\nOther: {text}"
+        return Prompt.of(self._said["judge"], *turns, asked, schema=_VERDICT, max_tokens=24)
 
     def verdict(self, reply: str) -> Verdict | None:
         """Reads a judge's reply; None where it is no verdict."""
@@ -107,28 +100,18 @@ class HomeWriter:
             return None
 
 
-_VERDICT = {
-    "type": "object",
-    "properties": {"same": {"type": "boolean"}, "natural": {"type": "integer", "minimum": 1, "maximum": 5}},
-    "required": ["same", "natural"],
-    "additionalProperties": False,
-}
-
-
 def meaning(calls: Sequence[Call]) -> str:
     """Calls in words, for a reader that need not know the tools."""
-    return "; ".join(_call(call) for call in calls) or "nothing that the assistant can do"
+    return "; ".join(map(_call, calls)) or "nothing that the assistant can do"
 
 
 def _call(call: Call) -> str:
-    name = _CAMEL.sub(" ", call["name"].removeprefix("Hass")).lower()
+    name = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", call["name"].removeprefix("Hass")).lower()
     arguments = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in call["arguments"].items())
     return f"{name}: {arguments}" if arguments else name
 
 
-@cache
 def _read(path: Path) -> dict[str, Any]:
-    """The prompts in a file. Raises TaskError if it is none."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
         missing = [key for key in ("write", "refine", "judge", "judge_examples", "styles") if key not in found]
@@ -153,5 +136,7 @@ def _with_meaning(seed: Example) -> str:
     return f"{seed.text}\n({meaning(seed.gold[0])})"
 
 
-def _number(key: str) -> int:
-    return Random(key).randrange(2**31)
+def _sampled(seed: Example, temperature: float, count: int) -> dict[str, Any]:
+    """Settings to sample ``count`` paraphrases with, the same for one seed."""
+    number = Random(seed.id).randrange(2**31)
+    return {"temperature": temperature, "top_p": 0.95, "seed": number, "max_tokens": _TOKENS * count}

@@ -17,25 +17,26 @@ from functools import cache, lru_cache
 from itertools import pairwise
 
 from lib.tasks.home.language.gold import mentioned
-from lib.tasks.home.sampler.names import Kind, kind_of, kinds, pools
-from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.sampler.names import kind_of, kinds, pools
+from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.words import STOP_WORDS, spoken, stem, stems
 
 _ALL = frozenset("all every everything each both everywhere entire whole".split())
 _HERE = re.compile(r"\b(in here|this room|here|the room|these)\b")
 _ARTICLES = frozenset("the my our your a an".split())
-_ALSO_VERBS = frozenset(
+_AMBIGUOUS = frozenset(
     "switch power temperature status mode level energy water plug study outside landing pool deck".split()
 )
-"""Words for a kind that are said of other things, too."""
+"""Words for a kind of thing or a room that are said of other things, too."""
 _SPELT = 0.82
-"""Similarity from which a word that is not known is taken for a misspelt one of the home."""
+"""Similarity from which an unknown word counts as a misspelt word of the home."""
 
 
 @cache
-def kind_stems() -> frozenset[str]:
-    """The stems of the nouns for kinds of things, but for those that are said of other things, too."""
-    return _nouns() - frozenset(map(stem, _ALSO_VERBS))
+def kind_words(domain: str, device_class: str | None) -> frozenset[str]:
+    """The stems of what people call a kind of thing."""
+    kind = kind_of(domain, device_class)
+    return stems(" ".join([*kind.words, *kind.plurals]))
 
 
 @cache
@@ -44,39 +45,40 @@ def _nouns() -> frozenset[str]:
     return stems(" ".join(phrase.split()[-1] for phrase in phrases))
 
 
-def _kind(kind: Kind) -> frozenset[str]:
-    return stems(" ".join([*kind.words, *kind.plurals]))
+@cache
+def kind_stems() -> frozenset[str]:
+    """The stems of the nouns for kinds of things that mean nothing else."""
+    return _nouns() - frozenset(map(stem, _AMBIGUOUS))
 
 
 @cache
 def room_stems() -> frozenset[str]:
-    """The stems of what rooms are commonly called in one word."""
+    """The stems of common names of rooms that are one word and mean nothing else."""
     names = [name for some in ("common", "usual") for name in pools()["areas"][some] if " " not in name]
-    return stems(" ".join(names)) - _ALSO_VERBS
+    return stems(" ".join(names)) - _AMBIGUOUS
 
 
-@lru_cache(maxsize=512)
-def kind_words(domain: str, device_class: str | None) -> frozenset[str]:
-    """The stems of what people call a kind of thing."""
-    return _kind(kind_of(domain, device_class))
+def _called(area: str) -> list[str]:
+    return [area, *pools()["synonyms"].get(area, ())]
 
 
 @lru_cache(maxsize=4096)
-def area_words(area: str, floor: str | None) -> frozenset[str]:
-    """The stems of an area's name, of what people also call it, and of its floor."""
-    return stems(" ".join([area, *pools()["synonyms"].get(area, ()), floor or ""]))
+def area_words(area: str | None, floor: str | None) -> frozenset[str]:
+    """The stems of an area's name, its synonyms and its floor."""
+    return stems(" ".join([*_called(area), floor or ""])) if area else frozenset()
 
 
 @dataclass(frozen=True)
 class Lexicon:
-    """``described``: for every entity the stems that describe it; ``names``: those of its name alone.
+    """``described``: for every entity the stems of its name, kind and place; ``names``: those of its name alone.
 
-    ``counts``: how many entities a stem describes; ``words``: every stem of the home.
+    ``counts``: how many entities a stem describes; ``places``: the stems of all places; ``words``: all of them.
     """
 
     described: tuple[frozenset[str], ...]
     names: tuple[frozenset[str], ...]
     counts: Counter[str]
+    places: frozenset[str]
     words: frozenset[str]
 
 
@@ -84,27 +86,25 @@ class Lexicon:
 def lexicon(home: Home) -> Lexicon:
     """The home's words, built once."""
     names = tuple(stems(e.name) for e in home.entities)
-    described = tuple(name | _around(home, e) for name, e in zip(names, home.entities, strict=True))
+    described = tuple(
+        name | kind_words(e.domain, e.device_class) | area_words(e.area, home.floor_of.get(e.area or ""))
+        for name, e in zip(names, home.entities, strict=True)
+    )
     counts = Counter(word for some in described for word in some)
-    places = [area_words(a.name, a.floor) for a in home.areas]
-    return Lexicon(described, names, counts, frozenset(counts).union(*places))
-
-
-def _around(home: Home, entity: Entity) -> frozenset[str]:
-    place = area_words(entity.area, home.floor_of.get(entity.area)) if entity.area else frozenset()
-    return kind_words(entity.domain, entity.device_class) | place
+    places = frozenset[str]().union(*(area_words(a.name, a.floor) for a in home.areas))
+    return Lexicon(described, names, counts, places, places.union(counts))
 
 
 @dataclass(frozen=True)
 class Said:
-    """What a command says: its ``words`` in order (misspelt ones of the home put right) and their ``stems``; the
-    ``areas`` and ``floors`` it names; the entities that it names in full (``exact``: their ids); whether it speaks of
-    several things (``plural``), of all there are (``every``) or of the room it is said in (``here``).
+    """What a command says, misspelt words of the home put right: its ``stems``; the ``nouns`` among them (right after
+    an article or possessive); the ``areas`` and ``floors`` it names; the ids of the entities that it names in full
+    (``exact``); whether it speaks of several things (``plural``), of all (``every``) or of the room it is said in
+    (``here``).
     """
 
-    text: str
-    words: tuple[str, ...]
     stems: frozenset[str]
+    nouns: frozenset[str]
     areas: tuple[str, ...]
     floors: tuple[str, ...]
     exact: frozenset[str]
@@ -116,19 +116,18 @@ class Said:
 def hear(text: str, home: Home, known: frozenset[str] = frozenset()) -> Said:
     """Reads a command in a home. ``known``: stems that are no misspelling of anything."""
     lex = lexicon(home)
-    words = tuple(_spelt(w, lex, known) for w in spoken(text))
+    words = [_spelt(w, lex, known) for w in spoken(text)]
     joined = " ".join(words)
     here = bool(_HERE.search(joined))
     said = stems(joined) - ({"room"} if here else set())
-    areas = {a.name: stems(a.name) for a in home.areas if _named(said, a.name)}
-    floors = [f for f in home.floors if stems(f) - {"floor"} and stems(f) - {"floor"} <= said]
+    areas = {a.name: stems(a.name) for a in home.areas if any(s and s <= said for s in map(stems, _called(a.name)))}
+    floors = {floor: stems(floor) - {"floor"} for floor in home.floors}
     return Said(
-        joined,
-        words,
         said,
+        frozenset(stem(w) for before, w in pairwise(words) if before in _ARTICLES and w not in STOP_WORDS),
         tuple(a for a, own in areas.items() if not any(own < other for other in areas.values())),
-        tuple(floors),
-        frozenset(e.id for e in mentioned(home, joined)) | frozenset(e.id for e in mentioned(home, text)),
+        tuple(floor for floor, own in floors.items() if own and own <= said),
+        frozenset(e.id for shown in (joined, text) for e in mentioned(home, shown)),
         any(w in _ALL or (w != stem(w) and stem(w) in _nouns()) for w in words),
         not _ALL.isdisjoint(words),
         here,
@@ -137,19 +136,10 @@ def hear(text: str, home: Home, known: frozenset[str] = frozenset()) -> Said:
 
 def said_domains(said: Said, home: Home) -> frozenset[str]:
     """The domains of what a command names in full, or else of the kinds of things that it names."""
-    named = frozenset(e.domain for e in home.entities if e.id in said.exact)
     own = said.stems & kind_stems()
-    return named or frozenset(k.domain for k in kinds().values() if _kind(k) & own)
-
-
-def nouns(said: Said) -> frozenset[str]:
-    """The stems of the words right after an article or a possessive."""
-    return frozenset(stem(w) for before, w in pairwise(said.words) if before in _ARTICLES and w not in STOP_WORDS)
-
-
-def _named(said: frozenset[str], area: str) -> bool:
-    called = [area, *pools()["synonyms"].get(area, ())]
-    return any(own and own <= said for own in map(stems, called))
+    return frozenset(e.domain for e in home.entities if e.id in said.exact) or frozenset(
+        domain for domain, device_class in kinds() if kind_words(domain, device_class) & own
+    )
 
 
 def respell(text: str, home: Home, known: frozenset[str]) -> str:
