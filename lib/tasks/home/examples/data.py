@@ -11,7 +11,6 @@ template and domain; dev and test homes are made of held-out names and draw from
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -25,9 +24,12 @@ from lib.core.files import write_jsonl
 from lib.core.task import Example, TaskError
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.language.references import FILTER_OVER
-from lib.tasks.home.sampler import levels, noise, wishes
+from lib.tasks.home.sampler import levels, noise
 from lib.tasks.home.sampler.grammar import Draw, Sampler
+from lib.tasks.home.sampler.names import in_share
+from lib.tasks.home.sampler.nothing import nothing
 from lib.tasks.home.sampler.sample_homes import sample_home
+from lib.tasks.home.sampler.wishes import implicit
 from lib.tasks.home.simulator.homes import Home
 
 LEVELS = ("L0", "L1", "L2", "L3", "L4", "L5", "L6")
@@ -40,8 +42,7 @@ _ATTEMPTS = 60
 
 def is_held_out(combination: str) -> bool:
     """Whether a combination of template and domain is kept for dev and test."""
-    digest = hashlib.sha256(combination.encode()).digest()
-    return int.from_bytes(digest[:4], "big") % HELD_OUT_COMBINATIONS == 0
+    return in_share(combination, HELD_OUT_COMBINATIONS)
 
 
 def requests(
@@ -74,8 +75,8 @@ def _of_level(rng: Random, home: Home, level: str, sampler: Sampler) -> Draw | N
         "L1": levels.partial,
         "L2": levels.free,
         "L3": levels.several,
-        "L5": wishes.implicit,
-        "L6": wishes.nothing,
+        "L5": implicit,
+        "L6": nothing,
     }
     return builders[level](rng, home)
 

@@ -15,8 +15,7 @@ from typing import Any
 
 from lib.core.task import Call
 from lib.tasks.home.language.gold import name_arguments
-from lib.tasks.home.sampler.grammar import weights
-from lib.tasks.home.sampler.names import kind_of
+from lib.tasks.home.sampler.names import weights
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, free_text, needs, phrase, say, value
 from lib.tasks.home.sampler.targets import Target, entity_target, fits, group_target, spoken_area
 from lib.tasks.home.simulator.homes import Entity, Home
@@ -39,22 +38,10 @@ class Command:
 
 
 @lru_cache(maxsize=8192)
-def possible(home: Home) -> tuple[tuple[Action, ...], tuple[float, ...]]:
+def _possible(home: Home) -> tuple[tuple[Action, ...], tuple[float, ...]]:
     """The actions that something in ``home`` allows, with their weights."""
-    actions = tuple(a for a in ACTIONS.values() if any(fits(e, a.kinds) for e in home.entities))
+    actions = tuple(a for a in ACTIONS.values() if _able(home, a))
     return actions, tuple(float(weights()["actions"].get(a.name, 1.0)) for a in actions)
-
-
-def sample_command(rng: Random, home: Home, satellite: str | None, free: bool, attempts: int = 40) -> Command | None:
-    """A command that ``home`` can carry out, or None where nothing was found."""
-    actions, weights = possible(home)
-    for _ in range(attempts if actions else 0):
-        action = rng.choices(actions, weights)[0]
-        entity = say(rng, _able(home, action))
-        command = command_for(rng, home, action, entity, satellite, free)
-        if command:
-            return command
-    return None
 
 
 @lru_cache(maxsize=65536)
@@ -62,46 +49,50 @@ def _able(home: Home, action: Action) -> tuple[Entity, ...]:
     return tuple(e for e in home.entities if fits(e, action.kinds))
 
 
-def command_for(
-    rng: Random, home: Home, action: Action, entity: Entity, satellite: str | None, free: bool
-) -> Command | None:
-    """``action`` asked of ``entity`` or of its group."""
-    template = say(rng, action.free if free else action.simple)
-    if action.flags & {"place", "room", "in_area"}:
-        return _placed(rng, home, action, entity, satellite, template)
-    target = _target(rng, home, action, entity, satellite)
-    return render(rng, action, target, template, free) if target else None
+def sample_command(rng: Random, home: Home, satellite: str | None, free: bool, attempts: int = 40) -> Command | None:
+    """A command that ``home`` can carry out, or None where nothing was found."""
+    actions, weights = _possible(home)
+    for _ in range(attempts if actions else 0):
+        action = rng.choices(actions, weights)[0]
+        entity = say(rng, _able(home, action))
+        template = say(rng, action.free if free else action.simple)
+        if action.flags & {"place", "room", "in_area"}:
+            command = _placed(rng, home, action, entity, satellite, template)
+        else:
+            target = _target(rng, home, action, entity, satellite)
+            command = render(rng, action, target, template, free) if target else None
+        if command:
+            return command
+    return None
 
 
 def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: str | None) -> Target | None:
+    """``entity`` or its group."""
     if "silent_target" in action.flags:
-        return Target("", {}, entity.domain, "none")
+        return Target("", {}, entity.domain)
     grouped = entity.domain in action.groups and (entity.domain != "cover" or entity.device_class)
-    if grouped and ("only_groups" in action.flags or rng.random() < 0.35):
-        target = group_target(rng, home, entity, satellite)
-        if target is None or any(
-            find(action.tool).argument(key) is None for key in action.group_arguments(target.arguments)
-        ):
-            return None
-        return replace(target, arguments=action.group_arguments(target.arguments))
-    return None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
+    if not grouped or not ("only_groups" in action.flags or rng.random() < 0.35):
+        return None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
+    target = group_target(rng, home, entity, satellite)
+    arguments = action.group_arguments(target.arguments) if target else {}
+    known = all(find(action.tool).argument(key) for key in arguments)
+    return replace(target, arguments=arguments) if target and known else None
 
 
 def render(rng: Random, action: Action, target: Target, template: str, free: bool) -> Command:
     """``template`` about ``target`` with a value where the action takes one."""
-    texts: dict[str, str] = {
-        "t": target.text,
-        "n": target.text.removeprefix("the ").removeprefix("my ").removeprefix("our "),
-    }
-    arguments = {**target.arguments, **dict(action.arguments)}
+    texts = {"t": target.text, "n": target.text.removeprefix("the ").removeprefix("my ").removeprefix("our ")}
+    return _rendered(rng, action, target, template, free, texts)
+
+
+def _rendered(rng: Random, action: Action, target: Target, template: str, free: bool, texts: dict[str, str]) -> Command:
+    arguments = {**target.arguments, **action.arguments}
     if action.free_text:
-        texts["i"] = free_text(rng, action.free_text)
-        arguments[action.free_text] = texts["i"]
+        texts["i"] = arguments[action.free_text] = free_text(rng, action.free_text)
     if action.value:
         texts["v"], arguments[action.value[0]] = value(rng, action.value[1], free)
-    return Command(
-        phrase(rng, template, **texts), {"name": action.tool, "arguments": arguments}, action, template, target
-    )
+    call = {"name": action.tool, "arguments": arguments}
+    return Command(phrase(rng, template, **texts), call, action, template, target)
 
 
 def _placed(
@@ -109,39 +100,23 @@ def _placed(
 ) -> Command | None:
     """A command about a place: the entity's area, or any area for what can go anywhere."""
     area = say(rng, home.areas).name if "room" in action.flags and home.areas else entity.area
-    arguments = _place_arguments(home, action, entity, area)
-    if area is None or arguments is None:
+    arguments: dict[str, Any] | None = {"area": area}
+    if "in_area" in action.flags:
+        rivals = [e for e in home.entities if e.area == area and fits(e, action.kinds)]
+        arguments = dict(name_arguments(home, entity) or {}) if rivals == [entity] else None
+    if area is None or not arguments:
         return None
     here = area == satellite and rng.random() < 0.5
     spoken = spoken_area(rng, area)
-    texts = place_texts(rng, "here" if here else spoken)
+    texts = place_texts(rng, "" if here else spoken)
     if here and needs(template, "a"):
         texts["a"] = say(rng, ("this room", "the room", "in here")) if needs(template, "in") else "this room"
-    target = Target(spoken, dict(arguments), entity.domain, "area", area)
-    arguments |= dict(action.arguments)
-    if action.value:
-        texts["v"], arguments[action.value[0]] = value(rng, action.value[1], True)
-    return Command(
-        phrase(rng, template, **texts), {"name": action.tool, "arguments": arguments}, action, template, target
-    )
+    return _rendered(rng, action, Target(spoken, arguments, entity.domain), template, True, texts)
 
 
-def _place_arguments(home: Home, action: Action, entity: Entity, area: str | None) -> dict[str, Any] | None:
-    """The area itself, or the name of the only entity there that the question can be about."""
-    if "in_area" not in action.flags:
-        return {"area": area}
-    rivals = [e for e in home.entities if e.area == area and fits(e, action.kinds)]
-    return dict(name_arguments(home, entity) or {}) or None if rivals == [entity] else None
-
-
-def place_texts(rng: Random, spoken: str) -> dict[str, str]:
-    """``in``: "in the kitchen" or "in here"; ``a``: "the kitchen" or "here"."""
-    if spoken == "here":
+def place_texts(rng: Random, area: str) -> dict[str, str]:
+    """``in``: "in the kitchen" or, without an ``area``, "in here"; ``a``: "the kitchen" or "here"."""
+    if not area:
         return {"in": say(rng, ("in here", "here", "in this room", "")), "a": "here"}
     article = say(rng, ("the ", "the ", "the ", "my ", ""))
-    return {"in": f"{say(rng, ('in', 'in', 'in', 'at'))} {article}{spoken}", "a": f"{article}{spoken}"}
-
-
-def plural_of(entity: Entity) -> str:
-    """A plural word for the kind of ``entity``."""
-    return kind_of(entity.domain, entity.device_class).plurals[0]
+    return {"in": f"{say(rng, ('in', 'in', 'in', 'at'))} {article}{area}", "a": f"{article}{area}"}

@@ -1,22 +1,22 @@
-"""Requests beyond the grammar, by level of difficulty (L1 to L4; ``wishes.py`` has L5 and L6).
+"""Requests beyond the grammar, by level of difficulty (L1 to L4; ``wishes.py`` has L5, ``nothing.py`` L6).
 
-L1 partial or reordered names and politeness; L2 free verbs and amounts; L3 several targets, exclusions, two or three
-commands; L4 self-correction, speech-recognition noise, typing errors.
+L1 partial or reordered names and politeness; L2 free verbs and amounts, and requests that are about no device; L3
+several targets, exclusions, two or three commands; L4 self-correction, speech-recognition noise, typing errors.
 """
 
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
-from lib.core.task import Call
 from lib.tasks.home.language.gold import name_arguments
 from lib.tasks.home.sampler import noise
-from lib.tasks.home.sampler.commands import Command, plural_of, render, sample_command
+from lib.tasks.home.sampler.commands import Command, render, sample_command
 from lib.tasks.home.sampler.grammar import Draw, Sampler
-from lib.tasks.home.sampler.phrases import ACTIONS, phrase, say
-from lib.tasks.home.sampler.plain import general, timer
+from lib.tasks.home.sampler.names import kind_of, wordings
+from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, say, spelt
 from lib.tasks.home.sampler.targets import Target, entity_target, fits, matching
-from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.homes import Home
 
 Found = Draw | None
 
@@ -28,28 +28,75 @@ def satellite(rng: Random, home: Home, share: float = 0.5) -> str | None:
 
 def partial(rng: Random, home: Home) -> Found:
     """L1: plain verbs, loose names, polite frames."""
-    area = satellite(rng, home)
-    command = sample_command(rng, home, area, free=False)
-    if command is None:
-        return None
-    text = noise.politely(rng, command.text) if rng.random() < 0.6 else command.text
-    return _one(command, text, area)
+    return _command(rng, home, satellite(rng, home), False, 0.6)
 
 
 def free(rng: Random, home: Home) -> Found:
     """L2: free verbs, amounts as fractions, requests without a target, timers."""
     area = satellite(rng, home)
     if rng.random() < 0.16:
-        return timer(rng, area) if rng.random() < 0.5 else general(rng, area)
-    command = sample_command(rng, home, area, free=True)
+        return _timer(rng, area) if rng.random() < 0.5 else _general(rng, area)
+    return _command(rng, home, area, True, 0.3)
+
+
+def _command(rng: Random, home: Home, area: str | None, free: bool, polite: float) -> Found:
+    command = sample_command(rng, home, area, free)
     if command is None:
         return None
-    text = noise.politely(rng, command.text) if rng.random() < 0.3 else command.text
-    return _one(command, text, area)
+    return _one(command, noise.politely(rng, command.text) if rng.random() < polite else command.text, area)
 
 
 def _one(command: Command, text: str, area: str | None) -> Draw:
     return Draw(text, area, [[command.call]], command.action.tool, command.combination)
+
+
+# --- L2: what is about no device
+
+
+def _general(rng: Random, area: str | None) -> Draw:
+    """The time, the date, an announcement, the running timers."""
+    row = say(rng, bank()["general"])
+    template = say(rng, row["text"])
+    arguments: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    if "free_text" in row:
+        texts["i"] = arguments[row["free_text"]] = phrase(rng, "{" + row["free_text"] + "}")
+    return Draw.of(phrase(rng, template, **texts), area, row["tool"], arguments, f"general:{template}:-")
+
+
+def _timer(rng: Random, area: str | None) -> Draw:
+    """A timer to start, lengthen or shorten."""
+    kind = say(rng, ("start", "start", "start_named", "add", "remove"))
+    template = say(rng, bank()["timers"][kind])
+    spoken, arguments = _duration(rng)
+    name = phrase(rng, "{name}")
+    arguments |= {"name": name} if kind == "start_named" else {}
+    text = phrase(rng, template, d=spoken, i=name)
+    return Draw.of(text, area, wordings()["timers"][kind], arguments, f"timer:{template}:-")
+
+
+def _duration(rng: Random) -> tuple[str, dict[str, Any]]:
+    """A duration as spoken and as hours, minutes, seconds."""
+    draw = rng.random()
+    if draw < 0.12:
+        spoken, arguments = say(rng, list(wordings()["durations"].items()))
+        return spoken, dict(arguments)
+    unit = say(rng, ("minute", "minute", "minute", "hour", "second"))
+    first, number = _count(rng, unit, 1 if unit == "hour" else 2)
+    if draw > 0.85 and unit != "second":
+        other = "second" if unit == "minute" else "minute"
+        second, more = _count(rng, other, 5)
+        return f"{first} {say(rng, ('and ', ''))}{second}", {f"{unit}s": number, f"{other}s": more}
+    return first, {f"{unit}s": number}
+
+
+def _count(rng: Random, unit: str, low: int) -> tuple[str, int]:
+    top, round_ones = (12, (1, 2, 3)) if unit == "hour" else (59, (5, 10, 15, 20, 30, 45))
+    number = rng.randint(low, top) if rng.random() < 0.5 else rng.choice(round_ones)
+    return f"{spelt(rng, number)} {unit}{'' if number == 1 else 's'}", number
+
+
+# --- L3
 
 
 def several(rng: Random, home: Home) -> Found:
@@ -59,25 +106,20 @@ def several(rng: Random, home: Home) -> Found:
 
 
 def _two_targets(rng: Random, home: Home, area: str | None) -> Found:
-    action = ACTIONS[
-        say(rng, ("on", "off", "open", "close", "lock", "unlock", "brightness", "color", "toggle", "on", "off"))
-    ]
+    action = ACTIONS[say(rng, wordings()["several"])]
     able = [e for e in home.entities if fits(e, action.kinds)]
     if len(able) < 2:
         return None
-    targets = [
-        entity_target(rng, home, e, action.kinds, 0.5)
-        for e in rng.sample(able, min(len(able), 3 if rng.random() < 0.2 else 2))
-    ]
-    if any(t is None for t in targets):
-        return None
+    chosen = rng.sample(able, min(len(able), 3 if rng.random() < 0.2 else 2))
+    targets = [entity_target(rng, home, e, action.kinds, 0.5) for e in chosen]
     found = [t for t in targets if t]
-    link = say(rng, (" and ", " and ", " and also ", " as well as ", " plus "))
-    spoken = link.join([", ".join(t.text for t in found[:-1]), found[-1].text])
+    if len(found) < len(targets):
+        return None
+    spoken = say(rng, wordings()["links"]).join([", ".join(t.text for t in found[:-1]), found[-1].text])
     template = say(rng, action.simple if rng.random() < 0.6 else action.free)
-    first = render(rng, action, Target(spoken, found[0].arguments, found[0].domain, "several"), template, True)
+    first = render(rng, action, Target(spoken, found[0].arguments, found[0].domain), template, True)
     shared = {k: v for k, v in first.call["arguments"].items() if k not in ("name", "domain", "area")}
-    calls: list[Call] = [{"name": action.tool, "arguments": {**t.arguments, **shared}} for t in found]
+    calls = [{"name": action.tool, "arguments": {**t.arguments, **shared}} for t in found]
     return Draw(first.text, area, [calls], action.tool, f"several:{template}:{found[0].domain}")
 
 
@@ -90,30 +132,17 @@ def _all_but(rng: Random, home: Home, area: str | None) -> Found:
     kept = say(rng, spared)
     others = [e for e in spared if e is not kept and e.area == kept.area and e.device_class == kept.device_class]
     target = entity_target(rng, home, kept, (domain,), 0.7)
-    names = [name_arguments(home, e) for e in others]
-    if not 1 <= len(others) <= 4 or target is None or kept.area is None or any(n is None for n in names):
+    names = [n for e in others if (n := name_arguments(home, e))]
+    if not 1 <= len(names) == len(others) <= 4 or target is None or kept.area is None:
         return None
     action = ACTIONS[say(rng, {"cover": ("open", "close"), "lock": ("lock", "unlock")}.get(domain, ("on", "off")))]
-    plural = plural_of(kept)
-    group = say(
-        rng,
-        (
-            f"all the {plural} in the {kept.area}",
-            f"the {kept.area} {plural}",
-            f"every {plural.removesuffix('s')} in the {kept.area}",
-            f"all {kept.area} {plural}",
-        ),
-    )
-    but = say(rng, (" except ", " but not ", " apart from ", " except for ", " but leave out ", " other than "))
+    plural = kind_of(kept.domain, kept.device_class).plurals[0]
+    group = phrase(rng, wordings()["all_of"], plural=plural, one=plural.removesuffix("s"), area=kept.area)
+    but = say(rng, wordings()["but"])
     template = say(rng, action.simple)
+    calls = [{"name": action.tool, "arguments": n} for n in names]
     text = phrase(rng, template, t=group) + but + target.text
-    return Draw(
-        text,
-        area,
-        [[{"name": action.tool, "arguments": n} for n in names if n]],
-        action.tool,
-        f"all_but:{template}:{domain}",
-    )
+    return Draw(text, area, [calls], action.tool, f"all_but:{template}:{domain}")
 
 
 def _both(rng: Random, home: Home, area: str | None) -> Found:
@@ -126,15 +155,10 @@ def _both(rng: Random, home: Home, area: str | None) -> Found:
     if second.name == "on":
         first, second = second, first
     one = render(rng, first, target, say(rng, first.simple), False)
-    it = Target("it", target.arguments, "light", "pronoun")
+    it = Target("it", target.arguments, "light")
     two = render(rng, second, it, say(rng, [t for t in second.simple if not t.startswith("{t}")]), False)
-    return Draw(
-        one.text + say(rng, (" and ", " and then ", ", then ")) + two.text,
-        area,
-        [[one.call, two.call]],
-        first.tool,
-        f"both:{one.template}+{two.template}:light",
-    )
+    text = one.text + say(rng, (" and ", " and then ", ", then ")) + two.text
+    return Draw(text, area, [[one.call, two.call]], first.tool, f"both:{one.template}+{two.template}:light")
 
 
 def _commands(rng: Random, home: Home, area: str | None) -> Found:
@@ -155,16 +179,14 @@ def _commands(rng: Random, home: Home, area: str | None) -> Found:
 
 def _clash(one: Command, other: Command) -> bool:
     """Whether two commands could touch the same thing, or a free text would swallow what follows it."""
-    swallow = other.action.free_text or one.action.free_text
-    return (
-        bool(swallow)
-        or one.target.domain == other.target.domain
-        and (
-            one.target.arguments == other.target.arguments
-            or "name" not in one.target.arguments
-            or "name" not in other.target.arguments
-        )
-    )
+    if other.action.free_text or one.action.free_text:
+        return True
+    left, right = one.target.arguments, other.target.arguments
+    unnamed = "name" not in left or "name" not in right
+    return one.target.domain == other.target.domain and (left == right or unnamed)
+
+
+# --- L4
 
 
 def noisy(rng: Random, home: Home, sampler: Sampler) -> Found:
@@ -181,9 +203,8 @@ def noisy(rng: Random, home: Home, sampler: Sampler) -> Found:
 
 def _spells(draw: Draw) -> bool:
     """Whether an argument is free text, which noise would change."""
-    keys = ("item", "search_query", "message", "conversation_command")
-    named = "Timer" in draw.intent and "name" in draw.gold[0][0]["arguments"]
-    return named or any(k in c["arguments"] for c in draw.gold[0] for k in keys)
+    keys = {"item", "search_query", "message", "conversation_command", *(["name"] if "Timer" in draw.intent else [])}
+    return any(keys & c["arguments"].keys() for c in draw.gold[0])
 
 
 def _correction(rng: Random, home: Home, area: str | None) -> Found:
@@ -195,29 +216,23 @@ def _correction(rng: Random, home: Home, area: str | None) -> Found:
     if draw < 0.55:
         return _other_target(rng, home, command, area)
     if command.action.value and draw < 0.85:
-        wrong = render(rng, command.action, command.target, command.template, False)
-        return (
-            _one(command, noise.corrected(rng, wrong.text, command.text), area) if wrong.call != command.call else None
-        )
-    other = sample_command(rng, home, area, free=False)
-    return (
-        _one(command, noise.corrected(rng, other.text, command.text), area)
-        if other and other.call != command.call
-        else None
-    )
+        wrong: Command | None = render(rng, command.action, command.target, command.template, False)
+    else:
+        wrong = sample_command(rng, home, area, free=False)
+    if wrong is None or wrong.call == command.call:
+        return None
+    return _one(command, noise.corrected(rng, wrong.text, command.text), area)
 
 
 def _other_target(rng: Random, home: Home, command: Command, area: str | None) -> Found:
-    entities = [e for e in home.entities if fits(e, command.action.kinds)]
-    wrong: Entity = say(rng, entities)
-    said = entity_target(rng, home, wrong, command.action.kinds, 0.5)
-    meant = command.target
-    if said is None or said.arguments == meant.arguments or not meant.text:
+    kinds, meant = command.action.kinds, command.target
+    wrong = say(rng, [e for e in home.entities if fits(e, kinds)])
+    said = entity_target(rng, home, wrong, kinds, 0.5)
+    if said is None or said.arguments == meant.arguments or not meant.text or meant.text not in command.text:
         return None
-    if not command.text.endswith(meant.text) and not matching(home, said.text, command.action.kinds):
+    last = command.text.endswith(meant.text)
+    if not last and not matching(home, said.text, kinds):
         return None
-    before = command.text.replace(meant.text, said.text, 1) if meant.text in command.text else None
-    if before is None:
-        return None
-    repeat = say(rng, (meant.text, command.text)) if command.text.endswith(meant.text) else command.text
+    before = command.text.replace(meant.text, said.text, 1)
+    repeat = say(rng, (meant.text, command.text)) if last else command.text
     return _one(command, noise.corrected(rng, before, repeat), area)

@@ -1,4 +1,4 @@
-"""The pools of names that homes are made of, and the split that keeps some of them for testing only.
+"""The tables of this folder's YAML files: names that homes are made of, and which of them are kept for testing only.
 
 A name belongs to the held-out tenth by its own hash, so that training and testing homes can be drawn at any time, in
 any order, and never share a held-out name:
@@ -13,7 +13,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,6 +22,16 @@ import yaml
 
 HELD_OUT_SHARE = 10
 """One name in this many is never seen in training."""
+_LISTS = {"person": "persons", "word": "words", "colour": "colours", "adjective": "adjectives", "place": "places"}
+
+
+@cache
+def table(name: str) -> dict[str, Any]:
+    """The tables of ``name.yaml``."""
+    return yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+pools, wordings, weights = (partial(table, name) for name in ("names", "wordings", "weights"))
 
 
 @dataclass(frozen=True)
@@ -37,21 +47,13 @@ class Kind:
 
 
 @cache
-def pools() -> dict[str, Any]:
-    """The lists of ``names.yaml``."""
-    return yaml.safe_load((Path(__file__).parent / "names.yaml").read_text(encoding="utf-8"))
-
-
-@cache
 def kinds() -> dict[tuple[str, str | None], Kind]:
     """Every kind of device by (domain, device_class)."""
-    rows = {}
+    rows: dict[tuple[str, str | None], Kind] = {}
     for key, row in pools()["kinds"].items():
         domain, _, device_class = key.partition("/")
-        kind = Kind(
-            domain, device_class or None, row["weight"], *(tuple(row[k]) for k in ("nouns", "words", "plurals"))
-        )
-        rows[domain, kind.device_class] = kind
+        called = (tuple(row[k]) for k in ("nouns", "words", "plurals"))
+        rows[domain, device_class or None] = Kind(domain, device_class or None, row["weight"], *called)
     return rows
 
 
@@ -62,59 +64,33 @@ def kind_of(domain: str, device_class: str | None) -> Kind:
     return kinds().get((domain, device_class)) or kinds().get((domain, None)) or fallback
 
 
+def in_share(text: str, share: int) -> bool:
+    """Whether ``text`` is of the one in ``share`` that its hash chooses."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % share == 0
+
+
 @cache
 def is_held_out(name: str) -> bool:
     """Whether ``name`` (any case) is kept for dev and test homes."""
-    digest = hashlib.sha256(" ".join(name.casefold().split()).encode()).digest()
-    return int.from_bytes(digest[:4], "big") % HELD_OUT_SHARE == 0
+    return in_share(" ".join(name.casefold().split()), HELD_OUT_SHARE)
 
 
 def fill(template: str, rng: Random) -> str:
-    """``template`` with its ``{person}``, ``{word}``, ``{colour}`` and ``{n}`` drawn from the pools."""
-    lists = {"person": "persons", "word": "words", "colour": "colours"}
+    """``template`` with its ``{person}``, ``{word}``, … drawn from the pools, ``{pseudo}`` invented, ``{n}`` 1 to 6."""
 
     def draw(match: re.Match[str]) -> str:
-        key = match.group(1)
-        return str(rng.randint(1, 6)) if key == "n" else rng.choice(pools()[lists[key]])
+        if match[1] == "n":
+            return str(rng.randint(1, 6))
+        return pseudo_word(rng) if match[1] == "pseudo" else rng.choice(pools()[_LISTS.get(match[1], match[1])])
 
     return re.sub(r"\{(\w+)\}", draw, template)
 
 
-_ONSETS = (
-    "b",
-    "br",
-    "c",
-    "d",
-    "dr",
-    "f",
-    "g",
-    "gl",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "pr",
-    "r",
-    "s",
-    "st",
-    "t",
-    "tr",
-    "v",
-    "z",
-    "sh",
-    "th",
-)
-_NUCLEI = ("a", "e", "i", "o", "u", "ai", "ea", "oo", "ou", "ie")
-_CODAS = ("", "", "l", "n", "r", "s", "t", "x", "m", "nd", "rk", "ck", "ll")
-
-
 def pseudo_word(rng: Random) -> str:
     """An invented word, so that matching is learnt by shape and not by a closed list of names."""
-    syllables = (rng.choice(_ONSETS) + rng.choice(_NUCLEI) + rng.choice(_CODAS) for _ in range(rng.randint(2, 3)))
-    return "".join(syllables).capitalize()
+    parts = wordings()["syllables"]
+    drawn = (rng.choice(parts[k]) for _ in range(rng.randint(2, 3)) for k in ("onsets", "nuclei", "codas"))
+    return "".join(drawn).capitalize()
 
 
 def pick(rng: Random, options: Sequence[str]) -> str:

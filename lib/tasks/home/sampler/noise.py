@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from random import Random
 
-from lib.tasks.home.sampler.grammar import weights
+from lib.tasks.home.sampler.names import weights, wordings
 from lib.tasks.home.sampler.phrases import bank, say
 
 
@@ -25,15 +25,9 @@ def surface(rng: Random, text: str) -> str:
     if draw < 0.45:
         return text.lower()
     if draw < 0.8:
-        end = "?" if text.split(" ")[0].lower() in _QUESTIONS else "."
+        end = "?" if text.split(" ")[0].lower() in wordings()["questions"] else "."
         return text[:1].upper() + text[1:] + (end if rng.random() < 0.5 else "")
     return text
-
-
-_QUESTIONS = frozenset(
-    """what what's who who's where where's when how how's is are did do does has have can could would will which why
-    should""".split()
-)
 
 
 def misheard(rng: Random, text: str) -> str:

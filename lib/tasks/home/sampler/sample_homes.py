@@ -14,10 +14,24 @@ from functools import cache
 from itertools import accumulate
 from random import Random
 
-from lib.tasks.home.sampler.names import Kind, is_held_out, kind_of, kinds, pick, pools, pseudo_word
+from lib.tasks.home.sampler.names import Kind, fill, is_held_out, kind_of, kinds, pick, pools, pseudo_word, wordings
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
 _ATTEMPTS = 12
+_AREAS = ((0.35, "common"), (0.78, "usual"), (0.86, "numbered"), (0.92, "owned"), (0.97, "coloured"))
+"""Pools of area names, with the upper end of each one's share."""
+_QUALIFIED = (
+    (0.35, "{adjective} {noun}", 1.0),
+    (0.65, "{place} {noun}", 1.0),
+    (0.75, "{person}'s {noun}", 1.0),
+    (0.87, "{word} {noun}", 0.7),
+    (0.95, "{pseudo} {noun}", 0.6),
+    (1.0, "{adjective} {place} {noun}", 1.0),
+)
+"""Forms of a device's name: the upper end of each one's share, the form, and how often it has its noun."""
+_NOWHERE = ("person", "weather", "todo", "script")
+_BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")
+"""Domains whose names are mostly a noun alone."""
 
 
 def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = False) -> Home:
@@ -29,8 +43,7 @@ def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = F
     focus = _focus(rng, count)
     for _ in range(count):
         entity = _entity(rng, style, areas, entities, focus, held_out)
-        if entity:
-            entities.append(entity)
+        entities += [entity] if entity else []
     while len(entities) < size[0]:
         word = _word(rng, held_out)
         entities.append(_with_id(entities, f"{word} Light", kind_of("light", None), rng.choice(areas).name))
@@ -66,40 +79,26 @@ def _word(rng: Random, held_out: bool) -> str:
 
 def _areas(rng: Random, count: int, held_out: bool) -> list[Area]:
     number = max(1, min(20, round(count / rng.choice((1.5, 3, 4, 6)))))
-    names: list[str] = []
+    names: dict[str, str] = {}
     for _ in range(number * _ATTEMPTS):
         name = _area_name(rng)
         if is_held_out(name) and not held_out:
             continue
-        if name.casefold() not in {n.casefold() for n in names}:
-            names.append(name)
+        names.setdefault(name.casefold(), name)
         if len(names) == number:
             break
-    names = names or ["Kitchen"]
-    floors = _floors(rng, len(names))
+    found = list(names.values()) or ["Kitchen"]
+    floors: list[str] = []
+    if len(found) >= 3 and rng.random() >= 0.35:
+        floors = rng.sample(pools()["floors"], rng.randint(1, 3))
     lower = rng.random() < 0.05
-    return [Area(n.lower() if lower else n, rng.choice(floors) if floors else None) for n in names]
+    return [Area(n.lower() if lower else n, rng.choice(floors) if floors else None) for n in found]
 
 
 def _area_name(rng: Random) -> str:
-    pool, draw = pools()["areas"], rng.random()
-    if draw < 0.35:
-        return pick(rng, pool["common"])
-    if draw < 0.78:
-        return pick(rng, pool["usual"])
-    if draw < 0.86:
-        return pick(rng, pool["numbered"])
-    if draw < 0.92:
-        return pick(rng, pool["owned"])
-    if draw < 0.97:
-        return pick(rng, pool["coloured"])
-    return rng.choice(pools()["foreign"]) if draw < 0.985 else f"{pseudo_word(rng)} Room"
-
-
-def _floors(rng: Random, areas: int) -> list[str]:
-    if areas < 3 or rng.random() < 0.35:
-        return []
-    return rng.sample(pools()["floors"], rng.randint(1, min(3, areas)))
+    draw = rng.random()
+    pool = next((pool for top, pool in _AREAS if draw < top), None)
+    return pick(rng, pools()["areas"][pool]) if pool else fill("{foreign}" if draw < 0.985 else "{pseudo} Room", rng)
 
 
 def _focus(rng: Random, count: int) -> tuple[list[Kind], list[float]]:
@@ -130,31 +129,24 @@ def _entity(
 ) -> Entity | None:
     kind = rng.choices(*focus)[0]
     area = None if rng.random() < style.area_optional or kind.domain in _NOWHERE else rng.choice(areas).name
-    taken = {(e.name.casefold(), e.domain) for e in others}
+    taken = {e.name.casefold() for e in others if e.domain == kind.domain}
     fallback = None
     attempts = 4 * _ATTEMPTS if held_out else _ATTEMPTS
     for attempt in range(attempts):
         name = _confusing(rng, others, areas) if others and rng.random() < 0.08 else _name(rng, style, kind, area)
         name = name.lower() if style.lower else name
-        if (name.casefold(), kind.domain) in taken or (is_held_out(name) and not held_out):
+        if name.casefold() in taken or (is_held_out(name) and not held_out):
             continue
-        if held_out and not is_held_out(name) and attempt < attempts - 4:
-            fallback = name
-            continue
-        return _with_id(others, name, kind, area)
-    return (
-        _with_id(others, fallback, kind, area) if fallback and (fallback.casefold(), kind.domain) not in taken else None
-    )
-
-
-_NOWHERE = ("person", "weather", "todo", "script")
+        if not held_out or is_held_out(name) or attempt >= attempts - 4:
+            return _with_id(others, name, kind, area)
+        fallback = name
+    return _with_id(others, fallback, kind, area) if fallback else None
 
 
 def _with_id(others: list[Entity], name: str, kind: Kind, area: str | None) -> Entity:
     slug = "".join(c if c.isalnum() else "_" for c in name.casefold()) or "unnamed"
     taken = {e.id for e in others}
-    entity_id = f"{kind.domain}.{slug}"
-    number = 2
+    entity_id, number = f"{kind.domain}.{slug}", 2
     while entity_id in taken:
         entity_id, number = f"{kind.domain}.{slug}_{number}", number + 1
     return Entity(entity_id, name, kind.domain, area, kind.device_class)
@@ -164,7 +156,7 @@ def _name(rng: Random, style: _Style, kind: Kind, area: str | None) -> str:
     if kind.domain == "person":
         return pick(rng, ["{person}"])
     noun = rng.choice(kind.nouns)
-    if kind.domain in ("scene", "script", "todo", "weather", "input_boolean", "button") and rng.random() < 0.7:
+    if kind.domain in _BARE and rng.random() < 0.7:
         return noun
     base = noun if rng.random() < style.plain else _qualified(rng, noun)
     if rng.random() < style.brand:
@@ -178,18 +170,10 @@ def _name(rng: Random, style: _Style, kind: Kind, area: str | None) -> str:
 
 def _qualified(rng: Random, noun: str) -> str:
     draw = rng.random()
-    pool = pools()
-    if draw < 0.35:
-        return f"{rng.choice(pool['adjectives'])} {noun}"
-    if draw < 0.65:
-        return f"{rng.choice(pool['places'])} {noun}"
-    if draw < 0.75:
-        return f"{rng.choice(pool['persons'])}'s {noun}"
-    if draw < 0.87:
-        return f"{rng.choice(pool['words'])} {noun}" if rng.random() < 0.7 else rng.choice(pool["words"])
-    if draw < 0.95:
-        return f"{pseudo_word(rng)} {noun}" if rng.random() < 0.6 else pseudo_word(rng)
-    return f"{rng.choice(pool['adjectives'])} {rng.choice(pool['places'])} {noun}"
+    form, with_noun = next((form, share) for top, form, share in _QUALIFIED if draw < top)
+    if with_noun < 1 and rng.random() >= with_noun:
+        form = form.removesuffix(" {noun}")
+    return fill(form.replace("{noun}", noun), rng)
 
 
 def _confusing(rng: Random, others: list[Entity], areas: list[Area]) -> str:
@@ -199,10 +183,9 @@ def _confusing(rng: Random, others: list[Entity], areas: list[Area]) -> str:
     if draw < 0.35:
         return other
     if draw < 0.55:
-        return f"{other} {rng.choice(('Light', 'Switch', 'Fan', 'Sensor', 'Lamp', '2', 'Lock', 'TV'))}"
+        return f"{other} {rng.choice(wordings()['confused'])}"
     if draw < 0.7 and " " in other:
         return other.rsplit(" ", 1)[0]
     if draw < 0.85:
-        first = other.split(" ")[0]
-        return f"{first} {rng.choice(pools()['places'])}"
+        return f"{other.split(' ')[0]} {rng.choice(pools()['places'])}"
     return rng.choice(areas).name

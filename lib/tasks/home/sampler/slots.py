@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from random import Random
 from typing import Any
@@ -13,7 +11,7 @@ from hassil.numbers import get_rbnf_engine
 from home_assistant_intents import get_intents
 
 from lib.tasks.home.sampler.names import pick, pools
-from lib.tasks.home.sampler.templates import Node, Unfillable, compile_expression, walk
+from lib.tasks.home.sampler.templates import Fill, Node, Unfillable, compile_expression, walk
 from lib.tasks.home.simulator.homes import Entity, Home
 
 WORDS_SHARE = 0.2
@@ -24,77 +22,66 @@ _CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}
 """Whether a list of states is about something that opens."""
 
 
-@dataclass
 class Slots:
     """The value lists of one language, compiled."""
 
-    language: str
-    texts: dict[str, list[tuple[Node, Any]]] = field(default_factory=dict)
-    ranges: dict[str, RangeSlotList] = field(default_factory=dict)
-
-    @staticmethod
-    @cache
-    def of(language: str) -> Slots:
+    def __init__(self, language: str) -> None:
         intents = Intents.from_dict(get_intents(language) or {})
-        slots = Slots(language)
+        self.language = language
+        self.texts: dict[str, list[tuple[Node, Any]]] = {}
+        self.ranges: dict[str, RangeSlotList] = {}
         for name, values in intents.slot_lists.items():
             if isinstance(values, TextSlotList):
-                slots.texts[name] = [
-                    (compile_expression(v.text_in, intents.expansion_rules), v.value_out) for v in values.values
-                ]
+                compiled = (compile_expression(v.text_in, intents.expansion_rules) for v in values.values)
+                self.texts[name] = list(zip(compiled, (v.value_out for v in values.values), strict=True))
             elif isinstance(values, RangeSlotList):
-                slots.ranges[name] = values
-        return slots
+                self.ranges[name] = values
 
-    def filler(
-        self, rng: Random, home: Home, anchor: Entity | None, values: dict[str, Any]
-    ) -> Callable[[str, str], str]:
+    @classmethod
+    @cache
+    def of(cls, language: str) -> Slots:
+        return cls(language)
+
+    def filler(self, rng: Random, home: Home, anchor: Entity | None, values: dict[str, Any]) -> Fill:
         """A ``fill`` for ``templates.walk`` that records each slot's value in ``values``."""
 
         def fill(list_name: str, slot: str) -> str:
-            text, value = self._draw(rng, home, anchor, list_name, slot)
-            values[slot] = value
+            text, values[slot] = self._draw(rng, home, anchor, list_name, slot)
             return text
 
         return fill
 
     def _draw(self, rng: Random, home: Home, anchor: Entity | None, list_name: str, slot: str) -> tuple[str, Any]:
         if list_name in ("name", "area", "floor"):
-            text = _target(rng, home, anchor, list_name)
+            text = _target(home, anchor, list_name)
             return text, text
         if list_name in self.ranges:
             return self._number(rng, self.ranges[list_name])
         if list_name in self.texts:
-            options = self.texts[list_name]
-            if (
-                anchor
-                and list_name in _CLASSES
-                and anchor.domain == "binary_sensor"
-                and (anchor.device_class in _OPENABLE) != _CLASSES[list_name]
-            ):
-                raise Unfillable
-            if slot == "device_class":
-                options = [o for o in options if anchor and o[1] == anchor.device_class]
-            if not options:
-                raise Unfillable
-            node, value = rng.choice(options)
+            node, value = rng.choice(self._options(anchor, list_name, slot))
             return walk(node, rng, self.filler(rng, home, anchor, {})), value
         fillers = pools()["fillers"]
         text = pick(rng, fillers.get(slot) or fillers["default"])
         return text, text
 
+    def _options(self, anchor: Entity | None, list_name: str, slot: str) -> list[tuple[Node, Any]]:
+        options = self.texts[list_name]
+        if anchor and list_name in _CLASSES and anchor.domain == "binary_sensor":
+            options = options if (anchor.device_class in _OPENABLE) == _CLASSES[list_name] else []
+        if slot == "device_class":
+            options = [o for o in options if anchor and o[1] == anchor.device_class]
+        if not options:
+            raise Unfillable
+        return options
+
     def _number(self, rng: Random, numbers: RangeSlotList) -> tuple[str, Any]:
         value: float = _typical(rng, numbers)
         if numbers.fraction_type and rng.random() < 0.12 and value < numbers.stop:
             value += 0.5
-        multiplier = numbers.multiplier or 1
-        result = value * multiplier
-        return self._say(rng, value), int(result) if result == int(result) else result
-
-    def _say(self, rng: Random, value: float) -> str:
-        if value != int(value) or rng.random() > WORDS_SHARE:
-            return f"{value:g}"
-        return number_words(self.language, int(value)) or f"{value:g}"
+        result = value * (numbers.multiplier or 1)
+        digits = value != int(value) or rng.random() > WORDS_SHARE
+        spoken = "" if digits else number_words(self.language, int(value))
+        return spoken or f"{value:g}", int(result) if result == int(result) else result
 
 
 @cache
@@ -119,17 +106,10 @@ def _typical(rng: Random, numbers: RangeSlotList) -> int:
     return value
 
 
-def _target(rng: Random, home: Home, anchor: Entity | None, kind: str) -> str:
-    if kind == "name":
-        if anchor is None:
-            raise Unfillable
-        return anchor.name
-    if kind == "area":
-        area = anchor.area if anchor and anchor.area else None
-        if area is None:
-            raise Unfillable
-        return area
-    floor = home.floor_of.get(anchor.area or "") if anchor else None
-    if not floor:
+def _target(home: Home, anchor: Entity | None, kind: str) -> str:
+    """The anchor's name, area or floor."""
+    area = anchor.area if anchor else None
+    found = home.floor_of.get(area or "") if kind == "floor" else area if kind == "area" else anchor and anchor.name
+    if not found:
         raise Unfillable
-    return floor
+    return found

@@ -20,20 +20,18 @@ from random import Random
 from typing import Any
 
 from lib.tasks.home.language.gold import name_arguments
-from lib.tasks.home.sampler.names import kind_of, pools
+from lib.tasks.home.sampler.names import kind_of, pools, wordings
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.words import content
 
 
 @dataclass(frozen=True)
 class Target:
-    """``text`` as spoken, with its article; ``arguments`` of the call; ``domain`` meant; ``style`` of the reference."""
+    """``text`` as spoken, with its article; ``arguments`` of the call; ``domain`` meant."""
 
     text: str
     arguments: dict[str, Any]
     domain: str
-    style: str
-    area: str | None = None
 
 
 @lru_cache(maxsize=8192)
@@ -41,10 +39,14 @@ def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], frozenset[str]
     """(entity, its describing words, the words of its name) for every entity."""
     rows = []
     for e in home.entities:
-        kind = kind_of(e.domain, e.device_class)
-        place = [e.area or "", *pools()["synonyms"].get(e.area or "", ())]
+        kind, place = kind_of(e.domain, e.device_class), called(e.area or "")
         rows.append((e, content(" ".join([e.name, *place, *kind.words, *kind.plurals])), content(e.name)))
     return tuple(rows)
+
+
+def called(area: str) -> list[str]:
+    """An area's name and what people also call it."""
+    return [area, *pools()["synonyms"].get(area, ())]
 
 
 def fits(entity: Entity, kinds: Sequence[str]) -> bool:
@@ -69,37 +71,27 @@ def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str],
         for _ in range(4):
             text = shorten(rng, entity)
             if any(not w.isdigit() for w in content(text)) and matching(home, text, kinds) == [entity]:
-                return Target(_article(rng, text), arguments, entity.domain, "partial", entity.area)
+                return Target(_article(rng, text), arguments, entity.domain)
     if matching(home, entity.name, kinds) != [entity]:
         return None
-    return Target(_article(rng, entity.name), arguments, entity.domain, "exact", entity.area)
+    return Target(_article(rng, entity.name), arguments, entity.domain)
 
 
 def shorten(rng: Random, entity: Entity) -> str:
     """A looser way to refer to ``entity``: parts of its name, another word for its kind, its place."""
-    kind = kind_of(entity.domain, entity.device_class)
-    tokens = entity.name.split()
-    word = rng.choice(kind.words)
+    tokens = bare = entity.name.split()
+    word = rng.choice(kind_of(entity.domain, entity.device_class).words)
     where = entity.area or ""
-    bare = tokens
     if where and entity.name.casefold().startswith(where.casefold() + " "):
         bare = tokens[len(where.split()) :]
-    options = [" ".join(bare), word]
+    name, start = " ".join(bare), " ".join(bare[:-1])
+    options = [name, word]
     if len(bare) > 1:
-        options += [
-            " ".join(bare[:-1]),
-            " ".join(bare[1:]),
-            " ".join([*bare[:-1], word]),
-            f"{bare[-1]} {rng.choice(('by', 'at', 'near', 'on'))} the {' '.join(bare[:-1])}",
-        ]
+        link = rng.choice(("by", "at", "near", "on"))
+        options += [start, " ".join(bare[1:]), f"{start} {word}", f"{bare[-1]} {link} the {start}"]
     if where:
         place = spoken_area(rng, where)
-        options += [
-            f"{place} {word}",
-            f"{word} in the {place}",
-            f"{' '.join(bare)} in the {place}",
-            f"{place} {' '.join(bare)}",
-        ]
+        options += [f"{place} {word}", f"{word} in the {place}", f"{name} in the {place}", f"{place} {name}"]
     if len(tokens) > 2:
         options.append(" ".join(t for t in tokens if rng.random() < 0.6) or tokens[0])
     return rng.choice(options)
@@ -107,7 +99,7 @@ def shorten(rng: Random, entity: Entity) -> str:
 
 def spoken_area(rng: Random, area: str) -> str:
     """``area``, or now and then what people also call it."""
-    synonyms = pools()["synonyms"].get(area)
+    synonyms = called(area)[1:]
     return rng.choice(synonyms) if synonyms and rng.random() < 0.25 else area
 
 
@@ -126,87 +118,22 @@ def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None)
         arguments["device_class"] = entity.device_class
     floor = home.floor_of.get(entity.area or "")
     if satellite and satellite == entity.area and rng.random() < 0.6:
-        return Target(
-            _here(rng, plural, rng.choice(kind.words)),
-            {"area": satellite, **arguments},
-            entity.domain,
-            "here",
-            satellite,
-        )
+        text = _group(rng, "here", plural, word=rng.choice(kind.words))
+        return Target(text, {"area": satellite, **arguments}, entity.domain)
     if floor and rng.random() < 0.35:
-        return Target(_on_floor(rng, plural, floor), {"floor": floor, **arguments}, entity.domain, "floor")
+        return Target(_on_floor(rng, plural, floor), {"floor": floor, **arguments}, entity.domain)
     if entity.area and rng.random() < 0.85:
-        return _in_area(rng, home, entity, arguments, plural)
-    text = rng.choice(
-        (
-            f"all the {plural}",
-            f"all {plural}",
-            f"every {kind.words[0]}",
-            f"all the {plural} in the house",
-            f"all of the {plural}",
-            f"every single {kind.words[0]}",
-            f"the {plural} everywhere",
-        )
-    )
-    return Target(text, arguments, entity.domain, "all")
+        text = _group(rng, "area", plural, place=spoken_area(rng, entity.area))
+        named = any(content(e.name) == content(text) and e.domain == entity.domain for e in home.entities)
+        return None if named else Target(text, {"area": entity.area, **arguments}, entity.domain)
+    return Target(_group(rng, "everywhere", plural, word=kind.words[0]), arguments, entity.domain)
 
 
-def _here(rng: Random, plural: str, word: str) -> str:
-    return rng.choice(
-        (
-            f"the {plural}",
-            f"the {plural} in here",
-            f"{plural}",
-            f"these {plural}",
-            f"the {plural} in this room",
-            f"the {word}",
-            f"the {word} in here",
-            f"all the {plural} here",
-            f"my {plural}",
-        )
-    )
+def _group(rng: Random, where: str, plural: str, **texts: str) -> str:
+    return rng.choice(wordings()["groups"][where]).format(plural=plural, one=plural.removesuffix("s"), **texts)
 
 
 def _on_floor(rng: Random, plural: str, floor: str) -> str:
-    spoken = (
-        floor
-        if "floor" in floor.casefold() or floor.casefold() in ("upstairs", "downstairs")
-        else rng.choice((floor, f"{floor} floor"))
-    )
-    if spoken.casefold() in ("upstairs", "downstairs"):
-        return rng.choice(
-            (
-                f"the {spoken} {plural}",
-                f"the {plural} {spoken}",
-                f"all the {plural} {spoken}",
-                f"{spoken} {plural}",
-                f"every {plural.removesuffix('s')} {spoken}",
-            )
-        )
-    return rng.choice(
-        (
-            f"the {plural} on the {spoken}",
-            f"the {spoken} {plural}",
-            f"all {plural} on the {spoken}",
-            f"all the {spoken} {plural}",
-            f"every one of the {plural} on the {spoken}",
-        )
-    )
-
-
-def _in_area(rng: Random, home: Home, entity: Entity, arguments: dict[str, Any], plural: str) -> Target | None:
-    assert entity.area
-    place = spoken_area(rng, entity.area)
-    text = rng.choice(
-        (
-            f"the {place} {plural}",
-            f"{place} {plural}",
-            f"the {plural} in the {place}",
-            f"all the {plural} in the {place}",
-            f"all {place} {plural}",
-            f"every {plural.removesuffix('s')} in the {place}",
-            f"the {plural} in {place}",
-        )
-    )
-    named = [e for e in home.entities if content(e.name) == content(text) and e.domain == entity.domain]
-    return None if named else Target(text, {"area": entity.area, **arguments}, entity.domain, "area", entity.area)
+    level = floor.casefold() in ("upstairs", "downstairs")
+    spoken = floor if level or "floor" in floor.casefold() else rng.choice((floor, f"{floor} floor"))
+    return _group(rng, "level" if level else "floor", plural, place=spoken)

@@ -59,10 +59,10 @@ def compile_text(text: str) -> Node:
     return compile_expression(parse_sentence(text).expression, {})
 
 
-def lists_in(node: Node) -> Iterator[tuple[str, str]]:
-    """(list name, slot name) of every reference in the tree, in order."""
+def lists_in(node: Node) -> Iterator[str]:
+    """The list name of every reference in the tree, in order."""
     if node[0] == "list":
-        yield node[1], node[2]
+        yield node[1]
     elif node[0] != "text":
         for child in node[1]:
             yield from lists_in(child)
@@ -70,25 +70,20 @@ def lists_in(node: Node) -> Iterator[tuple[str, str]]:
 
 def walk(node: Node, rng: Random, fill: Fill) -> str:
     """One random string of the template, whitespace normalised."""
-    parts: list[str] = []
-    _walk(node, rng, fill, parts)
-    return " ".join("".join(parts).split())
+    return " ".join("".join(_parts(node, rng, fill)).split())
 
 
-def _walk(node: Node, rng: Random, fill: Fill, parts: list[str]) -> None:
+def _parts(node: Node, rng: Random, fill: Fill) -> Iterator[str]:
     kind = node[0]
     if kind == "text":
-        parts.append(node[1])
+        yield node[1]
+    elif kind == "list":
+        yield fill(node[1], node[2])
+    elif kind == "alt":
+        yield from _parts(node[1][int(rng.random() * len(node[1]))], rng, fill)
     elif kind == "seq":
         for child in node[1]:
-            _walk(child, rng, fill, parts)
-    elif kind == "alt":
-        children = node[1]
-        _walk(children[int(rng.random() * len(children))], rng, fill, parts)
-    elif kind == "list":
-        parts.append(fill(node[1], node[2]))
+            yield from _parts(child, rng, fill)
     else:
         for child in rng.sample(node[1], len(node[1])):
-            parts.append(" ")
-            _walk(child, rng, fill, parts)
-            parts.append(" ")
+            yield from (" ", *_parts(child, rng, fill), " ")
