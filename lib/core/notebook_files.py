@@ -103,7 +103,6 @@ def normalised(book: Any) -> Any:
 def _plain(output: Any, run: int) -> Any:
     if output.output_type == "execute_result":
         output.execution_count = run
-    if "data" in output and "image/png" in output.data:
-        output.data = {"text/plain": output.data.get("text/plain", "")}
-        output.metadata = {}
+    if "image/png" in output.get("data", {}):
+        output.data, output.metadata = {"text/plain": output.data.get("text/plain", "")}, {}
     return output

@@ -1,8 +1,7 @@
 """Parameters of a stage: ``params/<profile>/NN_*.yaml`` over the defaults of the notebook's ``parameters`` cell.
 
-Papermill only warns about an unknown parameter and takes any type; here both are errors that name file, key and
-remedy, and they come before anything runs. A value must be of its default's type. What a mapping may hold is said by a
-class of ``Settings``, which the parameters cell names in a comment on the first line of the default:
+Papermill only warns about an unknown parameter and takes any type; here both are errors, before anything runs. A value
+must be of its default's type. What a mapping may hold is said by a class of ``Settings`` that a comment names:
 
     training = {"max_steps": 16}  # type: lib.training.params.Finetuning
     models = {"a": {"of": "03_assistant"}}  # type: dict[str, lib.compression.models.Entry]
@@ -18,10 +17,9 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Any, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
@@ -49,30 +47,18 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
     try:
         return TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
-        raise ParamsError(f"{where}: {_explained(error, kind)}".removeprefix(": ")) from None
-
-
-def _explained(error: ValidationError, kind: Any) -> str:
-    """The first problem of a validation, as one line."""
-    problem = error.errors(include_url=False)[0]
-    key = ".".join(map(str, problem["loc"]))
+        problem = error.errors(include_url=False)[0]
+    place = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
-        return f"unknown parameter '{key}'; {suggest(str(problem['loc'][-1]), _known(kind, problem['loc'][:-1]))}"
-    if problem["type"] == "missing":
-        return f"'{key}' is missing"
-    text = f"{problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r:.80}"
-    return f"{key}: {text}" if key else text
-
-
-def _known(kind: Any, place: Sequence[int | str]) -> list[str]:
-    """The keys that a value of ``kind`` may have, or the value at a place inside it."""
-    if inner := get_args(kind):
-        rest = place if get_origin(kind) in (Union, UnionType) else place[1:]
-        return [name for part in inner for name in _known(part, rest)]
-    fields = getattr(kind, "model_fields", {})
-    if not place:
-        return list(fields)
-    return _known(fields[place[0]].annotation, place[1:]) if place[0] in fields else []
+        schema = TypeAdapter(kind).json_schema()
+        known = [key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})]
+        said = f"unknown parameter '{place}'; {suggest(str(problem['loc'][-1]), known)}"
+    elif problem["type"] == "missing":
+        said = f"'{place}' is missing"
+    else:
+        text = f"{problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r:.80}"
+        said = f"{place}: {text}" if place else text
+    raise ParamsError(f"{where}: {said}" if where else said)
 
 
 def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str, Any]:
@@ -148,12 +134,12 @@ def check(
 
 def _kind(default: Any) -> Any:
     """The type of values that may stand where ``default`` does."""
-    if isinstance(default, list) and default:
+    if not default and isinstance(default, list | dict):
+        return type(default)
+    if isinstance(default, list):
         return list[_kind(default[0])]  # type: ignore[misc]
-    if isinstance(default, dict) and default:
-        kinds = {
-            Any if value is None else dict if isinstance(value, dict) else _kind(value) for value in default.values()
-        }
+    if isinstance(default, dict):
+        kinds = {dict if isinstance(value, dict) else _kind(value) for value in default.values()}
         return dict[Any, kinds.pop() if len(kinds) == 1 else Any]  # type: ignore[misc]
     return Any if default is None else type(default)
 

@@ -2,15 +2,13 @@
 
 A profile (``smoke``, ``cpu``, ``gpu``, …) is a folder of ``params/``; its stages write ``runs/<profile>/NN_*``.
 The environment variable ``RUNS_DIR`` moves ``runs/`` elsewhere (the test suite uses it).
-
->>> stage_number(Path("notebooks/06_compress_eval.ipynb"))
-'06'
 """
 
 from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,8 +16,6 @@ NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params"
 REPORTS = ROOT / "reports"
 PRICES = PARAMS / "prices.yaml"
-
-_STAGE = re.compile(r"(\d\d)_.+")
 
 
 class PathError(ValueError):
@@ -57,16 +53,15 @@ def report_dir(profile: str, reports: Path = REPORTS) -> Path:
 
 def stage_number(path: Path) -> str:
     """The two digits that a stage's notebook, parameters or outputs start with. Raises PathError without them."""
-    match = _STAGE.fullmatch(path.name)
-    if not match:
+    if not re.match(r"\d\d_.", path.name):
         raise PathError(f"{path.name}: a stage's file starts with two digits and '_', such as 03_finetune.ipynb")
-    return match[1]
+    return path.name[:2]
 
 
 def notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
     """The stages' notebooks in order. Raises PathError if two share a number."""
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
-    for left, right in zip(found, found[1:], strict=False):
+    for left, right in pairwise(found):
         if stage_number(left) == stage_number(right):
             raise PathError(f"{left.name} and {right.name} have the same stage number: rename one")
     return found

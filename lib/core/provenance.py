@@ -1,8 +1,8 @@
 """What a stage's result depends on, and what it was made with.
 
-``inputs`` finds them: the run's files of lower numbers that the notebook names, its parameters and the files and
-folders these point to, its own code, the library's modules that it uses and the installed versions. ``meta`` is what
-``NN_meta.json`` records of a finished stage (showyourwork, Luger et al. 2021: the environment is an input too).
+``inputs`` finds what a stage depends on: the run's files of lower numbers that the notebook names, its parameters and
+the files and folders these point to, its own code, the library's modules that it and its task use, and the installed
+versions (showyourwork, Luger et al. 2021: the environment is an input too).
 
 >>> named_outputs('rows = read(run / "01_homes.jsonl"); save(run / "02_accepted.jsonl")', "02")
 ['01_homes.jsonl']
@@ -17,7 +17,8 @@ import platform
 import re
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,41 +45,33 @@ def needed(book: Any, values: dict[str, Any], number: str) -> list[str]:
 
     What lists and mappings among these name is for their reader to ask for, who knows what makes it.
     """
-    body = notebook_files.code(book, parameters=False)
-    single = {text for text in values.values() if isinstance(text, str)}
-    given = {text for text in single if _RESULT.fullmatch(text) and text[:2] < number}
-    return sorted({*named_outputs(body, number), *given})
+    given = {text for text in values.values() if isinstance(text, str) and _is_lower(text, number)}
+    return sorted({*named_outputs(notebook_files.code(book, parameters=False), number), *given})
 
 
 def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
-    """Everything the stage depends on, as name and SHA-256. Raises InputError for a missing result of a lower stage."""
-    book = notebook_files.read(notebook)
+    """Everything the stage depends on, as name and SHA-256. Raises InputError for a missing result of a lower stage.
+
+    Parameters count, and files and folders of the project that they point to, apart from the run itself.
+    """
+    book, number = notebook_files.read(notebook), paths.stage_number(notebook)
     code = notebook_files.code(book)
-    found = {"notebook": files.digest(code), "parameters": files.digest(values), "library": library(code)}
-    found["versions"] = files.digest(versions())
-    for name in needed(book, values, paths.stage_number(notebook)):
+    found = {"notebook": files.digest(code), "parameters": files.digest(values)}
+    found |= {"library": library(code, values.get("task", "*")), "versions": files.digest(versions())}
+    texts = list(_texts(values))
+    deep = {text for _, text in texts if _is_lower(text, number) and (run / text).exists()}
+    for name in sorted({*needed(book, values, number), *deep}):
         if not (run / name).exists():
             raise InputError(f"{notebook.name} reads {name}, which is not there: run stage {name[:2]} first")
         found[name] = files.sha256(run / name)
-    for key, path in _pointed_to(values, run):
-        found[f"{key}: {paths.relative(path)}"] = files.sha256(path)
+    for key, path in [(key, paths.ROOT / text) for key, text in texts if "/" in text or "." in text]:
+        if path.exists() and path.resolve() not in (run.resolve(), *run.resolve().parents):
+            found[f"{key}: {paths.relative(path)}"] = files.sha256(path)
     return found
 
 
-def _pointed_to(values: dict[str, Any], run: Path) -> list[tuple[str, Path]]:
-    """Parameters that name a result of the run, such as "05_student", or are paths of something that exists.
-
-    Paths are from the project's root; one of the run itself, or of what it is in, is none.
-    """
-    pairs = list(_texts(values))
-    found = [(key, run / text) for key, text in pairs if _RESULT.fullmatch(text) and (run / text).exists()]
-    found += [(k, paths.ROOT / t) for k, t in pairs if ("/" in t or "." in t) and (paths.ROOT / t).exists()]
-    return [(key, path) for key, path in found if path.resolve() not in (run.resolve(), *run.resolve().parents)]
-
-
-def texts(values: dict[str, Any]) -> list[str]:
-    """All texts in parameters, however deep."""
-    return [text for _, text in _texts(values)]
+def _is_lower(text: str, number: str) -> bool:
+    return bool(_RESULT.fullmatch(text)) and text[:2] < number
 
 
 def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -93,13 +86,18 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
             yield from _texts(value, key)
 
 
-def library(code: str, root: Path = paths.ROOT) -> str:
-    """One SHA-256 over the modules of ``lib`` that ``code`` imports, directly or not, and over all of ``lib/tasks``."""
-    modules = {p for p in (root / "lib" / "tasks").rglob("*") if p.suffix in (".py", ".yaml", ".json")}
-    waiting = _imported(code, root)
+def library(code: str, task: str = "*", root: Path = paths.ROOT) -> str:
+    """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: every one) import, directly or not.
+
+    A task's data counts, too: its YAML and JSON files.
+    """
+    own = [p for p in root.glob(f"lib/tasks/{task}/**/*") if p.suffix in (".py", ".yaml", ".json")]
+    modules: set[Path] = set()
+    waiting = {*own, *_imported(code, root)}
     while waiting:
         modules |= waiting
-        waiting = {q for p in waiting for q in _imported(p.read_text(encoding="utf-8"), root)} - modules
+        read = [p.read_text(encoding="utf-8") for p in waiting if p.suffix == ".py"]
+        waiting = {found for text in read for found in _imported(text, root)} - modules
     return files.digest([[p.relative_to(root).as_posix(), files.sha256(p)] for p in sorted(modules)])
 
 
@@ -111,8 +109,7 @@ def _imported(code: str, root: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     places = [root / name.replace(".", "/") for name in names if name.startswith("lib.")]
-    files = {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")}
-    return {file for file in files if file.exists()}
+    return {file for p in places for file in (p.with_suffix(".py"), p / "__init__.py") if file.exists()}
 
 
 @cache
@@ -120,13 +117,14 @@ def versions() -> dict[str, str]:
     """Installed versions of Python and of the packages in requirements.txt."""
     lines = (paths.ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     names = [re.split(r"[=<>\[; ]", line)[0] for line in lines if line.strip() and not line.startswith("#")]
-    found = {"python": platform.python_version()}
-    for name in names:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+    return {"python": platform.python_version(), **{name: _version(name) for name in names}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "missing"
 
 
 def commit(root: Path = paths.ROOT) -> str:
@@ -134,87 +132,52 @@ def commit(root: Path = paths.ROOT) -> str:
 
     Outside git, as on a machine that got a copy of the files: ``$STUDY_COMMIT``, or "unknown".
     """
-    run = ["git", "-C", str(root)]
-    head = subprocess.run([*run, "rev-parse", "HEAD"], capture_output=True, text=True)
-    if head.returncode:
+    head = _output("git", "-C", str(root), "rev-parse", "HEAD")
+    if not head:
         return os.environ.get("STUDY_COMMIT", "unknown")
-    changed = subprocess.run(
-        [*run, "status", "--porcelain", "--", ".", ":!reports"], capture_output=True, text=True
-    ).stdout.strip()
-    return head.stdout.strip() + ("-dirty" if changed else "")
+    return head + ("-dirty" if _output("git", "-C", str(root), "status", "--porcelain", "--", ".", ":!reports") else "")
 
 
 def hardware() -> dict[str, Any]:
     """CPU model, cores this process may use, memory in GB, and the GPUs' names."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {
-        "cpu": _cpu_model(),
-        "cores": cores,
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "gpu": _gpus(),
-    }
-
-
-def _cpu_model() -> str:
     info = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.+)", info.read_text()) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _gpus() -> list[str]:
-    try:
-        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-        return subprocess.run(query, capture_output=True, text=True, timeout=30).stdout.split("\n")[:-1]
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-
-
-def written(run: Path, number: str, found: Mapping[str, str]) -> list[str]:
-    """Names of the files and folders in the run folder that a stage's results are in; its inputs are none."""
-    own = (f"{number}_meta.json", f"{number}_started.json")
-    names = (p.name for p in run.glob(f"{number}_*") if p.suffix != ".part")
-    read = {name.split(": ")[-1].split("/")[-1] for name in found}
-    return sorted(name for name in names if name not in own and name not in read)
-
-
-def meta(
-    values: dict[str, Any], found: dict[str, str], outputs: list[str], wall_s: float, peak_bytes: int
-) -> dict[str, Any]:
-    """The content of NN_meta.json: times in seconds, memory in MB."""
     return {
-        "parameters": values,
-        "seed": values.get("seed"),
-        "commit": commit(),
-        "versions": versions(),
-        "hardware": hardware(),
-        "inputs": found,
-        "outputs": outputs,
-        "wall_s": round(wall_s, 1),
-        "peak_memory_mb": round(peak_bytes / 1e6),
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpu": _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").splitlines(),
     }
 
 
-class PeakMemory(threading.Thread):
-    """Samples the resident memory of this process's children (a kernel and what it starts), summed, while running.
+def _output(*command: str) -> str:
+    """What a command prints; nothing if it fails or is not installed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
-    ``peak`` is in bytes. The children's shared pages are counted once each, so it is an upper bound.
+
+@contextmanager
+def peak_memory(interval_s: float = 0.2) -> Iterator[list[int]]:
+    """Samples the resident memory of this process's children (a kernel and what it starts), summed, in bytes.
+
+    Pages that they share are counted once each, so it is an upper bound.
     """
+    found, stop = [0], threading.Event()
 
-    def __init__(self, interval_s: float = 0.2) -> None:
-        super().__init__(daemon=True)
-        self.interval_s, self.peak, self._stop_asked = interval_s, 0, threading.Event()
+    def sample() -> None:
+        while not stop.wait(interval_s):
+            found.append(sum(map(_resident, psutil.Process().children(recursive=True))))
 
-    def run(self) -> None:
-        while not self._stop_asked.wait(self.interval_s):
-            self.peak = max(self.peak, sum(map(_resident, psutil.Process().children(recursive=True))))
-
-    def __enter__(self) -> PeakMemory:
-        self.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stop_asked.set()
-        self.join()
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield found
+    finally:
+        stop.set()
+        thread.join()
 
 
 def _resident(process: psutil.Process) -> int:

@@ -95,51 +95,39 @@ class Task(Protocol):
 
     def tools(self) -> list[dict[str, Any]]:
         """The catalogue as OpenAI JSON schema."""
-        ...
 
     def controls(self) -> list[str]:
         """The texts that become one token each, in a fixed order."""
-        ...
 
     def corpus(self) -> Iterable[str]:
         """Texts of the domain, for choosing the vocabulary."""
-        ...
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         """Builds and checks a context from a row of ``predict``'s input; TaskError names ``where`` and the key."""
-        ...
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Any:
         """Numbers the context's targets (shuffled by ``rng``); ``text`` matters only to large contexts."""
-        ...
 
     def prefix(self, refs: Any) -> list[Piece]:
         """The part of the prompt that requests of one context share."""
-        ...
 
     def request(self, refs: Any, context: dict[str, Any], text: str) -> list[Piece]:
         """The part of the prompt that belongs to one request, up to where the answer starts."""
-        ...
 
     def answer(self, calls: Sequence[Call], refs: Any) -> list[Piece]:
         """The compact answer, without the end token."""
-        ...
 
     def taught(self, example: Example, refs: Any) -> list[Piece]:
         """The answer that a student learns for an example; it reads as the first gold one."""
-        ...
 
     def parse(self, raw: str, refs: Any) -> list[Call]:
         """Reads a compact answer. Raises TaskError."""
-        ...
 
     def grammar(self, refs: Any) -> str:
         """The grammar of all valid answers in this context, in the notation of ``lib.runtime.grammar``."""
-        ...
 
     def score(self, example: Example, calls: Sequence[Call]) -> Score:
         """The one scorer: executes, compares what changed."""
-        ...
 
 
 class StudyTask(Task, Protocol):
@@ -147,32 +135,25 @@ class StudyTask(Task, Protocol):
 
     def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Writes ``01_homes.jsonl`` (the contexts), ``01_prototype.jsonl`` (seeds) and ``01_tests.jsonl``; counts."""
-        ...
 
     def contexts(self, path: Path) -> dict[str, Any]:
         """The stored contexts by key. Raises TaskError with file and key."""
-        ...
 
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Any]) -> list[Example]:
         """Examples whose context is whole instead of a key."""
-        ...
 
     def accept(
         self, seeds: Iterable[Example], contexts: Mapping[str, Any], tests: Collection[Example]
     ) -> tuple[list[Example], list[Example]]:
         """Seeds fit to train on, and the others with a ``reason`` in ``extra``; ``tests``: what is tested on."""
-        ...
 
     def overlap(
         self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Any]
     ) -> list[dict[str, Any]]:
         """What the test splits share with training: rows of ``split``, ``of``, ``n``, ``seen``, ``share``."""
-        ...
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
         """Systems without a language model, fitted to ``train`` (resolved); empty: only those that learn nothing."""
-        ...
 
     def third_party(self, path: Path) -> dict[str, list[Example]]:
         """Test sets written by others, by name; empty where ``path`` is absent."""
-        ...

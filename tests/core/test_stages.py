@@ -11,8 +11,8 @@ import nbformat
 import nbformat.v4 as v4
 import pytest
 
-from lib import stages
-from lib.core import paths, provenance
+from lib.core import files, paths, provenance, stages
+from lib.stages import main
 
 WRITE = (
     'import sys\nfrom pathlib import Path\nrun = Path(run)\n(run / "{out}").write_text(f"{{seed}} {{sys.executable}}")'
@@ -28,7 +28,7 @@ def notebook(folder: Path, name: str, *cells: str) -> Path:
 
 
 def run(path: Path, folder: Path, **change: Any) -> bool:
-    return stages.run_stage(path, "cpu", folder, values={"seed": 1, "run": str(folder), **change})
+    return stages.run_stage(path, {"seed": 1, "run": str(folder), **change}, folder)
 
 
 def test_a_stage_runs_once_and_again_only_if_something_changed(tmp_path: Path) -> None:
@@ -164,29 +164,41 @@ def test_what_the_parameters_replace_is_not_asked_for(tmp_path: Path) -> None:
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
     with (
-        stages.lock(tmp_path),
-        pytest.raises(stages.StageError, match=r"is in use by process \d+"),
-        stages.lock(tmp_path),
+        files.alone(tmp_path),
+        pytest.raises(files.RecordError, match="is in use by another process"),
+        files.alone(tmp_path, wait=False),
     ):
         pass
-    with stages.lock(tmp_path):
+    with files.alone(tmp_path, wait=False):
         pass
 
 
-def test_inputs_follow_imports_and_paths(tmp_path: Path) -> None:
+def test_inputs_follow_imports_and_the_own_task(tmp_path: Path) -> None:
     root = tmp_path
-    (root / "lib" / "tasks" / "x").mkdir(parents=True)
-    for name, text in {"a": "from lib import b", "b": "import json", "c": ""}.items():
-        (root / "lib" / f"{name}.py").write_text(text)
-    code = "from lib.a import f"
-    before = provenance.library(code, root)
-    (root / "lib" / "c.py").write_text("changed = 1")
-    assert provenance.library(code, root) == before
-    (root / "lib" / "b.py").write_text("changed = 1")
-    after = provenance.library(code, root)
-    assert after != before
-    (root / "lib" / "tasks" / "x" / "words.yaml").write_text("a: 1")
-    assert provenance.library(code, root) != after
+    for name, text in {
+        "a": "from lib.core import b",
+        "core/b": "import json",
+        "core/c": "",
+        "core/d": "",
+        "tasks/x/__init__": "import lib.core.d",
+        "tasks/y/__init__": "",
+    }.items():
+        path = root / "lib" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def changes(name: str) -> bool:
+        before = provenance.library("from lib.a import f", "x", root)
+        (root / "lib" / name).write_text("changed = 1")
+        return provenance.library("from lib.a import f", "x", root) != before
+
+    assert not changes("core/c.py"), "nothing imports it"
+    assert not changes("tasks/y/__init__.py"), "another task's"
+    assert not changes("tasks/y/words.yaml")
+    assert changes("core/d.py") and changes("core/b.py") and changes("tasks/x/words.yaml")
+    every = provenance.library("", root=root)
+    (root / "lib" / "tasks" / "y" / "__init__.py").write_text("x = 2")
+    assert provenance.library("", root=root) != every
 
 
 def test_a_file_that_a_parameter_points_to_is_an_input(tmp_path: Path) -> None:
@@ -200,19 +212,16 @@ def test_a_file_that_a_parameter_points_to_is_an_input(tmp_path: Path) -> None:
     assert provenance.inputs(path, values, tmp_path) != found
 
 
-def test_results_that_a_parameter_names_are_inputs_however_deep(tmp_path: Path) -> None:
-    path = notebook(tmp_path, "06_a.ipynb", WRITE.format(out="06_a.txt"))
-    (tmp_path / "06_tiny").mkdir()
-    (tmp_path / "06_tiny" / "weights").write_text("1")
-    models = {"a": {"of": "06_tiny", "cut": {"layers": 3}}, "b": {"of": "05_absent"}}
-    for name in ("06_tiny.part", "06_rows.part"):
-        (tmp_path / name).write_text("half")
+def test_results_of_lower_stages_that_a_parameter_names_are_inputs_however_deep(tmp_path: Path) -> None:
+    path = notebook(tmp_path, "06_a.ipynb", WRITE.format(out="06_tiny"))
+    (tmp_path / "05_student").mkdir()
+    (tmp_path / "05_student" / "weights").write_text("1")
+    models = {"a": {"of": "06_tiny", "cut": {"layers": 3}}, "b": {"of": "04_absent"}, "c": {"of": "05_student"}}
     assert run(path, tmp_path, models=models)
-    assert [p.name for p in tmp_path.glob("*.part")] == ["06_tiny.part"], "another command makes it"
     meta = json.loads((tmp_path / "06_meta.json").read_text())
-    assert "models: 06_tiny" in meta["inputs"] and meta["outputs"] == ["06_a.ipynb", "06_a.txt"]
-    assert not run(path, tmp_path, models=models)
-    (tmp_path / "06_tiny" / "weights").write_text("2")
+    assert "05_student" in meta["inputs"] and meta["outputs"] == ["06_a.ipynb", "06_tiny"]
+    assert not run(path, tmp_path, models=models), "its own results are no inputs"
+    (tmp_path / "05_student" / "weights").write_text("2")
     assert run(path, tmp_path, models=models)
 
 
@@ -249,7 +258,7 @@ def test_commit_outside_git_is_what_the_environment_says(tmp_path: Path, monkeyp
 
 
 def test_command_line_reports_unknown_profile_and_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert stages.main(["--profile", "paper"]) == 1
+    assert main(["--profile", "paper"]) == 1
     assert f"unknown profile 'paper': choose one of {', '.join(paths.profiles())}" in capsys.readouterr().err
-    assert stages.main(["--profile", "smoke", "--only", "99"]) == 1
+    assert main(["--profile", "smoke", "--only", "99"]) == 1
     assert "no stage '99': choose one of" in capsys.readouterr().err

@@ -1,0 +1,140 @@
+"""Runs notebooks as stages, each with its profile's parameters, by papermill; ``python -m lib.stages`` is its command.
+
+A stage whose inputs have not changed since its ``NN_meta.json``, and whose outputs are all there, is skipped. A
+notebook is executed under a temporary name and only renamed when papermill ends well, because a killed kernel leaves
+one that looks complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lib.core import files, notebook_files, params, paths, provenance
+
+
+class StageError(RuntimeError):
+    """A stage that failed; the message names notebook, cell, line and error."""
+
+
+def run_all(profile: str, only: str | None = None, force: bool = False) -> None:
+    """Runs the stages of a profile in order, or one. Raises StageError and the errors of run_stage.
+
+    The parameters of all of them are checked before the first runs.
+    """
+    run = paths.run_dir(profile)
+    chosen = {n: params.load(n, profile) for n in paths.notebooks() if only in (None, paths.stage_number(n))}
+    if not chosen:
+        known = ", ".join(map(paths.stage_number, paths.notebooks()))
+        raise StageError(f"no stage '{only}': choose one of {known}")
+    with files.alone(run, wait=False):
+        for notebook, values in chosen.items():
+            run_stage(notebook, values, run, force)
+
+
+def run_stage(notebook: Path, values: dict[str, Any], run: Path, force: bool = False) -> bool:
+    """Runs one stage unless it is up to date; True if it ran. Raises StageError or InputError."""
+    number, meta = paths.stage_number(notebook), run / f"{paths.stage_number(notebook)}_meta.json"
+    found = provenance.inputs(notebook, values, run)
+    reason = "forced" if force else _reason(meta, found)
+    print(f"[{number}] {notebook.stem}: {f'running ({reason})' if reason else 'unchanged, skipped'}", flush=True)
+    if not reason:
+        return False
+    _prepare(run, number, found)
+    began = time.monotonic()
+    with provenance.peak_memory() as peak:
+        execute(notebook, values, run / "notebooks" / notebook.name)
+    files.remove(run / f"{number}_started.json")
+    made = {
+        "parameters": values,
+        "seed": values.get("seed"),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(),
+        "inputs": found,
+        "outputs": sorted(p.name for p in run.glob(f"{number}_*") if p.suffix != ".part"),
+        "wall_s": round(time.monotonic() - began, 1),
+        "peak_memory_mb": round(max(peak) / 1e6),
+    }
+    files.write_json(meta, made)
+    print(f"[{number}] {notebook.stem}: done in {made['wall_s']} s, peak {made['peak_memory_mb']} MB", flush=True)
+    return True
+
+
+def _reason(meta: Path, found: dict[str, str]) -> str:
+    """Why a stage has to run: it never finished, inputs differ or outputs are gone; empty if it is up to date."""
+    if not (before := _read(meta)):
+        return "first run"
+    was = before["inputs"]
+    changed = [f"{name} changed" for name in sorted({*was, *found}) if was.get(name) != found.get(name)]
+    gone = [f"{name} missing" for name in before.get("outputs", []) if not (meta.parent / name).exists()]
+    return ", ".join(changed + gone)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a stage left about itself; nothing unless it names the inputs."""
+    try:
+        meta = files.read_json(path)
+    except files.RecordError:
+        return {}
+    return meta if isinstance(meta.get("inputs"), dict) else {}
+
+
+def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
+    """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from."""
+    started = run / f"{number}_started.json"
+    if _read(started).get("inputs") != found:
+        for part in run.glob(f"{number}_*.part"):
+            files.remove(part)
+    files.write_json(started, {"inputs": found})
+    files.remove(run / f"{number}_meta.json")
+
+
+def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
+    """Executes a notebook with this Python and writes ``out`` only if every cell ended well. Raises StageError.
+
+    What its cells print, and their progress bars, are shown as they come.
+    """
+    import papermill
+
+    os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(paths.ROOT)}
+    os.environ.setdefault("TQDM_MININTERVAL", "5")
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # lib.core.params has checked what it warns of
+    failed, part = out.parent.parent / "failed" / out.name, out.with_name(out.stem + ".part.ipynb")
+    for folder in (out.parent, failed.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    show = {"progress_bar": False, "stdout_file": sys.stdout, "stderr_file": sys.stdout}
+    try:
+        papermill.execute_notebook(notebook, part, values, cwd=str(paths.ROOT), kernel_name="python3", **show)
+    except papermill.PapermillExecutionError as error:
+        part.replace(failed)
+        where = f"its cells so far stand in {paths.relative(failed)}"
+        raise StageError(f"{_explain(notebook, error)}\n{where}") from error
+    except Exception as error:
+        files.remove(part)
+        why = f"the kernel ended ({type(error).__name__}: {error})".splitlines()[0]
+        raise StageError(f"{notebook.name}: {why}; if it was killed, memory may have run out") from error
+    part.replace(out)
+    files.remove(failed)
+
+
+def _explain(notebook: Path, error: Any) -> str:
+    # Papermill puts one cell with the parameters in front of those that follow: count as the notebook does.
+    cells = [c for c in notebook_files.read(notebook).cells if c.cell_type == "code"]
+    number = next((i for i, c in enumerate(cells, 1) if c.source == error.source), error.exec_count)
+    line, text = notebook_files.failing_line(error.source, error.traceback)
+    return f"{notebook.name}, code cell {number}, line {line}: {text}\n{error.ename}: {error.evalue}"
+
+
+def refresh(profile: str) -> None:
+    """Writes the outputs of a finished run back into ``notebooks/``, without what differs between two runs."""
+    import nbformat
+
+    for notebook in paths.notebooks():
+        book = notebook_files.normalised(notebook_files.read(paths.run_dir(profile) / "notebooks" / notebook.name))
+        files.write_text(notebook, nbformat.writes(book) + "\n")
+        print(f"{notebook.name}: outputs of profile '{profile}' kept", flush=True)
