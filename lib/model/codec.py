@@ -1,19 +1,15 @@
 """Requests and answers as token ids: the one place where a task's pieces meet the student's vocabulary.
 
-Training (lib/training/packing.py), the student in torch (lib/model/student.py) and in GGUF (lib/runtime/gguf_student.py) all read and write through
-it, so that they cannot differ. A prompt is the context's prefix, which requests of one context share, and the request:
-
->>> codec = Codec(task, vocabulary)                                   # doctest: +SKIP
->>> prompt = codec.prompt({"items": ["Tea"]}, "tea please")           # doctest: +SKIP
->>> codec.read(codec.target(example, prompt.refs), prompt.refs)            # doctest: +SKIP
-Reading(raw='none', calls=[], error='')
+Training (lib/training/packing.py), the student in torch (lib/model/torch_student.py) and its GGUF
+(lib/runtime/gguf_student.py) all read and write through it, so that they cannot differ. A prompt is the context's
+prefix, which requests of one context share, and the request.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -21,6 +17,10 @@ from lib.core.task import Call, Example, Task
 from lib.model.vocabulary import Vocabulary
 
 CONTEXTS_KEPT = 256
+
+
+class StudentError(ValueError):
+    """A student that cannot be built, loaded or used; the message names the parameter or file and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,15 @@ class Codec:
     def __init__(self, task: Task, vocabulary: Vocabulary) -> None:
         self.task = task
         self.vocabulary = vocabulary
-        self._prefixes: OrderedDict[Any, list[int]] = OrderedDict()
+        self.prefix = lru_cache(CONTEXTS_KEPT)(self._prefix)
 
     def prompt(self, context: dict[str, Any], text: str, rng: Random | None = None, refs: Any = None) -> Prompt:
         """The prompt of a request, numbered anew (shuffled by ``rng``) unless ``refs`` is given."""
         refs = self.task.references(context, text, rng) if refs is None else refs
         return Prompt(refs, self.prefix(refs), self.vocabulary.encode(self.task.request(refs, context, text)))
 
-    def prefix(self, refs: Any) -> list[int]:
-        ids = self._prefixes.get(refs)
-        if ids is None:
-            ids = self._prefixes[refs] = self.vocabulary.encode(self.task.prefix(refs))
-            while len(self._prefixes) > CONTEXTS_KEPT:
-                self._prefixes.popitem(last=False)
-        return ids
+    def _prefix(self, refs: Any) -> list[int]:
+        return self.vocabulary.encode(self.task.prefix(refs))
 
     def target(self, example: Example, refs: Any) -> list[int]:
         """Ids of the answer that a student learns for an example, the end token included."""
@@ -77,3 +72,12 @@ class Codec:
             return Reading(raw, self.task.parse(raw, refs))
         except ValueError as error:
             return Reading(raw, [], str(error))
+
+
+def check_task(info: Mapping[str, Any], task: Task, source: str) -> None:
+    """Raises StudentError unless a student's info is this task's, with all its controls."""
+    if info["task"] != task.name:
+        raise StudentError(f"{source}: a student for '{info['task']}', not '{task.name}'; give one for this task")
+    missing = [text for text in task.controls() if text not in info["controls"]]
+    if missing:
+        raise StudentError(f"{source}: lacks the control {missing[0]!r} that the task has now; build it again")

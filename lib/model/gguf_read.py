@@ -1,10 +1,7 @@
 """Reads GGUF, the file format of llama.cpp: the weights, the tokenizer and ``student.json`` of a llama model.
 
-All types of weights that the ``gguf`` package unpacks are read, whoever wrote them; only a student of ours (lib/model/gguf_write.py
-writes them) has ``student.json`` in it. Needs neither torch nor transformers.
-
->>> GgufFile(Path("student-q8_0.gguf")).student["layers"][:3]                         # doctest: +SKIP
-[0, 1, 2]
+All types of weights that the ``gguf`` package unpacks are read, whoever wrote them; only this project's students
+(lib/model/gguf_write.py) have ``student.json`` in them. Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -20,7 +17,7 @@ import numpy as np
 from gguf import GGMLQuantizationType as Ggml
 from numpy.typing import NDArray
 
-from lib.model.vocabulary import TokenizerJson, Vocabulary, byte_tokenizer
+from lib.model.vocabulary import TokenizerJson, Vocabulary, added_token, byte_tokenizer
 
 STUDENT_KEY = "supertiny.student"
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
@@ -111,11 +108,10 @@ class GgufFile:
             raise GgufError(f"{self.path}: not one of this project's models (no '{STUDENT_KEY}'); export a student")
         try:
             info: dict[str, Any] = json.loads(self.get(STUDENT_KEY))
-            whole = isinstance(info["task"], str) and all(isinstance(c, str) for c in info["controls"])
+            if not all(isinstance(text, str) for text in (info["task"], *info["controls"])):
+                raise TypeError("task or controls are no texts")
         except (ValueError, TypeError, KeyError) as error:
             raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged ({error!r}); {AGAIN}") from error
-        if not whole:
-            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged (task or controls are no texts); {AGAIN}")
         return info
 
     @cached_property
@@ -156,25 +152,21 @@ class GgufFile:
             raise GgufError(f"{self.path}: its tokenizer is not a byte-level BPE; use a model such as SmolLM2")
         tokens, types = self.get("tokenizer.ggml.tokens"), self.get("tokenizer.ggml.token_type")
         merges = [m.split(" ") for m in self.get("tokenizer.ggml.merges")]
-        special = {int(gguf.TokenType.CONTROL): True, int(gguf.TokenType.USER_DEFINED): False}
-        added = [(i, t, special[types[i]]) for i, t in enumerate(tokens) if types[i] in special]
-        fresh = {i for i, _, is_special in added if not is_special}
-        vocab = {t: i for i, t in enumerate(tokens) if i not in fresh}
+        mark, control = int(gguf.TokenType.CONTROL), int(gguf.TokenType.USER_DEFINED)
+        vocab = {t: i for i, t in enumerate(tokens) if types[i] != control}
         merges = [m for m in merges if m[0] in vocab and m[1] in vocab and "".join(m) in vocab]
+        added = [added_token(t, i, types[i] == mark) for i, t in enumerate(tokens) if types[i] in (mark, control)]
         base = byte_tokenizer()
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-        added_tokens = [{"id": i, "content": t, **flags, "special": s} for i, t, s in added]
         model = {**base["model"], "vocab": vocab, "merges": merges}
-        return {**base, "pre_tokenizer": self._pre_tokenizer(), "added_tokens": added_tokens, "model": model}
+        return {**base, "pre_tokenizer": self._pre_tokenizer(), "added_tokens": added, "model": model}
 
     def _pre_tokenizer(self) -> dict[str, Any]:
-        own = json.loads(self.get(STUDENT_KEY, "{}")).get("pre_tokenizer")
         level = byte_tokenizer()["pre_tokenizer"]
         known = {"smollm": {"type": "Sequence", "pretokenizers": [DIGITS, level]}, "gpt-2": level}
         name = self.get("tokenizer.ggml.pre")
-        if own is None and name not in known:
+        found: dict[str, Any] | None = json.loads(self.get(STUDENT_KEY, "{}")).get("pre_tokenizer") or known.get(name)
+        if found is None:
             raise GgufError(f"{self.path}: pre-tokenizer '{name}' is unknown; take this model from its hub folder")
-        found: dict[str, Any] = own or known[name]
         return found
 
     def config(self) -> dict[str, Any]:

@@ -2,13 +2,8 @@
 
 A student is a folder that transformers can read (safetensors, config, tokenizer.json) and ``student.json``: the task,
 its controls, the layers kept and the SHA-256 of what it was built from. It is the first, cheapest compression of
-*From Large to Super-Tiny* (arXiv 2504.13471): fewer tokens, fewer layers. That the controls start from the mean of
-the embeddings of the words in them is a choice of this study.
-
->>> student = build(task, vocab_size=4096, layers=30)                                 # doctest: +SKIP
->>> save(student, Path("runs/cpu/03_student"))                                        # doctest: +SKIP
->>> load(Path("runs/cpu/03_student")).info["layers"][-1]                              # doctest: +SKIP
-29
+*From Large to Super-Tiny* (arXiv 2504.13471): fewer tokens, fewer layers. The embeddings of controls start from the
+mean of those of the words in them, which is a choice of this study.
 """
 
 from __future__ import annotations
@@ -30,16 +25,15 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from lib.core.task import Task
 from lib.model.base import WHEEL, Base, load_base
-from lib.model.gguf_write import GgufFile
-from lib.model.vocabulary import Trimmed, Vocabulary, appended, like, trim
+from lib.model.codec import StudentError, check_task
+from lib.model.gguf_read import GgufFile
+from lib.model.vocabulary import Trimmed, Vocabulary, like, trim
+
+__all__ = ["Student", "StudentError", "build", "check_task", "is_student", "load", "save", "start", "write"]
 
 FORMAT = 1
 NOISE = 0.3
 """Spread of the noise added to a new token's embedding, in standard deviations of the base's embeddings."""
-
-
-class StudentError(ValueError):
-    """A student that cannot be built or loaded; the message names the parameter or file and the remedy."""
 
 
 @dataclass
@@ -69,20 +63,18 @@ def build(
 ) -> Student:
     """A student for ``task``: ``layers`` is how many of the base's to keep, evenly spaced, or the list of them.
 
-    ``vocabulary``: another student's, to be had instead of one of ``vocab_size``; the two can then be distilled.
+    ``vocabulary``: another student's, in place of one of ``vocab_size``; one can then be distilled into the other.
 
     Raises StudentError for layers that the base does not have, lib.model.base.BaseError for a base that cannot be had.
     """
     base = load_base(base) if isinstance(base, str) else base
     kept = keep_layers(layers, base.model.config.num_hidden_layers)
-    cut = (
-        like(base.tokenizer, vocabulary)
-        if vocabulary
-        else trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
-    )
+    if vocabulary:
+        cut = like(base.tokenizer, vocabulary)
+    else:
+        cut = trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
     state = {_renumber(name, kept): t for name, t in base.model.state_dict().items() if _renumber(name, kept)}
-    state["model.embed_tokens.weight"] = embeddings(base, cut, seed)
-    state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    state["model.embed_tokens.weight"] = state["lm_head.weight"] = _embeddings(base, cut, seed)
     info = {"format": FORMAT, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
     info |= {"vocabulary": cut.report, "source": base.source}
     return Student(_model(base, cut.vocabulary, len(kept), state), cut.vocabulary, info)
@@ -120,7 +112,7 @@ def _model(base: Base, vocabulary: Vocabulary, depth: int, state: dict[str, torc
     return model.eval()
 
 
-def embeddings(base: Base, cut: Trimmed, seed: int = 0) -> torch.Tensor:
+def _embeddings(base: Base, cut: Trimmed, seed: int) -> torch.Tensor:
     """The student's embedding (tokens x hidden): the base's rows, and for new tokens the mean of their words' rows.
 
     Words that many controls share count less, so that ``Refill(`` and ``Refund(`` differ; noise tells apart
@@ -137,9 +129,9 @@ def embeddings(base: Base, cut: Trimmed, seed: int = 0) -> torch.Tensor:
     for new, source in enumerate(cut.kept):
         if source >= 0:
             rows[new] = old[source]
-            continue
-        row = _mean(old, encoder, words[new], shared)
-        rows[new] = row + spread * torch.randn(old.shape[1], generator=noise)
+        else:
+            mean = _mean(old, encoder, words[new], shared)
+            rows[new] = mean + spread * torch.randn(old.shape[1], generator=noise)
     return rows
 
 
@@ -168,10 +160,7 @@ def save(student: Student, folder: Path) -> Path:
 
 
 def write(student: Student, folder: Path) -> None:
-    """Writes a student's files into an existing folder.
-
-    Weights of 32 bits are written in 16, more than a deployed file keeps, and rounded so in ``student``, too.
-    """
+    """Writes a student's files into an existing folder; fp32 weights become fp16, in ``student`` as well."""
     if student.model.dtype == torch.float32:
         weights = {n: w.half() for n, w in student.model.state_dict().items() if n != "lm_head.weight"}
         student.model.load_state_dict(weights, strict=False)
@@ -191,7 +180,7 @@ def is_student(source: str) -> bool:
 
 
 def load(path: Path) -> Student:
-    """A student from its folder or its GGUF (dequantised to fp32). Raises StudentError or lib.model.gguf_write.GgufError."""
+    """A student from its folder or its GGUF (dequantised to fp32). Raises StudentError or GgufError."""
     if path.suffix == ".gguf":
         info = GgufFile(path).student
         base = load_base(str(path))
@@ -211,34 +200,10 @@ def load(path: Path) -> Student:
 def start(task: Task, source: str, vocab_size: int, layers: int | Sequence[int], seed: int = 0) -> Student:
     """Where a training starts: the student at ``source``, or one built from the base model there.
 
-    A student that was made before the task got some of its controls gets them now. Raises StudentError if the student
-    there belongs to another task.
+    Raises StudentError if the student there belongs to another task or lacks one of its controls.
     """
     if not is_student(source):
         return build(task, source, vocab_size, layers, seed)
-    student = extend(load(Path(source)), task.controls(), seed)
+    student = load(Path(source))
     check_task(student.info, task, source)
     return student
-
-
-def extend(student: Student, controls: Sequence[str], seed: int = 0) -> Student:
-    """The student with those of ``controls`` that it lacks as further tokens, which start as in ``embeddings``."""
-    missing = [text for text in controls if text not in student.info["controls"]]
-    if not missing:
-        return student
-    info = {**student.info, "controls": [*student.info["controls"], *missing]}
-    cut = appended(student.vocabulary, missing)
-    base = Base(student.model, student.vocabulary.json, {})
-    rows = embeddings(base, cut, seed)
-    state = {**student.model.state_dict(), "model.embed_tokens.weight": rows, "lm_head.weight": rows}
-    model = _model(base, cut.vocabulary, student.model.config.num_hidden_layers, state)
-    return Student(model, cut.vocabulary, info)
-
-
-def check_task(info: dict[str, Any], task: Task, source: str) -> None:
-    """Raises StudentError unless a student's info is this task's, with all its controls."""
-    if info["task"] != task.name:
-        raise StudentError(f"{source}: a student for '{info['task']}', not '{task.name}'; build one for this task")
-    missing = [text for text in task.controls() if text not in info["controls"]]
-    if missing:
-        raise StudentError(f"{source}: lacks the control {missing[0]!r} that the task has now; build it again")

@@ -18,9 +18,9 @@ import torch
 from tqdm.auto import tqdm
 
 from lib.core.task import Answer, Task
-from lib.model.codec import Codec, Prompt
+from lib.model.codec import Codec, Prompt, check_task
 from lib.model.generate import Decoded, Prefix, decode
-from lib.model.student import Student, check_task
+from lib.model.student import Student
 
 BATCH = {"cuda": 256, "cpu": 64}
 """Requests that are answered together, by kind of device."""

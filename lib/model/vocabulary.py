@@ -5,7 +5,6 @@ base tokens all stay is encoded exactly as the base would: a kept token keeps ev
 (byte-pair encoding: Sennrich et al., arXiv 1508.07909, section 3.2). Text is data: it is encoded without the
 controls, so that a person's words can never become one (``Control("=3")`` is one token, the text "=3" is two).
 
->>> from lib.model.vocabulary import Vocabulary, byte_tokenizer
 >>> vocabulary = Vocabulary(byte_tokenizer(["Lend("]), ["Lend("])
 >>> ids = vocabulary.encode([Control("Lend("), "7", END])
 >>> len(ids), vocabulary.decode(ids)
@@ -18,6 +17,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,8 @@ START, END = Control("<|im_start|>"), Control("<|im_end|>")
 TokenizerJson = dict[str, Any]
 """The content of a ``tokenizer.json``."""
 
-MAX_CACHED = 200_000
+TEXTS_KEPT = 200_000
+"""Encoded texts that are remembered, since the same names come again and again."""
 
 
 class VocabularyError(ValueError):
@@ -76,8 +77,8 @@ class Vocabulary:
         self.start, self.end = self.controls[START], self.controls[END]
         self.size = max([*vocab.values(), *added.values()]) + 1
         self.bytes = _token_bytes(vocab, added, self.size)
-        self._text = Tokenizer.from_str(json.dumps({**tokenizer, "added_tokens": []}))
-        self._seen: dict[str, list[int]] = {}
+        encoder = _without_controls(tokenizer)
+        self._encode = lru_cache(TEXTS_KEPT)(lambda text: encoder.encode(text, add_special_tokens=False).ids)
 
     def __len__(self) -> int:
         return self.size
@@ -95,12 +96,8 @@ class Vocabulary:
         return ids
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of a text, as data; remembered, since the same names come again and again."""
-        ids = self._seen.get(text)
-        if ids is None:
-            ids = self._text.encode(text, add_special_tokens=False).ids
-            if len(self._seen) < MAX_CACHED:
-                self._seen[text] = ids
+        """Ids of a text, as data."""
+        ids: list[int] = self._encode(text)
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -113,6 +110,10 @@ class Vocabulary:
         (folder / "tokenizer.json").write_text(json.dumps(self.json, ensure_ascii=False), encoding="utf-8")
         config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END, "pad_token": END, "bos_token": START}
         (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def _without_controls(tokenizer: TokenizerJson) -> Tokenizer:
+    return Tokenizer.from_str(json.dumps({**tokenizer, "added_tokens": []}))
 
 
 def _token_bytes(vocab: dict[str, int], added: dict[str, int], size: int) -> list[bytes]:
@@ -141,12 +142,12 @@ def trim(base: TokenizerJson, controls: Sequence[str], corpus: Iterable[str], vo
     """Cuts ``base`` to about ``vocab_size`` tokens, controls included, and adds the controls that it lacks.
 
     Kept are the bytes, the start and end marks, every token that ``corpus`` uses (even beyond ``vocab_size``) and
-    then the first merges, which were the most frequent in the base's training. The report gives tokens per word of
-    the corpus before and after, and the counts. Raises VocabularyError for a tokenizer that is not byte-level BPE.
+    then the first merges, which were the most frequent in the base's training. Raises VocabularyError for a tokenizer
+    that is not byte-level BPE.
     """
     check_bpe(base)
     vocab: dict[str, int] = base["model"]["vocab"]
-    merges = [(m[0], m[1]) for m in _pairs(base["model"]["merges"])]
+    merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in base["model"]["merges"]]  # both are in use
     texts = list(dict.fromkeys(corpus))
     wanted = list(dict.fromkeys([START, END, *controls]))
     needed = {*map(to_letters, wanted), *BYTE_LETTERS}
@@ -164,20 +165,12 @@ def like(base: TokenizerJson, vocabulary: Vocabulary) -> Trimmed:
     """``vocabulary`` as a cut of ``base``: each token with the base's id, or -1 where the base lacks it."""
     check_bpe(base)
     old = {t["content"]: t["id"] for t in base.get("added_tokens", [])} | dict(base["model"]["vocab"])
-    own = {t["content"]: t["id"] for t in vocabulary.json.get("added_tokens", [])}
+    own = {t["content"]: t["id"] for t in vocabulary.json["added_tokens"]}
     kept = [-1] * len(vocabulary)
     for token, number in (vocabulary.json["model"]["vocab"] | own).items():
-        marked = token in own and token not in (START, END)
-        kept[number] = -1 if marked else old.get(token, -1)
+        if token not in own or token in (START, END):
+            kept[number] = old.get(token, -1)
     return Trimmed(vocabulary, kept, coverage(base, vocabulary, []))
-
-
-def appended(vocabulary: Vocabulary, controls: Sequence[str]) -> Trimmed:
-    """``vocabulary`` with further controls behind its tokens, as a cut of itself."""
-    tokens = [_added(text, len(vocabulary) + i) for i, text in enumerate(controls)]
-    tokenizer = {**vocabulary.json, "added_tokens": [*vocabulary.json.get("added_tokens", []), *tokens]}
-    longer = Vocabulary(tokenizer, [*vocabulary.controls, *controls])
-    return Trimmed(longer, [*range(len(vocabulary)), *[-1] * len(controls)], {})
 
 
 def check_bpe(tokenizer: TokenizerJson) -> None:
@@ -187,21 +180,13 @@ def check_bpe(tokenizer: TokenizerJson) -> None:
         raise VocabularyError("the base model's tokenizer is not a byte-level BPE: use a model such as SmolLM2 or Qwen")
 
 
-def _pairs(merges: Iterable[Any]) -> Iterable[list[str]]:
-    """Merges as pairs; files write them as ``"a b"`` or ``["a", "b"]``."""
-    return (m.split(" ") if isinstance(m, str) else list(m) for m in merges)
-
-
 def _usage(base: TokenizerJson, texts: Iterable[str]) -> Counter[str]:
     """How often each of the base's tokens occurs in the texts."""
-    encoder = Tokenizer.from_str(json.dumps({**base, "added_tokens": []}))
-    usage: Counter[str] = Counter()
-    for encoding in encoder.encode_batch(list(texts), add_special_tokens=False):
-        usage.update(encoding.tokens)
-    return usage
+    encoded = _without_controls(base).encode_batch(list(texts), add_special_tokens=False)
+    return Counter(token for encoding in encoded for token in encoding.tokens)
 
 
-def _close(tokens: set[str], merges: list[tuple[str, str]]) -> set[str]:
+def _close(tokens: set[str], merges: Sequence[tuple[str, ...]]) -> set[str]:
     """Adds the parents of every merge that builds a kept token, and theirs."""
     parents: dict[str, set[str]] = {}
     for left, right in merges:
@@ -216,7 +201,7 @@ def _close(tokens: set[str], merges: list[tuple[str, str]]) -> set[str]:
 
 
 def _rebuild(
-    base: TokenizerJson, keep: set[str], merges: list[tuple[str, str]], wanted: list[Control | str]
+    base: TokenizerJson, keep: set[str], merges: Sequence[tuple[str, ...]], wanted: list[Control | str]
 ) -> tuple[Vocabulary, list[int]]:
     """The tokenizer with new ids: kept tokens in the base's order, missing bytes, new controls."""
     old: dict[str, int] = dict(base["model"]["vocab"])
@@ -226,17 +211,18 @@ def _rebuild(
     vocab = {str(t): i for i, t in enumerate([*kept, *missing])}
     marks = [text for text in wanted if text in (START, END) and text in kept]
     fresh = [text for text in wanted if text not in marks and to_letters(text) not in vocab]
-    tokens = [_added(text, vocab[text]) for text in marks]
-    tokens += [_added(text, len(vocab) + i) for i, text in enumerate(fresh)]
+    tokens = [added_token(text, vocab[text], True) for text in marks]
+    tokens += [added_token(text, len(vocab) + i, text in (START, END)) for i, text in enumerate(fresh)]
     pairs = [[a, b] for a, b in merges if a in vocab and b in vocab and a + b in vocab]
     model = {**base["model"], "vocab": vocab, "merges": pairs, "unk_token": None, "ignore_merges": False}
     cut = {**base, "model": model, "added_tokens": tokens, "post_processor": None, "truncation": None, "padding": None}
     return Vocabulary(cut, wanted), [*kept.values(), *[-1] * (len(missing) + len(fresh))]
 
 
-def _added(text: str, number: int) -> dict[str, Any]:
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    return {"id": number, "content": str(text), **flags, "special": text in (START, END)}
+def added_token(text: str, number: int, special: bool) -> dict[str, Any]:
+    """An entry of a tokenizer.json's ``added_tokens``."""
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": number, "content": str(text), **flags, "special": special}
 
 
 def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Iterable[str]) -> dict[str, float]:
@@ -250,12 +236,13 @@ def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Iterable[str]) 
 
 
 def byte_tokenizer(controls: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()) -> TokenizerJson:
-    """A byte-level BPE with nothing but the bytes, the given merges and the controls (for experiments and tests)."""
+    """A byte-level BPE with nothing but the bytes, the given merges and the controls."""
     vocab = {t: i for i, t in enumerate(dict.fromkeys([*BYTE_LETTERS, *(a + b for a, b in merges)]))}
-    tokens = [_added(text, len(vocab) + i) for i, text in enumerate(dict.fromkeys([START, END, *controls]))]
+    added = enumerate(dict.fromkeys([START, END, *controls]), len(vocab))
+    tokens = [added_token(text, i, text in (START, END)) for i, text in added]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
-    model: TokenizerJson = {"type": "BPE", "vocab": vocab, "merges": [list(m) for m in merges], "dropout": None}
-    model |= {"unk_token": None, "continuing_subword_prefix": None, "end_of_word_suffix": None, "fuse_unk": False}
-    model |= {"byte_fallback": False, "ignore_merges": False}
+    none = dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"))
+    model = {"type": "BPE", "vocab": vocab, "merges": [list(m) for m in merges], **none}
+    model |= {"fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
     parts = {"normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level}
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens, **parts, "model": model}

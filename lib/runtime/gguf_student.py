@@ -1,13 +1,7 @@
 """Runs a student's GGUF on the CPU, as a user would run it; needs neither torch nor the folder that was trained.
 
-The prompt goes in as token ids, so that text stays data; a grammar from the catalogue and the context's numbering
-constrains the answer; the context's keys and values are kept, so that the next request of the same context only pays
-for its own words (lib/runtime/decode.py).
-
->>> student = GgufStudent(Path("student-q8_0.gguf"), task)                            # doctest: +SKIP
->>> answer = student.answer("two teas please", context)                               # doctest: +SKIP
->>> answer.raw, answer.cached_tokens                                                  # doctest: +SKIP
-('Give(item=3,amount=2)', 141)
+The prompt goes in as token ids, so that text stays data; the task's grammar constrains the answer; the context's keys
+and values are kept, so that the next request of the same context only pays for its own tokens (lib/runtime/decode.py).
 """
 
 from __future__ import annotations
@@ -19,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.task import Answer, Task
-from lib.model.codec import CONTEXTS_KEPT, Codec, Prompt
-from lib.model.gguf_write import GgufError, GgufFile
+from lib.model.codec import CONTEXTS_KEPT, Codec, Prompt, check_task
+from lib.model.gguf_read import GgufFile
 from lib.runtime.decode import Completion, ServeError, open_runtime
-
-__all__ = ["GgufStudent", "ServeError", "check_length", "check_task"]
 
 
 class GgufStudent:
@@ -39,9 +31,9 @@ class GgufStudent:
         max_new: int = 256,
         runtime: str = "",
     ) -> None:
-        """Loads the model; ``runtime`` as in lib.runtime.decode.open_runtime. Raises GgufError for no student of ``task``."""
+        """Loads the model; ``runtime`` as in lib.runtime.decode.open_runtime. Raises GgufError or StudentError."""
         file = GgufFile(path)
-        check_task(file, task)
+        check_task(file.student, task, str(path))
         self.name = path.stem
         self.info = file.student
         self.grammar, self.context_tokens, self.max_new = grammar, context_tokens, max_new
@@ -80,16 +72,5 @@ def check_length(prompt: Prompt, room: int) -> None:
     if prefix >= room:
         raise ServeError(f"the context has {prefix} tokens, the model reads {room}: give fewer or shorter names")
     if prefix + request > room:
-        raise ServeError(
-            f"the request has {request} tokens, {room - prefix} are left beside the context: shorten the request"
-        )
-
-
-def check_task(file: GgufFile, task: Task) -> None:
-    """Raises GgufError unless the file's student is for ``task``, with all its controls."""
-    info = file.student
-    if info["task"] != task.name:
-        raise GgufError(f"{file.path}: a student for '{info['task']}', not '{task.name}'; give a model for this task")
-    missing = [text for text in task.controls() if text not in info["controls"]]
-    if missing:
-        raise GgufError(f"{file.path}: lacks the control {missing[0]!r} that the task has now; export a new student")
+        left = f"{room - prefix} are left beside the context"
+        raise ServeError(f"the request has {request} tokens, {left}: shorten the request")

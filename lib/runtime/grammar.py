@@ -30,6 +30,8 @@ from lib.model.codec import CONTEXTS_KEPT
 from lib.model.vocabulary import Vocabulary
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
+_EVERY_SPELLING = '%llguidance {"no_forcing": true}\n'
+"""Text with one way to go on may still be divided into tokens in several ways; all of them are allowed."""
 _CONTROLS = re.compile(f"<({_STRING}(?:,{_STRING})*)>")
 
 
@@ -101,10 +103,11 @@ class _Tokens:
 def to_lark(text: str, controls: Mapping[str, int]) -> str:
     """A task's grammar for llguidance, with the ids of ``controls`` in place of their names. Raises GrammarError.
 
-    >>> to_lark('start: <"=1","=2"> /[0-9]/', {"=1": 271, "=2": 272})
-    'start: <[271,272]> /[0-9]/'
+    >>> print(to_lark('start: <"=1","=2"> /[0-9]/', {"=1": 271, "=2": 272}))
+    %llguidance {"no_forcing": true}
+    start: <[271,272]> /[0-9]/
     """
-    return _replace(text, controls, lambda ids: f"<[{','.join(ids)}]>")
+    return _EVERY_SPELLING + _replace(text, controls, lambda ids: f"<[{','.join(ids)}]>")
 
 
 def to_gbnf(text: str, controls: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ from lib.bench.systems import DEFAULTS, LLM_DEFAULTS, BenchError, Entrant, check
 from lib.core.params import ParamsError
 from lib.model import gguf_write
 from lib.model.base import WHEEL, BaseError, cache_folder, fetch_wheel
+from lib.model.codec import StudentError
 from lib.model.gguf_write import GgufError
 
 HUB = "maker/some-model-GGUF:some-model-q4.gguf"
@@ -101,7 +102,7 @@ def test_models_of_another_kind_are_refused(student, tmp_path):
         name = "other"
 
     file = gguf_write.export(student, tmp_path / "x.gguf", "q8_0")
-    with pytest.raises(GgufError, match="'vending', not 'other'"):
+    with pytest.raises(StudentError, match="'vending', not 'other'"):
         entrants(Other(), values(), [file], {}, tmp_path)
     with pytest.raises(GgufError, match="not one of this project's models"):
         entrants(TASK, values(), [_foreign(tmp_path / "llama.gguf")], {}, tmp_path)

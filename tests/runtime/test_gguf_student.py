@@ -5,6 +5,7 @@ from toy_model import saved_student
 from toy_task import TASK, Vending
 
 from lib.core.task import TaskError
+from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import GgufError, export
 from lib.runtime.decode import KINDS, suits
@@ -100,9 +101,9 @@ def test_wrong_models_are_refused(path, tmp_path):
         def controls(self):
             return [*super().controls(), "Explode("]
 
-    with pytest.raises(GgufError, match="'vending', not 'other'"):
+    with pytest.raises(StudentError, match="'vending', not 'other'"):
         GgufStudent(path, Other())
-    with pytest.raises(GgufError, match="Explode"):
+    with pytest.raises(StudentError, match="Explode"):
         GgufStudent(path, More())
     with pytest.raises(GgufError, match="no such file"):
         GgufStudent(tmp_path / "absent.gguf", TASK)
