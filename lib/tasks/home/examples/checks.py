@@ -6,7 +6,9 @@ gold calls that the simulated home refuses, that change nothing, or that the stu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lib.core.task import Example, TaskError
@@ -24,36 +26,25 @@ def masked(example: Example, home: Home) -> str:
     for name in sorted(names, key=len, reverse=True):
         if mentions(text, name):
             text = text.replace(name.casefold(), "#")
-    return " ".join(
-        "#" if w.isdigit() else w for w in "".join(c if c.isalnum() or c == "#" else " " for c in text).split()
-    )
+    return " ".join("#" if w.isdigit() else w for w in re.findall(r"(?:#|[^\W_])+", text))
 
 
 def overlap(train: Sequence[Example], tests: Sequence[Example], homes: Mapping[str, Home]) -> list[dict[str, Any]]:
     """How much of each test split training has seen: whole homes, entity names, texts, masked texts, combinations."""
-    seen = _features(train, homes)
-    rows = []
+    seen, rows = _features(train, homes), []
     for split in dict.fromkeys(e.split for e in tests):
-        found = _features([e for e in tests if e.split == split], homes)
-        rows += [
-            {
-                "split": split,
-                "of": kind,
-                "n": len(values),
-                "seen": len(values & seen[kind]),
-                "share": len(values & seen[kind]) / max(1, len(values)),
-            }
-            for kind, values in found.items()
-        ]
+        for kind, values in _features([e for e in tests if e.split == split], homes).items():
+            n, known = len(values), len(values & seen[kind])
+            rows.append({"split": split, "of": kind, "n": n, "seen": known, "share": known / max(1, n)})
     return rows
 
 
 def _features(examples: Sequence[Example], homes: Mapping[str, Home]) -> dict[str, set[str]]:
-    used = {e.context["home"] for e in examples}
+    used = [homes[key] for key in {e.context["home"] for e in examples}]
     return {
-        "homes": {str(sorted(x.name for x in homes[k].entities)) for k in used},
-        "area names": {a.name.casefold() for k in used for a in homes[k].areas},
-        "device names": {x.name.casefold() for k in used for x in homes[k].entities},
+        "homes": {str(sorted(x.name for x in home.entities)) for home in used},
+        "area names": {a.name.casefold() for home in used for a in home.areas},
+        "device names": {x.name.casefold() for home in used for x in home.entities},
         "sentences": {clean(e.text).casefold() for e in examples},
         "sentences with names masked": {masked(e, homes[e.context["home"]]) for e in examples},
         "template and kind of device": {str(e.extra.get("combination")) for e in examples},
@@ -67,22 +58,17 @@ def accept(
 
     ``tests``: everything that is tested on, third-party examples included; a seed with the same words is rejected.
     """
-    tested = {" ".join(words(e.text)) for e in tests}
-    seen: set[tuple[str, str, str | None]] = set()
+    tested = {tuple(words(e.text)) for e in tests}
+    seen: set[Any] = set()
     accepted, rejected = [], []
     for example in seeds:
-        home, area = homes[example.context["home"]], example.context.get("area")
-        key = (example.context["home"], " ".join(words(example.text)), area)
-        reason = (
-            "same request twice in one home"
-            if key in seen
-            else "words of a test"
-            if key[1] in tested
-            else fault(example, home, area)
-        )
-        seen.add(key)
+        key, said, area = example.context["home"], tuple(words(example.text)), example.context.get("area")
+        reason = "words of a test" if said in tested else fault(example, homes[key], area)
+        if (key, said, area) in seen:
+            reason = "same request twice in one home"
+        seen.add((key, said, area))
         if reason:
-            rejected.append(Example(**{**example.__dict__, "extra": {**example.extra, "reason": reason}}))
+            rejected.append(replace(example, extra={**example.extra, "reason": reason}))
         else:
             accepted.append(example)
     return accepted, rejected
@@ -99,15 +85,9 @@ def fault(example: Example, home: Home, area: str | None) -> str:
             return "the simulated home refuses its calls"
         if acting and not outcome.effects:
             return "its calls change nothing"
-    return (
-        "" if len(home.entities) <= FILTER_OVER or _writable(example, home, area) else "its target is not in the prompt"
-    )
-
-
-def _writable(example: Example, home: Home, area: str | None) -> bool:
-    """Whether the student can point at everything in the gold calls; the pre-filter may have dropped it."""
-    try:
-        answer(example.gold[0], references(home, example.text, None, area))
+    try:  # the pre-filter may have dropped what the calls name
+        if len(home.entities) > FILTER_OVER:
+            answer(example.gold[0], references(home, example.text, None, area))
     except TaskError:
-        return False
-    return True
+        return "its target is not in the prompt"
+    return ""

@@ -12,7 +12,7 @@ template and domain; dev and test homes are made of held-out names and draw from
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -32,7 +32,16 @@ from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.sampler.wishes import implicit
 from lib.tasks.home.simulator.homes import Home
 
-LEVELS = ("L0", "L1", "L2", "L3", "L4", "L5", "L6")
+LEVELS: dict[str, Callable[[Random, Home, Sampler], Draw | None]] = {
+    "L0": lambda rng, home, sampler: sampler.draw(rng, home),
+    "L1": lambda rng, home, _: levels.partial(rng, home),
+    "L2": lambda rng, home, _: levels.free(rng, home),
+    "L3": lambda rng, home, _: levels.several(rng, home),
+    "L4": levels.noisy,
+    "L5": lambda rng, home, _: implicit(rng, home),
+    "L6": lambda rng, home, _: nothing(rng, home),
+}
+"""What draws a request of each level."""
 HELD_OUT_COMBINATIONS = 20
 """One combination of template and domain in this many is kept for dev and test."""
 _FILTERED_SHARE = 6
@@ -49,9 +58,8 @@ def requests(
     rng: Random, home: Home, shares: Mapping[str, float], count: int, held_out: bool, sampler: Sampler
 ) -> Iterator[tuple[str, Draw]]:
     """``count`` (level, request) pairs for one home, levels drawn by ``shares``; fewer if nothing is left to ask."""
-    names, weights = list(shares), list(shares.values())
     for _ in range(count):
-        level = rng.choices(names, weights)[0]
+        level = rng.choices(list(shares), list(shares.values()))[0]
         draw = draw_request(rng, home, level, held_out, sampler)
         if draw:
             yield level, draw
@@ -60,25 +68,10 @@ def requests(
 def draw_request(rng: Random, home: Home, level: str, held_out: bool, sampler: Sampler) -> Draw | None:
     """One request of a level, as written or recognised; None where ``home`` has none that the split allows."""
     for _ in range(_ATTEMPTS):
-        draw = _of_level(rng, home, level, sampler)
+        draw = LEVELS[level](rng, home, sampler)
         if draw and (held_out or not is_held_out(draw.combination)):
             return replace(draw, text=noise.surface(rng, draw.text))
     return None
-
-
-def _of_level(rng: Random, home: Home, level: str, sampler: Sampler) -> Draw | None:
-    if level == "L0":
-        return sampler.draw(rng, home)
-    if level == "L4":
-        return levels.noisy(rng, home, sampler)
-    builders = {
-        "L1": levels.partial,
-        "L2": levels.free,
-        "L3": levels.several,
-        "L5": implicit,
-        "L6": nothing,
-    }
-    return builders[level](rng, home)
 
 
 def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -87,53 +80,32 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
     ``params``: seed, seeds (training requests), dev and test (requests a level), home_size [low, high], per_home
     (requests a home in training), shares (level -> share of the seeds). Returns counts. Raises TaskError.
     """
-    shares = _shares(params["shares"])
-    sampler, size = Sampler("en"), tuple(params["home_size"])
+    shares, size = params["shares"], tuple(params["home_size"])
+    if not shares or not shares.keys() <= LEVELS.keys() or min(shares.values()) < 0 or not sum(shares.values()):
+        raise TaskError(f"shares: {dict(shares)}: expected a share of at least 0 for levels among {', '.join(LEVELS)}")
     if not 1 <= size[0] <= size[1]:
         raise TaskError(f"home_size: {list(size)}: expected [low, high] with 1 <= low <= high")
-    homes: dict[str, Home] = {}
-    train = _training(Random(f"train {params['seed']}"), params, shares, size, sampler, homes)
-    tests = [
-        example
-        for split in ("dev", "test")
-        for example in balanced(Random(f"{split} {params['seed']}"), split, params[split], size, sampler, homes)
-    ]
+    sampler, homes = Sampler("en"), dict[str, Home]()
+    train, tests = _training(params, shares, size, sampler, homes), list[Example]()
+    for split in ("dev", "test"):
+        tests += balanced(Random(f"{split} {params['seed']}"), split, params[split], size, sampler, homes)
     write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
     write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in train))
     write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
-    return {
-        "homes": len(homes),
-        "seeds": len(train),
-        "tests": len(tests),
-        "levels": dict(sorted(Counter(e.level for e in train).items())),
-    }
-
-
-def _shares(shares: Mapping[str, float]) -> dict[str, float]:
-    wrong = [level for level in shares if level not in LEVELS]
-    if wrong or not shares or min(shares.values()) < 0 or not sum(shares.values()):
-        raise TaskError(f"shares: {dict(shares)}: expected a share of at least 0 for levels among {', '.join(LEVELS)}")
-    return {level: float(share) for level, share in shares.items()}
+    counts = dict(sorted(Counter(e.level for e in train).items()))
+    return {"homes": len(homes), "seeds": len(train), "tests": len(tests), "levels": counts}
 
 
 def _training(
-    rng: Random,
-    params: Mapping[str, Any],
-    shares: dict[str, float],
-    size: Any,
-    sampler: Sampler,
-    homes: dict[str, Home],
+    params: Mapping[str, Any], shares: Mapping[str, float], size: Any, sampler: Sampler, homes: dict[str, Home]
 ) -> list[Example]:
-    rows: list[Example] = []
+    rng, rows = Random(f"train {params['seed']}"), list[Example]()
     with tqdm(total=params["seeds"], desc="seeds", unit=" requests", disable=None) as bar:
         while len(rows) < params["seeds"]:
             key = f"train-{len(homes)}"
             homes[key] = home = sample_home(rng, size)
-            count = (
-                params["per_home"]
-                if len(home.entities) <= FILTER_OVER
-                else max(1, params["per_home"] // _FILTERED_SHARE)
-            )
+            whole = len(home.entities) <= FILTER_OVER
+            count = params["per_home"] if whole else max(1, params["per_home"] // _FILTERED_SHARE)
             for level, draw in requests(rng, home, shares, min(count, params["seeds"] - len(rows)), False, sampler):
                 rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
             bar.update(len(rows) - bar.n)
@@ -147,11 +119,10 @@ def balanced(
 
     Ids and the keys of the homes, which are added to ``homes``, begin with ``prefix``, by default ``split``.
     """
-    prefix = prefix or split
     missing = dict.fromkeys(LEVELS, per_level)
     number = 0
     while any(missing.values()):
-        key = f"{prefix}-test-{number}" if prefix != split else f"{split}-{number}"
+        key = f"{prefix}-test-{number}" if prefix else f"{split}-{number}"
         number += 1
         home = sample_home(rng, size, held_out=True)
         for level in LEVELS:
@@ -159,7 +130,8 @@ def balanced(
                 draw = draw_request(rng, home, level, True, sampler)
                 if draw is None:
                     break
-                example = to_example(f"{prefix}-{level}-{per_level - missing[level]}", key, level, draw, split)
+                name = f"{prefix or split}-{level}-{per_level - missing[level]}"
+                example = to_example(name, key, level, draw, split)
                 if not fault(example, home, draw.area):
                     homes[key] = home
                     missing[level] -= 1

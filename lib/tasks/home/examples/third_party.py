@@ -29,13 +29,11 @@ def load(path: Path) -> dict[str, list[Example]]:
 def _file(file: Path, homes: Mapping[str, Home]) -> list[Example]:
     examples = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            try:
-                examples.append(_example(json.loads(line), file.stem, homes))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise TaskError(
-                    f"{file}:{number}: cannot read the row ({error!r}); expected it as in NOTICE.md"
-                ) from error
+        try:
+            examples += [_example(json.loads(line), file.stem, homes)] if line.strip() else []
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            problem = f"cannot read the row ({error!r}); expected it as in NOTICE.md"
+            raise TaskError(f"{file}:{number}: {problem}") from error
     return examples
 
 
@@ -51,12 +49,8 @@ def _example(row: Mapping[str, Any], name: str, homes: Mapping[str, Home]) -> Ex
 
 def _plain(calls: Sequence[Call]) -> list[Call]:
     """Calls that can be executed: the first of every ``x_any_of``."""
-    return [
-        {
-            "name": c["name"],
-            "arguments": {
-                k.removesuffix("_any_of"): v[0] if k.endswith("_any_of") else v for k, v in c["arguments"].items()
-            },
-        }
-        for c in calls
-    ]
+
+    def first(key: str, value: Any) -> tuple[str, Any]:
+        return (key.removesuffix("_any_of"), value[0]) if key.endswith("_any_of") else (key, value)
+
+    return [{"name": c["name"], "arguments": dict(first(k, v) for k, v in c["arguments"].items())} for c in calls]
