@@ -146,7 +146,7 @@ def test_parse_refuses_everything_else(raw):
         ([call("HassTurnOn", name="Fridge")], "no entity is called 'Fridge'"),
         ([call("HassTurnOn", name="Bed")], "2 entities fit"),
         ([call("HassTurnOn", area="Cellar", domain="light")], "no area 'Cellar'"),
-        ([call("HassTurnOn", domain="siren")], "does not occur in this home"),
+        ([call("HassTurnOn", domain="siren")], "no domain 'siren'"),
         ([call("HassBroadcast", message="x" * 81)], "81 characters"),
         ([call("HassNevermind")] * 5, "5 calls in one answer"),
         ([call("HassTurnUp")], "unknown tool"),

@@ -8,7 +8,7 @@ from small_homes import plain_home, random_home
 
 from lib.core.task import Control, TaskError
 from lib.tasks.home.language.prompt import MAX_TEXT, controls, prefix, request
-from lib.tasks.home.language.references import DOMAINS, References, references
+from lib.tasks.home.language.references import DOMAINS, references
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
 
@@ -88,12 +88,6 @@ def test_large_homes_are_cut_but_ambiguity_is_judged_by_the_whole_home():
     assert len(refs.entities) == 40 and len(refs.areas) == 32 and len(refs.home.entities) == 300
     assert "light.l217" in refs.entity_number and {"room 17", "room 39"} <= refs.area_number.keys()
     assert "".join(prefix(refs)).count("\n") == len(refs.lines)
-
-
-def test_references_can_be_built_by_hand():
-    home = plain_home()
-    refs = References(home, home.entities, home.areas, home.floors)
-    assert "=A1 Kitchen (Ground):=light=1 Sink,=2 Counter;=switch=3 Coffee Maker;=lock=10" in "".join(prefix(refs))
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "empty"), (" \n\t", "empty"), ("x" * (MAX_TEXT + 1), "shorten")])

@@ -2,9 +2,9 @@
 
 from random import Random
 
-from lib.tasks.home.sampler.nothing import remark
 from lib.tasks.home.sampler.phrases import bank
 from lib.tasks.home.sampler.sample_homes import sample_home
+from lib.tasks.home.sampler.wishes import remark
 from lib.tasks.home.teacher.form import fault
 
 ACTIONS = {"on": "HassTurnOn", "off": "HassTurnOff"}

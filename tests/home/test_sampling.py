@@ -14,13 +14,13 @@ from lib.core.task import TaskError
 from lib.tasks.home import TASK
 from lib.tasks.home.examples import data
 from lib.tasks.home.examples.checks import accept, fault, overlap
-from lib.tasks.home.language.gold import mentioned
-from lib.tasks.home.sampler import levels, noise, nothing, wishes
+from lib.tasks.home.sampler import levels, phrases, wishes
 from lib.tasks.home.sampler.grammar import Sampler, templates
 from lib.tasks.home.sampler.names import is_held_out
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.execute import NOTHING
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.match import mentioned
 from lib.tasks.home.words import mentions
 
 SHARES = dict.fromkeys(data.LEVELS, 1.0)
@@ -111,7 +111,7 @@ def test_unknown_language_names_the_known_ones() -> None:
 
 def test_levels_differ_in_the_calls_they_ask_for(homes: list[Home]) -> None:
     rng = Random(4)
-    found = [(levels.several(rng, h), levels.partial(rng, h), nothing.nothing(rng, h)) for h in homes for _ in range(5)]
+    found = [(levels.several(rng, h), levels.partial(rng, h), wishes.nothing(rng, h)) for h in homes for _ in range(5)]
     assert all(d.gold == [[]] for _, _, d in found if d)
     assert all(len(d.gold[0]) == 1 for _, d, _ in found if d)
     several = [len(d.gold[0]) for d, _, _ in found if d]
@@ -122,7 +122,7 @@ def test_unknown_devices_are_unknown(homes: list[Home]) -> None:
     """Where L6 names a device of the home, it is in a room where that device is not."""
     rng, seen = Random(6), 0
     for home in homes * 4:
-        draw = nothing.unknown(rng, home, None)
+        draw = wishes.unknown(rng, home, None)
         named = mentioned(home, draw.text) if draw else []
         for entity in (e for e in named if e.name not in home.floor_of):
             areas = [a.name for a in home.areas if mentions(draw.text, a.name) and not mentions(entity.name, a.name)]
@@ -135,7 +135,7 @@ def test_ambiguous_words_fit_several_and_not_one_of_the_room(homes: list[Home]) 
     rng, seen = Random(8), 0
     for home in homes * 10:
         area = levels.satellite(rng, home, 0.7)
-        draw = nothing.ambiguous(rng, home, area)
+        draw = wishes.ambiguous(rng, home, area)
         seen += draw is not None
         assert draw is None or (draw.gold == [[]] and draw.area == area)
     assert seen > 10
@@ -143,9 +143,9 @@ def test_ambiguous_words_fit_several_and_not_one_of_the_room(homes: list[Home]) 
 
 def test_noise_keeps_the_values(homes: list[Home]) -> None:
     rng = Random(10)
-    assert noise.misheard(rng, "set it to 22.5 degrees.").replace("uh", "").count("22.5") >= 1
-    assert "." not in noise.misheard(rng, "turn it off. now.")
-    assert not re.search(r"\bwould you the\b", " | ".join(noise.politely(rng, "the lamp on") for _ in range(50)))
+    assert phrases.misheard(rng, "set it to 22.5 degrees.").replace("uh", "").count("22.5") >= 1
+    assert "." not in phrases.misheard(rng, "turn it off. now.")
+    assert not re.search(r"\bwould you the\b", " | ".join(phrases.politely(rng, "the lamp on") for _ in range(50)))
 
 
 def test_things_to_buy_go_on_the_shopping_list(homes: list[Home]) -> None:

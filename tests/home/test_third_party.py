@@ -7,8 +7,7 @@ import pytest
 
 from lib.core.task import TaskError
 from lib.tasks.home.examples.third_party import load
-from lib.tasks.home.simulator.rules import accepts, allows
-from lib.tasks.home.simulator.score import score
+from lib.tasks.home.simulator.score import accepts, allows, score
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "third_party"
 HOMES = {

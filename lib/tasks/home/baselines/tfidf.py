@@ -14,9 +14,8 @@ from time import perf_counter
 from typing import Any
 
 from lib.core.task import Answer, Call, Example
-from lib.tasks.home.language.gold import name_arguments
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.match import CLEAN_AREA
+from lib.tasks.home.simulator.match import CLEAN_AREA, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS, Tool
 from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
 

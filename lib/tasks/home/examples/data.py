@@ -24,12 +24,12 @@ from lib.core.files import write_jsonl
 from lib.core.task import Example, TaskError
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.language.references import FILTER_OVER
-from lib.tasks.home.sampler import levels, noise
+from lib.tasks.home.sampler import levels
 from lib.tasks.home.sampler.grammar import Draw, Sampler
 from lib.tasks.home.sampler.names import in_share
-from lib.tasks.home.sampler.nothing import nothing
+from lib.tasks.home.sampler.phrases import surface
 from lib.tasks.home.sampler.sample_homes import sample_home
-from lib.tasks.home.sampler.wishes import implicit
+from lib.tasks.home.sampler.wishes import implicit, nothing
 from lib.tasks.home.simulator.homes import Home
 
 LEVELS: dict[str, Callable[[Random, Home, Sampler], Draw | None]] = {
@@ -70,7 +70,7 @@ def draw_request(rng: Random, home: Home, level: str, held_out: bool, sampler: S
     for _ in range(_ATTEMPTS):
         draw = LEVELS[level](rng, home, sampler)
         if draw and (held_out or not is_held_out(draw.combination)):
-            return replace(draw, text=noise.surface(rng, draw.text))
+            return replace(draw, text=surface(rng, draw.text))
     return None
 
 

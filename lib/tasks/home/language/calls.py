@@ -103,7 +103,7 @@ def _entity_number(tool: Tool, arguments: Mapping[str, Any], refs: References) -
 
 def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:
     if argument.kind in CLOSED:
-        return [Control(argument.key), Control(_reference(argument.kind, value, refs))]
+        return [Control(argument.key), Control(f"={_reference(argument.kind, value, refs)}")]
     if isinstance(value, str):
         text = clean(value)
         if not 0 < len(text) <= MAX_STRING:
@@ -113,18 +113,16 @@ def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:
 
 
 def _reference(kind: str, value: Any, refs: References) -> str:
+    """What stands after ``=`` for an entity's number, a place or a kind."""
     if kind == "name":
-        return f"={value}"
-    if kind in ("area", "floor"):
-        numbers = refs.area_number if kind == "area" else refs.floor_number
-        if str(value).strip().casefold() not in numbers:
-            raise TaskError(f"no {kind} {value!r} in this prompt: use one of {', '.join(numbers) or 'none'}")
-        return f"={kind[0].upper()}{numbers[str(value).strip().casefold()]}"
-    word = value[0] if isinstance(value, list) and len(value) == 1 else value
-    known = refs.domains if kind == "domain" else refs.device_classes
-    if word not in known:
-        raise TaskError(f"{kind} {value!r} does not occur in this home: use {', '.join(known) or 'none'}")
-    return f"={word}"
+        return str(value)
+    word = str(value[0] if isinstance(value, list) and len(value) == 1 else value)
+    folded = kind in ("area", "floor")
+    codes = {thing.casefold() if folded else thing: code for code, thing in refs.things[kind].items()}
+    code = codes.get(word.strip().casefold() if folded else word)
+    if code is None:
+        raise TaskError(f"no {kind} {value!r} in this prompt: use one of {', '.join(codes) or 'none'}")
+    return code
 
 
 # --- parsing
@@ -177,7 +175,9 @@ def _split(tool: Tool, rest: str) -> dict[str, str]:
 def _read(tool: Tool, argument: Argument, value: str, refs: References) -> Any:
     where = f"{tool.name}: {argument.name}={value!r}"
     if argument.kind in CLOSED:
-        return _read_reference(where, argument.kind, value, refs)
+        if value not in (known := refs.things[argument.kind]):
+            raise TaskError(f"{where} points at nothing: known are {', '.join(known) or 'none'}")
+        return known[value]
     if argument.kind == "number" or (argument.kind == "step" and not value.startswith(" ")):
         if not _NUMBER.fullmatch(value):
             raise TaskError(f"{where} is not a number")
@@ -186,20 +186,6 @@ def _read(tool: Tool, argument: Argument, value: str, refs: References) -> Any:
     if not text.startswith(" ") or not text.strip():
         raise TaskError(f"{where} is not a string: strings start with a space")
     return clean(text)
-
-
-def _read_reference(where: str, kind: str, value: str, refs: References) -> Any:
-    if kind in ("domain", "device_class"):
-        if value not in (refs.domains if kind == "domain" else refs.device_classes):
-            raise TaskError(f"{where}: this home has none")
-        return value
-    prefix = {"name": "", "area": "A", "floor": "F"}[kind]
-    shown: Sequence[Any] = {"name": refs.entities, "area": refs.areas, "floor": refs.floors}[kind]
-    digits = value.removeprefix(prefix)
-    if not re.fullmatch(r"[1-9][0-9]?", digits, re.ASCII) or not value.startswith(prefix) or int(digits) > len(shown):
-        raise TaskError(f"{where} points at nothing: {len(shown)} are numbered")
-    thing = shown[int(digits) - 1]
-    return thing.name if kind == "area" else thing
 
 
 def _entity(tool: Tool, entity: Entity, refs: References) -> dict[str, Any]:

@@ -8,10 +8,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
+from typing import Any
 
 from lib.tasks.home.language.prefilter import KINDS, MAX_AREAS, keep
 from lib.tasks.home.simulator.homes import Area, Entity, Home
@@ -39,11 +39,7 @@ class References:
     entities: tuple[Entity, ...]
     areas: tuple[Area, ...]
     floors: tuple[str, ...]
-    lines: tuple[Line, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.lines:
-            object.__setattr__(self, "lines", _lines(self.areas, self.entities, None))
+    lines: tuple[Line, ...]
 
     @cached_property
     def entity_number(self) -> dict[str, int]:
@@ -56,9 +52,15 @@ class References:
         return {a.name.casefold(): i for i, a in enumerate(self.areas, 1)}
 
     @cached_property
-    def floor_number(self) -> dict[str, int]:
-        """Casefolded floor name to its number."""
-        return {f.casefold(): i for i, f in enumerate(self.floors, 1)}
+    def things(self) -> dict[str, dict[str, Any]]:
+        """By kind of argument: what stands after ``=`` to the entity, or the name of a place or kind, that it means."""
+        return {
+            "name": {str(i): e for i, e in enumerate(self.entities, 1)},
+            "area": {f"A{i}": a.name for i, a in enumerate(self.areas, 1)},
+            "floor": {f"F{i}": f for i, f in enumerate(self.floors, 1)},
+            "domain": {d: d for d in self.domains},
+            "device_class": {c: c for c in self.device_classes},
+        }
 
     @cached_property
     def domains(self) -> tuple[str, ...]:
@@ -83,27 +85,20 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     if rng:
         rng.shuffle(areas)
         rng.shuffle(floors)
-    entities = _sequence(areas, kept.entities)
+    place: dict[str | None, int] = {a.name: i for i, a in enumerate(areas)}
+    rank: dict[Any, int] = {}
+    for e in kept.entities:
+        rank.setdefault((e.area, e.domain, e.device_class), len(rank))
+    entities = list(kept.entities)
+    entities.sort(key=lambda e: (place.get(e.area, len(place)), rank[e.area, e.domain, e.device_class]))
     if rng:
         rng.shuffle(entities)
-    return References(home, tuple(entities), tuple(areas), tuple(floors), _lines(areas, entities, rng))
-
-
-def _sequence(areas: Iterable[Area], entities: Iterable[Entity]) -> list[Entity]:
-    """Entities in the order in which the lines show them: by area, then by group, those without an area last."""
-    place: dict[str | None, int] = {a.name: i for i, a in enumerate(areas)}
-    rank: dict[tuple[str | None, str, str | None], int] = {}
-    for e in entities:
-        rank.setdefault((e.area, e.domain, e.device_class), len(rank))
-    return sorted(entities, key=lambda e: (place.get(e.area, len(place)), rank[e.area, e.domain, e.device_class]))
-
-
-def _lines(areas: Iterable[Area], entities: Iterable[Entity], rng: Random | None) -> tuple[Line, ...]:
-    numbers: dict[str | None, list[int]] = {a.name: [] for a in areas}
+    rows: dict[str | None, list[int]] = {a.name: [] for a in areas}
     loose: list[int] = []
-    for i, entity in enumerate(entities):
-        numbers.get(entity.area, loose).append(i)
-    rows: list[Line] = [(i, tuple(row)) for i, row in enumerate(numbers.values())]
+    for i, e in enumerate(entities):
+        rows.get(e.area, loose).append(i)
+    lines: list[Line] = [(i, tuple(row)) for i, row in enumerate(rows.values())]
     if rng:
-        rng.shuffle(rows)
-    return (*rows, (None, tuple(loose))) if loose else tuple(rows)
+        rng.shuffle(lines)
+    lines += [(None, tuple(loose))] if loose else []
+    return References(home, tuple(entities), tuple(areas), tuple(floors), tuple(lines))

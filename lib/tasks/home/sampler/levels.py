@@ -1,4 +1,4 @@
-"""Requests beyond the grammar, by level of difficulty (L1 to L4; ``wishes.py`` has L5, ``nothing.py`` L6).
+"""Requests beyond the grammar, by level of difficulty (L1 to L4; ``wishes.py`` has L5 and L6).
 
 L1 partial or reordered names and politeness; L2 free verbs and amounts, and requests that are about no device; L3
 several targets, exclusions, two or three commands; L4 self-correction, speech-recognition noise, typing errors.
@@ -9,14 +9,23 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from lib.tasks.home.language.gold import name_arguments
-from lib.tasks.home.sampler import noise
-from lib.tasks.home.sampler.commands import Command, render, sample_command
+from lib.tasks.home.sampler.commands import Command, Target, entity_target, fits, matching, render, sample_command
 from lib.tasks.home.sampler.grammar import Draw, Sampler
 from lib.tasks.home.sampler.names import kind_of, wordings
-from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, say, spelt
-from lib.tasks.home.sampler.targets import Target, entity_target, fits, matching
+from lib.tasks.home.sampler.phrases import (
+    ACTIONS,
+    bank,
+    corrected,
+    joined,
+    misheard,
+    mistyped,
+    phrase,
+    politely,
+    say,
+    spelt,
+)
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.match import name_arguments
 
 Found = Draw | None
 
@@ -43,7 +52,7 @@ def _command(rng: Random, home: Home, area: str | None, free: bool, polite: floa
     command = sample_command(rng, home, area, free)
     if command is None:
         return None
-    return _one(command, noise.politely(rng, command.text) if rng.random() < polite else command.text, area)
+    return _one(command, politely(rng, command.text) if rng.random() < polite else command.text, area)
 
 
 def _one(command: Command, text: str, area: str | None) -> Draw:
@@ -172,8 +181,8 @@ def _commands(rng: Random, home: Home, area: str | None) -> Found:
             break
     if len(found) < 2:
         return None
-    text = noise.joined(rng, [c.text for c in found])
-    text = noise.politely(rng, text) if rng.random() < 0.3 else text
+    text = joined(rng, [c.text for c in found])
+    text = politely(rng, text) if rng.random() < 0.3 else text
     return Draw(text, area, [[c.call for c in found]], found[0].action.tool, "+".join(c.combination for c in found))
 
 
@@ -197,7 +206,7 @@ def noisy(rng: Random, home: Home, sampler: Sampler) -> Found:
     base = sampler.draw(rng, home) if rng.random() < 0.3 else say(rng, (partial, free))(rng, home)
     if base is None or not base.gold[0] or _spells(base):
         return None
-    text = noise.misheard(rng, base.text) if draw < 0.7 else noise.mistyped(rng, base.text)
+    text = misheard(rng, base.text) if draw < 0.7 else mistyped(rng, base.text)
     return Draw(text, base.area, base.gold, base.intent, f"noisy:{base.combination}")
 
 
@@ -221,7 +230,7 @@ def _correction(rng: Random, home: Home, area: str | None) -> Found:
         wrong = sample_command(rng, home, area, free=False)
     if wrong is None or wrong.call == command.call:
         return None
-    return _one(command, noise.corrected(rng, wrong.text, command.text), area)
+    return _one(command, corrected(rng, wrong.text, command.text), area)
 
 
 def _other_target(rng: Random, home: Home, command: Command, area: str | None) -> Found:
@@ -235,4 +244,4 @@ def _other_target(rng: Random, home: Home, command: Command, area: str | None) -
         return None
     before = command.text.replace(meant.text, said.text, 1)
     repeat = say(rng, (meant.text, command.text)) if last else command.text
-    return _one(command, noise.corrected(rng, before, repeat), area)
+    return _one(command, corrected(rng, before, repeat), area)

@@ -1,4 +1,10 @@
-"""Implicit wishes (L5): what is wrong or wanted is said, and the room's device is to be inferred."""
+"""Requests without a command in them: implicit wishes (L5) and everything that calls for doing nothing (L6).
+
+L6 stays close to real commands: devices that other homes have, kinds that this room lacks, words that fit two devices,
+verbs that a device does not know, halves of sentences, plain talk, and remarks: reports, offers, questions for leave or
+advice, contentment. Readers that go by key words act on "the lamp is off now" and "shall I turn the lamp off?"; the
+right answer to both is to do nothing. "The lights are too bright" and an open garage are wishes.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,22 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from lib.tasks.home.sampler import noise
-from lib.tasks.home.sampler.commands import place_texts
+from lib.tasks.home.sampler.commands import (
+    Target,
+    called,
+    entity_target,
+    fits,
+    matching,
+    place_texts,
+    render,
+    shorten,
+    spoken_area,
+)
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.levels import Found, satellite
-from lib.tasks.home.sampler.phrases import bank, free_text, phrase, say
-from lib.tasks.home.sampler.targets import spoken_area
+from lib.tasks.home.sampler.names import Kind, kind_of, kinds, wordings
+from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
+from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.words import content
 
@@ -25,7 +41,7 @@ def implicit(rng: Random, home: Home) -> Found:
         return None
     entity = say(rng, able)
     draw = _whole_home(rng, home, row, able) if row.get("whole") else _in_room(rng, home, row, entity)
-    return replace(draw, text=noise.politely(rng, draw.text)) if draw and rng.random() < 0.25 else draw
+    return replace(draw, text=politely(rng, draw.text)) if draw and rng.random() < 0.25 else draw
 
 
 def _in_room(rng: Random, home: Home, row: dict[str, Any], entity: Entity) -> Found:
@@ -67,3 +83,143 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
         texts["i"] = arguments[row["free_text"]] = free_text(rng, row.get("filler", row["free_text"]))
     area = satellite(rng, home)
     return Draw.of(phrase(rng, template, **texts), area, row["tool"], arguments, f"wish:{template}:{row['domain']}")
+
+
+_ATTEMPTS = 12
+"""Draws of one sort before another is tried."""
+_WITHOUT_NAME = ("todo", "lawn_mower")
+"""Kinds that Home Assistant's sentences address without a name, so that no wording of them is unknown or ambiguous."""
+_CONTENT_SHARE = 0.2
+
+
+def nothing(rng: Random, home: Home) -> Found:
+    """L6: nothing is to be done."""
+    build = rng.choices((_talk, unknown, ambiguous, _incapable, _about, remark), (4, 8, 3, 3, 2, 4))[0]
+    draws = (build(rng, home, satellite(rng, home)) for _ in range(_ATTEMPTS))
+    return next((draw for draw in draws if draw), None)
+
+
+def _none(text: str, area: str | None, why: str, wanted: str = "") -> Draw:
+    return Draw(text, area, [[]], "none", f"none:{why}", wanted)
+
+
+def _talk(rng: Random, home: Home, area: str | None) -> Found:
+    kind = say(rng, ("chat", "chat", "cut"))
+    template = say(rng, bank()["nothing"][kind])
+    return _none(phrase(rng, template), area, f"{kind}:{template}")
+
+
+def _about(rng: Random, home: Home, area: str | None) -> Found:
+    """A device is mentioned, but nothing is asked of it."""
+    entity = say(rng, home.entities)
+    target = entity_target(rng, home, entity, (entity.domain,), 0.5)
+    template = say(rng, bank()["nothing"]["negated"])
+    return _none(phrase(rng, template, t=target.text), area, f"about:{template}") if target else None
+
+
+def _asked(rng: Random, action: Action, text: str, domain: str) -> str:
+    template = say(rng, action.simple if rng.random() < 0.6 else action.free)
+    spoken = render(rng, action, Target(text, {}, domain), template, True).text
+    return politely(rng, spoken) if rng.random() < 0.3 else spoken
+
+
+def _plain_actions(domain: str, device_class: str | None) -> list[Action]:
+    probe = Entity("x.x", "x", domain, None, device_class)
+    return [a for a in ACTIONS.values() if fits(probe, a.kinds) and not a.flags and domain not in _WITHOUT_NAME]
+
+
+def unknown(rng: Random, home: Home, area: str | None) -> Found:
+    """A device that is not here: another home's, of a kind that this area lacks, or in an area that does not exist."""
+    kind = say(rng, list(kinds().values()))
+    actions = _plain_actions(kind.domain, kind.device_class)
+    if not actions or not home.areas:
+        return None
+    action = say(rng, actions)
+    text = _absent(rng, home, kind)
+    every = tuple({e.domain for e in home.entities})
+    if not text or matching(home, text, every) or any(content(text) == content(a.name) for a in home.areas):
+        return None
+    return _none(_asked(rng, action, text, kind.domain), area, f"unknown:{action.name}:{kind.domain}", action.tool)
+
+
+def _absent(rng: Random, home: Home, kind: Kind) -> str:
+    """Words for something of ``kind`` that may well not be in the home."""
+    draw = rng.random()
+    word, plural, here = say(rng, kind.words), say(rng, kind.plurals), say(rng, home.areas).name
+    if kind.domain == "vacuum":
+        return f"the {word}"
+    if draw < 0.6:
+        return phrase(rng, wordings()["absent" if draw < 0.45 else "kind"], here=here, word=word, plural=plural)
+    if draw < 0.75:
+        there = [e for e in home.entities if e.domain == kind.domain and e.area and e.area != here]
+        return f"the {say(rng, there).name} in the {here}" if there else ""
+    other = sample_home(rng, (3, 6))
+    return "the " + (say(rng, other.entities).name if draw < 0.9 else f"{say(rng, other.areas).name} {word}")
+
+
+def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
+    """Words that fit two devices or more and are no way to name a group."""
+    entity = say(rng, home.entities)
+    actions = _plain_actions(entity.domain, entity.device_class)
+    if not actions:
+        return None
+    action = say(rng, actions)
+    text = shorten(rng, entity)
+    found = matching(home, text, action.kinds)
+    whole = any(content(e.name) == content(text) for e in found) or _names_group(text, found, action)
+    if len(found) < 2 or whole or sum(e.area == area for e in found if area) == 1:
+        return None
+    spoken = _asked(rng, action, f"the {text}", entity.domain)
+    return _none(spoken, area, f"ambiguous:{action.name}:{entity.domain}", action.tool)
+
+
+def _names_group(text: str, found: list[Entity], action: Action) -> bool:
+    """Whether ``text`` is only a kind, or a kind and a place, of something that can be addressed as a group."""
+    some = [kind_of(e.domain, e.device_class) for e in found]
+    generic = content(" ".join(word for kind in some for word in (*kind.words, *kind.plurals)))
+    places = content(" ".join(name for e in found for name in called(e.area or "")))
+    said = content(text)
+    return said <= generic | places and (bool(said & places) or any(e.domain in action.groups for e in found))
+
+
+def _incapable(rng: Random, home: Home, area: str | None) -> Found:
+    """A known device asked for what it cannot do."""
+    entity = say(rng, home.entities)
+    action = ACTIONS[say(rng, wordings()["incapable"])]
+    loose = action.name in wordings()["loose"].get(entity.domain, ())
+    if loose or fits(entity, action.kinds) or entity.domain in ("person", "weather", "binary_sensor"):
+        return None
+    if matching(home, entity.name, action.kinds) or matching(home, entity.name, (entity.domain,)) != [entity]:
+        return None
+    spoken = _asked(rng, action, f"the {entity.name}", entity.domain)
+    return _none(spoken, area, f"incapable:{action.name}", action.tool)
+
+
+# --- remarks
+
+
+def remark(rng: Random, home: Home, area: str | None) -> Found:
+    """Something that is said about an action on a device, or about a room, and asks for nothing."""
+    text, template = _content(rng, home) if rng.random() < _CONTENT_SHARE else _about_action(rng, home)
+    return _none(text, area, f"remark:{template}") if text else None
+
+
+def _content(rng: Random, home: Home) -> tuple[str, str]:
+    """The text and its template."""
+    area = spoken_area(rng, say(rng, home.areas).name) if home.areas and rng.random() < 0.6 else ""
+    template = say(rng, bank()["nothing"]["content"])
+    return phrase(rng, template, **place_texts(rng, area)), template
+
+
+def _about_action(rng: Random, home: Home) -> tuple[str, str]:
+    """The text, empty if no device fits, and its template."""
+    action = ACTIONS[say(rng, list(bank()["remarks"]))]
+    able = [e for e in home.entities if fits(e, action.kinds) and e.device_class != "garage"]
+    target = entity_target(rng, home, say(rng, able), action.kinds, 0.4) if able else None
+    if target is None:
+        return "", ""
+    texts = {"t": target.text, "n": free_text(rng, "n"), "color": value(rng, "color", False)[0]}
+    texts |= {"degrees": value(rng, "degrees", False)[0]}
+    forms = {key: phrase(rng, form, **texts) for key, form in bank()["remarks"][action.name].items()}
+    template = say(rng, bank()["nothing"]["remarks"])
+    return phrase(rng, template, t=target.text, **forms), f"{template}:{action.name}"

@@ -4,6 +4,7 @@ Names, areas and floors match whole, ignoring case. A name that several entities
 domain or the satellite's place, or the call fails; tools of one domain look for names in that domain only, the others
 (``HassTurnOn`` …) in all. A tool reaches only the domains it can act on.
 
+>>> from lib.tasks.home.simulator.tools import TOOLS
 >>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [{"id": "light.a", "name": "Lamp", "area": "Den"}]})
 >>> [e.id for e in targets(home, TOOLS["HassTurnOn"], {"name": "lamp"})]
 ['light.a']
@@ -17,9 +18,8 @@ from typing import Any
 
 from lib.core.task import TaskError
 from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.tools import ON_OFF, TOOLS, Tool
-
-__all__ = ["CLEAN_AREA", "TOOLS", "WHOLE_HOME", "Index", "index", "targets"]
+from lib.tasks.home.simulator.tools import ON_OFF, Tool
+from lib.tasks.home.words import mentions
 
 CLEAN_AREA = "HassVacuumCleanArea"
 """The tool whose area says where to go instead of which entities are meant."""
@@ -132,3 +132,25 @@ def _one(ix: Index, found: list[Entity], tool: Tool, satellite: str | None) -> l
 
 def _each(value: Any) -> list[str]:
     return [] if value is None else [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
+
+
+# --- names of entities
+
+
+def name_arguments(home: Home, entity: Entity) -> dict[str, str] | None:
+    """The arguments that single out ``entity``, or None where nothing does."""
+    same = index(home).by_name[entity.name.casefold()]
+    arguments = {"name": entity.name}
+    if len(same) > 1:
+        arguments["domain"] = entity.domain
+        same = [e for e in same if e.domain == entity.domain]
+    if len(same) > 1 and entity.area:
+        arguments["area"] = entity.area
+        same = [e for e in same if e.area == entity.area]
+    return arguments if len(same) == 1 else None
+
+
+def mentioned(home: Home, text: str) -> list[Entity]:
+    """The entities whose whole name stands in ``text``, without those whose name is only part of a longer one there."""
+    found = [e for e in home.entities if mentions(text, e.name)]
+    return [e for e in found if not any(len(o.name) > len(e.name) and mentions(o.name, e.name) for o in found)]

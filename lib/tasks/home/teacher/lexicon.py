@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from functools import cache, lru_cache
 from itertools import pairwise
 
-from lib.tasks.home.language.gold import mentioned
 from lib.tasks.home.sampler.names import kind_of, kinds, pools
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.match import mentioned
 from lib.tasks.home.words import STOP_WORDS, spoken, stem, stems
 
 _ALL = frozenset("all every everything each both everywhere entire whole".split())

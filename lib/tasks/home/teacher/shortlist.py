@@ -19,10 +19,9 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from lib.core.task import TaskError
-from lib.tasks.home.language.gold import name_arguments
 from lib.tasks.home.sampler.names import kind_of
 from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.match import CLEAN_AREA, targets
+from lib.tasks.home.simulator.match import CLEAN_AREA, name_arguments, targets
 from lib.tasks.home.simulator.tools import Tool
 from lib.tasks.home.teacher.lexicon import Said, area_words, kind_stems, kind_words, lexicon, room_stems, stems
 
