@@ -28,8 +28,8 @@ from lib.model.codec import Codec
 from lib.model.student import Student
 from lib.model.torch_student import TorchStudent
 from lib.runtime.gguf_student import GgufStudent
-from lib.training.finetune import answer_logits
 from lib.training.packing import Packer, Row, collate
+from lib.training.trainer import answer_logits
 
 SEEDS = 10_000
 ROWS = 3

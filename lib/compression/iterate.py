@@ -32,17 +32,17 @@ from lib.core.files import Row, digest, read_json, sha256, write_json
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.student import Student
-from lib.training.distill import DistillResult, distill, measure
-from lib.training.distill_trainer import DistillParams
+from lib.training.distill import Distilled, measure
+from lib.training.distill import train as distill
 from lib.training.log import read_steps
-from lib.training.params import TrainingError
+from lib.training.params import Distillation, TrainingError
 
 
 @dataclass(frozen=True)
 class Compression:
     """All that the steps have in common."""
 
-    params: DistillParams
+    params: Distillation
     task: Task
     assistant: Path
     groups: Sequence[Sequence[Example]]
@@ -69,7 +69,7 @@ class Step:
 
 
 def compress(
-    params: Mapping[str, Any] | DistillParams,
+    params: Mapping[str, Any] | Distillation,
     task: Task,
     assistant: Path,
     shape: Shape,
@@ -91,7 +91,7 @@ def compress(
     """
     if shape.source != "assistant" or not shape.cuts:
         raise PruneError("shape: compression cuts an assistant: set source: assistant, and layers, channels or groups")
-    settings = DistillParams.read(params)
+    settings = Distillation.read(params, "training")
     if not any(groups):
         raise TrainingError("no examples to compress on: check the stage that accepts them")
     job = Compression(settings, task, assistant, groups, held_out, search or SearchParams())
@@ -127,7 +127,7 @@ def _steps(shapes: Sequence[Shape], assistant: Path, out: Path) -> list[Step]:
 def _step(job: Compression, step: Step, data: str) -> Row:
     """The row of a step, which is done unless it is complete. The row is written last."""
     chosen = [asdict(step.shape), asdict(job.search) if step.shape.chosen == "search" else None]
-    key = digest([sha256(step.start), sha256(job.assistant), chosen, job.params.to_dict(), data])
+    key = digest([sha256(step.start), sha256(job.assistant), chosen, job.params.model_dump(), data])
     if step.row.is_file() and students.is_student(str(step.pruned)) and students.is_student(str(step.recovered)):
         row: Row = json.loads(step.row.read_text(encoding="utf-8"))
         if row["key"] == key:
@@ -153,9 +153,9 @@ def _pruned(job: Compression, step: Step, key: str) -> Student:
     return made
 
 
-def _recovered(job: Compression, step: Step) -> DistillResult:
+def _recovered(job: Compression, step: Step) -> Distilled:
     """Distils, unless a distillation of the same models and parameters is complete and only its row is missing."""
-    facts = {**job.params.to_dict(), "assistant": sha256(job.assistant), "student": sha256(step.pruned)}
+    facts = {**job.params.model_dump(), "assistant": sha256(job.assistant), "student": sha256(step.pruned)}
     if not is_trained(step.recovered, facts):
         return distill(job.params, job.task, job.assistant, step.pruned, job.groups, step.recovered, job.held_out)
     known = students.load(job.assistant)
@@ -166,9 +166,8 @@ def _recovered(job: Compression, step: Step) -> DistillResult:
     rows = read_steps(step.recovered / "steps.csv")
     last = rows[-20:]
     loss = sum(row["loss"] for row in last) / len(last)
-    return DistillResult(
-        step.recovered, len(rows), sum(r["tokens"] for r in rows), rows[-1]["seconds"], loss, before, after
-    )
+    tokens, steps = sum(r["tokens"] for r in rows), job.params.max_steps
+    return Distilled(step.recovered, len(rows), steps, tokens, rows[-1]["seconds"], loss, before, after)
 
 
 def is_trained(folder: Path, facts: Mapping[str, Any]) -> bool:
@@ -197,7 +196,7 @@ def _facts(step: Step, pruned: Student) -> Row:
     }
 
 
-def _figures(result: DistillResult) -> Row:
+def _figures(result: Distilled) -> Row:
     """What recovery brought and cost."""
     kls = {"kl_before": result.kl_before, "kl_after": result.kl_after}
     found: Row = {name: None if math.isnan(kl) else kl for name, kl in kls.items()}

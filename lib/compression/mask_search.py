@@ -41,7 +41,7 @@ from lib.core.files import Row, digest
 from lib.core.task import Example, Task
 from lib.model.codec import Codec
 from lib.model.student import Student, weights_digest
-from lib.training.params import bf16_hardware
+from lib.model.torch_student import bf16_hardware
 
 if TYPE_CHECKING:
     from lib.compression.shape import Shape

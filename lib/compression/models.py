@@ -164,7 +164,8 @@ class _Workshop:
         """Whether errors of rounding are weighed."""
         if not self.weighed or entry.cut or entry.kind in ("q8_0", "f16"):
             return False
-        return not self.open(place).info.get("training", {}).get("rounded")
+        training = self.open(place).info.get("training", {})
+        return not (training.get("qat") or training.get("rounded"))
 
 
 def _made(entry: Entry, place: Path, folder: Path, shop: _Workshop) -> Row:

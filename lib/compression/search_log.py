@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from lib.compression.masks import Parts
 from lib.compression.prune import PruneError
-from lib.core.files import Row
-from lib.training.log import read_steps, write_steps
+from lib.core.files import Row, write_text
+from lib.training.log import read_steps
 
 COLUMNS = ("step", "reward", "exact", "likelihood", "entropy", "tokens", "seconds")
 
@@ -59,7 +60,8 @@ class SearchLog:
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_steps(self.folder / "steps.csv", self.rows, COLUMNS)
+        table = pd.DataFrame(self.rows, columns=COLUMNS)
+        write_text(self.folder / "steps.csv", table.to_csv(index=False))
         part = self.folder / "state.safetensors.part"
         save_file({name: value.contiguous() for name, value in logits.items()}, part, self._mark(row["step"]))
         part.replace(self.folder / "state.safetensors")

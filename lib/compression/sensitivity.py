@@ -35,8 +35,8 @@ from lib.model.gguf_kinds import KINDS, fitting, rounded, size
 from lib.model.gguf_read import LAYER, tensor_name
 from lib.model.student import Student, weights_digest
 from lib.training import losses
-from lib.training.finetune import answer_logits
 from lib.training.packing import Packer, collate
+from lib.training.trainer import answer_logits
 
 Floats = NDArray[np.float32]
 Batch = dict[str, torch.Tensor]
@@ -81,7 +81,7 @@ class Probe:
         self.model = student.model.eval().to(self.device)
         groups = [list(found) for _, found in groupby(examples, key=lambda e: task.references(e.context, e.text))]
         packer = Packer(Codec(task, student.vocabulary), groups, row_tokens)
-        rows = [packer.row(i) for i in range(packer.rows_until(1))]
+        rows = list(packer.epoch())
         at_once = range(0, len(rows), rows_at_once)
         self.batches: list[Batch] = [collate(rows[i : i + rows_at_once], student.vocabulary.end) for i in at_once]
         self._known: list[torch.Tensor] = []

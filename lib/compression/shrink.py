@@ -29,7 +29,7 @@ from lib.experiments import ablate
 from lib.model import student as students
 from lib.tasks import load
 from lib.training import distill
-from lib.training.distill_trainer import DistillParams
+from lib.training.params import Distillation
 
 PARAMS = paths.PARAMS / "compress.yaml"
 DEFAULTS: dict[str, Any] = {
@@ -68,15 +68,17 @@ def parameters(path: Path) -> dict[str, Any]:
     for name, model in values["models"].items():
         check(_MODEL, model, f"{path.name}: models: {name}")
         settings, shape = plan(values, name)
-        if not (shape.cuts or settings.rounded):
+        if not (shape.cuts or settings.qat):
             raise ParamsError(f"{path.name}: models: {name}: neither cut nor rounded: give a shape, or rounded")
     return values
 
 
-def plan(values: Mapping[str, Any], name: str) -> tuple[DistillParams, Shape]:
+def plan(values: Mapping[str, Any], name: str) -> tuple[Distillation, Shape]:
     """How a model is trained, and its shape."""
     model = values["models"][name]
-    return DistillParams.read({**values["training"], **model.get("training", {})}), Shape.read(model.get("shape", {}))
+    return Distillation.read({**values["training"], **model.get("training", {})}, f"models: {name}"), Shape.read(
+        model.get("shape", {})
+    )
 
 
 def prepare(values: Mapping[str, Any]) -> Job:
@@ -88,14 +90,14 @@ def prepare(values: Mapping[str, Any]) -> Job:
     return Job(task, run, run / values["assistant"], groups, held_out)
 
 
-def make(job: Job, name: str, settings: DistillParams, shape: Shape) -> list[Row]:
+def make(job: Job, name: str, settings: Distillation, shape: Shape) -> list[Row]:
     """Makes one model, unless it is there; a row for each cut. Raises as ``compress`` and ``distill`` do."""
     out = job.run / f"06_{name}"
     if shape.cuts:
         return iterate.compress(settings, job.task, job.assistant, shape, job.groups, out, job.held_out)
-    facts = {**settings.to_dict(), "assistant": files.sha256(job.assistant), "student": files.sha256(job.assistant)}
+    facts = {**settings.model_dump(), "assistant": files.sha256(job.assistant), "student": files.sha256(job.assistant)}
     if not iterate.is_trained(out, facts):
-        distill.distill(settings, job.task, job.assistant, job.assistant, job.groups, out, job.held_out)
+        distill.train(settings, job.task, job.assistant, job.assistant, job.groups, out, job.held_out)
     return []
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from lib.core.task import Example, Task
 from lib.model.codec import Codec
-from lib.training.finetune import answer_logits
 from lib.training.packing import Block, PackingError, Row, Segment, collate
+from lib.training.trainer import answer_logits
 
 TOGETHER = 8
 """Requests of one context that are drawn at most: more would cost little, but tell little of other contexts."""

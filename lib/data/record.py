@@ -39,11 +39,10 @@ from lib.llm import load as llm_load
 from lib.llm.replay import Recorder
 from lib.llm.types import Backend, BackendError
 from lib.model import student as students
-from lib.model.torch_student import TorchStudent
+from lib.model.torch_student import TorchStudent, bf16_hardware
 from lib.tasks import load
 from lib.teacher.contract import PIPELINE, Sampled, TeacherSet, TeacherTask, compared, teacher_task
 from lib.teacher.pipeline import Pipeline, Prototype
-from lib.training.params import bf16_hardware
 
 PARAMS = paths.PARAMS / "record.yaml"
 BATCH = 512 if torch.cuda.is_available() else 64

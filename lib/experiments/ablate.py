@@ -17,7 +17,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ from lib.experiments import ablation
 from lib.experiments.ablation import Ablation, Variant
 from lib.experiments.ablation_steps import KD, RL, chain
 from lib.tasks import load
-from lib.training.params import SftParams
+from lib.training.params import Finetuning
 
 PARAMS = paths.PARAMS / "ablation.yaml"
 DEFAULTS: dict[str, Any] = {
@@ -57,7 +56,10 @@ DEFAULTS: dict[str, Any] = {
 }
 _NEEDED = ("task", "run", "training", "key", "seeds", "variants", "reference", "out")
 _VARIANT: dict[str, Any] = {"repeat": {"": 0}, "training": {"": None}, "steps": [{"": None}], "against": [""]}
-_TRAINING = {f.name: None if f.name == "layers" else f.default for f in fields(SftParams) if f.name != "seed"}
+_TRAINING = {
+    name: None if name in ("layers", "max_steps") else f.default for name, f in Finetuning.model_fields.items()
+}
+_TRAINING = {name: default for name, default in _TRAINING.items() if name != "seed"} | {"ffn_width": 0}
 """``layers`` is a number or a list; every run has its own seed."""
 DEV, OTHERS = "dev", "others"
 """Names of the own test, and of the tests of others together."""

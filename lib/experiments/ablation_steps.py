@@ -2,7 +2,7 @@
 
 A step's student is kept under a name that says what it depends on, so variants that begin alike train that part once.
 
->>> steps = chain({"max_steps": 5}, [{"kd": {"top_k": 20}}, {"rl": {}}], {"kd": {"epochs": 1}, "rl": {"epochs": 1}}, 1)
+>>> steps = chain({"max_steps": 5}, [{"kd": {"top_k": 20}}, {"rl": {}}], {"kd": {"max_steps": 1}, "rl": {"max_steps": 1}}, 1)
 >>> [kind for kind, _ in steps]
 ['sft', 'kd', 'rl']
 """
@@ -17,16 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lib.compression import prune
+from lib.core.examples import spread
 from lib.core.files import Row, alone, digest, write_json
 from lib.core.task import Example, Task
+from lib.model import student as students
 from lib.training import distill, finetune, reinforce
-from lib.training.distill_trainer import DistillParams
-from lib.training.params import SftParams, TrainingError
-from lib.training.reinforce_params import ReinforceParams
+from lib.training.params import Distillation, Finetuning, Reinforcement, TrainingError
 
 SFT, KD, RL = "sft", "kd", "rl"
-KINDS: dict[str, Any] = {SFT: SftParams, KD: DistillParams, RL: ReinforceParams}
+KINDS: dict[str, Any] = {SFT: Finetuning, KD: Distillation, RL: Reinforcement}
 """The parameters of each kind of step."""
+WIDTH = "ffn_width"
+"""A fine-tuning's further parameter: the base is first cut to this width, by importance on some examples; 0: not."""
+MEASURED = 256
+"""Examples on which that importance is measured."""
 
 Step = tuple[str, dict[str, Any]]
 Changes = Sequence[Mapping[str, Mapping[str, Any] | None]]
@@ -43,7 +48,7 @@ def chain(
         ((kind, changed),) = step.items()
         found.append((kind, {**defaults.get(kind, {}), **(changed or {}), "seed": seed}))
     for kind, settings in found:
-        KINDS[kind].read(settings)
+        KINDS[kind].read({k: v for k, v in settings.items() if k != WIDTH}, f"steps: {kind}")
     return found
 
 
@@ -113,13 +118,28 @@ def _one(
     folder: Path,
 ) -> Row:
     if kind == SFT:
-        result: Any = finetune.train(settings, task, groups, folder)
+        result: Any = finetune.train(_begun(settings, task, groups, folder), task, groups, folder)
     elif start is None or (kind == KD and assistant is None):
         raise TrainingError(f"{kind}: nothing to start from, or no assistant: name one in params/ablation.yaml")
     elif kind == KD:
         assert assistant is not None
-        result = distill.distill(settings, task, assistant, start, groups, folder)
+        result = distill.train(settings, task, assistant, start, groups, folder)
     else:
-        result = reinforce.reinforce(settings, task, start, groups, dev, folder)
+        result = reinforce.train(settings, task, start, groups, dev, folder)
     row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "seconds": round(result.seconds, 3)}
     return {**row, "loss": getattr(result, "loss", None)}
+
+
+def _begun(
+    settings: Mapping[str, Any], task: Task, groups: Sequence[Sequence[Example]], folder: Path
+) -> dict[str, Any]:
+    """A fine-tuning's parameters, from a student that is cut first if ``ffn_width`` asks for it."""
+    values = {name: value for name, value in settings.items() if name != WIDTH}
+    width = settings.get(WIDTH, 0)
+    if not width:
+        return values
+    p = Finetuning.read(values, "training")
+    student = students.start(task, p.base, p.vocab_size, p.layers, p.seed)
+    examples = spread([e for group in groups for e in group], MEASURED)
+    cut = prune.prune(student, prune.measure(student, task, examples), channels=width)
+    return {**values, "base": str(students.save(cut, folder.with_name(folder.name + ".start")))}

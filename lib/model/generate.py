@@ -12,8 +12,10 @@ other models, and students that are trained with adapters, are read by transform
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +23,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from lib.model import fast_decode
+from lib.model.codec import Prompt
 
 LEAVE_SHARE = 0.25
 
@@ -138,6 +141,25 @@ def decode(
         if all(finished) or sum(finished) >= LEAVE_SHARE * len(finished):
             batch.keep([i for i, gone in enumerate(finished) if not gone])
     return done
+
+
+def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool) -> list[list[int]]:
+    """Indexes of prompts in batches of about one length; ``by_prefix``: those of one prefix have batches of their own."""
+    often = Counter(tuple(p.prefix) for p in prompts) if by_prefix else Counter()
+    own = [tuple(p.prefix) if often[tuple(p.prefix)] > 1 else () for p in prompts]
+    order = sorted(range(len(prompts)), key=lambda i: (own[i], len(prompts[i].ids), i))
+    runs = [list(run) for _, run in groupby(order, key=own.__getitem__)]
+    return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
+
+
+def complete(
+    model: Any, prompts: Sequence[Prompt], end: int, max_new: int, choose: Choose = likeliest, copies: int = 1
+) -> list[Decoded]:
+    """``copies`` answers to each prompt, side by side; a prefix that all prompts share is read once."""
+    shared = all(p.prefix == prompts[0].prefix for p in prompts)
+    rest = [p.request if shared else p.ids for p in prompts]
+    prefix = Prefix.read(model, prompts[0].prefix if shared else [])
+    return decode(model, prefix, rest, {end}, [max_new] * (len(prompts) * copies), choose, copies)
 
 
 class _Batch:

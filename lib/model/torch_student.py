@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from lib.core.task import Answer, Task
 from lib.model.codec import Codec, Prompt, check_task
-from lib.model.generate import Decoded, Prefix, decode
+from lib.model.generate import Decoded, batches, complete
 from lib.model.student import Student
 
 BATCH = {"cuda": 256, "cpu": 64}
@@ -27,6 +27,14 @@ BATCH = {"cuda": 256, "cpu": 64}
 
 Request = tuple[str, dict[str, Any]]
 """A request's text and context."""
+
+
+def bf16_hardware() -> bool:
+    """Whether this machine computes bf16 itself: a GPU that does, or a CPU with AVX-512 BF16 or AMX."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 class TorchStudent:
@@ -51,31 +59,14 @@ class TorchStudent:
         prompts = [self.codec.prompt(context, text) for text, context in requests]
         answers: dict[int, Answer] = {}
         with tqdm(total=len(prompts), desc=self.name, disable=not progress) as bar:
-            for batch in self._batches(prompts):
+            for batch in batches(prompts, self.batch, self.model.device.type == "cpu"):
                 answers |= self._answer_batch({i: prompts[i] for i in batch})
                 bar.update(len(batch))
         return [answers[i] for i in range(len(prompts))]
 
-    def _batches(self, prompts: list[Prompt]) -> list[list[int]]:
-        """Indexes in batches: of one prefix on a CPU, of about one length otherwise."""
-        shared = self.model.device.type == "cpu"
-        order = sorted(range(len(prompts)), key=lambda i: (prompts[i].prefix if shared else [], len(prompts[i].ids)))
-        batches: list[list[int]] = []
-        for i in order:
-            same = batches and (not shared or prompts[batches[-1][0]].prefix == prompts[i].prefix)
-            if same and len(batches[-1]) < self.batch:
-                batches[-1].append(i)
-            else:
-                batches.append([i])
-        return batches
-
     def _answer_batch(self, prompts: dict[int, Prompt]) -> dict[int, Answer]:
         began = time.perf_counter()
-        first = next(iter(prompts.values()))
-        shared = all(p.prefix == first.prefix for p in prompts.values())
-        prefix = first.prefix if shared else []
-        rest = [p.request if shared else p.ids for p in prompts.values()]
-        outputs = decode(self.model, Prefix.read(self.model, prefix), rest, {self.end}, [self.max_new] * len(rest))
+        outputs = complete(self.model, list(prompts.values()), self.end, self.max_new)
         ms = (time.perf_counter() - began) * 1000 / len(prompts)
         return {i: self._read(prompts[i], output, ms) for i, output in zip(prompts, outputs, strict=True)}
 

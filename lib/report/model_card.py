@@ -90,7 +90,8 @@ def _training(info: Mapping[str, Any]) -> dict[str, str]:
         parts = [f"{name} {was:,} to {now:,}" for name, (was, now) in sizes.items() if was != now]
         rows["last cut"] = f"{', '.join(parts)} (`{cut.get('chosen', 'importance')}`)"
     taught = f", taught by the model of SHA-256 `{training['assistant']}`" if "assistant" in training else ""
-    quantised = f", quantised to {training['rounded']} while training" if training.get("rounded") else ""
+    kind = training.get("qat") or training.get("rounded")  # its name in older models
+    quantised = f", quantised to {kind} while training" if kind else ""
     steps = f"{training['steps']:,} steps" if "steps" in training else "none"
     return {**rows, "last training": f"{steps}, seed {training.get('seed', '–')}{taught}{quantised}"}
 

@@ -1,22 +1,17 @@
-"""White-box distillation: a student learns the assistant's probabilities of every token of an answer, not the answer.
+"""White-box distillation: a student learns the assistant's probabilities of every token of an answer.
 
 The knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471); the assistant is the teacher's stand-in with
-the student's vocabulary (Mirzadeh et al., arXiv 1902.03393). Losses: lib/training/losses.py and lib/training/distill_trainer.py.
+the student's vocabulary (Mirzadeh et al., arXiv 1902.03393). The loss is ``ce_weight`` times the cross-entropy of the
+accepted answers plus the rest of 1 times the divergence (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
 
-TRL's DistillationTrainer does a part of this. It is not used because it writes every prompt out by itself and attends
-with a 2-D mask, where rows share prefixes by a 4-D mask here (lib/training/packing.py), which saves most of the tokens; because
-all its answers are sampled, and it knows neither accepted ones with their cross-entropy nor top-k; and because it makes
-ids of text, in which a control token cannot be told from a person's words. So the trainer is TRL's SFTTrainer with
-another loss.
+TRL's DistillationTrainer is not used: it writes every prompt out by itself, where rows share prefixes here; its answers
+are all sampled; it has neither cross-entropy nor top-k; and it makes ids of text, in which a control token cannot be
+told from a person's words.
 
->>> params = {"max_minutes": 4, "divergence": "forward", "top_k": 100, "ce_weight": 0.3, "on_policy": 0.25}
->>> pair = Path("runs/cpu/03_assistant"), Path("runs/cpu/03_student")
->>> result = distill(params, task, *pair, groups, Path("runs/cpu/04_student"), held_out)   # doctest: +SKIP
->>> round(result.kl_before, 3), round(result.kl_after, 3)                                  # doctest: +SKIP
-(0.142, 0.061)
+    params = {"max_steps": 400, "divergence": "forward", "top_k": 100, "ce_weight": 0.3}
+    result = distill.train(params, task, assistant, student, by_context, Path("runs/gpu/04_student"), held_out)
 
-``steps.csv`` has three columns more than a fine-tuning's: ``ce`` (cross-entropy of the accepted answers),
-``divergence`` (of all answers, penalty included), ``sampled`` (the share of answer tokens that the student sampled).
+``steps.csv`` has two columns more than a fine-tuning's: ``ce`` (cross-entropy) and ``divergence``.
 """
 
 from __future__ import annotations
@@ -28,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from lib.core.files import sha256
@@ -35,51 +32,72 @@ from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.training import finetune, losses, workdir
-from lib.training.distill_trainer import DistillParams, DistillTrainer
-from lib.training.finetune import TrainResult, answer_logits
+from lib.training import layers, losses, workdir
+from lib.training.finetune import row_batches
 from lib.training.packing import Packer, collate
-from lib.training.params import Training, TrainingError
+from lib.training.params import Distillation, RowTraining, TrainingError
+from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits
 
-ACROSS = "trl.experimental.gold.GOLDTrainer"
-"""TRL's trainer for a teacher and a student of different vocabularies."""
+ACROSS = "trl.experimental.gold.GOLDTrainer"  # TRL's trainer for a teacher and a student of different vocabularies
+_REMEDY = f"A teacher with a vocabulary of its own needs {ACROSS}, which compares texts instead of tokens"
 
 
 @dataclass(frozen=True)
-class DistillResult(TrainResult):
-    """``kl_before`` and ``kl_after``: ``measure`` on the held-out examples; no number if there were none."""
+class Distilled(Result):
+    """``kl_before`` and ``kl_after``: ``measure`` on the held-out examples; NaN if there were none."""
 
     kl_before: float
     kl_after: float
 
 
-def distill(
-    params: Mapping[str, Any] | DistillParams,
+class DistillTrainer(PackedTrainer):
+    """PackedTrainer with an assistant that stays as it is."""
+
+    columns = ("ce", "divergence")
+
+    def __init__(self, assistant: Student, params: Distillation, *arguments: Any) -> None:
+        super().__init__(params, *arguments)
+        self.distillation = params
+        self.assistant: Any = assistant.model.eval().requires_grad_(False).to(self.args.device)
+        layers.accelerate_layers(self.assistant, params.compile)
+
+    def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
+        p = self.distillation
+        with torch.no_grad():
+            assistant_logits, _ = answer_logits(self.assistant, inputs, self.args.bf16)
+        ce = F.cross_entropy(logits, answers, reduction="none")
+        divergence = losses.loss(assistant_logits, logits, p.divergence, p.top_k, p.temperature)
+        return {"loss": p.ce_weight * ce + (1 - p.ce_weight) * divergence, "ce": ce, "divergence": divergence}
+
+
+def train(
+    params: Mapping[str, Any] | Distillation,
     task: Task,
     assistant: Path,
     student: Path,
-    groups: Sequence[Sequence[Example]],
+    by_context: Sequence[Sequence[Example]],
     out_dir: Path,
     held_out: Sequence[Sequence[Example]] = (),
-) -> DistillResult:
-    """Distils ``assistant`` into ``student`` on ``groups`` (examples that share a context), written to ``out_dir``.
+) -> Distilled:
+    """Distils ``assistant`` into ``student`` on ``by_context`` (lists of examples that share a context) to ``out_dir``.
 
-    Both are students' folders or GGUF files of one vocabulary; neither is changed. A killed distillation is taken up
-    as a fine-tuning is (lib/training/finetune.py). Raises TrainingError for parameters that are not allowed, vocabularies that
-    differ, no examples, work of other parameters or models, or a loss that is no number; StudentError.
+    Both are students' folders or GGUF files of one vocabulary; neither is changed. A killed distillation is resumed as
+    a fine-tuning is. Raises ParamsError, StudentError, or TrainingError for vocabularies that differ, no examples, work
+    of other parameters or models, or a loss that is no number.
     """
-    params = DistillParams.read(params)
-    if not any(groups):
+    params = Distillation.read(params, "training")
+    if not any(by_context):
         raise TrainingError("no examples to distil on: check the stage that accepts them")
-    known, learner = load_pair(task, assistant, student)
-    facts = {**params.to_dict(), "assistant": sha256(assistant), "student": sha256(student)}
-    if facts["assistant"] == facts["student"] and not params.rounded:
+    teacher, learner = load_pair(task, assistant, student)
+    facts = {**params.model_dump(), "assistant": sha256(assistant), "student": sha256(student)}
+    if facts["assistant"] == facts["student"] and not params.qat:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
-    work = workdir.claim(out_dir, facts, groups)
-    before = measure(task, known, learner, held_out, params)
-    result = finetune.fit(_trainer(params, task, known, learner, groups, work), learner, facts, out_dir)
-    after = measure(task, known, learner, held_out, params)
-    return DistillResult(**vars(result), kl_before=before, kl_after=after)
+    work = workdir.claim(out_dir, facts, by_context)
+    before = measure(task, teacher, learner, held_out, params)
+    rows, size = row_batches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
+    result = DistillTrainer(teacher, params, learner, rows, work, size).fit(learner, facts, out_dir)
+    after = measure(task, teacher, learner, held_out, params)
+    return Distilled(**vars(result), kl_before=before, kl_after=after)
 
 
 def load_pair(task: Task, assistant: Path, student: Path) -> tuple[Student, Student]:
@@ -95,9 +113,6 @@ def load_pair(task: Task, assistant: Path, student: Path) -> tuple[Student, Stud
     return pair
 
 
-_REMEDY = f"A teacher with a vocabulary of its own needs {ACROSS}, which compares texts instead of tokens"
-
-
 def _tokens(student: Student) -> tuple[Any, ...]:
     """All that decides how texts become ids."""
     vocabulary = student.vocabulary
@@ -106,40 +121,23 @@ def _tokens(student: Student) -> tuple[Any, ...]:
 
 @torch.no_grad()
 def measure(
-    task: Task,
-    assistant: Student,
-    student: Student,
-    groups: Sequence[Sequence[Example]],
-    params: Training,
+    task: Task, assistant: Student, student: Student, by_context: Sequence[Sequence[Example]], params: RowTraining
 ) -> float:
-    """KL(assistant || student) in nats, the mean over the tokens of the accepted answers, over all of the vocabulary.
+    """KL(assistant || student) in nats, the mean over the tokens of the accepted answers, over the whole vocabulary.
 
-    Of ``params``: how rows are made and computed. No number without examples.
+    Of ``params``: how rows are made and computed. NaN without examples.
     """
-    if not any(groups):
+    if not any(by_context):
         return math.nan
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = [s.model.eval().to(device) for s in (assistant, student)]
-    packer = Packer(Codec(task, student.vocabulary), groups, params.row_tokens)
+    models: list[Any] = [s.model.eval().to(device) for s in (assistant, student)]
+    packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens)
     total, tokens = 0.0, 0
-    for first in tqdm(range(0, packer.rows_until(1), params.rows_at_once), desc="divergence", disable=None):
-        rows = [packer.row(i) for i in range(first, min(first + params.rows_at_once, packer.rows_until(1)))]
-        batch = {name: value.to(device) for name, value in collate(rows, student.vocabulary.end).items()}
-        known, learnt = (answer_logits(model, batch, params.bf16)[0].log_softmax(-1) for model in models)
-        total += float(losses.forward(known, learnt).sum())
-        tokens += len(known)
+    rows, at_once = list(packer.epoch()), params.rows_at_once
+    for first in tqdm(range(0, len(rows), at_once), desc="divergence", disable=None):
+        inputs = collate(rows[first : first + at_once], student.vocabulary.end)
+        batch = {name: value.to(device) for name, value in inputs.items()}
+        logits = [answer_logits(model, batch, params.bf16)[0] for model in models]
+        total += float(losses.loss(logits[0], logits[1]).sum())
+        tokens += len(logits[0])
     return total / tokens
-
-
-def _trainer(
-    params: DistillParams,
-    task: Task,
-    assistant: Student,
-    student: Student,
-    groups: Sequence[Sequence[Example]],
-    work: Path,
-) -> DistillTrainer:
-    """Rows stay rows until the student has answered some of their requests, which only the training process can."""
-    collator = (lambda rows: {"rows": rows}) if params.on_policy else None
-    more = {"assistant": assistant.model, "settings": params, "end": student.vocabulary.end}
-    return finetune.make_trainer(DistillTrainer, params, task, student, groups, work, collator, **more)

@@ -1,77 +1,92 @@
-"""How a student's layers are trained: some frozen, some adapted, some compiled, and the way back to a plain model.
+"""How a model is made ready for a training, and made plain again: adapters, quantisation, compiled layers, attention.
 
-Frozen lower layers run without recording gradients, so that they cost only their forward pass; the tied embedding
-is then trained through the output alone. Adapters: Hu et al., *LoRA* (arXiv 2106.09685), put in place by ``peft``.
-
->>> prepare(model, SftParams.read({"max_steps": 1, "freeze_below": 18}))               # doctest: +SKIP
->>> sum(p.requires_grad for p in model.parameters())                                   # doctest: +SKIP
-110
->>> restore(model)                                                                     # doctest: +SKIP
+Adapters: Hu et al., *LoRA* (arXiv 2106.09685), by ``peft``. A packed row holds requests that do not see each other, so
+most 128 by 128 blocks of its attention are empty; flex attention (Dong et al., arXiv 2412.05496) skips them.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from transformers import LlamaForCausalLM
+from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from transformers import AttentionInterface, LlamaForCausalLM
 
-from lib.training import compiled_layers, qat
 from lib.training.params import Training, TrainingError
+from lib.training.qat import Quantiser
 
+ALIGN = 256  # the width of a batch for compiled layers is a multiple of this, since each new width is compiled
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FLEX = "packed_flex"
 
 
-def prepare(model: LlamaForCausalLM, params: Training) -> None:
-    """Freezes and adapts ``model`` in place; on a CPU, plain attention is a third faster than torch's fused one.
+class Prepared:
+    """``model`` changed in place as a training's parameters say, until ``restore``."""
 
-    Attention is not left to cuDNN, here and for the rest of the process: it plans anew for every shape, and rows have
-    many.
+    def __init__(self, model: LlamaForCausalLM, params: Training) -> None:
+        """Raises TrainingError for a model that cannot be quantised as asked."""
+        self.model: Any = model.requires_grad_(True)
+        self.adapted = adapt(model, params.lora_rank) if params.method == "lora" else None
+        try:
+            self.quantiser = Quantiser(model, getattr(params, "qat", ""))
+        except ValueError as error:
+            raise TrainingError(str(error)) from error
+        accelerate_layers(model, getattr(params, "compile", ""))
 
-    Raises TrainingError for a model that cannot be rounded as asked.
-    """
-    model.requires_grad_(True)
-    torch.backends.cuda.enable_cudnn_sdp(False)
-    model.set_attn_implementation("sdpa" if torch.cuda.is_available() else "eager")
-    if params.method == "lora":
-        _adapt(model, params)
-    try:
-        qat.install(model, params.rounded)
-    except ValueError as error:
-        raise TrainingError(str(error)) from error
-    compiled_layers.install(model, params.compile)
-    for layer in model.model.layers[: params.freeze_below]:
-        layer.requires_grad_(False)
-        layer.forward = torch.no_grad()(layer.forward)
+    def restore(self) -> None:
+        """Merges adapters, quantises for good what was quantised in training, and takes all other changes back."""
+        if self.adapted:
+            self.adapted.merge_and_unload()
+        self.quantiser.quantise()
+        for layer in self.model.model.layers:
+            layer.__dict__.pop("forward", None)
+        accelerate_layers(self.model, "")
 
 
-def _adapt(model: LlamaForCausalLM, params: Training) -> None:
-    """Adapters in the layers above the frozen ones; norms and the embedding are trained as they are."""
-    layers = list(range(params.freeze_below, model.config.num_hidden_layers))
-    config = LoraConfig(
-        r=params.lora_rank,
-        lora_alpha=params.lora_alpha,  # type: ignore[arg-type]
-        target_modules=ADAPTED,
-        layers_to_transform=layers,
-        layers_pattern="layers",
-    )
-    inject_adapter_in_model(config, model)
+def adapt(model: LlamaForCausalLM, rank: int) -> Any:
+    """Adds adapters to ``model`` in place; norms and the embedding are trained as they are. Returns peft's model."""
+    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED))
     for name, weight in model.named_parameters():
         weight.requires_grad_("lora_" in name or "norm" in name or "embed_tokens" in name)
+    return adapted
 
 
-def restore(model: LlamaForCausalLM) -> None:
-    """Merges adapters into the weights, rounds what was to be, and takes every other change of ``prepare`` back."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge()
-            parent = model.get_submodule(name.rpartition(".")[0])
-            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
-    for layer in model.model.layers:
-        layer.__dict__.pop("forward", None)
-    qat.finish(model)
-    compiled_layers.remove(model)
-    for changed in ("peft_config", "forward"):
-        model.__dict__.pop(changed, None)
-    model.set_attn_implementation("sdpa")
-    model.requires_grad_(True).eval()
+def accelerate_layers(model: Any, compile: str) -> None:
+    """Sets the attention that is fastest here, and compiles layers ("layers") or layers and attention ("flex").
+
+    On a CPU plain attention is faster than torch's fused one. cuDNN is left out, since it plans anew for every shape.
+    """
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    plain = "sdpa" if torch.cuda.is_available() else "eager"
+    model.set_attn_implementation(FLEX if compile == "flex" else plain)
+    for layer in model.model.layers if compile else ():
+        layer.forward = torch.compile(layer.forward)
+
+
+def attention_mask(model: Any, seen: Tensor, dtype: torch.dtype) -> Any:
+    """A bool mask (rows, 1, tokens, tokens) as the model's attention reads it."""
+    attention = model.config._attn_implementation
+    if attention == FLEX:
+        rows, _, width, _ = seen.shape
+        return create_block_mask(lambda b, h, q, k: seen[b, 0, q, k], rows, None, width, width, str(seen.device))
+    if attention != "eager":
+        return seen
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
+
+
+def _attend(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: BlockMask, scaling: float, **_: Any
+) -> tuple[Tensor, None]:
+    """Attention as transformers asks for it: (rows, heads, tokens, size) in, (rows, tokens, heads, size) out.
+
+    Under autocast queries and keys come in fp32 from their rotation and values in bf16; all are read in that.
+    """
+    copies = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(copies, 1), value.repeat_interleave(copies, 1)
+    found = flex_attention(query.to(value.dtype), key.to(value.dtype), value, block_mask=attention_mask, scale=scaling)
+    return found.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register(FLEX, _attend)

@@ -1,76 +1,77 @@
-"""What happens between the steps of a training: the CSV line, the progress bar, checkpoints and the end of its time.
+"""What happens between two steps: a line in ``steps.csv``, the progress bar, checkpoints and the time cap.
 
->>> StepLog(Path("steps.csv"), schedule, checkpoint_minutes=10)                       # doctest: +SKIP
+The lines are the trainer's own log history, so a training that resumes from a checkpoint has those before it.
 """
 
 from __future__ import annotations
 
-import csv
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from tqdm.auto import tqdm
 from transformers import TrainerCallback
 
-from lib.training.params import Schedule
+from lib.core.files import write_text
 
 COLUMNS = {"step": int, "loss": float, "lr": float, "tokens": int, "tokens_per_s": float, "seconds": float}
-
-WHOLE = "whole"
+WHOLE = "whole"  # the file that marks a checkpoint as complete
 
 
 class StepLog(TrainerCallback):
-    """Writes a line a step as it goes, saves every ``checkpoint_minutes``, ends the training with its time."""
+    """Measures steps, writes their lines, saves every ``minutes`` and stops the training after ``cap`` minutes."""
 
-    def __init__(self, path: Path, schedule: Schedule, checkpoint_minutes: float, more: Sequence[str] = ()) -> None:
-        """``more``: columns of numbers that this training has beside COLUMNS."""
-        self.path, self.schedule, self.checkpoint_minutes = path, schedule, checkpoint_minutes
+    def __init__(self, path: Path, minutes: float, cap: float = 0.0, more: Sequence[str] = ()) -> None:
+        """``more``: columns of numbers that this training has besides COLUMNS."""
+        self.path, self.minutes, self.cap = path, minutes, cap
         self.columns = [*COLUMNS, *more]
         self.rows: list[dict[str, Any]] = []
-        self._saved = 0.0
+        self.seconds = 0.0
         self._begin_step()
 
     def _begin_step(self) -> None:
-        self._loss, self._tokens = 0.0, 0
-        self._more = dict.fromkeys(self.columns[len(COLUMNS) :], 0.0)
+        self._counts = dict.fromkeys(["tokens", *self.columns[len(COLUMNS) :]], 0.0)
 
-    def count(self, loss: float, tokens: int, **more: float) -> None:
-        """Adds one forward pass to the step; losses of a step add up to its mean over its answer tokens."""
-        self._loss += loss
-        self._tokens += tokens
-        self._more = {name: value + more.get(name, 0.0) for name, value in self._more.items()}
+    def count(self, **values: float) -> None:
+        """Adds to the columns of the current step."""
+        for name, value in values.items():
+            self._counts[name] += value
+
+    def measured(self) -> dict[str, float]:
+        """What the trainer does not log itself of the step that has ended."""
+        took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
+        counts, tokens = self._counts, int(self._counts["tokens"])
+        self._begin_step()
+        rate = round(tokens / max(took, 1e-9), 1)
+        return {**counts, "tokens": tokens, "tokens_per_s": rate, "seconds": round(self.seconds, 3)}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Starts the clock, and drops lines of steps after the checkpoint that the training goes on from."""
-        self.rows = [row for row in read_steps(self.path) if row["step"] <= state.global_step]
-        write_steps(self.path, self.rows, self.columns)
-        self._saved = self.schedule.spent
-        self.schedule.begin()
-        self._bar = tqdm(total=100, desc="train", unit="%", bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}")
+        self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
+        self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
+        self._since = time.monotonic() - self.seconds
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit=" steps")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        seconds = self.schedule.seconds()
-        took = seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
-        rate = self._tokens / max(took, 1e-9)
-        lr = kwargs["optimizer"].param_groups[0]["lr"]
-        row = (state.global_step, self._loss, lr, self._tokens, round(rate, 1), round(seconds, 3), *self._more.values())
-        self.rows.append(dict(zip(self.columns, row, strict=True)))
-        with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerow(row)
-        self._begin_step()
-        self._show(self.schedule.progress(state.global_step))
-        control.should_training_stop |= self.schedule.progress(state.global_step) >= 1
-        if seconds - self._saved >= self.checkpoint_minutes * 60 and not control.should_training_stop:
-            control.should_save, self._saved = True, seconds
+        self.seconds = time.monotonic() - self._since
+        if self.cap and self.seconds >= self.cap * 60:
+            control.should_training_stop = True
+        if self.seconds - self._saved >= self.minutes * 60 and not control.should_training_stop:
+            control.should_save, self._saved = True, self.seconds
 
-    def _show(self, progress: float) -> None:
-        last = self.rows[-1]
-        self._bar.n = round(100 * progress)
-        self._bar.set_postfix_str(f"step {last['step']}, loss {last['loss']:.3f}, {last['tokens_per_s']:.0f} tokens/s")
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "seconds" in state.log_history[-1] and state.is_world_process_zero:
+            self.rows.append(self._row(state.log_history[-1]))
+            write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
+            self._bar.update()
+            self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
+
+    def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
+        return {name: logs["learning_rate" if name == "lr" else name] for name in self.columns}
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Marks the checkpoint as whole: a kill while it was written leaves it without the mark."""
+        """Marks the checkpoint: a kill while it was written leaves it without the mark."""
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -78,24 +79,11 @@ class StepLog(TrainerCallback):
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The latest whole checkpoint in ``folder``."""
+    """The latest complete checkpoint in ``folder``."""
     found = {int(mark.parent.name.rpartition("-")[2]): mark.parent for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
     return str(found[max(found)]) if found else None
 
 
 def read_steps(path: Path) -> list[dict[str, Any]]:
-    """The lines of a ``steps.csv``; none if there is no file. A line cut off by a kill is left out."""
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = [line for line in csv.DictReader(file) if all(line.values())]
-    return [{name: COLUMNS.get(name, float)(value) for name, value in line.items()} for line in lines]
-
-
-def write_steps(path: Path, rows: list[dict[str, Any]], columns: Sequence[str] = tuple(COLUMNS)) -> None:
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    part.replace(path)
+    """The lines of a ``steps.csv``; none if there is no file."""
+    return pd.read_csv(path, dtype=COLUMNS).to_dict("records") if path.is_file() else []

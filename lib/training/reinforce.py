@@ -1,206 +1,193 @@
 """Reinforcement: a student tries, the task's scorer says how good each try was, and better tries become likelier.
 
 The last step of the knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471), by group relative policy
-optimisation (arXiv 2402.03300, section 4.1; lib/training/grpo.py, lib/training/reinforce_params.py). First the student answers a pool of
-requests a few times; those it always gets the same reward for are left out, since they would teach nothing. Eight
-answers a request, a small weight on the divergence from the start, and graded rewards follow STAR (arXiv 2602.03022).
+optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). First the student answers a pool of requests
+a few times; those it always gets the same reward for are left out. Eight answers a request, a small weight on the
+divergence from the start, and graded rewards follow STAR (arXiv 2602.03022).
 
->>> result = reinforce({"max_minutes": 3}, task, Path("runs/gpu/04_student"), groups, dev,
-...                    Path("runs/gpu/05_student"))                                        # doctest: +SKIP
->>> result.steps, round(result.reward, 2)                                                # doctest: +SKIP
-(160, 0.94)
+Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
+gives every answer a copy of its prompt; here the answers of a context share its prefix (lib/training/packing.py), and
+equal answers are one. A group whose answers got equal rewards counts for nothing, as in the dynamic sampling of DAPO
+(arXiv 2503.14476, section 3.2), but no other group takes its place.
 
-The student's folder gets ``steps.csv`` (a line a step: lib.training.log.COLUMNS, lib.training.grpo.COLUMNS) and ``guards.csv``
-(lib/training/monitor.py). A killed training goes on from its last checkpoint when it is started again with the same parameters.
+    result = reinforce.train({"max_steps": 40}, task, student, by_context, dev, Path("runs/gpu/05_student"))
+
+The student's folder gets ``steps.csv`` with COLUMNS and ``guards.csv`` (lib/training/monitor.py).
 """
 
 from __future__ import annotations
 
-import json
-import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedTokenizerFast
-from trl import GRPOConfig
+from torch import Tensor
 
-from lib.core import files
+from lib.core.files import read_json, sha256, write_json
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.training import workdir
-from lib.training.grpo import COLUMNS, GroupTrainer, Source
-from lib.training.layers import prepare, restore
-from lib.training.log import StepLog, last_checkpoint
-from lib.training.monitor import Guards, examine
-from lib.training.params import Schedule, TrainingError
-from lib.training.reinforce_params import ReinforceParams
-from lib.training.sampling import Group, Pool, Rollouts, Sampler, look
+from lib.training import layers, workdir
+from lib.training.monitor import Monitor, examine
+from lib.training.packing import Block, Segment, collate, pack
+from lib.training.params import Reinforcement, TrainingError
+from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
+from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits
 
-MOST_STEPS_PER_MINUTE = 1200
+COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
+"""What steps.csv has besides lib.training.log.COLUMNS, of a step's samples: mean reward and its standard deviation,
+share exactly right, KL divergence from the start (nats a token, of the groups that count), share of groups dropped,
+share of answers that do nothing and of those that are invalid, mean tokens of an answer."""
 
 
 @dataclass(frozen=True)
-class ReinforceResult:
-    """``reward`` is the mean of the last 20 steps; ``seen`` requests were looked at, ``kept`` of them trained on."""
+class Reinforced(Result):
+    """``reward``: the mean of the last 20 steps; ``seen`` requests were tried, ``kept`` of them trained on."""
 
-    folder: Path
-    steps: int
-    tokens: int
-    seconds: float
     reward: float
     seen: int
     kept: int
 
 
-def reinforce(
-    params: Mapping[str, Any] | ReinforceParams,
+class ReinforceTrainer(PackedTrainer):
+    """PackedTrainer over sampled answers; a batch that its loader brings has the places of requests in the pool."""
+
+    columns = COLUMNS
+
+    def __init__(self, task: Task, student: Student, start: Student, pool: Pool, params: Reinforcement, *rest: Any):
+        super().__init__(params, student, lambda places: {"places": torch.tensor(places)}, *rest)
+        self.settings, self.pool, self.codec = params, pool, Codec(task, student.vocabulary)
+        self.start: Any = start.model.eval().requires_grad_(False).to(self.args.device)
+        layers.accelerate_layers(self.start, "")
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        """Samples the answers of one step; its batches are rows of answers, and losses are divided beforehand."""
+        places, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        groups = self.sample([place for batch in places for place in batch["places"].tolist()])
+        self.step_log.count(**statistics(groups))
+        at_once = len(groups) // len(places)
+        parts = [groups[i : i + at_once] for i in range(0, len(groups), at_once)]
+        self.answers = sum(len(g.samples) for g in groups)
+        self.answer_tokens = max(sum(len(s.ids) for g in groups if g.spread for s in g.samples), 1)
+        return [self.batch(part) for part in parts], self.accelerator.num_processes
+
+    def sample(self, places: Sequence[int]) -> list[Group]:
+        """The groups of the requests at these places; the seed and the step's number decide what is drawn."""
+        p, model = self.settings, self.accelerator.unwrap_model(self.model)
+        draw = Sampler(p.temperature, f"{p.seed}/step {self.state.global_step + 1}", model.device)
+        requests = self.pool.requests(places, self.codec, p.seed)
+        return sample(model.eval(), self.codec, p, requests, p.samples, draw)
+
+    def batch(self, groups: Sequence[Group]) -> Batch:
+        """Rows of the groups that count; of the first one, with no weight, if none does."""
+        kept = [g for g in groups if g.spread] or groups[:1]
+        rows = pack([Block(g.prompt.prefix, list(tries(g))) for g in kept], self.settings.row_tokens)
+        answers = [s for row in rows for block in row for s in block.segments]
+        columns = {
+            "advantages": [s.advantage / s.answer / self.answers for s in answers],
+            "weights": [s.count / s.answer / self.answers for s in answers],
+            "shares": [s.count / self.answer_tokens for s in answers],
+        }
+        lengths = torch.tensor([s.answer for s in answers])
+        more = {name: torch.tensor(values).repeat_interleave(lengths) for name, values in columns.items()}
+        return {**collate(rows, self.codec.vocabulary.end), **more}
+
+    def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
+        """GRPO's, where the probability ratio is 1; the divergence is the estimator k3 (arXiv 2402.03300, eq. 4)."""
+        logprobs = self._logprobs(logits, answers)
+        losses = -inputs["advantages"] * (logprobs - logprobs.detach()).exp()
+        if not self.settings.kl:
+            return {"loss": losses}
+        with torch.no_grad():
+            start = self._logprobs(*answer_logits(self.start, inputs, self.args.bf16))
+        kl = (start - logprobs).exp() - (start - logprobs) - 1
+        return {"loss": losses + self.settings.kl * inputs["weights"] * kl, "kl": inputs["shares"] * kl}
+
+    def _logprobs(self, logits: Tensor, answers: Tensor) -> Tensor:
+        return (logits / self.settings.temperature).log_softmax(-1).gather(-1, answers[:, None])[:, 0]
+
+
+def tries(group: Group) -> Iterator[Segment]:
+    """A group's distinct answers with their advantages: rewards less their mean, divided by their spread."""
+    rewards = torch.tensor([s.reward for s in group.samples])
+    advantages = ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).tolist()
+    found: dict[tuple[int, ...], list[float]] = {}
+    for s, advantage in zip(group.samples, advantages, strict=True):
+        found.setdefault(tuple(s.ids), []).append(advantage)
+    for ids, own in found.items():
+        counts = (sum(own), len(own)) if group.spread else (0.0, 0)
+        yield Segment(group.prompt.request + list(ids), len(ids), *counts)
+
+
+def statistics(groups: Sequence[Group]) -> dict[str, float]:
+    """The columns of COLUMNS that a step's samples give."""
+    samples = [s for g in groups for s in g.samples]
+    rewards = torch.tensor([s.reward for s in samples], dtype=torch.float64)
+    return {
+        "reward": float(rewards.mean()),
+        "spread": float(rewards.std(unbiased=False)),
+        "exact": sum(s.exact for s in samples) / len(samples),
+        "dropped": sum(not g.spread for g in groups) / len(groups),
+        "none": sum(s.nothing for s in samples) / len(samples),
+        "invalid": sum(s.invalid for s in samples) / len(samples),
+        "answer_tokens": sum(len(s.ids) for s in samples) / len(samples),
+    }
+
+
+def train(
+    params: Mapping[str, Any] | Reinforcement,
     task: Task,
     student: Path,
-    groups: Sequence[Sequence[Example]],
+    by_context: Sequence[Sequence[Example]],
     dev: Sequence[Example],
     out_dir: Path,
-) -> ReinforceResult:
-    """Trains the student in the folder ``student`` on ``groups`` (examples that share a context), guarded by ``dev``.
+) -> Reinforced:
+    """Trains the student in the folder ``student`` on ``by_context`` (lists of examples that share a context).
 
-    Writes the folder ``out_dir``.
-
-    Work in progress is beside it, in ``<out_dir>.part``, and is taken up if parameters, data and start are the same.
-    Raises TrainingError for parameters that are not allowed, nothing to learn from, work of other parameters, or a loss
-    that is no number; StudentError for a start that is no student of this task.
+    Writes the folder ``out_dir``; ``dev`` is examined on the way. A killed training is resumed as a fine-tuning is.
+    Raises ParamsError, StudentError, or TrainingError for nothing to learn from, work of other parameters, or a loss
+    that is no number.
     """
-    params = ReinforceParams.read(params)
-    start = _start(params, task, student, groups, dev)
-    facts = {**params.to_dict(), "start": files.sha256(student)}
-    work = workdir.claim(out_dir, facts, [*groups, dev])
-    model: Any = start.model
-    prepare(model.to("cuda" if torch.cuda.is_available() else "cpu"), params)
-    pool = _pool(params, Codec(task, start.vocabulary), model, groups, work / "pool.json")
-    trainer = make_trainer(params, task, start, student, pool, dev, work)
-    trainer.train(resume_from_checkpoint=last_checkpoint(work / "checkpoints"))
-    restore(start.model)
-    rows = trainer.log_file.rows
-    start.info["training"] = {**facts, "steps": len(rows), "seen": pool.seen, "kept": pool.kept}
-    folder = workdir.finish(start, work, out_dir)
-    mean = sum(row["reward"] for row in rows[-20:]) / max(len(rows[-20:]), 1)
-    tokens = sum(row["tokens"] for row in rows)
-    return ReinforceResult(folder, len(rows), tokens, trainer.schedule.spent, mean, pool.seen, pool.kept)
+    params = Reinforcement.read(params, "training")
+    learner, start = _load(task, student, by_context, dev), students.load(student)
+    facts = {**params.model_dump(), "start": sha256(student)}
+    work = workdir.claim(out_dir, facts, [*by_context, dev])
+    pool = _pool(params, task, learner, by_context, work / "pool.json")
+    at_once = max(params.sequences_at_once // params.samples, 64)
+    ask = partial(examine, learner, task, dev, batch=at_once, max_new=params.max_new)
+    size, monitor = (
+        (params.groups_per_step, params.groups_at_once),
+        Monitor(work / "guards.csv", params.guard_every, ask),
+    )
+    trainer = ReinforceTrainer(task, learner, start, pool, params, work, size, [monitor])
+    result = trainer.fit(learner, {**facts, "seen": pool.seen, "kept": pool.kept}, out_dir)
+    return Reinforced(**vars(result), reward=trainer.last("reward"), seen=pool.seen, kept=pool.kept)
 
 
-def _start(
-    params: ReinforceParams, task: Task, student: Path, groups: Sequence[Sequence[Example]], dev: Sequence[Example]
-) -> Student:
+def _load(task: Task, student: Path, by_context: Sequence[Sequence[Example]], dev: Sequence[Example]) -> Student:
     """The student to begin with, once everything that can be known has been checked."""
-    if not any(groups):
+    if not any(by_context):
         raise TrainingError("no examples to learn from: check the stage that writes the accepted requests")
     if not dev:
-        raise TrainingError("no development set to guard the training with: check the stage that samples the tests")
+        raise TrainingError("no development set to examine the student on: check the stage that samples the tests")
     if not student.is_dir():
         raise TrainingError(f"{student}: reinforcement starts from a student's folder: run the stage that trains it")
-    start = students.load(student)
-    students.check_task(start.info, task, str(student))
-    if params.freeze_below >= start.model.config.num_hidden_layers:
-        raise TrainingError(f"freeze_below: {params.freeze_below}, but the student has only as many layers or fewer")
-    return start
+    found = students.load(student)
+    students.check_task(found.info, task, str(student))
+    return found
 
 
-def _pool(params: ReinforceParams, codec: Codec, model: Any, groups: Sequence[Sequence[Example]], path: Path) -> Pool:
-    """The requests to train on; what was kept is remembered in ``path``, for a training that goes on."""
+def _pool(
+    params: Reinforcement, task: Task, student: Student, by_context: Sequence[Sequence[Example]], path: Path
+) -> Pool:
+    """The requests to train on; what was kept is remembered in ``path``, for a training that is resumed."""
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
-        return Pool([e for group in groups for e in group], **known, seed=params.seed)
-    rollouts = _rollouts(params, codec, params.pool_samples)
-    draw = Sampler(params.temperature, f"{params.seed}/pool", model.device)
-    pool = look(model.eval(), rollouts, groups, params.pool, params.together, draw)
-    files.write_json(path, {"runs": pool.runs, "seen": pool.seen, "reward": pool.reward})
-    return replace(pool, seed=params.seed)
-
-
-def _rollouts(params: ReinforceParams, codec: Codec, samples: int) -> Rollouts:
-    return Rollouts(codec, samples, params.max_new, params.sequences_at_once, params.graded, params.bf16)
-
-
-def make_trainer(
-    params: ReinforceParams,
-    task: Task,
-    student: Student,
-    start: Path,
-    pool: Pool,
-    dev: Sequence[Example],
-    work: Path,
-) -> GroupTrainer:
-    """The trainer; TRL reads the frozen reference, if ``params.kl`` asks for one, from the folder ``start``."""
-    student.model.config._name_or_path = str(start)
-    steps = count_steps(params, pool.kept)
-    schedule = Schedule(steps, params.max_minutes, params.warmup)
-    weights = [p for p in student.model.parameters() if p.requires_grad]
-    decay = params.weight_decay
-    optimizer = AdamW(weights, lr=params.learning_rate, weight_decay=decay, betas=(0.9, 0.99), fused=True)
-    at_once = max(params.sequences_at_once // params.samples, 64)
-    ask = partial(examine, student, task, dev, batch=at_once, max_new=params.max_new)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="You are using 'rollout_func'")
-        return GroupTrainer(
-            source=_source(params, Codec(task, student.vocabulary), student.model, pool),
-            log_file=StepLog(work / "steps.csv", schedule, params.checkpoint_minutes, COLUMNS),
-            schedule=schedule,
-            row_tokens=params.row_tokens,
-            callbacks=[Guards(work / "guards.csv", params.guard_every, ask)],
-            model=student.model,
-            args=_arguments(params, steps, work),
-            train_dataset=Dataset.from_dict({"prompt": [str(i) for i in range(steps * params.groups_per_step)]}),
-            processing_class=PreTrainedTokenizerFast.from_pretrained(start),
-            optimizers=(optimizer, LambdaLR(optimizer, schedule)),
-        )
-
-
-def _source(params: ReinforceParams, codec: Codec, model: Any, pool: Pool) -> Source:
-    """Where the trainer's groups come from: the step's number and the seed decide what is drawn."""
-    rollouts = _rollouts(params, codec, params.samples)
-
-    def groups(places: Sequence[int], step: int) -> list[Group]:
-        draw = Sampler(params.temperature, f"{params.seed}/step {step}", model.device)
-        return rollouts.ask(model, pool.asked(places, codec), draw)
-
-    return groups
-
-
-def count_steps(params: ReinforceParams, requests: int) -> int:
-    """``Training.steps`` over groups of answers to ``requests`` requests."""
-    return params.steps(params.epochs * requests // params.groups_per_step, MOST_STEPS_PER_MINUTE)
-
-
-def _arguments(params: ReinforceParams, steps: int, work: Path) -> GRPOConfig:
-    return GRPOConfig(
-        output_dir=str(work / "checkpoints"),
-        max_steps=steps,
-        num_generations=params.samples,
-        per_device_train_batch_size=params.groups_at_once * params.samples,
-        gradient_accumulation_steps=params.groups_per_step // params.groups_at_once,
-        max_completion_length=params.max_new,
-        temperature=params.temperature,
-        beta=params.kl,
-        loss_type=params.loss,
-        scale_rewards=params.scale,
-        max_grad_norm=params.clip,
-        shuffle_dataset=False,
-        bf16=params.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
-        seed=params.seed,
-        dataloader_pin_memory=False,
-        remove_unused_columns=False,
-        save_strategy="no",
-        save_total_limit=1,
-        logging_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-    )
+        return Pool([e for group in by_context for e in group], **read_json(path))
+    model: Any = student.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    pool = try_pool(model, Codec(task, student.vocabulary), params, by_context)
+    write_json(path, {"runs": pool.runs, "seen": pool.seen, "reward": pool.reward})
+    return pool

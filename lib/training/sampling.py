@@ -1,13 +1,8 @@
-"""Rollouts: a student answers each request several times, and the task's scorer says what every answer is worth.
+"""Sampled answers: a student answers each request several times, and the task's scorer says what each is worth.
 
-Requests become token ids through lib/model/codec.py alone, never text, so that no word of a person can become a control. The
-answers of a group share the keys and values of their prompt (lib/model/generate.py). The reward is the scorer's that
-rejection sampling and evaluation use, too; an answer that cannot be read, or does not end in time, gets 0.
-
->>> draw = Sampler(temperature=1.0, seed="1/40", device=model.device)                   # doctest: +SKIP
->>> groups = Rollouts(codec, samples=8, max_new=48, at_once=512).ask(model, asked, draw)  # doctest: +SKIP
->>> [round(sample.reward, 1) for sample in groups[0].samples]                           # doctest: +SKIP
-[1.0, 0.2, 1.0, 1.0, 0.0, 1.0, 1.0, 0.4]
+Requests become token ids through lib/model/codec.py alone, never text, so that no word of a person can become a
+control. The answers of a group share the keys and values of their prompt (lib/model/generate.py). The reward is that of
+rejection sampling and evaluation; an answer that cannot be read, or does not end in time, gets 0.
 """
 
 from __future__ import annotations
@@ -15,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, groupby
 from random import Random
 from typing import Any
 
@@ -25,24 +19,20 @@ from tqdm.auto import tqdm
 
 from lib.core.task import Example
 from lib.model.codec import Codec, Prompt, Reading
-from lib.model.generate import Decoded, Prefix, decode
-from lib.training.params import TrainingError
+from lib.model.generate import Choose, batches, complete
+from lib.training.params import Reinforcement, TrainingError
 
-SAME = 1e-6
-"""Rewards that differ by less are equal."""
-
+SAME = 1e-6  # rewards that differ by less are equal
 UNFINISHED = "no end"
 
-Asked = tuple[Example, Prompt]
+Request = tuple[Example, Prompt]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer: its ``ids`` (end token included if it came), their ``logprobs`` at the sampling temperature, in nats,
-    how it reads, and its ``reward`` in [0, 1]."""
+    """One answer: its ``ids`` (end token included if it came), how it reads, and its ``reward`` in [0, 1]."""
 
     ids: list[int]
-    logprobs: list[float]
     reading: Reading
     reward: float
     exact: bool
@@ -61,13 +51,12 @@ class Sample:
 class Group:
     """The answers to one request."""
 
-    example: Example
     prompt: Prompt
     samples: list[Sample]
 
     @property
     def spread(self) -> bool:
-        """Whether its answers differ in reward; one that does not teaches nothing."""
+        """Whether its answers differ in reward; a group that does not teaches nothing."""
         rewards = [s.reward for s in self.samples]
         return max(rewards) - min(rewards) > SAME
 
@@ -91,151 +80,131 @@ class Sampler:
         return ids[:, 0], logprobs.gather(-1, ids)[:, 0]
 
 
-@dataclass(frozen=True)
-class Rollouts:
-    """How requests are answered and rewarded: ``samples`` answers each, ``at_once`` of them in a batch."""
-
-    codec: Codec
-    samples: int
-    max_new: int
-    at_once: int
-    graded: bool = True
-    bf16: bool = False
-
-    def ask(self, model: Any, asked: Sequence[Asked], draw: Sampler, progress: bool = False) -> list[Group]:
-        """A group for each request, in order."""
-        groups: dict[int, Group] = {}
-        with tqdm(total=len(asked), desc="sample", unit=" requests", disable=None if progress else True) as bar:
-            for batch in self._batches([prompt for _, prompt in asked], model.device.type == "cpu"):
-                found = self._batch(model, [asked[i] for i in batch], draw)
-                groups |= dict(zip(batch, found, strict=True))
-                bar.update(len(batch))
-        return [groups[i] for i in range(len(asked))]
-
-    def _batches(self, prompts: Sequence[Prompt], shared: bool) -> list[list[int]]:
-        """Indexes in batches of about one length; ``shared``: requests of one prefix have batches of their own."""
-        size = max(self.at_once // self.samples, 1)
-        prefixes = [tuple(p.prefix) if shared else () for p in prompts]
-        often = Counter(prefixes)
-        own = [prefix if often[prefix] > 1 else () for prefix in prefixes]
-        order = sorted(range(len(prompts)), key=lambda i: (own[i], len(prompts[i].ids), i))
-        runs = [list(run) for _, run in groupby(order, key=own.__getitem__)]
-        return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
-
-    def _batch(self, model: Any, asked: Sequence[Asked], draw: Sampler) -> list[Group]:
-        prompts = [prompt for _, prompt in asked]
-        shared = all(p.prefix == prompts[0].prefix for p in prompts)
-        rest = [p.request if shared else p.ids for p in prompts]
-        limits = [self.max_new] * (len(asked) * self.samples)
-        with torch.autocast(model.device.type, torch.bfloat16, enabled=self.bf16):
-            prefix = Prefix.read(model, prompts[0].prefix if shared else [])
-            done = decode(model, prefix, rest, {self.end}, limits, draw, self.samples)
-        parts = [done[i * self.samples : (i + 1) * self.samples] for i in range(len(asked))]
-        return [self._group(e, p, part) for (e, p), part in zip(asked, parts, strict=True)]
-
-    @property
-    def end(self) -> int:
-        return self.codec.vocabulary.end
-
-    def _group(self, example: Example, prompt: Prompt, answers: Sequence[Decoded]) -> Group:
-        """Equal answers are read and scored once."""
-        worth = {ids: self._worth(example, prompt, ids) for ids in {tuple(a.ids) for a in answers}}
-        return Group(example, prompt, [Sample(a.ids, a.logprobs, *worth[tuple(a.ids)]) for a in answers])
-
-    def _worth(self, example: Example, prompt: Prompt, ids: Sequence[int]) -> tuple[Reading, float, bool]:
-        """How an answer reads, its reward, and whether it is exactly right."""
-        reading = self.codec.read(ids, prompt.refs)
-        if ids[-1] != self.end:
-            reading = Reading(reading.raw, [], UNFINISHED)
-        if reading.error:
-            return reading, 0.0, False
-        score = self.codec.task.score(example, reading.calls)
-        return reading, score.reward if self.graded else float(score.exact), score.exact
+def sample(
+    model: Any,
+    codec: Codec,
+    params: Reinforcement,
+    requests: Sequence[Request],
+    samples: int,
+    choose: Choose,
+    progress: bool = False,
+) -> list[Group]:
+    """A group of so many ``samples`` for each request, in order."""
+    groups: dict[int, Group] = {}
+    size = max(params.sequences_at_once // samples, 1)
+    end, prompts = codec.vocabulary.end, [prompt for _, prompt in requests]
+    with tqdm(total=len(requests), desc="sample", unit=" requests", disable=None if progress else True) as bar:
+        for batch in batches(prompts, size, model.device.type == "cpu"):
+            with torch.autocast(model.device.type, torch.bfloat16, enabled=params.bf16):
+                chosen = [prompts[i] for i in batch]
+                done = [d.ids for d in complete(model, chosen, end, params.max_new, choose, samples)]
+            for place, i in enumerate(batch):
+                answers = done[place * samples : (place + 1) * samples]
+                groups[i] = graded(codec, requests[i], answers, params.graded)
+            bar.update(len(batch))
+    return [groups[i] for i in range(len(requests))]
 
 
-Run = list[int]
-"""Indexes of requests of one context that are asked about together, with one numbering."""
+def graded(codec: Codec, request: Request, answers: Sequence[list[int]], partly: bool) -> Group:
+    """The answers with their rewards, graded or 0 and 1; equal answers are read and scored once."""
+    worth = {ids: _worth(codec, *request, ids, partly) for ids in {tuple(ids) for ids in answers}}
+    return Group(request[1], [Sample(ids, *worth[tuple(ids)]) for ids in answers])
+
+
+def _worth(
+    codec: Codec, example: Example, prompt: Prompt, ids: Sequence[int], partly: bool
+) -> tuple[Reading, float, bool]:
+    """How an answer reads, its reward, and whether it is exactly right."""
+    reading = codec.read(ids, prompt.refs)
+    if ids[-1] != codec.vocabulary.end:
+        reading = Reading(reading.raw, [], UNFINISHED)
+    if reading.error:
+        return reading, 0.0, False
+    score = codec.task.score(example, reading.calls)
+    return reading, score.reward if partly else float(score.exact), score.exact
 
 
 @dataclass(frozen=True)
 class Pool:
     """The requests to train on: those of ``examples`` whose answers differ in reward, as ``runs`` of one context.
 
-    ``seen``: how many were looked at; ``reward``: the mean over all their answers, before training.
+    ``seen``: how many were tried; ``reward``: the mean over all their answers, before training.
     """
 
     examples: Sequence[Example]
-    runs: list[Run]
+    runs: list[list[int]]
     seen: int
     reward: float
-    seed: int = 0
 
     @property
     def kept(self) -> int:
         return sum(map(len, self.runs))
 
-    def asked(self, places: Sequence[int], codec: Codec) -> list[Asked]:
-        """The requests at ``places`` of the plan, counted through the epochs: each has its own order and numbering."""
-        plans = {epoch: self._plan(epoch) for epoch in {place // self.kept for place in places}}
+    def requests(self, places: Sequence[int], codec: Codec, seed: int) -> list[Request]:
+        """The requests at ``places``, counted through the epochs, each of which has its own order and numbering."""
+        orders: dict[int, list[tuple[int, int]]] = {}
         found = []
         for place in places:
             epoch, i = divmod(place, self.kept)
-            run, index = plans[epoch][i]
-            example, rng = self.examples[index], Random(f"{self.seed}/{epoch}/{run}")
+            if epoch not in orders:
+                runs = Random(f"{seed}/epoch/{epoch}").sample(range(len(self.runs)), len(self.runs))
+                orders[epoch] = [(run, index) for run in runs for index in self.runs[run]]
+            run, index = orders[epoch][i]
+            example, rng = self.examples[index], Random(f"{seed}/{epoch}/{run}")
             found.append((example, codec.prompt(example.context, example.text, rng)))
         return found
 
-    def _plan(self, epoch: int) -> list[tuple[int, int]]:
-        """Run and index of each request of an epoch, in its order."""
-        order = Random(f"{self.seed}/epoch/{epoch}").sample(range(len(self.runs)), len(self.runs))
-        return [(run, index) for run in order for index in self.runs[run]]
 
+def try_pool(model: Any, codec: Codec, params: Reinforcement, by_context: Sequence[Sequence[Example]]) -> Pool:
+    """Answers ``params.pool`` requests and keeps those whose rewards differ. Raises TrainingError if none is kept.
 
-def look(
-    model: Any, rollouts: Rollouts, groups: Sequence[Sequence[Example]], size: int, together: int, draw: Sampler
-) -> Pool:
-    """Answers ``size`` requests (0: all) and keeps those whose rewards differ.
-
-    ``groups``: examples that share a context. The requests are drawn singly, as many of each level; with ``together``
-    above 1 by whole contexts, and up to so many requests of a context make a run. Raises TrainingError if none is kept.
+    The requests are drawn singly, as many of each level; with ``together`` above 1 by whole contexts, and up to so many
+    requests of a context make a run.
     """
-    examples = [e for group in groups for e in group]
-    rng = Random(draw.seed)
-    chosen = _single(examples, size, rng) if together == 1 else _whole(groups, size, rng)
-    flat = [i for part in chosen for i in part]
-    asked = [(examples[i], rollouts.codec.prompt(examples[i].context, examples[i].text)) for i in flat]
-    found = dict(zip(flat, rollouts.ask(model, asked, draw, progress=True), strict=True))
-    rewards = [s.reward for group in found.values() for s in group.samples]
-    kept = [[i for i in part if found[i].spread] for part in chosen]
-    runs = [part[i : i + together] for part in kept for i in range(0, len(part), together)]
-    if runs:
-        return Pool(examples, runs, len(flat), sum(rewards) / len(rewards))
-    raise TrainingError(_nothing_to_learn(rewards, len(flat)))
+    seed = f"{params.seed}/pool"
+    examples = [e for group in by_context for e in group]
+    drawn = (
+        _by_context(by_context, params.pool, seed) if params.together > 1 else _by_level(examples, params.pool, seed)
+    )
+    flat = [i for part in drawn for i in part]
+    requests = [(examples[i], codec.prompt(examples[i].context, examples[i].text)) for i in flat]
+    draw = Sampler(params.temperature, seed, model.device)
+    groups = dict(
+        zip(flat, sample(model, codec, params, requests, params.pool_samples, draw, progress=True), strict=True)
+    )
+    rewards = [s.reward for group in groups.values() for s in group.samples]
+    kept = [[i for i in part if groups[i].spread] for part in drawn]
+    runs = [part[i : i + params.together] for part in kept for i in range(0, len(part), params.together)]
+    if not runs:
+        raise TrainingError(_nothing_to_learn(rewards, len(flat)))
+    return Pool(examples, runs, len(flat), sum(rewards) / len(rewards))
 
 
-def _single(examples: Sequence[Example], size: int, rng: Random) -> list[Run]:
-    """Indexes of ``size`` examples (0: all), each a run: drawn level by level in turn, while a level has any left."""
-    order = rng.sample(range(len(examples)), len(examples))
-    turns: Counter[str] = Counter()
-    turn: dict[int, int] = {}
+def _by_level(examples: Sequence[Example], size: int, seed: str) -> list[list[int]]:
+    """Indexes of ``size`` examples (0: all), drawn level by level in turn, while a level has any left."""
+    order = Random(seed).sample(range(len(examples)), len(examples))
+    drawn: Counter[str] = Counter()
+    turns: dict[int, int] = {}
     for i in order:
-        turn[i] = turns[examples[i].level]
-        turns[examples[i].level] += 1
-    return [[i] for i in sorted(order, key=turn.__getitem__)[: size or len(examples)]]
+        turns[i] = drawn[examples[i].level]
+        drawn[examples[i].level] += 1
+    return [[i] for i in sorted(order, key=turns.__getitem__)[: size or len(examples)]]
 
 
-def _whole(groups: Sequence[Sequence[Example]], size: int, rng: Random) -> list[Run]:
-    """Indexes of ``size`` examples (0: all), a run for each context: drawn by context, the last one in part."""
-    starts = [0, *accumulate(map(len, groups))]
-    room = size or starts[-1]
-    runs: list[Run] = []
-    for g in rng.sample(range(len(groups)), len(groups)):
-        run = list(range(starts[g], starts[g + 1]))
-        runs.append(rng.sample(run, min(len(run), room)))
-        room -= len(runs[-1])
+def _by_context(by_context: Sequence[Sequence[Example]], size: int, seed: str) -> list[list[int]]:
+    """Indexes of ``size`` examples (0: all), drawn by context, of the last one in part."""
+    rng, ends = Random(seed), [0]
+    for group in by_context:
+        ends.append(ends[-1] + len(group))
+    room = size or ends[-1]
+    drawn: list[list[int]] = []
+    for g in rng.sample(range(len(by_context)), len(by_context)):
+        indexes = range(ends[g], ends[g + 1])
+        drawn.append(rng.sample(indexes, min(len(indexes), room)))
+        room -= len(drawn[-1])
         if not room:
             break
-    return runs
+    return drawn
 
 
 def _nothing_to_learn(rewards: Sequence[float], seen: int) -> str:

@@ -1,22 +1,18 @@
-"""The work folder of a training: whose work it holds, and how a finished student leaves it.
+"""The work folder of a training, ``<student>.part``, and how a finished student leaves it.
 
-Work in progress is beside the student that it will become, in ``<student>.part``. A killed training leaves it, and the
-same training (parameters, data and models) takes it up again; another one is refused.
-
->>> work = claim(Path("runs/cpu/03_student"), params.to_dict(), groups)               # doctest: +SKIP
->>> finish(student, work, Path("runs/cpu/03_student"))                                # doctest: +SKIP
+A killed training leaves its work, and the same training (parameters, data and models) resumes it; another one is
+refused.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lib.core.files import write_json
+from lib.core.examples import digest_examples
+from lib.core.files import read_json, write_json
 from lib.core.task import Example
 from lib.model import student as students
 from lib.model.student import Student
@@ -29,20 +25,23 @@ def folder(out_dir: Path) -> Path:
     return out_dir.with_name(out_dir.name + ".part")
 
 
-def claim(out_dir: Path, params: Mapping[str, Any], groups: Sequence[Sequence[Example]]) -> Path:
-    """Makes the work folder, or checks that the work in it is of the same parameters and data; returns it.
+def claim(out_dir: Path, params: Mapping[str, Any], by_context: Sequence[Sequence[Example]]) -> Path:
+    """Makes the work folder, or checks that the work in it has the same parameters and data; returns it.
 
-    ``params``: JSON-able, all that the result depends on beside the data. Work without a checkpoint is no loss and is
-    begun anew. Raises TrainingError.
+    ``params``: JSON-able, all that the result depends on besides the data. Work without a checkpoint is begun anew.
+    Raises TrainingError.
     """
     work = folder(out_dir)
     mark = work / "run.json"
-    run: dict[str, Any] = {"params": dict(params), "data": _digest(groups)}
+    run: dict[str, Any] = {
+        "params": dict(params),
+        "data": digest_examples([e for examples in by_context for e in examples]),
+    }
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
     if not mark.is_file() or last_checkpoint(work / "checkpoints") is None:
         write_json(mark, run)
         return work
-    old = json.loads(mark.read_text(encoding="utf-8"))
+    old = read_json(mark)
     if old != run:
         changed = [k for k, v in run["params"].items() if old["params"].get(k) != v] or ["the examples"]
         raise TrainingError(
@@ -50,14 +49,6 @@ def claim(out_dir: Path, params: Mapping[str, Any], groups: Sequence[Sequence[Ex
             "delete this folder to start anew, or put the old values back to go on"
         )
     return work
-
-
-def _digest(groups: Sequence[Sequence[Example]]) -> str:
-    digest = hashlib.sha256()
-    for group in groups:
-        for e in group:
-            digest.update(f"{e.id}\t{e.text}\t{json.dumps(e.gold, sort_keys=True, default=str)}\n".encode())
-    return digest.hexdigest()
 
 
 def finish(student: Student, work: Path, out_dir: Path) -> Path:

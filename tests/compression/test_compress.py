@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from test_finetune import kill_after
 from test_prune import ROWS, wide_student
-from test_sft import kill_after
 from toy_model import saved_student
 from toy_task import TASK, examples
 
@@ -20,6 +20,7 @@ from lib.compression.mask_search import SearchParams
 from lib.compression.prune import PruneError, measure, parameters, prune, sizes_of
 from lib.compression.shape import Shape, schedule
 from lib.core.files import Row, sha256
+from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.model.student import StudentError
 from lib.training.finetune import train
@@ -163,7 +164,7 @@ def test_impossible_compressions_are_named_before_any_work(assistant: Path, grou
         run(assistant, groups, out, Shape(source="base", layers=2))
     with pytest.raises(PruneError, match="channels: 200 of 128"):
         run(assistant, groups, out, Shape(channels=200))
-    with pytest.raises(TrainingError, match="unknown key 'step'"):
+    with pytest.raises(ParamsError, match="unknown parameter 'step'"):
         run(assistant, groups, out, step=3)
     with pytest.raises(TrainingError, match="no examples to compress on"):
         compress(PARAMS, TASK, assistant, SHAPE, [], out)

@@ -25,7 +25,7 @@ TRAINING = {"row_tokens": 256, "learning_rate": 1.0e-3, "max_steps": 2, "precisi
 def params(data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:  # noqa: F811
     monkeypatch.setattr(shrink, "load", lambda name: Shop())
     saved_student(tmp_path / "runs" / "smoke" / "03_assistant", layers=3)
-    models = {"narrow": {"shape": {"channels": 96, "measured": 4}}, "coarse": {"training": {"rounded": "q4_0"}}}
+    models = {"narrow": {"shape": {"channels": 96, "measured": 4}}, "coarse": {"training": {"qat": "q4_0"}}}
     values = {"task": "vending", "run": "smoke", "assistant": "03_assistant", "key": "place", "held_out": 6}
     return {**values, "models": models, "training": TRAINING}
 
@@ -46,13 +46,13 @@ def test_models_are_cut_or_rounded_and_made_once(
     narrow, coarse = students.load(run / "06_narrow").model, students.load(run / "06_coarse").model
     assert narrow.config.intermediate_size == 96 and (run / "06_narrow_pruned").is_dir()
     weight = coarse.model.layers[1].mlp.up_proj.weight.detach()
-    torch.testing.assert_close(weight, qat.rounded(weight), rtol=2**-10, atol=1e-7)
+    torch.testing.assert_close(weight, qat.quantised(weight), rtol=2**-10, atol=1e-7)
     made = {name: sha256(run / f"06_{name}") for name in params["models"]}
 
     def never(*arguments: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(distill, "distill", never)
+    monkeypatch.setattr(distill, "train", never)
     monkeypatch.setattr("lib.compression.iterate.distill", never)
     assert call(params, tmp_path) == 0
     assert {name: sha256(run / f"06_{name}") for name in params["models"]} == made
@@ -70,7 +70,7 @@ def test_one_of_them_alone(params: dict[str, Any], tmp_path: Path) -> None:
         ({"key": ""}, "key: missing"),
         ({"models": {"same": {}}}, "models: same: neither cut nor rounded"),
         ({"models": {"odd": {"shape": {"chanels": 3}}}}, "unknown key 'chanels'"),
-        ({"models": {"odd": {"training": {"rounded": "q3"}}}}, "rounded='q3'"),
+        ({"models": {"odd": {"training": {"qat": "q3"}}}}, "models: odd: qat: "),
         ({"run": "gpuu"}, "unknown profile 'gpuu'"),
     ],
 )

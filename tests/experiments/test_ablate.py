@@ -162,7 +162,7 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
             "ablation.yaml: training: unknown parameter 'lerning_rate'; did you mean",
         ),
         ({"training": {"seed": 1}}, "ablation.yaml: training: unknown parameter 'seed'"),
-        ({"training": {"layers": 2}}, "epochs=0, max_steps=0, max_minutes=0.0 is not allowed"),
+        ({"training": {"layers": 2}}, "steps: sft: 'max_steps' is missing"),
         (
             {"variants": {"seeds": {"repeated": {}}}},
             "variants: seeds: unknown parameter 'repeated'; did you mean 'repeat'",

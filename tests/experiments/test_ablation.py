@@ -12,11 +12,13 @@ import toy_task
 from toy_model import saved_student
 
 from lib.core.files import RecordError, sha256
+from lib.core.params import ParamsError
 from lib.experiments import ablation, ablation_steps
 from lib.experiments.ablation import Ablation, Variant, compare, pooled, read_facts, read_records
 from lib.model import student
 from lib.model.torch_student import TorchStudent
 from lib.training import finetune
+from lib.training.params import TrainingError
 
 ROWS = [
     [replace(e, source="program" if i % 2 else "teacher") for i, e in enumerate(g)] for g in toy_task.examples(6, 8)
@@ -174,7 +176,7 @@ def test_means_of_every_seed_and_tests_together() -> None:
 
 def test_variants_that_begin_alike_train_that_part_once(tmp_path: Path, trained: list[str]) -> None:
     teacher = saved_student(tmp_path / "assistant", layers=2)
-    kd = {"max_steps": 1, "row_tokens": 256, "precision": "fp32", "on_policy": 0.0}
+    kd = {"max_steps": 1, "row_tokens": 256, "precision": "fp32"}
     made = study(tmp_path, assistant=teacher, defaults={"kd": kd})
     plain, ladder = Variant("RFT"), Variant("RFT+KD", steps=[{"kd": {}}])
     other = Variant("RFT+KD reverse", steps=[{"kd": {"divergence": "reverse"}}])
@@ -187,11 +189,11 @@ def test_variants_that_begin_alike_train_that_part_once(tmp_path: Path, trained:
 
 
 def test_wrong_steps_are_named(tmp_path: Path) -> None:
-    with pytest.raises(finetune.TrainingError, match="steps: {'prune': {}}: expected kd"):
+    with pytest.raises(TrainingError, match="steps: {'prune': {}}: expected kd"):
         ablation_steps.chain(PARAMS, [{"prune": {}}], {}, 1)
-    with pytest.raises(finetune.TrainingError, match="unknown key 'top'"):
+    with pytest.raises(ParamsError, match="unknown parameter 'top'"):
         ablation_steps.chain(PARAMS, [{"kd": {"top": 5, "max_steps": 1}}], {}, 1)
-    with pytest.raises(finetune.TrainingError, match="nothing to start from, or no assistant"):
+    with pytest.raises(TrainingError, match="nothing to start from, or no assistant"):
         study(tmp_path).run(Variant("x", steps=[{"kd": {"max_steps": 1}}]), 1)
 
 

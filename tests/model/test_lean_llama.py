@@ -12,8 +12,8 @@ from transformers import DynamicCache, LlamaForCausalLM, Qwen2Config, Qwen2ForCa
 from lib.model import fast_decode
 from lib.model.fast_decode import LeanMemory
 from lib.model.generate import ModelMemory, Prefix, decode
-from lib.training.layers import prepare, restore
-from lib.training.params import SftParams
+from lib.training.layers import Prepared
+from lib.training.params import Finetuning
 
 PREFIX = [5, 6, 7, 8, 9]
 REST = [[10], [11, 12, 13], [14, 15], [16], [17, 18, 19, 20, 21, 22]]
@@ -84,9 +84,9 @@ def test_weights_are_those_of_the_moment(model) -> None:
 
 def test_adapters_and_listeners_are_left_to_transformers(model) -> None:
     assert fast_decode.fits(model)
-    prepare(model, SftParams(method="lora", max_steps=1))
+    prepared = Prepared(model, Finetuning(method="lora", max_steps=1))
     assert not fast_decode.fits(model)
-    restore(model)
+    prepared.restore()
     assert fast_decode.fits(model)
     handle = model.model.layers[1].mlp.down_proj.register_forward_pre_hook(lambda module, inputs: None)
     assert not fast_decode.fits(model)

@@ -9,7 +9,7 @@ from toy_model import tiny_student
 from toy_task import TASK, examples
 
 from lib.model.codec import Codec
-from lib.training.packing import IGNORED, Block, Packer, PackingError, collate, visible
+from lib.training.packing import IGNORED, Block, Packer, PackingError, Segment, collate, pack, visible
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def forward(student, rows):
 
 def test_packed_logits_equal_unpacked_ones(student, codec):
     packed = packer(codec, examples(4, 5, items=4) + examples(2, 4, items=8, seed=1))
-    rows = [packed.row(i) for i in range(packed.rows_until(1))]
+    rows = list(packed.epoch())
     with torch.no_grad():
         _, logits = forward(student, rows)
         for r, row in enumerate(rows):
@@ -74,15 +74,14 @@ def test_only_answers_are_trained_on(student, codec):
 def test_every_example_occurs_once_an_epoch(codec):
     groups = examples(9, 7, items=4) + examples(3, 5, items=8, seed=2)
     packed = packer(codec, groups)
-    first, second = packed.rows_until(1), packed.rows_until(2)
-    for rows in (range(first), range(first, second)):
-        seen = Counter((g, i) for r in rows for g, chosen in packed._plans[r] for i in chosen)
-        assert seen == Counter({(g, i): 1 for g, group in enumerate(groups) for i in range(len(group))})
+    first = len(list(packed.epoch()))
+    seen = Counter((g, i) for plans in packed._plans[:first] for g, chosen in plans for i in chosen)
+    assert seen == Counter({(g, i): 1 for g, group in enumerate(groups) for i in range(len(group))})
 
 
 def test_rows_keep_to_the_budget_and_are_well_filled(codec):
     packed = packer(codec, examples(40, 9, items=4), max_tokens=600)
-    sizes = [sum(map(len, packed.row(i))) for i in range(packed.rows_until(1))]
+    sizes = [sum(map(len, row)) for row in packed.epoch()]
     assert max(sizes) <= 600
     assert sum(sizes) / len(sizes) > 400
 
@@ -90,7 +89,6 @@ def test_rows_keep_to_the_budget_and_are_well_filled(codec):
 def test_numbering_is_shuffled_and_repeatable(codec):
     groups = examples(1, 3, items=4)
     packed = packer(codec, groups)
-    packed.rows_until(8)
     prefixes = {tuple(packed.row(i)[0].prefix) for i in range(8)}
     assert len(prefixes) > 3
     assert packer(codec, groups).row(5) == packed.row(5)
@@ -99,7 +97,7 @@ def test_numbering_is_shuffled_and_repeatable(codec):
 
 def test_a_numbering_that_depends_on_the_request_is_not_shared(codec):
     packed = packer(codec, examples(1, 6, items=8))
-    blocks = [b for i in range(packed.rows_until(1)) for b in packed.row(i)]
+    blocks = [block for row in packed.epoch() for block in row]
     assert [len(b.segments) for b in blocks] == [1] * 6
 
 
@@ -113,32 +111,8 @@ def test_what_cannot_be_packed_is_named(codec):
         packer(codec, [])
 
 
-def test_many_groups_are_measured_side_by_side_in_order(codec, monkeypatch):
-    groups = examples(12, 3)
-    alone = Packer(codec, groups, 256, seed=4)
-    monkeypatch.setattr("lib.training.packing.FEW", 1)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2})
-    together = Packer(codec, groups, 256, seed=4)
-    assert together._sizes == alone._sizes
-    assert [together.row(i) for i in range(3)] == [alone.row(i) for i in range(3)]
-
-
-def test_what_cannot_be_packed_is_told_from_another_process_too(codec, monkeypatch):
-    monkeypatch.setattr("lib.training.packing.FEW", 1)
-    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
-    with pytest.raises(PackingError, match="raise row_tokens"):
-        Packer(codec, examples(4, 3), 8)
-
-
-def test_groups_are_measured_once_for_each_vocabulary_and_budget(codec, monkeypatch):
-    groups, measured = examples(2, 3), []
-    monkeypatch.setattr(
-        Packer, "_measure", lambda self, group, real=Packer._measure: measured.append(1) or real(self, group)
-    )
-    first, second = packer(codec, groups), packer(codec, groups, seed=1)
-    assert len(measured) == 2 and second._sizes == first._sizes
-    packer(codec, groups, max_tokens=400)
-    packer(codec, list(groups), max_tokens=400)
-    assert len(measured) == 6
-    with pytest.raises(PackingError):
-        packer(codec, groups, max_tokens=10)
+def test_given_blocks_are_packed_in_their_order():
+    blocks = [Block([1] * 4, [Segment([2] * 3, 1)] * 3), Block([5] * 4, [Segment([6] * 3, 1)] * 2)]
+    for room, sizes in ((100, [[13, 10]]), (20, [[13, 7], [7]]), (10, [[10], [7], [10]]), (1, [[7]] * 5)):
+        assert [[len(block) for block in row] for row in pack(blocks, room)] == sizes
+    assert pack([], 10) == []

@@ -1,0 +1,212 @@
+"""The trainer of fine-tuning, distillation and reinforcement, which differ in their loss: packed rows, answers alone.
+
+It is TRL's SFTTrainer with ``skip_prepare_dataset`` (so transformers' Trainer): the loop, accumulation, mixed
+precision, clipping, checkpoints and distribution are theirs. Rows, the learning rate's schedule (a warm-up, then a
+cosine, arXiv 1608.03983) and losses are this project's, through public methods alone. The loss calls the model that the
+trainer wrapped, so that a training on several processes synchronises its gradients.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from datasets import Dataset
+from tokenizers import Tokenizer
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from tqdm.auto import tqdm
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from lib.model.student import Student
+from lib.model.vocabulary import END, Vocabulary
+from lib.training import workdir
+from lib.training.layers import Prepared, attention_mask
+from lib.training.log import StepLog, last_checkpoint
+from lib.training.packing import IGNORED, visible
+from lib.training.params import Training, TrainingError
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """``steps`` of ``planned`` were taken; ``loss`` is the mean of the last 20."""
+
+    folder: Path
+    steps: int
+    planned: int
+    tokens: int
+    seconds: float
+    loss: float
+
+    @property
+    def stopped(self) -> str:
+        """That the time cap stopped the training, in words; empty if it took all its steps."""
+        done = self.steps == self.planned
+        return "" if done else f"stopped by the time cap after {self.steps:,} of {self.planned:,} steps"
+
+
+class OneDevice(SFTConfig):
+    """A process trains on one device, also where it sees several; more devices take more processes."""
+
+    n_gpu = 1
+
+
+class PackedTrainer(SFTTrainer):
+    """Trains a student on batches in their planned order; stops at a loss that is no number."""
+
+    columns: tuple[str, ...] = ()  # what its steps.csv has besides lib.training.log.COLUMNS
+    loss_is_scaled_for_ga = True  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        params: Training,
+        student: Student,
+        collator: Callable[[list[int]], Batch],
+        work: Path,
+        size: tuple[int, int],
+        callbacks: Sequence[TrainerCallback] = (),
+    ) -> None:
+        """``size``: items of a step, and of one forward pass; ``collator`` makes a batch of their numbers."""
+        self.params, self.prepared = params, Prepared(student.model, params)
+        minutes = params.checkpoint_minutes, params.max_minutes
+        self.step_log = StepLog(work / "steps.csv", *minutes, self.columns)
+        super().__init__(
+            model=student.model,
+            args=_arguments(params, work, *size),
+            train_dataset=Dataset.from_dict({"item": range(params.max_steps * size[0])}),
+            data_collator=lambda features: collator([feature["item"] for feature in features]),
+            processing_class=_tokenizer(student.vocabulary),
+            callbacks=[self.step_log, *callbacks],
+        )
+        self.remove_callback(PrinterCallback)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        steps, warmup = self.params.max_steps, self.params.warmup
+        chosen: Any = optimizer or self.optimizer
+        self.lr_scheduler = LambdaLR(chosen, lambda step: rate(step / steps, warmup, 0.5 / steps))
+        return self.lr_scheduler
+
+    def training_step(self, *arguments: Any, **more: Any) -> Tensor:
+        with self.prepared.quantiser.applied():
+            return super().training_step(*arguments, **more)
+
+    def compute_loss(
+        self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        logits, answers = answer_logits(model, inputs, self.args.bf16)
+        items = len(answers) if num_items_in_batch is None else num_items_in_batch
+        losses = self.token_losses(logits, answers, inputs)
+        means = {name: part.sum() / items * self.accelerator.num_processes for name, part in losses.items()}
+        loss = means.pop("loss")
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"step {self.state.global_step + 1}: the loss is {loss.item()}; lower learning_rate"
+                f" ({self.params.learning_rate:.2g}) or use precision: fp32"
+            )
+        columns = {name: float(mean.detach()) for name, mean in means.items()}
+        self.step_log.count(tokens=int(inputs["tokens"].sum()), **columns)
+        return (loss, {}) if return_outputs else loss
+
+    def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
+        """The ``loss`` of each answer token, (answer tokens,), and what else is logged; summed over a step's tokens."""
+        return {"loss": F.cross_entropy(logits, answers, reduction="none")}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:
+            logs |= self.step_log.measured()
+        super().log(logs, start_time)
+
+    def fit(self, student: Student, facts: Mapping[str, Any], out_dir: Path) -> Result:
+        """Trains, from the last checkpoint if there is one, and writes the folder ``out_dir``.
+
+        ``facts`` becomes ``training`` in the folder's student.json, with the steps. Raises TrainingError.
+        """
+        work = workdir.folder(out_dir)
+        self.train(resume_from_checkpoint=last_checkpoint(work / "checkpoints"))
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.prepared.restore()
+        rows = self.step_log.rows
+        loss, tokens = self.last("loss"), sum(row["tokens"] for row in rows)
+        result = Result(out_dir, len(rows), self.params.max_steps, tokens, self.step_log.seconds, loss)
+        student.info["training"] = {**facts, "steps": len(rows)}
+        if result.stopped:
+            tqdm.write(f"{out_dir.name}: {result.stopped}")
+        if self.is_world_process_zero():
+            workdir.finish(student, work, out_dir)
+        return result
+
+    def last(self, column: str, count: int = 20) -> float:
+        """The mean of a column of the last ``count`` steps."""
+        rows = self.step_log.rows[-count:]
+        return sum(row[column] for row in rows) / max(len(rows), 1)
+
+
+def rate(done: float, warmup: float, least: float) -> float:
+    """The learning rate's factor when a share ``done`` of the steps is through; ``least``: what counts at the start.
+
+    >>> [round(rate(done, 0.1, 0.01), 2) for done in (0, 0.05, 0.1, 0.55, 1)]
+    [0.1, 0.5, 1.0, 0.5, 0.0]
+    """
+    if done < warmup:
+        return min(max(done, least) / warmup, 1.0)
+    return 0.5 * (1 + math.cos(math.pi * (min(done, 1.0) - warmup) / (1 - warmup)))
+
+
+def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFTConfig:
+    return OneDevice(
+        output_dir=str(work / "checkpoints"),
+        max_steps=params.max_steps,
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=per_step // (at_once * int(os.environ.get("WORLD_SIZE", 1))),
+        learning_rate=params.learning_rate,
+        adam_beta2=0.99,
+        bf16=params.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=False,
+        seed=params.seed,
+        train_sampling_strategy="sequential",
+        dataloader_num_workers=getattr(params, "workers", 0),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        save_strategy="no",
+        save_total_limit=1,
+        logging_steps=1,
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer.from_str(json.dumps(vocabulary.json))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=str(END), pad_token=str(END))
+
+
+def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) -> tuple[Tensor, Tensor]:
+    """Logits for each answer token of a batch of rows, (answer tokens, vocabulary) in fp32, and those tokens.
+
+    ``model``: a Llama, plain or wrapped by a trainer. Other positions get no logits. ``bf16``: the pass runs in it.
+    """
+    following = inputs["labels"][:, 1:]
+    answers = following != IGNORED
+    llama = next(module for module in model.modules() if isinstance(module, LlamaForCausalLM))
+    seen = visible(inputs["blocks"], inputs["segments"])
+    mask = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
+    chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
+    try:
+        with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
+            ids, positions = inputs["input_ids"], inputs["position_ids"]
+            logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    finally:
+        chosen.remove()
+    return logits.float(), following[answers]

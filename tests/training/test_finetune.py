@@ -1,0 +1,207 @@
+"""Fine-tuning on a tiny model of the real architecture: what should move moves, a killed training resumes."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_model import saved_student, tiny_student
+from toy_task import TASK, examples
+
+from lib.core.params import ParamsError
+from lib.model import student as students
+from lib.training.finetune import row_batches, train
+from lib.training.log import WHOLE, StepLog, last_checkpoint, read_steps
+from lib.training.params import Finetuning, TrainingError
+from lib.training.trainer import PackedTrainer, rate
+
+PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 6, "precision": "fp32"}
+CLOCK = ("seconds", "tokens_per_s")
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    return saved_student(tmp_path_factory.mktemp("start") / "student")
+
+
+@pytest.fixture(scope="module")
+def by_context():
+    return examples(30, 6, items=3)
+
+
+def run(start, by_context, out, **changes):
+    return train({**PARAMS, "base": str(start), **changes}, TASK, by_context, out)
+
+
+def moved(start, folder):
+    """Names of the weights that differ."""
+    old, new = (students.load(path).model.state_dict() for path in (start, folder))
+    return {name for name in old if not torch.equal(old[name], new[name])}
+
+
+def told(result):
+    """The lines of a training's log without what its clock says."""
+    return [{k: v for k, v in row.items() if k not in CLOCK} for row in read_steps(result.folder / "steps.csv")]
+
+
+def kill_after(steps, monkeypatch):
+    """Ends the training as Ctrl-C would, at the end of a step."""
+    inner = StepLog.on_step_end
+
+    def dying(self, args, state, control, **kwargs):
+        if state.global_step > steps:
+            raise KeyboardInterrupt
+        return inner(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(StepLog, "on_step_end", dying)
+
+
+@pytest.mark.parametrize("changes", [{}, {"method": "lora", "lora_rank": 4}, {"precision": "bf16"}])
+def test_all_weights_move(start, by_context, tmp_path, changes):
+    result = run(start, by_context, tmp_path / "out", **changes)
+    assert moved(start, result.folder) == set(students.load(start).model.state_dict())
+    assert (result.steps, result.stopped) == (6, "")
+    assert not (tmp_path / "out.part").exists()
+
+
+def test_loss_falls_and_the_log_says_so(start, by_context, tmp_path):
+    result = run(start, by_context, tmp_path / "out", max_steps=40, rows_per_step=2, rows_at_once=2)
+    rows = read_steps(result.folder / "steps.csv")
+    assert [r["step"] for r in rows] == list(range(1, 41))
+    assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
+    assert sum(r["tokens"] for r in rows) == result.tokens
+    assert max(r["lr"] for r in rows) == pytest.approx(PARAMS["learning_rate"], rel=0.01)
+    assert rows[-1]["lr"] < rows[20]["lr"]
+    info = json.loads((result.folder / "student.json").read_text())
+    assert info["training"]["steps"] == 40
+    assert str(tmp_path.parent) not in json.dumps(info)
+
+
+def test_accumulated_rows_equal_rows_at_once(start, by_context, tmp_path):
+    results = [run(start, by_context, tmp_path / f"{n}", rows_per_step=4, rows_at_once=n) for n in (1, 4)]
+    one, other = ([row["loss"] for row in told(result)] for result in results)
+    assert one == pytest.approx(other, rel=1e-3)
+
+
+@pytest.mark.parametrize("changes", [{}, {"method": "lora", "lora_rank": 4}])
+def test_an_interrupted_training_resumes_where_it_was(start, by_context, tmp_path, changes, monkeypatch):
+    whole = run(start, by_context, tmp_path / "whole", checkpoint_minutes=0, **changes)
+    kill_after(4, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(start, by_context, tmp_path / "out", checkpoint_minutes=0, **changes)
+    monkeypatch.undo()
+    assert not (tmp_path / "out").exists()
+    again = run(start, by_context, tmp_path / "out", checkpoint_minutes=0, **changes)
+    for one, other in zip(told(whole), told(again), strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    old, new = (students.load(r.folder).model.state_dict() for r in (whole, again))
+    for name in old:
+        torch.testing.assert_close(old[name], new[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_checkpoint_cut_off_by_a_kill_is_not_used(tmp_path):
+    for step, whole in ((2, True), (10, True), (12, False)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if whole:
+            (folder / WHOLE).touch()
+    assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert last_checkpoint(tmp_path / "absent") is None
+
+
+def test_work_of_other_parameters_or_data_is_not_resumed(start, by_context, tmp_path, monkeypatch):
+    kill_after(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(start, by_context, tmp_path / "out", checkpoint_minutes=0)
+    monkeypatch.undo()
+    with pytest.raises(TrainingError, match="learning_rate.*delete this folder"):
+        run(start, by_context, tmp_path / "out", checkpoint_minutes=0, learning_rate=1.0e-3)
+    elsewhere = [[replace(e, context={"items": e.context["items"][::-1]}) for e in group] for group in by_context]
+    for other in (by_context[:-1], elsewhere):
+        with pytest.raises(TrainingError, match="the examples"):
+            run(start, other, tmp_path / "out", checkpoint_minutes=0)
+    with pytest.raises(TrainingError, match="another start;"):
+        other = saved_student(tmp_path / start.name, seed=3)
+        run(other, by_context, tmp_path / "out", checkpoint_minutes=0)
+
+
+def test_a_loss_that_is_no_number_ends_with_a_remedy(tmp_path, by_context):
+    student = tiny_student()
+    student.model.model.norm.weight.data.fill_(float("nan"))
+    broken = students.save(student, tmp_path / "broken")
+    with pytest.raises(TrainingError, match="step 1: the loss is nan; lower learning_rate"):
+        run(broken, by_context, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_time_cap_stops_the_training_and_the_result_says_so(start, by_context, tmp_path):
+    result = run(start, by_context, tmp_path / "out", max_steps=1000, max_minutes=1.0e-6)
+    assert (result.steps, result.planned) == (1, 1000)
+    assert result.stopped == "stopped by the time cap after 1 of 1,000 steps"
+    assert students.is_student(str(result.folder))
+
+
+def test_the_rate_warms_up_and_decays():
+    factors = [rate(step / 100, 0.1, 0.005) for step in range(101)]
+    assert 0 < factors[0] < factors[5] < factors[10] == pytest.approx(1)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[100] == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"learning_rat": 1.0e-3}, "unknown parameter 'learning_rat'; did you mean 'learning_rate'"),
+        ({"learning_rate": "5e-4"}, "learning_rate: .* got '5e-4'"),
+        ({"max_steps": 0}, "max_steps: .* greater than or equal to 1"),
+        ({"method": "qlora"}, "method: .*'full' or 'lora'"),
+        ({"rows_per_step": 3, "rows_at_once": 2}, "rows_at_once: 2 does not divide rows_per_step, 3"),
+        ({"compile": "all"}, "compile: "),
+        ({"qat": "q3"}, "qat: "),
+        ({"qat": "q4_0", "method": "lora"}, "qat: needs method: full"),
+    ],
+)
+def test_wrong_parameters_are_named(wrong, message):
+    with pytest.raises(ParamsError, match=f"training: {message}"):
+        Finetuning.read({**PARAMS, **wrong}, "training")
+
+
+def test_two_processes_train_what_one_does(tmp_path, by_context):
+    """Gradients are synchronised: the loss calls the model that the trainer wrapped."""
+    context = torch.multiprocessing.get_context("fork")
+    workers = [context.Process(target=_process, args=(tmp_path, rank, 2)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    alone = _trained(tmp_path / "alone", by_context)
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    shares = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+    for name, weight in alone.items():
+        assert torch.equal(shares[0][name], shares[1][name]), name
+        torch.testing.assert_close(shares[0][name], weight, atol=1e-4, rtol=1e-3)
+
+
+def _process(folder, rank, world):
+    import os
+
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)  # of the process that forked this one
+    address = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29517",
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": world,
+    }
+    os.environ |= {name: str(value) for name, value in address.items()} | {"ACCELERATE_USE_CPU": "true"}
+    torch.save(_trained(folder / "shared", examples(30, 6, items=3)), folder / f"{rank}.pt")
+
+
+def _trained(work, by_context):
+    params = Finetuning.read({**PARAMS, "max_steps": 3, "rows_per_step": 4}, "training")
+    student = tiny_student(layers=2)
+    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
+    PackedTrainer(params, student, row_batches(params, TASK, student, by_context), work, (4, 1)).train()
+    return student.model.state_dict()
