@@ -12,7 +12,7 @@ $(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example mak
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation compress reports release demo clean
+.PHONY: help setup reproduce test lab bench record ablation reports release demo clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
@@ -50,9 +50,6 @@ record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch
 
 ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (the data) or ladder (the steps)
 	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml
-
-compress: setup  ## cut or round the assistant and teach it again: the models of params/compress.yaml
-	$(BIN)/python -m lib.compression.shrink
 
 bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only training"
 	$(BIN)/python -m lib.bench $(BENCH)
