@@ -134,11 +134,6 @@ class GgufFile:
         """How many weights there are."""
         return sum(int(t.n_elements) for t in self._reader.tensors)
 
-    @property
-    def rest(self) -> int:
-        """Bytes of the file that are no matrices: the tokenizer, for the most part."""
-        return self.path.stat().st_size - sum(int(t.n_bytes) for t in self._reader.tensors if len(t.shape) == 2)
-
     def vocabulary(self) -> Vocabulary:
         """The vocabulary of a model of ours."""
         try:
