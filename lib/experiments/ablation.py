@@ -224,6 +224,15 @@ def table(folder: Path) -> pd.DataFrame:
         raise RecordError(f"{TABLE}: damaged ({error}): restore the file") from error
 
 
+def merged(folders: Sequence[Path]) -> pd.DataFrame:
+    """The tables of several folders for the variants of the first; what two compared comes from that of more seeds."""
+    tables = [table(folder) for folder in folders]
+    rank = [*tables[0]["test"].unique(), *tables[0]["variant"].unique()]
+    found = pd.concat([t[t["variant"].isin(rank)] for t in tables]).sort_values("seeds", kind="stable")
+    found = found.drop_duplicates(["test", "variant", "against"], keep="last")
+    return found.sort_values(["test", "variant", "against"], key=lambda c: c.map(["", *rank].index), kind="stable")
+
+
 def _packed(folder: Path, name: str) -> Path:
     if not (folder / name).is_file():
         raise RecordError(f"{paths.relative(folder)}: there is no {name}: run make ablation, or restore it")
