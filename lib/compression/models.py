@@ -1,213 +1,151 @@
-"""The compressed models of a study: a list of what each is made from and how, and one GGUF file for each.
+"""The models of a study: a list of what each is made from and how, and one GGUF file for each.
 
-A model is a student of the run, or any other GGUF of ours, rounded to a kind; ``cut`` removes its least important parts
-before and recovers nothing, the mark that distillation has to beat.
+    models:
+      student q4_0: {of: "05_student", kind: "q4_0", embedding: "q8_0"}
+      narrow q8_0: {of: "03_assistant", kind: "q8_0", shape: {ffn_width: 448}}                         # pruned only
+      super-tiny: {of: "03_assistant", kind: "q4_0", shape: {ffn_width: 352}, training: {max_steps: 600}}
 
->>> values = {"of": "03_assistant", "kind": "q8_0", "cut": {"channels": 448}, "step": "pruned only"}
->>> read({"cut": values})["cut"].file
-'cut.gguf'
->>> rows = make(entries, Path("runs/gpu"), task, accepted)                              # doctest: +SKIP
->>> rows[0]["name"], rows[0]["size_mb"]                                                 # doctest: +SKIP
-('super-tiny', 31.2)
-
-A file is made again only if the model it is made from, its entry, the examples or this code changed.
+A model with ``training`` is cut to its ``shape`` in steps and distilled from what it is made of after each
+(lib/compression/iterate.py). What is cut or trained is kept in the folder ``06_NAME`` of the run. A file is made again
+only if what it is made from, its entry, the examples or this code changed.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from functools import cache, lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
-from lib.compression import prune, sensitivity
+from lib.compression.iterate import Job, compress
+from lib.compression.shape import Shape, cut
 from lib.core import files, paths, provenance
 from lib.core.files import Row
-from lib.core.params import suggest
+from lib.core.params import ParamsError, Settings
 from lib.core.task import Example, Task
 from lib.model import gguf_write
 from lib.model import student as students
-from lib.model.gguf_kinds import KINDS, fitting
+from lib.model.gguf_kinds import fitting
 from lib.model.gguf_read import GgufFile
-from lib.model.student import Student
+from lib.training.params import Distillation
 
 PARENT, PRUNED = "parent", "pruned only"
-STEPS = (PARENT, "rounded", "rounding trained", PRUNED, "pruned and distilled", "student")
-CUTS = ("layers", "channels", "groups")
+Kind = Literal["f16", "q8_0", "q5_0", "q4_0"]
 
 
-class CompressedError(ValueError):
-    """An entry that cannot be used; the message names it and its key, and gives the remedy."""
+class Entry(Settings):
+    """One model of the list."""
 
-
-@dataclass(frozen=True)
-class Entry:
-    """One model of the list.
-
-    ``of``: a student's folder or GGUF, by its name in the run or its path from the project's root (a folder that is
-    not there may have come from another machine as a file: ``.gguf`` is tried, too); ``kind`` and
-    ``embedding`` (the word table's; empty: the same) as in lib/model/gguf_kinds.py; ``step``: one of STEPS; ``cut``: what stays
-    of layers, channels or groups (lib/compression/prune.py), for a step of PRUNED.
-    """
-
-    name: str
-    of: str
-    kind: str
-    step: str
-    embedding: str = ""
-    cut: Mapping[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", self.name):
-            raise CompressedError(f"models: '{self.name}': use letters, digits, blanks and . _ - only, it names a file")
-        self._known("kind", self.kind, KINDS)
-        self._known("embedding", self.embedding or self.kind, KINDS)
-        self._known("step", self.step, STEPS)
-        for part, size in self.cut.items():
-            self._known("cut", part, CUTS)
-            if type(size) is not int or size < 1:
-                raise CompressedError(f"models: {self.name}: cut: {part}: {size!r}: use how many stay, such as 448")
-        if self.cut and self.step != PRUNED:
-            raise CompressedError(f"models: {self.name}: step: '{self.step}': what is cut here is '{PRUNED}'")
-
-    def _known(self, key: str, value: str, known: Sequence[str] | Mapping[str, Any]) -> None:
-        if value not in known:
-            raise CompressedError(f"models: {self.name}: {key}: '{value}': use one of {', '.join(known)}")
+    of: str  # a student's folder in the run, or a path from the project's root; a GGUF there is taken as it is
+    kind: Kind
+    embedding: Kind | None = None  # the token embedding's, if it is another
+    shape: Shape | None = None  # what stays of it; without training it is pruned only
+    training: dict[str, Any] | None = None  # changes of the parameters that all distillations of the list share
 
     @property
-    def file(self) -> str:
-        """The name of its GGUF."""
-        return self.name.replace(" ", "-") + ".gguf"
-
-    def source(self, run: Path) -> Path:
-        """The student that it is made from. Raises CompressedError with what makes it."""
-        for place in (run / self.of, run / f"{self.of}.gguf", paths.ROOT / self.of):
-            if students.is_student(str(place)):
-                return place
-        raise CompressedError(f"models: {self.name}: of: no student '{self.of}': {_remedy(self.of)}")
+    def step(self) -> str:
+        """What was done to make it."""
+        if self.training is not None:
+            return "pruned and distilled" if self.shape else "quantisation-aware"
+        if self.shape:
+            return PRUNED
+        return "released" if self.of.endswith(".gguf") else "student" if "student" in self.of else "quantised"
 
 
-def _remedy(of: str) -> str:
-    name = Path(of).name
-    if re.match(r"0[1-5]_", name):
-        return f"run stage {name[:2]} first (make reproduce)"
-    if name.startswith("06_"):
-        return f"make it first (python -m lib.compression.shrink --only {name[3:].removesuffix('.gguf')}), or leave the entry out"
-    return "give a folder of the run, such as 05_student, or a path from the project's root"
-
-
-def read(models: Mapping[str, Any]) -> dict[str, Entry]:
-    """The entries by name, in order. Raises CompressedError."""
-    if not models:
-        raise CompressedError("models: none: give at least one, such as {student q8_0: {of: 05_student, kind: q8_0}}")
-    entries = {name: _entry(name, values) for name, values in models.items()}
-    names = [entry.file.casefold() for entry in entries.values()]
-    if double := [entry for entry in entries.values() if names.count(entry.file.casefold()) > 1]:
-        raise CompressedError(f"models: {' and '.join(e.name for e in double)} would be one file: rename one")
+def read(models: Mapping[str, Any], recovery: Mapping[str, Any]) -> dict[str, Entry]:
+    """The entries by name, in order. ``recovery``: parameters that all distillations share. Raises ParamsError."""
+    entries = {name: Entry.read(values, f"models: {name}") for name, values in models.items()}
+    if not entries:
+        raise ParamsError("models: none: give at least one, such as {student q8_0: {of: 05_student, kind: q8_0}}")
+    for name, entry in entries.items():
+        if not re.fullmatch(r"[A-Za-z0-9][\w .-]*", name):
+            raise ParamsError(f"models: '{name}': it names a file: use letters, digits, blanks and . _ - only")
+        if [file_name(other).casefold() for other in entries].count(file_name(name).casefold()) > 1:
+            raise ParamsError(f"models: {name}: another name gives the same file: rename one")
+        _training(name, entry, recovery)
     return entries
 
 
-def _entry(name: str, values: Any) -> Entry:
-    known = {f.name: f.type for f in fields(Entry) if f.name != "name"}
-    if not isinstance(values, Mapping):
-        raise CompressedError(f"models: {name}: expected of, kind and step, got {values!r}")
-    for key, value in values.items():
-        if key not in known:
-            raise CompressedError(f"models: {name}: unknown key '{key}'; {suggest(str(key), list(known))}")
-        if not isinstance(value, Mapping if key == "cut" else str):
-            raise CompressedError(f"models: {name}: {key}: {value!r}: use {'a mapping' if key == 'cut' else 'text'}")
-    if missing := [key for key in ("of", "kind", "step") if key not in values]:
-        raise CompressedError(f"models: {name}: '{missing[0]}' is missing")
-    return Entry(name, **values)
+def _training(name: str, entry: Entry, recovery: Mapping[str, Any]) -> Distillation | None:
+    if entry.training is None:
+        return None
+    return Distillation.read({**recovery, **entry.training}, f"models: {name}: training")
+
+
+def file_name(name: str) -> str:
+    """The name of a model's GGUF."""
+    return name.replace(" ", "-") + ".gguf"
+
+
+def source(name: str, entry: Entry, run: Path) -> Path:
+    """The student that a model is made from. Raises ParamsError with what makes it."""
+    for place in (run / entry.of, paths.ROOT / entry.of):
+        if students.is_student(str(place)):
+            return place
+    remedy = "give a folder of the run, such as 05_student, or a path from the project's root"
+    if re.match(r"0[1-5]_", entry.of):
+        remedy = f"run stage {entry.of[:2]} first (make reproduce)"
+    raise ParamsError(f"models: {name}: of: no student '{entry.of}': {remedy}")
 
 
 def make(
     entries: Mapping[str, Entry],
     run: Path,
     task: Task,
-    measured: Sequence[Example] = (),
-    weighed: Sequence[Example] = (),
+    recovery: Mapping[str, Any],
+    by_context: Sequence[Sequence[Example]] = (),
+    held_out: Sequence[Sequence[Example]] = (),
 ) -> list[Row]:
-    """A GGUF in ``run/06_models`` for each entry; what describes each, in order.
+    """A GGUF in ``run/06_models`` for each entry; a row on each, in order.
 
-    ``measured``: resolved accepted requests that tell what to cut; ``weighed``: that tell which errors of rounding
-    matter (lib/compression/sensitivity.py; none: all the same), not asked for a student that was trained rounded. A row has the
-    entry, ``file`` (its name), ``size_mb`` (10^6 bytes), ``weights``, ``sha256``; it stands beside the file, too.
-
-    Raises CompressedError, PruneError, StudentError or GgufError.
+    ``by_context``, ``held_out``: as in lib.compression.iterate.Job. A row has the entry, ``name``, ``step``,
+    ``file`` (its name), ``size_mb`` (10^6 bytes), ``weights``, ``sha256`` and ``cuts`` (rows of ``compress``); it is in a
+    JSON file beside the GGUF, too. Raises ParamsError, PruneError, StudentError, GgufError, TrainingError.
     """
-    places = {name: entry.source(run) for name, entry in entries.items()}
-    folder = run / "06_models"
-    folder.mkdir(exist_ok=True)
-    for left in folder.glob("tmp*.part"):  # of a process that was killed
-        shutil.rmtree(left)
-    shop = _Workshop(task, measured, weighed)
-    order = sorted(entries.values(), key=lambda entry: entry.of)  # each source is read once
-    rows = {entry.name: _made(entry, places[entry.name], folder, shop) for entry in order}
-    return [rows[name] for name in entries]
+    places = {name: source(name, entry, run) for name, entry in entries.items()}
+    (run / "06_models").mkdir(exist_ok=True)
+    made = []
+    for name, entry in entries.items():
+        job = Job(task, places[name], by_context, held_out)
+        made.append(_made(name, entry, job, _training(name, entry, recovery), run / "06_models" / file_name(name)))
+    return made
 
 
-class _Workshop:
-    """The last opened student, and what was measured on it."""
-
-    def __init__(self, task: Task, measured: Sequence[Example], weighed: Sequence[Example]) -> None:
-        self.measured, self.weighed = measured, weighed
-        self.open: Callable[[Path], Student] = lru_cache(1)(students.load)
-        self.parts = lru_cache(1)(lambda place: prune.measure(self.open(place), task, measured))
-        self.errors = lru_cache(1)(lambda place: sensitivity.measure_importance(self.open(place), task, weighed))
-
-    def weigh(self, entry: Entry, place: Path) -> bool:
-        """Whether errors of rounding are weighed."""
-        if not self.weighed or entry.cut or entry.kind in ("q8_0", "f16"):
-            return False
-        training = self.open(place).info.get("training", {})
-        return not (training.get("qat") or training.get("rounded"))
-
-
-def _made(entry: Entry, place: Path, folder: Path, shop: _Workshop) -> Row:
-    """The row of an entry, whose file is made unless it is complete and of the same inputs; the row is written last."""
-    asked = [[e.id, e.text, e.gold] for e in [*(shop.measured if entry.cut else ()), *shop.weighed]]
-    key = files.digest([files.sha256(place), asdict(entry), asked, _code()])
-    file, about = folder / entry.file, (folder / entry.file).with_suffix(".json")
+def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file: Path) -> Row:
+    """The row of a model, whose file is made unless it is complete and of the same inputs; written last."""
+    about = file.with_suffix(".json")
+    data = job.digest if entry.shape or training else files.sha256(job.assistant)
+    settings = training.model_dump() if training else None
+    code = provenance.library("from lib.compression import models")
+    key = files.digest([name, entry.model_dump(), settings, data, code])
     if about.is_file() and file.is_file():
-        there = files.read_json(about)
-        if there.get("key") == key and there["sha256"] == files.sha256(file):
-            return there
-    _write(entry, place, file, shop)
-    row = {**asdict(entry), "file": entry.file, "size_mb": file.stat().st_size / 1e6}
-    row |= {"weights": GgufFile(file).parameters, "sha256": files.sha256(file), "key": key}
+        row = files.read_json(about)
+        if row.get("key") == key and row["sha256"] == files.sha256(file):
+            return row
+    cuts = _write(entry, job, training, file)
+    row = {"name": name, **entry.model_dump(exclude_none=True), "step": entry.step, "file": file.name, "cuts": cuts}
+    row |= {"size_mb": file.stat().st_size / 1e6, "weights": GgufFile(file).parameters}
+    row |= {"sha256": files.sha256(file), "key": key}
     files.write_json(about, row)
     return row
 
 
-def _write(entry: Entry, place: Path, file: Path, shop: _Workshop) -> None:
-    if not entry.cut and place.is_file() and is_of(GgufFile(place), entry):
-        part = file.with_name(file.name + ".part")
-        shutil.copyfile(place, part)
-        part.replace(file)
-        return
-    importance = shop.errors(place) if shop.weigh(entry, place) else None
-    if place.is_dir() and not entry.cut:
-        gguf_write.export(place, file, entry.kind, entry.embedding or None, importance=importance)
-        return
-    student = shop.open(place)
-    made = prune.prune(student, shop.parts(place), **entry.cut) if entry.cut else student
-    with TemporaryDirectory(dir=file.parent, suffix=".part") as folder:
-        students.save(made, Path(folder) / "student")
-        gguf_write.export(Path(folder) / "student", file, entry.kind, entry.embedding or None, importance=importance)
-
-
-def is_of(file: GgufFile, entry: Entry) -> bool:
-    """Whether all matrices of ``file`` are of the kinds that ``entry`` asks for already."""
-    own = {gguf_write.EMBEDDING: entry.embedding or entry.kind}
-    return file.kinds == {name: fitting(own.get(name, entry.kind), width) for name, width in file.widths.items()}
-
-
-@cache
-def _code() -> str:
-    """What tells this code from other code."""
-    return provenance.library("from lib.compression import models")
+def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) -> list[Row]:
+    """Makes the student if it has to be cut or trained, and its file; the rows of its cuts."""
+    cuts: list[Row] = []
+    student, made = job.assistant, file.parent.with_name(f"06_{file.stem}")
+    if training:
+        cuts, student = compress(job, training, entry.shape or Shape(), made), made
+    elif entry.shape:
+        student = students.save(cut(job.task, students.load(student), entry.shape, job.by_context), made)
+    if student.is_dir():
+        gguf_write.export(student, file, entry.kind, entry.embedding)
+        return cuts
+    own, gguf = {gguf_write.EMBEDDING: entry.embedding or entry.kind}, GgufFile(student)
+    for name, width in gguf.widths.items():
+        if gguf.kinds[name] != fitting(own.get(name, entry.kind), width):
+            raise ParamsError(f"{student.name}: '{name}' is {gguf.kinds[name]}: say so in models, or name a folder")
+    with files.replacing(file) as part:
+        shutil.copyfile(student, part)
+    return cuts

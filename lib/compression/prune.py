@@ -1,28 +1,25 @@
-"""Structural pruning of a student: fewer layers, fewer feed-forward channels, fewer attention heads.
+"""Structural pruning of a student: fewer layers, a narrower feed-forward network, fewer heads.
 
-What is kept is chosen by how it behaves on requests of the task (``Importance``), one forward pass over each:
+What stays is chosen by how it behaves on requests of the task, one forward pass over each (``Importance``):
 
-- a layer by *block influence*, one minus the cosine between what enters and what leaves it (Men et al., *ShortGPT*,
-  arXiv 2403.03853, section 3.1);
-- a feed-forward channel by the mean size of its activation, the input of the down projection, times the norm of the
-  weights that read it (Muralidharan et al., *Minitron*, arXiv 2407.14679, section 2.2; the norm as in Wanda, Sun et
-  al., arXiv 2306.11695, section 3);
-- a group of heads that share keys and values by the same measure at the input of the output projection.
+- a layer by *block influence*, one minus the cosine between its input and output (Men et al., *ShortGPT*, arXiv
+  2403.03853, section 3.1);
+- a feed-forward unit by its absolute activations times the norm of the weights that read it (Muralidharan et al.,
+  *Minitron*, arXiv 2407.14679, section 2.2; the norm as in Wanda, Sun et al., arXiv 2306.11695, section 3);
+- a key-value head, with the query heads that share it, by the same measure at the input of the output projection.
 
-All layers keep the same number of channels and groups, because the file formats want one number. Minitron's advice is
-to cut at most a third at a time and to distil after each cut; ``lib.training.distill`` does that.
+All layers keep equally many, because the file formats want one number.
 
->>> small = prune(student, measure(student, task, examples), layers=20, channels=1024, groups=2)   # doctest: +SKIP
->>> small.model.num_parameters() < student.model.num_parameters()                                  # doctest: +SKIP
-True
+    small = prune(student, measure(student, task, examples), Sizes(20, 1024, 2))
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,51 +35,68 @@ class PruneError(ValueError):
     """A shape that the student cannot be cut to; the message names the parameter and what is possible."""
 
 
+class Sizes(NamedTuple):
+    """What can be cut; 0 keeps all."""
+
+    layers: int = 0
+    ffn_width: int = 0
+    kv_heads: int = 0
+
+    @classmethod
+    def of(cls, config: Any) -> Sizes:
+        return cls(config.num_hidden_layers, config.intermediate_size, int(config.num_key_value_heads or 1))
+
+    def within(self, config: Any) -> Sizes:
+        """These sizes with each 0 replaced by what a model has. Raises PruneError for more than there is."""
+        there = Sizes.of(config)
+        for name, size, has in zip(self._fields, self, there, strict=True):
+            if not 0 <= size <= has:
+                raise PruneError(f"{name}: {size} of {has}: use 1 to {has}, or 0 for all")
+        return Sizes(*(size or has for size, has in zip(self, there, strict=True)))
+
+    def parameters(self, config: Any) -> int:
+        """The number of weights of a model of ``config`` with these sizes; a tied embedding counts once."""
+        hidden, size = config.hidden_size, _head_size(config)
+        heads = self.kv_heads * _queries(config)
+        attention, feed_forward = 2 * hidden * size * (heads + self.kv_heads), 3 * hidden * self.ffn_width
+        embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
+        return self.layers * (attention + feed_forward + 2 * hidden) + embeddings + hidden
+
+
 @dataclass(frozen=True)
 class Importance:
-    """``layers``: (depth,), ``channels``: (depth, intermediate), ``groups``: (depth, key-value heads)."""
+    """``layers``: (layers,), ``ffn``: (layers, ffn_width), ``kv_heads``: (layers, kv_heads)."""
 
     layers: Tensor
-    channels: Tensor
-    groups: Tensor
-
-
-class _Sums:
-    """Running sums over tokens of what the hooks see, kept where the model is so that no hook waits for it."""
-
-    def __init__(self, config: LlamaConfig, device: torch.device) -> None:
-        depth, self.kv = config.num_hidden_layers, config.num_key_value_heads
-        self.influence = torch.zeros(depth, device=device)
-        self.channels = torch.zeros(depth, config.intermediate_size, device=device)
-        self.heads = torch.zeros(depth, config.num_attention_heads * _head_size(config), device=device)
-        self.tokens = 0
-
-    def layer(self, i: int) -> Any:
-        def hook(module: Any, inputs: Any, output: Any) -> None:
-            before, after = inputs[0][0].float(), (output[0] if isinstance(output, tuple) else output)[0].float()
-            self.influence[i] += (1 - torch.cosine_similarity(before, after, dim=-1)).sum()
-
-        return hook
-
-    def input_of(self, sums: Tensor, i: int) -> Any:
-        def hook(module: Any, inputs: Any) -> None:
-            sums[i] += inputs[0][0].float().abs().sum(0)
-
-        return hook
+    ffn: Tensor
+    kv_heads: Tensor
 
 
 @contextmanager
-def _watched(model: LlamaForCausalLM, sums: _Sums) -> Iterator[None]:
-    handles = []
-    for i, layer in enumerate(model.model.layers):
-        handles.append(layer.register_forward_hook(sums.layer(i)))
-        handles.append(layer.mlp.down_proj.register_forward_pre_hook(sums.input_of(sums.channels, i)))
-        handles.append(layer.self_attn.o_proj.register_forward_pre_hook(sums.input_of(sums.heads, i)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def _summed(model: LlamaForCausalLM) -> Iterator[dict[str, Tensor]]:
+    """Sums over tokens, by layer: its influence, and the absolute inputs of its two output projections."""
+    depth, first = model.config.num_hidden_layers, model.model.layers[0]
+    sums = {name: torch.zeros(depth, m.in_features, device=model.device) for name, m in _projections(first).items()}
+    sums["layers"] = torch.zeros(depth, device=model.device)
+    with ExitStack() as stack:
+        for i, layer in enumerate(model.model.layers):
+            stack.callback(layer.register_forward_hook(partial(_influence, sums["layers"], i)).remove)
+            for name, module in _projections(layer).items():
+                stack.callback(module.register_forward_pre_hook(partial(_activation, sums[name], i)).remove)
+        yield sums
+
+
+def _projections(layer: Any) -> dict[str, Any]:
+    return {"down_proj": layer.mlp.down_proj, "o_proj": layer.self_attn.o_proj}
+
+
+def _influence(total: Tensor, i: int, module: Any, inputs: Any, output: Any) -> None:
+    before, after = inputs[0][0].float(), (output[0] if isinstance(output, tuple) else output)[0].float()
+    total[i] += (1 - torch.cosine_similarity(before, after, dim=-1)).sum()
+
+
+def _activation(total: Tensor, i: int, module: Any, inputs: Any) -> None:
+    total[i] += inputs[0][0].float().abs().sum(0)
 
 
 @torch.no_grad()
@@ -97,64 +111,32 @@ def measure(student: Student, task: Task, examples: Sequence[Example]) -> Import
         raise PruneError(f"example '{unanswered}' has no accepted answer to measure importance on: leave it out")
     model, codec = student.model.eval(), Codec(task, student.vocabulary)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    sums = _Sums(model.config, model.device)
-    with _watched(model, sums):
+    with _summed(model) as sums:
         for example in tqdm(examples, desc="importance", disable=None):
             prompt = codec.prompt(example.context, example.text)
             ids = [*prompt.ids, *codec.target(example, prompt.refs)]
             model.model(torch.tensor([ids], device=model.device), use_cache=False)
-            sums.tokens += len(ids)
-    return _importance(model, sums)
+    for i, layer in enumerate(model.model.layers):
+        for name, module in _projections(layer).items():
+            sums[name][i] *= module.weight.float().norm(dim=0)
+    heads = sums["o_proj"].unflatten(1, (Sizes.of(model.config).kv_heads, -1)).sum(-1)
+    return Importance(sums["layers"].cpu(), sums["down_proj"].cpu(), heads.cpu())
 
 
-def _importance(model: LlamaForCausalLM, sums: _Sums) -> Importance:
-    def read_by(name: str, part: str) -> Tensor:
-        weights = [getattr(getattr(layer, part), name).weight.float().norm(dim=0).cpu() for layer in model.model.layers]
-        return torch.stack(weights)
+def prune(student: Student, importance: Importance, sizes: Sizes) -> Student:
+    """A smaller copy that keeps the most important parts; the first and the last layer always stay.
 
-    channels = sums.channels.cpu() / sums.tokens * read_by("down_proj", "mlp")
-    heads = sums.heads.cpu() / sums.tokens * read_by("o_proj", "self_attn")
-    return Importance(sums.influence.cpu() / sums.tokens, channels, heads.unflatten(1, (sums.kv, -1)).sum(-1))
-
-
-def prune(student: Student, importance: Importance, layers: int = 0, channels: int = 0, groups: int = 0) -> Student:
-    """A smaller copy that keeps the most important ``layers``, ``channels`` and key-value ``groups``; 0 keeps all.
-
-    The first and the last layer always stay. Raises PruneError for a number that is more than there are.
+    Raises PruneError for a number that is more than there are.
     """
-    config = student.model.config
-    wanted, there = sizes_of(config, layers, channels, groups), sizes_of(config)
-    kept = _layers(importance.layers, wanted[0])
-    cuts = [(_best(importance.channels[i], wanted[1]), _best(importance.groups[i], wanted[2])) for i in kept]
-    model = _smaller(student.model, wanted, kept, cuts)
+    wanted = sizes.within(student.model.config)
+    layers = importance.layers.clone()
+    layers[[0, -1]] = torch.inf
+    kept: list[int] = _best(layers, wanted.layers).tolist()
+    cuts = [(_best(importance.ffn[i], wanted.ffn_width), _best(importance.kv_heads[i], wanted.kv_heads)) for i in kept]
     info = {**student.info, "layers": [student.info["layers"][i] for i in kept]}
-    info["pruned"] = {"layers": wanted[0], "channels": wanted[1], "groups": wanted[2], "of": list(there)}
-    return Student(model, student.vocabulary, info)
-
-
-def sizes_of(config: Any, layers: int = 0, channels: int = 0, groups: int = 0) -> tuple[int, int, int]:
-    """Layers, channels and groups of a student of ``config`` cut to these; 0 is all. Raises PruneError."""
-    there = (config.num_hidden_layers, config.intermediate_size, int(config.num_key_value_heads or 1))
-    for name, asked, has in zip(("layers", "channels", "groups"), (layers, channels, groups), there, strict=True):
-        if not 0 <= asked <= has:
-            raise PruneError(f"{name}: {asked} of {has}: use 1 to {has}, or 0 for all")
-    return layers or there[0], channels or there[1], groups or there[2]
-
-
-def parameters(config: Any, layers: int, channels: int, groups: int) -> int:
-    """How many weights a student of ``config`` has with so many layers, channels and groups; a tied embedding once."""
-    hidden, size = config.hidden_size, _head_size(config)
-    heads = groups * (config.num_attention_heads // int(config.num_key_value_heads or 1))
-    attention, feed_forward, norms = 2 * hidden * size * (heads + groups), 3 * hidden * channels, 2 * hidden
-    words = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
-    return layers * (attention + feed_forward + norms) + words + hidden
-
-
-def _layers(influence: Tensor, count: int) -> list[int]:
-    """The first, the last, and between them those of most influence."""
-    score = influence.clone()
-    score[[0, -1]] = torch.inf
-    return _best(score, count).tolist()
+    info["pruned"] = dict(zip(("layers", "channels", "groups"), wanted, strict=True))  # names that released files have
+    info["pruned"]["of"] = list(Sizes.of(student.model.config))
+    return Student(_smaller(student.model, wanted, kept, cuts), student.vocabulary, info)
 
 
 def _best(score: Tensor, count: int) -> Tensor:
@@ -162,28 +144,27 @@ def _best(score: Tensor, count: int) -> Tensor:
 
 
 def _smaller(
-    model: LlamaForCausalLM, wanted: Sequence[int], kept: Sequence[int], cuts: Sequence[tuple[Tensor, Tensor]]
+    model: LlamaForCausalLM, wanted: Sizes, kept: Sequence[int], cuts: Sequence[tuple[Tensor, Tensor]]
 ) -> LlamaForCausalLM:
-    config, size = model.config, _head_size(model.config)
-    queries = config.num_attention_heads // int(config.num_key_value_heads or 1)
-    shape = {"num_hidden_layers": wanted[0], "intermediate_size": wanted[1], "num_key_value_heads": wanted[2]}
-    shape |= {"num_attention_heads": wanted[2] * queries, "head_dim": size}
+    config, size, queries = model.config, _head_size(model.config), _queries(model.config)
+    shape = {"num_hidden_layers": wanted.layers, "intermediate_size": wanted.ffn_width, "head_dim": size}
+    shape |= {"num_key_value_heads": wanted.kv_heads, "num_attention_heads": wanted.kv_heads * queries}
     small = LlamaForCausalLM(LlamaConfig.from_dict({**config.to_dict(), **shape}))
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("model.layers.")}
-    for new, (old, (channels, groups)) in enumerate(zip(kept, cuts, strict=True)):
+    for new, (old, (ffn, heads)) in enumerate(zip(kept, cuts, strict=True)):
         layer = model.model.layers[old].state_dict()
-        state |= {f"model.layers.{new}.{k}": v for k, v in _cut(layer, channels, groups, queries, size).items()}
+        state |= {f"model.layers.{new}.{k}": v for k, v in _cut(layer, ffn, heads, queries, size).items()}
     small.load_state_dict(state)
     small.generation_config = model.generation_config
     return small.eval()
 
 
-def _cut(layer: dict[str, Tensor], channels: Tensor, groups: Tensor, queries: int, size: int) -> dict[str, Tensor]:
-    """A layer's weights with these channels and groups of heads alone."""
-    pairs = (groups[:, None] * size + torch.arange(size)).flatten()
-    heads = (groups[:, None] * queries * size + torch.arange(queries * size)).flatten()
-    rows = {"q_proj": heads, "k_proj": pairs, "v_proj": pairs, "gate_proj": channels, "up_proj": channels}
-    columns = {"o_proj": heads, "down_proj": channels}
+def _cut(layer: dict[str, Tensor], ffn: Tensor, kv_heads: Tensor, queries: int, size: int) -> dict[str, Tensor]:
+    """A layer's weights with these feed-forward units and key-value heads alone."""
+    pairs = (kv_heads[:, None] * size + torch.arange(size)).flatten()
+    heads = (kv_heads[:, None] * queries * size + torch.arange(queries * size)).flatten()
+    rows = {"q_proj": heads, "k_proj": pairs, "v_proj": pairs, "gate_proj": ffn, "up_proj": ffn}
+    columns = {"o_proj": heads, "down_proj": ffn}
     found = {}
     for name, weight in layer.items():
         part = name.split(".")[-2]
@@ -194,3 +175,8 @@ def _cut(layer: dict[str, Tensor], channels: Tensor, groups: Tensor, queries: in
 
 def _head_size(config: Any) -> int:
     return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
+def _queries(config: Any) -> int:
+    """Query heads of a key-value head."""
+    return int(config.num_attention_heads // int(config.num_key_value_heads or 1))

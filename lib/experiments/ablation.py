@@ -1,297 +1,258 @@
-"""Trains variants of a student with several seeds each and says which difference is more than chance.
+"""Trains variants of a student with several seeds each: which data and which steps make it better?
 
-A variant is a choice of training data (by the examples' ``source``, each repeated so many times) and of training
-parameters. Every (variant, seed) is trained and evaluated once, in files of its own, so that several processes can
-share the work; a killed one goes on where it was, and a change of parameters, data or tests makes those anew that it
-concerns. ``lib.experiments.ablate`` is the command.
-
-    study = Ablation(params, task, accepted, tests, work, "shop")
-    study.run(Variant("seeds", {"teacher": 0}), seed=1)
-
-Differences are paired: both variants answered the same requests. Intervals come from a bootstrap over seeds and
-requests (Efron 1979; requests and seeds are drawn with replacement, 2,000 times, from a fixed seed). A p-value out of
-B draws, k of them at least as extreme, is (k + 1) / (B + 1) and never 0 (Davison and Hinkley 1997, section 4.2):
-
->>> rows = [{"variant": v, "seed": s, "test": "t", "id": str(i), "exact": i < n} for v, n in (("a", 5), ("b", 8))
-...         for s in (1, 2) for i in range(10)]
->>> compare(pd.DataFrame(rows), "a")[["variant", "mean", "points", "low", "high"]].round(1).values.tolist()
-[['a', 0.5, nan, nan, nan], ['b', 0.8, 30.0, 0.0, 60.0]]
+A variant is a choice of training data (by the examples' ``source``, each used so many times), of training parameters,
+and of steps after the fine-tuning (``kd``: distillation, ``rl``: reinforcement). Every (variant, seed) is trained and
+evaluated once, in files of its own, so that several processes can share the work; a killed one resumes, and runs whose
+parameters, data or tests changed are made anew. ``pack`` compares them (lib/evaluation/bootstrap.py) and keeps no
+third-party sentence. ``python -m lib.ablate`` is the command.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
+import shlex
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
 
-from lib.core import paths, provenance
-from lib.core.examples import by_context, spread
-from lib.core.files import RecordError, Resumable, Row, digest, read_jsonl, sha256, write_json
-from lib.core.task import Example, Task
-from lib.data.study_data import repeated
+from lib.compression.shape import Shape, cut
+from lib.core import files, paths, provenance
+from lib.core.examples import by_context, digest_examples, spread
+from lib.core.files import Row
+from lib.core.params import ParamsError, Settings, read_yaml
+from lib.core.task import Example, StudyTask
+from lib.data import leakage, study_data
+from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
-from lib.experiments.ablation_steps import Changes, Kept, Step, chain, train
-from lib.model import student
+from lib.model import student as students
 from lib.model.torch_student import TorchStudent
+from lib.tasks import load
+from lib.training import distill, finetune, reinforce
+from lib.training.params import Distillation, Finetuning, Reinforcement, Training
 
-DRAWS = 2_000
 GUARDS = 140
-"""Requests of the first test that guard a reinforcement."""
-RECORDS, TABLE, PROVENANCE = "records.jsonl.xz", "table.csv", "provenance.json"
-"""The files of a packed ablation."""
+"""Requests of the development set that a reinforcement is monitored on."""
+DEV, OTHERS = "dev", "others"
+"""Names of our own test, and of the third-party tests together."""
+KD, RL = "kd", "rl"
 
 
-@dataclass(frozen=True)
-class Variant:
-    """``repeat``: how often each source's examples are used (absent: once); ``training``: changed parameters;
+class Variant(Settings):
+    """What differs from the other variants."""
 
-    ``steps``: what follows the fine-tuning, each {"kd": changes} or {"rl": changes} (``lib.experiments.ablation_steps``);
-    ``against``: the variants that it is compared with, where that is not the reference.
-    """
-
-    name: str
-    repeat: Mapping[str, int] = field(default_factory=dict)
-    training: Mapping[str, Any] = field(default_factory=dict)
-    steps: Changes = ()
-    against: Sequence[str] = ()
-
-    def examples(self, accepted: Sequence[Example]) -> list[Example]:
-        """The variant's training data. Raises ValueError if there is none."""
-        chosen = repeated(accepted, self.repeat)
-        if not chosen:
-            sources = ", ".join(sorted({e.source for e in accepted})) or "none"
-            raise ValueError(f"variant '{self.name}': no examples are left of the sources {sources}: repeat some")
-        return chosen
+    repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source are used; once if it is not named
+    training: dict[str, Any] = {}  # changed parameters of the fine-tuning
+    steps: list[dict[str, dict[str, Any]]] = []  # what follows it: each {kd: changed parameters} or {rl: ...}
+    against: list[str] = []  # the variants that it is compared with, where that is not the reference
 
 
-@dataclass(frozen=True)
-class Data:
-    """The training data of a variant, the same in ``groups`` that share a context, and what tells them from others."""
+class Parameters(Settings):
+    """An ablation, as in params/ablation.yaml."""
 
-    chosen: list[Example]
-    groups: list[list[Example]]
-    digest: str
+    task: str
+    run: str  # the profile whose parts 1 and 2 made the data
+    training: dict[str, Any]
+    ffn_width: NonNegativeInt = 0  # what the base is pruned to before the fine-tuning; 0 keeps all
+    kd: dict[str, Any] = {}
+    rl: dict[str, Any] = {}
+    assistant: str = ""  # the model that distillation learns from
+    key: str  # what of their context the requests of a packed row share
+    seeds: list[int] = Field(min_length=1)
+    variants: dict[Annotated[str, Field(pattern=r"^\w[\w .+-]*$")], Variant]  # by a name that files can have
+    reference: str  # the variant that the others are compared with
+    dev_rows: NonNegativeInt = 0
+    third_party: str = ""
+    third_party_rows: NonNegativeInt = 0
+    third_party_skip: list[str] = []
+    out: str
+
+    def chain(self, name: str, seed: int) -> list[tuple[str, Training]]:
+        """The steps of a run with their parameters. Raises ParamsError."""
+        variant, where = self.variants[name], f"variants: {name}"
+        training = {**self.training, **variant.training, "seed": seed}
+        found: list[tuple[str, Training]] = [("sft", Finetuning.read(training, f"{where}: training"))]
+        kinds: dict[str, tuple[type[Training], dict[str, Any]]]
+        kinds = {KD: (Distillation, self.kd), RL: (Reinforcement, self.rl)}
+        for step in variant.steps:
+            for kind, changed in step.items():
+                if kind not in kinds:
+                    raise ParamsError(f"{where}: steps: '{kind}': use {KD} or {RL}")
+                settings, common = kinds[kind]
+                found.append((kind, settings.read({**common, **changed, "seed": seed}, f"{where}: steps: {kind}")))
+        return found
+
+
+def read(path: Path) -> Parameters:
+    """The parameters in a YAML file, checked. Raises ParamsError that names the key."""
+    params, where = Parameters.read(read_yaml(path), path.name), f"{path.name}: variants"
+    if len(set(params.seeds)) < len(params.seeds):
+        raise ParamsError(f"{path.name}: seeds: {params.seeds}: each once")
+    if params.reference not in params.variants:
+        known = ", ".join(params.variants)
+        raise ParamsError(f"{path.name}: reference: no variant '{params.reference}'; known: {known}")
+    for name, variant in params.variants.items():
+        if unknown := [other for other in variant.against if other not in params.variants or other == name]:
+            raise ParamsError(f"{where}: {name}: against: no other variant '{unknown[0]}'")
+        if KD in [kind for kind, _ in params.chain(name, 0)] and not params.assistant:
+            raise ParamsError(f"{where}: {name}: steps: {KD}: name an assistant to learn from")
+    return params
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """What all runs share. ``accepted``: resolved examples; ``key``: what of their context a packed row shares.
+    """All runs; ``work`` keeps ``VARIANT-SEED-INPUTS.jsonl`` (prediction records) and ``.json`` (facts) of each.
 
-    ``params``: keys of SftParams without ``seed``; ``tests``: resolved examples by name. ``work`` keeps, for each run,
-    ``VARIANT-SEED-INPUTS.jsonl`` (prediction records) and ``.json`` (its facts); INPUTS says what it depends on.
+    INPUTS is a digest of what a run depends on. Facts include steps, tokens, seconds of training and loss, in all and
+    by step (``ladder``), examples by source and the SHA-256 of the student.
     """
 
-    params: Mapping[str, Any]
-    task: Task
+    params: Parameters
+    task: StudyTask
     accepted: Sequence[Example]
     tests: Mapping[str, Sequence[Example]]
     work: Path
-    key: str
-    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Parameters of the steps "kd" and "rl"."""
-    assistant: Path | None = None
-    """The model that distillation learns from."""
-    _known: dict[tuple[tuple[str, int], ...], Data] = field(default_factory=dict, init=False, repr=False)
+    _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
-    def path(self, variant: Variant, seed: int) -> Path:
+    def examples(self, name: str) -> list[Example]:
+        """A variant's training data. Raises ParamsError if there is none."""
+        repeat = self.params.variants[name].repeat
+        sources = sorted({e.source for e in self.accepted})
+        if unknown := sorted(set(repeat) - set(sources)):
+            raise ParamsError(f"variants: {name}: repeat: no source '{unknown[0]}'; known: {', '.join(sources)}")
+        if chosen := study_data.repeated(self.accepted, repeat):
+            return chosen
+        raise ParamsError(f"variants: {name}: no examples are left of the sources {', '.join(sources)}: repeat some")
+
+    def path(self, name: str, seed: int) -> Path:
         """Where the records of a run are, or would be."""
-        tests = {name: [e.id for e in rows] for name, rows in self.tests.items()}
-        inputs = digest([self._steps(variant, seed), self._data(variant).digest, tests])[:8]
-        return self.work / f"{variant.name}-{seed}-{inputs}.jsonl"
+        if name not in self._digests:
+            self._digests[name] = digest_examples(self.examples(name))
+        steps = [(kind, settings.model_dump()) for kind, settings in self.params.chain(name, seed)]
+        tests = {test: [e.id for e in rows] for test, rows in self.tests.items()}
+        inputs = [steps, self.params.ffn_width, self.params.assistant, self._digests[name], tests]
+        return self.work / f"{name}-{seed}-{files.digest(inputs)[:8]}.jsonl"
 
-    def run(self, variant: Variant, seed: int, keep: bool = False) -> Path:
-        """Trains and evaluates one student, unless that is done; returns ``path``. Raises as ``sft.train`` does.
+    def is_done(self, name: str, seed: int) -> bool:
+        return self.path(name, seed).exists() and facts_file(self.path(name, seed)).exists()
 
-        The student is removed, or with ``keep`` put in ``work/students/VARIANT-SEED``; one that is not there, or that
-        is of another run, is trained again. Only one process at a time may work on a run.
+    def run(self, name: str, seed: int, keep: bool = False) -> Path:
+        """Trains and evaluates one student, unless that is done; returns ``path``. Raises as the trainings do.
+
+        The student is removed, or with ``keep`` put in ``work/students/VARIANT-SEED``; a kept one that is not there is
+        trained again. Only one process at a time may work on a run.
         """
-        path = self.path(variant, seed)
-        kept = self.work / "students" / f"{variant.name}-{seed}" if keep else None
-        if not _done(path, kept):
-            facts = self._trained(variant, seed, path)
-            system = TorchStudent(student.load(path.with_suffix("")), self.task, variant.name)
-            with Resumable(path, key=facts["student"]) as out:
-                for test, examples in self.tests.items():
-                    evaluate(system, examples, self.task, test, out)
-        _put_away(path.with_suffix(""), kept)
+        path, kept = self.path(name, seed), self.work / "students" / f"{name}-{seed}"
+        facts = files.read_json(facts_file(path)) if self.is_done(name, seed) else {}
+        if facts and (not keep or (kept.is_dir() and files.sha256(kept) == facts["student"])):
+            return path
+        path.unlink(missing_ok=True)
+        student, folder = self._trained(name, seed, path), path.with_suffix("")
+        with files.Resumable(path, key=files.sha256(student)) as out:
+            system = TorchStudent(students.load(student), self.task, name)
+            for test, examples in self.tests.items():
+                evaluate(system, examples, self.task, test, out)
+        if keep:
+            files.remove(kept)
+            kept.parent.mkdir(exist_ok=True)
+            student.replace(kept)
+        files.remove(folder)
         return path
 
-    def _data(self, variant: Variant) -> Data:
-        """The variant's training data, which are chosen and digested once."""
-        key = tuple(sorted(variant.repeat.items()))
-        if key not in self._known:
-            chosen = variant.examples(self.accepted)
-            named = digest([[e.id, e.text, e.gold, e.source, e.extra.get("wanted")] for e in chosen])
-            self._known[key] = Data(chosen, by_context(chosen, self.key), named)
-        return self._known[key]
-
-    def _steps(self, variant: Variant, seed: int) -> list[Step]:
-        return chain({**self.params, **variant.training}, variant.steps, self.defaults, seed)
-
-    def _trained(self, variant: Variant, seed: int, path: Path) -> Row:
-        """Trains a student beside ``path``, unless an interrupted run left one there; returns the run's facts."""
-        folder = path.with_suffix("")
-        if _facts_file(path).exists() and _is(folder, read_facts(path)["student"]):
-            return read_facts(path)
-        path.unlink(missing_ok=True)
-        self.work.mkdir(parents=True, exist_ok=True)
-        data = self._data(variant)
-        guarded = spread(list(next(iter(self.tests.values()), ())), GUARDS)
-        kept = Kept(self.work / "steps", data.digest)
-        made = train(self._steps(variant, seed), self.task, data.groups, guarded, self.assistant, kept, folder)
-        trained = {name: sum(row[name] for row in made) for name in ("steps", "tokens", "seconds")}
-        facts = {"variant": variant.name, "seed": seed, **trained, "loss": made[-1]["loss"], "ladder": made}
-        facts |= {"examples": dict(Counter(e.source for e in data.chosen)), "student": sha256(folder)}
+    def _trained(self, name: str, seed: int, path: Path) -> Path:
+        """Trains the steps of a run that are not there, each in a folder of its own, and writes the run's facts."""
+        chosen, student, rows = self.examples(name), Path(), []
+        for number, (kind, settings) in enumerate(self.params.chain(name, seed)):
+            out = path.with_suffix("") / f"{number}-{kind}"
+            if not facts_file(out).is_file():
+                result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
+                row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
+                files.write_json(facts_file(out), {**row, "seconds": round(result.seconds, 3)})
+            rows.append(files.read_json(facts_file(out)))
+            student = out
+        facts = {"variant": name, "seed": seed, "loss": rows[-1]["loss"], "ladder": rows}
+        facts |= {key: sum(row[key] for row in rows) for key in ("steps", "tokens", "seconds")}
+        facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": files.sha256(student)}
         facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
-        write_json(_facts_file(path), {**facts, "hardware": provenance.hardware()})
-        return facts
+        files.write_json(facts_file(path), {**facts, "hardware": provenance.hardware()})
+        return student
 
-    def missing(self, variants: Sequence[Variant], seeds: Sequence[int]) -> list[tuple[str, int]]:
-        """Names of variants, and seeds, that have no records yet."""
-        return [(v.name, s) for s in seeds for v in variants if not _done(self.path(v, s), None)]
-
-
-def read_records(path: Path, variant: str, seed: int) -> list[Row]:
-    """The prediction records of a run, with ``variant`` and ``seed``. Raises RecordError."""
-    return [{**row, "variant": variant, "seed": seed} for row in read_jsonl(path)]
-
-
-def read_facts(path: Path) -> Row:
-    """What is known of the run whose records are in ``path``. Raises RecordError.
-
-    variant, seed, steps, tokens, seconds of training, loss, examples by source, SHA-256 of the student, date, commit,
-    hardware.
-    """
-    file = _facts_file(path)
-    try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RecordError(f"{file.name}: cannot be read ({error}): delete it to train this student again") from error
+    def _train(self, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path) -> Any:
+        if kind == KD:
+            return distill.train(settings, self.task, paths.ROOT / self.params.assistant, start, groups, out)
+        if kind == RL:
+            guards = spread(self.tests[DEV], GUARDS)
+            return reinforce.train(settings, self.task, start, groups, guards, out)
+        if self.params.ffn_width:
+            base = students.start(self.task, settings.base, settings.vocab_size, settings.layers, settings.seed)
+            small = cut(self.task, base, Shape(ffn_width=self.params.ffn_width), groups)
+            settings = settings.model_copy(update={"base": str(students.save(small, out.with_name("start")))})
+        return finetune.train(settings, self.task, groups, out)
 
 
-def _facts_file(path: Path) -> Path:
+def facts_file(path: Path) -> Path:
+    """Where the facts are of the run whose records, or of the step whose student, are at ``path``."""
     return path.with_suffix(".json")
 
 
-def _done(path: Path, kept: Path | None) -> bool:
-    """Whether a run has its records and, where it is to be kept, the very student that they are of."""
-    if not (path.exists() and _facts_file(path).exists()):
-        return False
-    return kept is None or any(_is(folder, read_facts(path)["student"]) for folder in (kept, path.with_suffix("")))
+def prepare(params: Parameters) -> Ablation:
+    """The ablation on its profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
+    task, run = load(params.task), paths.runs() / paths.check_profile(params.run)
+    if missing := [name for name in study_data.FILES if not (run / name).is_file()]:
+        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run notebooks 01 and 02 of {params.run} first")
+    found = task.third_party(paths.ROOT / params.third_party) if params.third_party else {}
+    if params.third_party and not found:
+        raise ParamsError(f"third_party: no tests in {params.third_party}; put them there, or go without by ''")
+    if unknown := sorted(set(params.third_party_skip) - set(found)):
+        raise ParamsError(f"third_party_skip: no test '{unknown[0]}'; known: {', '.join(sorted(found))}")
+    data = study_data.of_run(task, run)
+    tests = leakage.chosen(found, params.third_party_skip, params.third_party_rows)
+    study = Ablation(
+        params, task, data.accepted, {DEV: data.part(DEV, params.dev_rows), **tests}, paths.runs() / "ablation"
+    )
+    for name in params.variants:
+        study.examples(name)
+    return study
 
 
-def _is(folder: Path, student_sha256: str) -> bool:
-    return folder.is_dir() and sha256(folder) == student_sha256
+def pack(study: Ablation) -> pd.DataFrame:
+    """Writes ``out`` whole and returns its table. Raises ParamsError with the runs that are missing."""
+    params = study.params
+    runs = [(name, seed) for seed in params.seeds for name in params.variants]
+    if missing := [f"{name}:{seed}" for name, seed in runs if not study.is_done(name, seed)]:
+        only = " ".join(map(shlex.quote, missing))
+        raise ParamsError(f"{len(missing)} runs are not there, or were of other inputs; train them: --only {only}")
+    found = {(name, seed): study.path(name, seed) for name, seed in runs}
+    rows = [{**row, "variant": n, "seed": s} for (n, s), path in found.items() for row in files.read_jsonl(path)]
+    records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
+    pooled = bootstrap.pooled(records, [name for name in study.tests if name != DEV], OTHERS)
+    against = {name: variant.against for name, variant in params.variants.items()}
+    table = bootstrap.compare(pooled, params.reference, against)
+    facts = [{**files.read_json(facts_file(path)), "inputs": path.stem[-8:]} for path in found.values()]
+    table["seconds"] = table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean())
+    with files.replacing(paths.ROOT / params.out) as part:
+        texts = [files.dumps(row) + "\n" for row in without_text(rows, study.tests)]
+        files.write_xz(part / bootstrap.RECORDS, "".join(texts))
+        files.write_text(part / bootstrap.TABLE, table.assign(by_seed=table["by_seed"].map(str)).to_csv(index=False))
+        files.write_json(part / "provenance.json", _provenance(study, facts))
+    return table
 
 
-def _put_away(folder: Path, kept: Path | None) -> None:
-    """Moves a student to ``kept``, or removes it."""
-    if kept is not None and folder.is_dir():
-        kept.parent.mkdir(exist_ok=True)
-        shutil.rmtree(kept, ignore_errors=True)
-        folder.replace(kept)
-    shutil.rmtree(folder, ignore_errors=True)
+def without_text(rows: Sequence[Row], tests: Mapping[str, Sequence[Example]]) -> list[Row]:
+    """Records without what the students wrote; third-party ones also without what repeats a sentence in the calls."""
+    theirs = {(test, e.id): e for test, found in tests.items() if test != DEV for e in found}
+    ours = [{**row, "raw": "", "error": "failed" if row["error"] else ""} for row in rows]
+    keys = [(row["test"], row["id"]) for row in rows]
+    return [leakage.bare(row, theirs[key]) if key in theirs else row for row, key in zip(ours, keys, strict=True)]
 
 
-def load(folder: Path) -> pd.DataFrame:
-    """The records of a packed ablation, one row for each variant, seed and request. Raises RecordError."""
-    rows = read_jsonl(_packed(folder, RECORDS))
-    for number, row in enumerate(rows, 1):
-        if lacking := [key for key in ("variant", "seed", "test", "id", "exact") if key not in row]:
-            raise RecordError(f"{RECORDS}, row {number}: '{lacking[0]}' is missing: restore the file")
-    if not rows:
-        raise RecordError(f"{RECORDS}: no rows: restore the file")
-    return pd.DataFrame(rows)
-
-
-def table(folder: Path) -> pd.DataFrame:
-    """What ``compare`` found, as it was packed. Raises RecordError."""
-    path = _packed(folder, TABLE)
-    try:
-        found = pd.read_csv(path, dtype=_KINDS, keep_default_na=False, na_values=dict.fromkeys(_COLUMNS, [""]))
-        lists = [[float(mean) for mean in json.loads(text)] for text in found["by_seed"]]
-        return found.assign(by_seed=lists)[[*_KINDS]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise RecordError(f"{TABLE}: damaged ({error}): restore the file") from error
-
-
-def merged(folders: Sequence[Path]) -> pd.DataFrame:
-    """The tables of several folders for the variants of the first; what two compared comes from that of more seeds."""
-    tables = [table(folder) for folder in folders]
-    rank = [*tables[0]["test"].unique(), *tables[0]["variant"].unique()]
-    found = pd.concat([t[t["variant"].isin(rank)] for t in tables]).sort_values("seeds", kind="stable")
-    found = found.drop_duplicates(["test", "variant", "against"], keep="last")
-    return found.sort_values(["test", "variant", "against"], key=lambda c: c.map(["", *rank].index), kind="stable")
-
-
-def _packed(folder: Path, name: str) -> Path:
-    if not (folder / name).is_file():
-        raise RecordError(f"{paths.relative(folder)}: there is no {name}: run make ablation, or restore it")
-    return folder / name
-
-
-def pooled(records: pd.DataFrame, tests: Collection[str], name: str) -> pd.DataFrame:
-    """``records`` and, after them, those of ``tests`` once more as one test ``name``, ids with their test's before."""
-    chosen = records[records["test"].isin(list(tests))]
-    return pd.concat([records, chosen.assign(id=chosen["test"] + "/" + chosen["id"], test=name)], ignore_index=True)
-
-
-def compare(records: pd.DataFrame, reference: str, against: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
-    """A row for each test and variant: seeds, n, mean accuracy, and its difference from another variant in points.
-
-    ``against``: by variant, those that it is compared with, a row for each; others are compared with ``reference``.
-    ``mean``: a share in [0, 1]; ``by_seed``: the same for each seed, in the order of the seeds; ``against``: the
-    variant that ``points`` are measured from, "" for none. ``low``, ``high``: 95 % bootstrap interval of the
-    difference; ``p``: twice the share of draws beyond zero.
-    """
-    tests = records.groupby("test", sort=False)
-    return pd.DataFrame([row for test, part in tests for row in _rows(test, part, reference, against or {})])
-
-
-def _rows(
-    test: Any, records: pd.DataFrame, reference: str, against: Mapping[str, Sequence[str]]
-) -> Iterator[dict[str, Any]]:
-    tables = {name: _table(part) for name, part in records.groupby("variant", sort=False)}
-    for name, table in tables.items():
-        row = {"test": test, "variant": name, "seeds": table.shape[0], "n": table.shape[1]}
-        row |= {"mean": table.mean(), "by_seed": table.mean(axis=1).tolist()}
-        for other in against.get(str(name)) or [reference]:
-            known = _difference(tables[other], table) if name != other else dict.fromkeys(_COLUMNS)
-            yield {**row, "against": other if name != other else "", **known}
-
-
-_COLUMNS = ("points", "low", "high", "p")
-_KINDS: dict[str, Any] = {"test": str, "variant": str, "seeds": int, "n": int, "mean": float, "by_seed": str}
-_KINDS |= {"against": str, **dict.fromkeys(_COLUMNS, float), "seconds": float}
-"""The columns of ``compare`` in a CSV file; ``seconds``: of training, the mean of the seeds."""
-
-
-def _table(records: pd.DataFrame) -> NDArray[np.float64]:
-    """Right or wrong, (seeds, requests), requests in the order of their ids; an id may stand for several."""
-    again = records.assign(again=records.groupby(["seed", "id"]).cumcount())
-    wide = again.pivot(index="seed", columns=["id", "again"], values="exact").astype(float)
-    return np.asarray(wide.sort_index(axis=1), dtype=np.float64)
-
-
-def _difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> dict[str, float]:
-    rng = np.random.default_rng(0)
-    requests = rng.integers(left.shape[1], size=(DRAWS, left.shape[1]))
-    seeds = [rng.integers(side.shape[0], size=(DRAWS, side.shape[0])) for side in (left, right)]
-    means = [
-        np.array([side[np.ix_(s, q)].mean() for s, q in zip(chosen, requests, strict=True)])
-        for side, chosen in zip((left, right), seeds, strict=True)
-    ]
-    draws = 100 * (means[1] - means[0])
-    low, high = np.percentile(draws, [2.5, 97.5])
-    beyond = min((draws <= 0).sum(), (draws >= 0).sum())
-    p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
-    return {"points": 100 * (right.mean() - left.mean()), "low": float(low), "high": float(high), "p": float(p)}
+def _provenance(study: Ablation, runs: list[Row]) -> dict[str, Any]:
+    asked = {name: {"n": len(rows), "digest": digest_examples(rows)} for name, rows in study.tests.items()}
+    data = {name: files.sha256(paths.runs() / study.params.run / name) for name in study_data.FILES}
+    about: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
+    about |= {"parameters": study.params.model_dump(), "data": data, "tests": asked, "runs": runs}
+    return {**about, "hardware": provenance.hardware(), "versions": provenance.versions()}

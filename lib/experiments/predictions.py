@@ -1,23 +1,31 @@
 """What each model answers to each test, kept beside its file, so that a new model in a list costs its own answers only.
 
-The records are those of lib/evaluation/evaluate.py. They are asked for again if the model, the requests, the way of asking, the
-processor or this code changed; an interrupted model goes on where it was.
+Records are those of lib/evaluation/evaluate.py. They are made again if the model, the requests, the way of asking, the
+processor or this code changed; an interrupted model resumes. Several processes answer, one file each, the longest
+first; each has cores of its own but shares the memory, so latencies are longer than alone.
 
->>> rows = of_file(Asked("tiny", Path("runs/gpu/06_models/tiny.gguf"), {"dev": dev}), task)  # doctest: +SKIP
->>> of_student("student torch", student, {"dev": dev}, task, folder / "torch.jsonl")     # doctest: +SKIP
+    rows = of_files([Asked("tiny", Path("tiny.gguf"), {"dev": dev})], task, threads=2, at_once=0)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from lib.core import files, provenance
+from lib.core.examples import digest_examples
 from lib.core.files import Row
-from lib.core.task import Answer, Example, System, Task
+from lib.core.task import Example, System, Task
 from lib.evaluation.evaluate import evaluate
 from lib.runtime.gguf_student import GgufStudent
 
@@ -30,116 +38,104 @@ Tests = Mapping[str, Sequence[Example]]
 
 @dataclass(frozen=True)
 class Asked:
-    """What a file is asked under which name, and how: an answer of more than ``max_new`` tokens counts as wrong.
-
-    ``part``: names a part of the requests, which is kept apart; empty: all of them.
-    """
+    """Which tests a file answers under which name, and how; an answer of more than ``max_new`` tokens is wrong."""
 
     name: str
     file: Path
     tests: Tests
     grammar: bool = True
     max_new: int = 256
-    part: str = ""
 
     @property
     def kept(self) -> Path:
-        return self.file.with_name(f"{self.file.stem}{'' if self.grammar else '_free'}_answers{self.part}.jsonl")
+        """The file of its records."""
+        return self.file.with_name(f"{self.file.stem}{'' if self.grammar else '_free'}_answers.jsonl")
 
-    def key(self, threads: int, processor: Mapping[str, Any]) -> str:
+    def key(self, threads: int) -> str:
         """What its answers depend on."""
+        processor = {name: provenance.hardware()[name] for name in ("cpu", "cores")}
         how = {"threads": threads, "grammar": self.grammar, "max_new": self.max_new}
-        return _key([self.name, files.sha256(self.file), how, dict(processor)], self.tests)
+        return _key([self.name, files.sha256(self.file), how, processor], self.tests)
 
 
-def of_file(
-    asked: Asked, task: Task, threads: int = 2, known: Sequence[Row] = (), key: str = "", progress: bool = True
-) -> list[Row]:
-    """The records of a GGUF, asked one request at a time, kept beside it; ``known``: those that there are already.
+def of_files(asked: Sequence[Asked], task: Task, threads: int = 2, at_once: int = 1) -> list[Row]:
+    """The records of all files, in order. ``at_once``: processes that answer; 0 = as many as there are cores for.
 
-    ``key``: of all cores' process, for one that has only some of them. Raises GgufError for a file that is no student
-    of ``task``.
+    Raises GgufError for a file that is no student of ``task``, once the others are done.
     """
-    key = key or asked.key(threads, processor())
-    return _kept(asked.kept, key, asked.name, lambda: student(asked, task, threads), asked.tests, task, known, progress)
+    keys = [one.key(threads) for one in asked]  # each reads a whole file: once, and with all cores
+    left = [(one, key) for one, key in zip(asked, keys, strict=True) if not _is_complete(one.kept, key)]
+    left.sort(key=lambda pair: -sum(map(len, pair[0].tests.values())) * pair[0].file.stat().st_size)
+    lanes = cores(threads, at_once)
+    alone = len(lanes) == 1 or len(left) <= 1
+    answer = partial(_of_file, task=task, threads=threads, progress=alone)
+    if alone:
+        for one, key in left:
+            answer(one, key)
+    else:
+        context = get_context("spawn")
+        free = context.Queue()
+        for lane in lanes:
+            free.put(lane)
+        with ProcessPoolExecutor(len(lanes), context, initializer=_pin, initargs=(free, os.getpid())) as pool:
+            list(tqdm(pool.map(answer, *zip(*left, strict=True)), "models", len(left), disable=None))
+    return [row for one in asked for row in files.read_jsonl(one.kept)]
 
 
-def student(asked: Asked, task: Task, threads: int) -> System:
-    """The file, ready to answer. Raises GgufError."""
-    return GgufStudent(asked.file, task, grammar=asked.grammar, threads=threads, max_new=asked.max_new)
+def cores(threads: int, at_once: int) -> list[list[int]]:
+    """The cores of each process: as many processes as asked for and as there are cores for."""
+    found = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    most = max(len(found) // threads, 1)
+    return [found[i * threads : (i + 1) * threads] for i in range(min(at_once or most, most))]
 
 
-def of_student(name: str, trained: Student, tests: Tests, task: Task, kept: Path) -> list[Row]:
-    """The records of a student in torch under ``name``, asked in batches without a grammar; kept in ``kept``."""
-    from lib.model.student import weights_digest
+def _pin(free: Any, parent: int) -> None:
+    """Gives a process its cores, and ends it when its parent ends, however that does."""
+    os.sched_setaffinity(0, free.get())
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()
+
+
+def _of_file(asked: Asked, key: str, task: Task, threads: int, progress: bool) -> None:
+    system = GgufStudent(asked.file, task, grammar=asked.grammar, threads=threads, max_new=asked.max_new)
+    _keep(system, asked, key, task, progress)
+
+
+def of_student(name: str, student: Student, tests: Tests, task: Task, kept: Path) -> list[Row]:
+    """The records of a student in torch under ``name``, asked in batches without a grammar; kept beside ``kept``."""
+    from lib.model.student import weights_digest  # torch, which processes that answer do without
     from lib.model.torch_student import TorchStudent
 
-    def system() -> System:
-        return TorchStudent(trained, task, name)
+    asked, key = Asked(name, kept, tests), _key([name, weights_digest(student.model)], tests)
+    if not _is_complete(asked.kept, key):
+        _keep(TorchStudent(student, task, name), asked, key, task)
+    return files.read_jsonl(asked.kept)
 
-    return _kept(kept, _key([name, weights_digest(trained.model)], tests), name, system, tests, task)
+
+def _keep(system: System, asked: Asked, key: str, task: Task, progress: bool = True) -> None:
+    system.name = asked.name
+    with files.Resumable(asked.kept, key=key) as out:
+        for test, examples in asked.tests.items():
+            evaluate(system, examples, task, test, out, progress)
+    files.write_json(asked.kept.with_suffix(".json"), {"key": key, "sha256": files.sha256(asked.kept)})
 
 
-def complete(path: Path, key: str) -> bool:
-    """Whether all answers of ``key`` are kept in ``path``."""
+def _is_complete(path: Path, key: str) -> bool:
+    """Whether all records of ``key`` are kept in ``path``."""
     done = path.with_suffix(".json")
-    if not (done.is_file() and path.is_file()):
-        return False
-    there = files.read_json(done)
-    return bool(there.get("key") == key and there.get("sha256") == files.sha256(path))
-
-
-def _kept(
-    path: Path,
-    key: str,
-    name: str,
-    system: Callable[[], System],
-    tests: Tests,
-    task: Task,
-    known: Sequence[Row] = (),
-    progress: bool = True,
-) -> list[Row]:
-    if complete(path, key):
-        return files.read_jsonl(path)
-    with files.Resumable(path, key=key) as out:
-        there = {(row["test"], row["id"]) for row in out.rows}
-        for row in known:
-            if (row["test"], row["id"]) not in there:
-                out.append(row)
-        model = _Opened(name, system)
-        rows = [row for test, examples in tests.items() for row in evaluate(model, examples, task, test, out, progress)]
-    files.write_json(path.with_suffix(".json"), {"key": key, "sha256": files.sha256(path)})
-    return rows
-
-
-class _Opened:
-    """A System that is opened by its first request."""
-
-    def __init__(self, name: str, system: Callable[[], System]) -> None:
-        self.name = name
-        self._system = cache(system)
-
-    def answer(self, text: str, context: dict[str, Any]) -> Answer:
-        return self._system().answer(text, context)
-
-    def __getattr__(self, name: str) -> Any:
-        """What only some systems offer, such as ``answer_many``."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._system(), name)
+    return done.is_file() and path.is_file() and files.read_json(done) == {"key": key, "sha256": files.sha256(path)}
 
 
 def _key(parts: Sequence[Any], tests: Tests) -> str:
-    asked = {test: [[e.id, e.text, e.context, e.gold] for e in examples] for test, examples in tests.items()}
-    return files.digest([*parts, asked, _code()])
-
-
-def processor() -> dict[str, Any]:
-    hardware = provenance.hardware()
-    return {name: hardware[name] for name in ("cpu", "cores")}
+    return files.digest([*parts, {test: digest_examples(examples) for test, examples in tests.items()}, _code()])
 
 
 @cache
 def _code() -> str:
-    """What tells this code from other code."""
+    """A digest of the code that answers."""
     return provenance.library("from lib.experiments import predictions")

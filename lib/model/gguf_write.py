@@ -1,13 +1,9 @@
-"""GGUF, the one file that runs in llama.cpp: writes a student folder; lib/model/gguf_read.py reads one.
+"""GGUF, the one file that runs in llama.cpp: writes a student's folder; lib/model/gguf_read.py reads one.
 
-The weights are rounded (lib/model/gguf_kinds.py), all to one kind or each matrix to its own; the tokenizer and all of
-``student.json`` (under ``supertiny.student``) are in the file too, so that lib/predict.py needs nothing but it. The
-tensor names and the reordering of query and key rows for llama.cpp's rotary embedding follow its format
-(github.com/ggml-org/llama.cpp, convert_hf_to_gguf.py, MIT); the token embedding is also the output layer.
-
->>> export(Path("runs/cpu/03_student"), Path("student-q8_0.gguf"), "q8_0")            # doctest: +SKIP
->>> finer = {"token_embd.weight": "q8_0", "blk.0.ffn_down.weight": "q6_k"}
->>> export(Path("runs/cpu/03_student"), Path("student-q4_0.gguf"), "q4_0", tensors=finer)  # doctest: +SKIP
+Matrices are quantised (lib/model/gguf_kinds.py), vectors stay in fp32; the tokenizer and all of ``student.json`` (under
+``supertiny.student``) are in the file too, so that lib/predict.py needs nothing else. Tensor names and the order of
+query and key rows for llama.cpp's rotary embedding follow its format (github.com/ggml-org/llama.cpp,
+convert_hf_to_gguf.py, MIT); the token embedding is also the output layer.
 """
 
 from __future__ import annotations
@@ -20,43 +16,29 @@ from typing import Any
 
 import gguf
 import numpy as np
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from lib.model.gguf_kinds import KINDS, QuantiseError, fitting, pack
+from lib.model.gguf_kinds import KINDS, Floats, QuantiseError, fitting, pack
 from lib.model.gguf_read import DIGITS, LAYER, STUDENT_KEY, GgufError, GgufFile, reorder, tensor_name
 from lib.model.vocabulary import Vocabulary
 
 __all__ = ["KINDS", "GgufError", "GgufFile", "export", "reorder", "tensor_name"]
 
 EMBEDDING = "token_embd.weight"
-Floats = NDArray[np.float32]
 
 
-def export(
-    folder: Path,
-    path: Path,
-    kind: str = "q8_0",
-    embedding: str | None = None,
-    tensors: Mapping[str, str] | None = None,
-    importance: Mapping[str, Floats] | None = None,
-) -> Path:
+def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None = None) -> Path:
     """Writes the student in ``folder`` (lib/model/student.py) to ``path``.
 
-    ``kind``: what matrices are rounded to (lib/model/gguf_kinds.py); ``embedding``: the token embedding's kind, if it is to be
-    another; ``tensors``: kinds of single matrices by their GGUF names, which go before both. A kind that does not
-    divide a matrix's rows gives way to a finer one. Vectors stay in fp32. ``importance``: (width,) for matrices by
-    their GGUF names (lib/compression/sensitivity.py), to round where it costs least; others are rounded to the nearest.
+    ``kind``: what matrices are quantised to; ``embedding``: the token embedding's kind, if it is another. A matrix whose
+    rows are no whole blocks is written in fp16.
 
-    Raises GgufError for an unknown kind or matrix, importance of another shape, weights that are no numbers, or a
-    folder without a student.
+    Raises GgufError for an unknown kind, weights that are not finite, or a folder without a student.
     """
-    tensors, importance = tensors or {}, importance or {}
-    _known(kind, *([embedding] if embedding else []), *tensors.values())
+    kinds = {EMBEDDING: embedding or kind}
+    _check_kinds(kind, kinds[EMBEDDING])
     config, info, vocabulary = _read_folder(folder)
     arrays = dict(_tensors(folder, config))
-    _check(folder, arrays, tensors, importance)
-    kinds = {EMBEDDING: embedding or kind, **tensors}
     found = {n: fitting(kinds.get(n, kind), a.shape[1]) for n, a in arrays.items() if a.ndim == 2}
     part = path.with_name(path.name + ".part")
     writer = gguf.GGUFWriter(part, "llama")
@@ -64,7 +46,7 @@ def export(
     writer.add_file_type(KINDS[_most(arrays, found)].file)
     _write_tokenizer(writer, vocabulary)
     for name, array in tqdm(arrays.items(), desc=path.name, disable=None, leave=False):
-        _write_tensor(writer, name, array, found.get(name), importance.get(name))
+        _write_tensor(writer, name, array, found.get(name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -72,29 +54,12 @@ def export(
     return part.replace(path)
 
 
-def _known(*kinds: str) -> None:
-    for kind in kinds:
-        try:
-            fitting(kind, 256)
-        except QuantiseError as error:
-            raise GgufError(str(error)) from error
-
-
-def _check(
-    folder: Path, arrays: Mapping[str, Floats], tensors: Mapping[str, str], importance: Mapping[str, Floats]
-) -> None:
-    """Raises GgufError for what could not be written, before the work that takes long."""
-    matrices = {name: array for name, array in arrays.items() if array.ndim == 2}
-    for name in (*tensors, *importance):
-        if name not in matrices:
-            example = f"{EMBEDDING} or blk.0.ffn_down.weight"
-            raise GgufError(f"{folder}: no matrix '{name}' to choose a kind or importance for: use names as {example}")
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise GgufError(f"{folder}: '{tensor_name(name)}' has values that are no numbers: train the model again")
-        width = importance[name].shape if name in importance else array.shape[1:]
-        if array.ndim == 2 and width != array.shape[1:]:
-            raise GgufError(f"importance of '{name}' is {width}, not {array.shape[1:]}: measure it on this student")
+def _check_kinds(*kinds: str) -> None:
+    try:
+        for kind in kinds:
+            fitting(kind, 0)
+    except QuantiseError as error:
+        raise GgufError(str(error)) from error
 
 
 def _most(arrays: Mapping[str, Floats], kinds: Mapping[str, str]) -> str:
@@ -167,7 +132,7 @@ def _write_tokenizer(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
 
 
 def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Floats]]:
-    """GGUF names and fp32 arrays of a folder's weights, in llama.cpp's order."""
+    """GGUF names and fp32 arrays of a folder's weights, in llama.cpp's order. Raises GgufError."""
     from safetensors.numpy import load_file
 
     weights = load_file(folder / "model.safetensors")
@@ -179,17 +144,17 @@ def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Floats
         if tensor_name(name) not in weights:
             raise GgufError(f"{folder}: model.safetensors lacks '{tensor_name(name)}': give a folder of a training")
         array = weights[tensor_name(name)].astype(np.float32)
+        if not np.isfinite(array).all():
+            raise GgufError(f"{folder}: '{tensor_name(name)}' has values that are not finite: train the model again")
         part = name.split(".")[-2]
         yield name, reorder(array, heads[part]) if part in heads else array
 
 
-def _write_tensor(
-    writer: gguf.GGUFWriter, name: str, array: Floats, kind: str | None, importance: Floats | None
-) -> None:
+def _write_tensor(writer: gguf.GGUFWriter, name: str, array: Floats, kind: str | None) -> None:
     if kind is None:
         writer.add_tensor(name, array)
         return
     try:
-        writer.add_tensor(name, pack(array, kind, importance), raw_dtype=KINDS[kind].ggml)
+        writer.add_tensor(name, pack(array, kind), raw_dtype=KINDS[kind].ggml)
     except QuantiseError as error:
         raise GgufError(f"{name}: {error}") from error

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from lib.core.files import Row
 from lib.evaluation.comparison import ALL, drawn, overall
 from lib.report import charts
 from lib.report.charts import describe
@@ -68,3 +70,18 @@ def _frontier(rows: pd.DataFrame, x: str, label: str, title: str, unit: str) -> 
     title = f"{title} against accuracy (n = {int(rows['n'].max())}, 95% intervals)"
     alt = f"Chart of accuracy against {label}: {'; '.join(each)}. On the frontier: {front}."
     return charts.frontier(rows, x, label, title), alt
+
+
+def losses(cuts: Sequence[Row], run: Path) -> Shown:
+    """The smoothed training loss of the models that were distilled, over the steps of all their cuts.
+
+    ``cuts``: model, and the folder of its training's steps.csv in ``run``.
+    """
+    logs: dict[str, list[float]] = {}
+    for cut in cuts:
+        logs.setdefault(cut["model"], []).extend(pd.read_csv(run / cut["folder"] / "steps.csv")["loss"])
+    smooth = {name: pd.Series(loss).ewm(span=max(2, len(loss) // 20)).mean() for name, loss in logs.items()}
+    table = pd.DataFrame(smooth).rename_axis("step").reset_index()
+    ends = ", ".join(f"{name} {loss.iloc[-1]:.3f}" for name, loss in smooth.items())
+    chart = charts.curve(table, "step", list(logs), "Error on the answers while distilling, smoothed")
+    return chart, f"Training loss of the distilled models over the steps of all their cuts; at the end: {ends}."

@@ -10,7 +10,9 @@ from toy_model import tiny_base
 from toy_task import TASK, examples
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lib.compression.prune import PruneError, measure, prune
+from lib.compression.prune import PruneError, Sizes, measure, prune
+from lib.compression.shape import Shape, cut, schedule
+from lib.core.params import ParamsError
 from lib.model import gguf_write, student
 from lib.model.base import Base
 from lib.model.student import Student
@@ -36,27 +38,27 @@ def logits(model: Student) -> torch.Tensor:
 
 def test_cutting_nothing_changes_nothing() -> None:
     whole = wide_student()
-    copy = prune(whole, measure(whole, TASK, ROWS))
+    copy = prune(whole, measure(whole, TASK, ROWS), Sizes())
     torch.testing.assert_close(logits(copy), logits(whole))
     copy.model.model.layers[0].mlp.up_proj.weight.data.zero_()
     assert whole.model.model.layers[0].mlp.up_proj.weight.abs().sum() > 0, "a copy shares no weights"
 
 
 @pytest.mark.parametrize(
-    ("asked", "shape"), [({"layers": 2}, (2, 128, 3)), ({"channels": 40, "groups": 2}, (4, 40, 2))]
+    ("asked", "shape"), [({"layers": 2}, (2, 128, 3)), ({"ffn_width": 40, "kv_heads": 2}, (4, 40, 2))]
 )
 def test_shapes_and_files_of_a_cut_student(asked: dict[str, int], shape: tuple[int, ...], tmp_path: Path) -> None:
     whole = wide_student()
-    small = prune(whole, measure(whole, TASK, ROWS), **asked)
+    small = cut(TASK, whole, Shape(**asked, measured=4), [ROWS])
     config = small.model.config
-    assert (config.num_hidden_layers, config.intermediate_size, config.num_key_value_heads) == shape
-    assert config.num_attention_heads == 2 * config.num_key_value_heads
+    assert Sizes.of(config) == shape and config.num_attention_heads == 2 * config.num_key_value_heads
     assert small.info["pruned"]["of"] == [4, 128, 3]
+    assert Sizes(*shape).parameters(whole.model.config) == small.model.num_parameters()
     again = student.load(student.save(small, tmp_path / "small"))
     torch.testing.assert_close(logits(again), logits(small))
     gguf_write.export(tmp_path / "small", tmp_path / "small.gguf", "q8_0")
-    rounded = logits(student.load(tmp_path / "small.gguf"))
-    assert torch.corrcoef(torch.stack([rounded.flatten(), logits(small).flatten()]))[0, 1] > 0.995
+    quantised = logits(student.load(tmp_path / "small.gguf"))
+    assert torch.corrcoef(torch.stack([quantised.flatten(), logits(small).flatten()]))[0, 1] > 0.995
 
 
 def test_parts_that_do_nothing_go_first() -> None:
@@ -65,7 +67,7 @@ def test_parts_that_do_nothing_go_first() -> None:
         for layer in whole.model.model.layers:
             layer.mlp.down_proj.weight[:, 10:].zero_()
             layer.self_attn.o_proj.weight[:, 64:128].zero_()
-    small = prune(whole, measure(whole, TASK, ROWS), channels=10, groups=2)
+    small = prune(whole, measure(whole, TASK, ROWS), Sizes(ffn_width=10, kv_heads=2))
     torch.testing.assert_close(logits(small), logits(whole))
 
 
@@ -75,17 +77,40 @@ def test_a_layer_that_does_nothing_goes_first_but_the_outer_ones_stay() -> None:
         for i in (0, 2):
             whole.model.model.layers[i].mlp.down_proj.weight.zero_()
             whole.model.model.layers[i].self_attn.o_proj.weight.zero_()
-    small = prune(whole, measure(whole, TASK, ROWS), layers=4)
+    small = prune(whole, measure(whole, TASK, ROWS), Sizes(layers=4))
     assert small.info["layers"] == [0, 1, 3, 4]
     torch.testing.assert_close(logits(small), logits(whole))
+
+
+@pytest.mark.parametrize("shape", [Shape(ffn_width=32), Shape(layers=4, ffn_width=50, kv_heads=2), Shape(layers=3)])
+def test_a_schedule_has_as_few_steps_as_possible(shape: Shape) -> None:
+    whole = wide_student(12)
+    steps = [step.sizes for step in schedule(whole, shape)]
+    config = whole.model.config
+    assert steps[-1] == shape.sizes.within(config), "the last step is what was asked for"
+    sizes = [Sizes.of(config), *steps]
+    weights = [s.parameters(config) for s in sizes]
+    shares = [1 - b / a for a, b in zip(weights, weights[1:], strict=False)]
+    assert min(shares) > 0 and max(shares) < 0.37, "a third, and what sizes are rounded by"
+    assert all(a >= b for one, other in zip(sizes, sizes[1:], strict=False) for a, b in zip(one, other, strict=True))
+    assert (len(steps) == 1) == (weights[-1] / weights[0] > 2 / 3)
 
 
 def test_impossible_shapes_are_named() -> None:
     whole = wide_student()
     importance = measure(whole, TASK, ROWS)
-    with pytest.raises(PruneError, match="channels: 129 of 128: use 1 to 128, or 0 for all"):
-        prune(whole, importance, channels=129)
-    with pytest.raises(PruneError, match="groups: -1 of 3"):
-        prune(whole, importance, groups=-1)
+    with pytest.raises(PruneError, match="ffn_width: 129 of 128: use 1 to 128, or 0 for all"):
+        prune(whole, importance, Sizes(ffn_width=129))
     with pytest.raises(PruneError, match="no examples"):
         measure(whole, TASK, [])
+    with pytest.raises(PruneError, match="cuts nothing"):
+        schedule(whole, Shape(ffn_width=128))
+    with pytest.raises(PruneError, match="layers: 5 of 4"):
+        schedule(whole, Shape(layers=5))
+    for values, message in (
+        ({"depth": 3}, "unknown parameter 'depth'"),
+        ({"chosen": "chance"}, "chosen: Input should be 'importance' or 'search'"),
+        ({"kv_heads": -1}, "kv_heads: "),
+    ):
+        with pytest.raises(ParamsError, match=message):
+            Shape.read(values, "shape")

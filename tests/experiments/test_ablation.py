@@ -1,45 +1,94 @@
-"""Variants and seeds: every unit is run once, resumes, and differences are paired."""
+"""Ablations: every run is made once and resumes, shared work equals one run, and no third-party sentence is kept."""
 
 from __future__ import annotations
 
-import math
+import json
+import lzma
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import toy_task
+import yaml
 from toy_model import saved_student
 
-from lib.core.files import RecordError, sha256
-from lib.core.params import ParamsError
-from lib.experiments import ablation, ablation_steps
-from lib.experiments.ablation import Ablation, Variant, compare, pooled, read_facts, read_records
-from lib.model import student
-from lib.model.torch_student import TorchStudent
+from lib import ablate
+from lib.core.files import read_json, read_jsonl, sha256, write_jsonl
+from lib.core.task import Answer, Example
+from lib.data import study_data
+from lib.evaluation import bootstrap
+from lib.experiments import ablation
+from lib.experiments.ablation import Ablation, Parameters, facts_file
 from lib.training import finetune
-from lib.training.params import TrainingError
 
-ROWS = [
-    [replace(e, source="program" if i % 2 else "teacher") for i, e in enumerate(g)] for g in toy_task.examples(6, 8)
+SENTENCE = "label the tea as best before the end of may"
+THIRD_PARTY = [
+    Example("x1", SENTENCE, {"items": ["Tea", "Gum"]}, [[]], "o", "o", "third_party"),
+    Example("x2", "a gum would be nice", {"items": ["Tea", "Gum"]}, [[]], "o", "o", "third_party"),
 ]
-ACCEPTED = [replace(e, context={**e.context, "place": str(g)}) for g, rows in enumerate(ROWS) for e in rows]
-PARAMS = {"vocab_size": 400, "layers": 1, "row_tokens": 256, "rows_per_step": 1, "rows_at_once": 1, "max_steps": 2}
 
 
-def test_variants_take_their_sources_as_often_as_they_say() -> None:
-    both = Variant("both", {"teacher": 3}).examples(ACCEPTED)
-    assert len(both) == 24 + 3 * 24
-    assert {e.source for e in Variant("seeds", {"teacher": 0}).examples(ACCEPTED)} == {"program"}
-    with pytest.raises(ValueError, match="variant 'x': no examples are left of the sources program, teacher"):
-        Variant("x", {"program": 0, "teacher": 0}).examples(ACCEPTED)
+class Shop(toy_task.Vending):
+    """The toy task with what the notebooks call besides; its examples name their context by ``place``."""
+
+    def contexts(self, path: Path) -> dict[str, Any]:
+        return {row["id"]: row for row in read_jsonl(path)}
+
+    def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Any]) -> list[Example]:
+        return [replace(e, context={**e.context, "items": contexts[e.context["place"]]["items"]}) for e in examples]
+
+    def third_party(self, path: Path) -> dict[str, list[Example]]:
+        return {"first": THIRD_PARTY, "second": THIRD_PARTY[:1], "third": THIRD_PARTY} if path.is_dir() else {}
 
 
-def study(tmp_path: Path, **changed: object) -> Ablation:
-    """Two steps of a tiny student."""
-    base = {**PARAMS, "base": str(saved_student(tmp_path / "base", layers=1)), "precision": "fp32"}
-    made = Ablation(base, toy_task.TASK, ACCEPTED, {"t": ACCEPTED[:5]}, tmp_path / "work", "place")
-    return replace(made, **changed)
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A profile's data, and the parameters of an ablation on it."""
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setattr(ablation, "load", lambda name: Shop())
+    run, groups = tmp_path / "runs" / "smoke", toy_task.examples(6, 8)
+    sides = {"01": groups[:4], "02": groups[4:]}
+    for number, some in sides.items():
+        rows = [{"id": f"{number}-{g}", "items": es[0].context["items"]} for g, es in enumerate(some)]
+        write_jsonl(run / f"{number}_homes.jsonl", rows)
+    rows = [
+        replace(e, context={"place": f"{number}-{g}"}, source="program" if number == "01" else "teacher")
+        for number, some in sides.items()
+        for g, es in enumerate(some)
+        for e in es
+    ]
+    write_jsonl(run / "02_accepted.jsonl", (e.to_dict() for e in rows))
+    split = [replace(e, split="dev" if i % 2 else "test") for i, e in enumerate(rows)]
+    write_jsonl(run / "01_tests.jsonl", (e.to_dict() for e in split))
+    (tmp_path / "others").mkdir()
+    sizes = {"vocab_size": 400, "layers": 1, "row_tokens": 256, "max_steps": 2, "precision": "fp32"}
+    return {
+        "task": "vending",
+        "run": "smoke",
+        "training": {**sizes, "base": str(saved_student(tmp_path / "base", layers=1))},
+        "key": "place",
+        "seeds": [1, 2],
+        "variants": {"seeds": {"repeat": {"teacher": 0}}, "seeds + teacher": {"training": {"max_steps": 3}}},
+        "reference": "seeds",
+        "dev_rows": 5,
+        "third_party": str(tmp_path / "others"),
+        "third_party_skip": ["third"],
+        "out": str(tmp_path / "out"),
+    }
+
+
+def call(params: dict[str, Any], tmp_path: Path, *arguments: str) -> int:
+    """The command's exit status."""
+    file = tmp_path / "ablation.yaml"
+    file.write_text(yaml.safe_dump(params))
+    return ablate.main(["--params", str(file), *arguments])
+
+
+def study(params: dict[str, Any], **changes: Any) -> Ablation:
+    return ablation.prepare(Parameters.read({**params, **changes}, "ablation.yaml"))
 
 
 @pytest.fixture
@@ -47,162 +96,146 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the runs that are trained."""
     names: list[str] = []
     inner = finetune.train
-    monkeypatch.setattr(finetune, "train", lambda p, t, g, out: (names.append(out.name), inner(p, t, g, out))[1])
+    monkeypatch.setattr(finetune, "train", lambda p, t, g, out: (names.append(out.parent.name), inner(p, t, g, out))[1])
     return names
 
 
-def test_every_variant_and_seed_runs_once_and_resumes(tmp_path: Path, trained: list[str]) -> None:
-    variants, made = [Variant("seeds", {"teacher": 0}), Variant("both", {}, {"max_steps": 1})], study(tmp_path)
-    assert len(made.missing(variants, [1, 2])) == 4
-    done = {(v.name, s): made.run(v, s) for v in variants for s in (1, 2)}
-    for (name, seed), path in done.items():
-        rows = read_records(path, name, seed)
-        assert [r["id"] for r in rows] == [e.id for e in ACCEPTED[:5]]
-        assert {(r["variant"], r["seed"]) for r in rows} == {(name, seed)}
-    done["both", 2].unlink()
-    trained.clear()
-    assert made.missing(variants, [1, 2]) == [("both", 2)]
-    assert {(v.name, s): made.run(v, s) for v in variants for s in (1, 2)} == done
-    assert trained == [done["both", 2].stem]
-    assert not list((tmp_path / "work").glob("*/")), "students are removed once they are evaluated"
+def test_shared_work_equals_one_run(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(params, tmp_path) == 0
+    table = bootstrap.read(tmp_path / "out")
+    (tmp_path / "runs" / "ablation").rename(tmp_path / "runs" / "elsewhere")
+    params["out"] = str(tmp_path / "two")
+    assert call(params, tmp_path, "--only", "seeds:1", "seeds + teacher:2") == 0
+    assert not (tmp_path / "two").exists(), "--only alone does not pack"
+    capsys.readouterr()
+    assert call(params, tmp_path, "--pack") == 1
+    assert "2 runs are not there" in (said := capsys.readouterr().err) and said.count("\n") == 1
+    assert said.strip().endswith("--only 'seeds + teacher:1' seeds:2"), "as the shell takes it"
+    assert call(params, tmp_path, "--only", "seeds + teacher:1", "--only", "seeds:2", "--pack") == 0
+    again = bootstrap.read(tmp_path / "two")
+    pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
+    assert list(table["test"]) == [t for t in ("dev", "first", "second", "others") for _ in range(2)]
+    assert list(table["n"]) == [5, 5, 2, 2, 1, 1, 3, 3] and (table["by_seed"].map(len) == 2).all()
 
 
-def test_the_facts_of_a_run_stand_beside_its_records(tmp_path: Path) -> None:
-    made = study(tmp_path)
-    facts = read_facts(made.run(Variant("three", {"teacher": 3}), 1))
-    assert facts["variant"] == "three" and facts["seed"] == 1 and facts["steps"] == 2
-    assert facts["examples"] == {"teacher": 72, "program": 24}
-    assert facts["tokens"] > 0 and facts["seconds"] > 0 and facts["loss"] > 0 and facts["commit"]
-    made.path(Variant("three", {"teacher": 3}), 1).with_suffix(".json").write_text("{torn")
-    with pytest.raises(RecordError, match=r"three-1-.*\.json: cannot be read .*delete it"):
-        read_facts(made.path(Variant("three", {"teacher": 3}), 1))
-
-
-def test_a_student_is_kept_if_asked_for_and_trained_again_if_it_is_not_there(
-    tmp_path: Path, trained: list[str]
-) -> None:
-    made, both = study(tmp_path), Variant("both")
-    kept = tmp_path / "work" / "students" / "both-1"
-    path = made.run(both, 1)
-    assert len(trained) == 1 and not kept.exists()
-    made.run(both, 1, keep=True)
-    assert len(trained) == 2 and sha256(kept) == read_facts(path)["student"]
-    again = evaluate(made, kept)
-    assert [r["calls"] for r in read_records(path, "both", 1)] == again, "the records are those of the kept student"
-    made.run(both, 1, keep=True)
-    made.run(both, 1)
-    assert len(trained) == 2 and kept.exists(), "neither trained again nor removed"
+def test_every_run_is_made_once_and_kept_if_asked_for(params: dict[str, Any], trained: list[str]) -> None:
+    made = study(params)
+    path, kept = made.run("seeds", 1), made.work / "students" / "seeds-1"
+    rows = read_jsonl(path)
+    assert len(rows) == 8 and trained == [path.stem] and made.run("seeds", 1) == path
+    assert len(trained) == 1 and not list(made.work.glob("*/")), "students are removed once they are evaluated"
+    facts = read_json(facts_file(path))
+    assert (facts["variant"], facts["seed"], facts["steps"], facts["examples"]) == ("seeds", 1, 2, {"program": 32})
+    made.run("seeds", 1, keep=True)
+    made.run("seeds", 1, keep=True)
+    assert len(trained) == 2 and sha256(kept) == read_json(facts_file(path))["student"]
     (kept / "steps.csv").write_text("of another run")
-    made.run(both, 1, keep=True)
-    assert len(trained) == 3 and sha256(kept) == read_facts(path)["student"]
-
-
-def evaluate(made: Ablation, folder: Path) -> list[list[dict[str, object]]]:
-    system = TorchStudent(student.load(folder), made.task)
-    return [a.calls for a in system.answer_many([(e.text, e.context) for e in made.tests["t"]])]
+    made.run("seeds", 1, keep=True)
+    assert len(trained) == 3 and sha256(kept) == read_json(facts_file(path))["student"]
 
 
 def test_a_run_killed_while_it_answers_goes_on_with_its_student(
-    tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+    params: dict[str, Any], trained: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, both = study(tmp_path), Variant("both")
+    made = study(params)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ablation, "evaluate", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
-        made.run(both, 1)
-    assert made.missing([both], [1]) == [("both", 1)]
-    rows = read_records(made.run(both, 1), "both", 1)
-    assert len(trained) == 1 and len(rows) == 5 and not list((tmp_path / "work").glob("*/"))
+        made.run("seeds", 1)
+    assert not made.is_done("seeds", 1)
+    assert len(read_jsonl(made.run("seeds", 1))) == 8 and len(trained) == 1
 
 
-def test_what_was_changed_is_not_taken_from_an_earlier_run(tmp_path: Path) -> None:
-    seeds, both, tests = Variant("seeds", {"teacher": 0}), Variant("both"), {"t": ACCEPTED[:5]}
-    made = Ablation(PARAMS, toy_task.TASK, ACCEPTED, tests, tmp_path, "place")
-    reworded = [replace(e, text=e.text + " now") if e.source == "teacher" else e for e in ACCEPTED]
-    changes = (
-        {},
-        {"params": {**PARAMS, "max_steps": 3}},
-        {"accepted": reworded},
-        {"accepted": ACCEPTED[1:]},
-        {"accepted": [replace(ACCEPTED[0], gold=[[]]), *ACCEPTED[1:]]},
-        {"tests": {"t": ACCEPTED[:4]}},
-        {"tests": {"other": ACCEPTED[:5]}},
-    )
-    assert len({replace(made, **change).path(both, 1) for change in changes}) == len(changes)
-    assert made.path(both, 1) != made.path(both, 2)
-    assert replace(made, accepted=reworded).path(seeds, 1) == made.path(seeds, 1)
-
-
-def records(shares: dict[str, list[float]], n: int = 40) -> pd.DataFrame:
-    rows = [
-        {"variant": v, "seed": s, "test": "t", "id": f"{i:03}", "exact": i < share * n}
-        for v, seeds in shares.items()
-        for s, share in enumerate(seeds)
-        for i in range(n)
+def test_what_was_changed_is_not_taken_from_an_earlier_run(params: dict[str, Any]) -> None:
+    made, training = study(params), params["training"]
+    reworded = [replace(e, text=e.text + " now") if e.source == "teacher" else e for e in made.accepted]
+    others = [
+        study(params, training={**training, "learning_rate": 1.0e-4}),
+        study(params, dev_rows=4),
+        study(params, ffn_width=64),
+        replace(made, accepted=reworded),
+        replace(made, accepted=made.accepted[1:]),
     ]
-    return pd.DataFrame(rows)
+    name = "seeds + teacher"
+    assert len({one.path(name, seed) for one in (made, *others) for seed in (1, 2)}) == 12
+    assert replace(made, accepted=reworded).path("seeds", 1) == made.path("seeds", 1)
 
 
-def test_differences_are_paired() -> None:
-    found = compare(records({"a": [0.5, 0.5, 0.5], "b": [0.5, 0.5, 0.5], "c": [0.9, 0.9, 0.9]}), "a").set_index(
-        "variant"
-    )
-    assert found.loc["b", ["points", "low", "high"]].tolist() == [0, 0, 0] and found.loc["b", "p"] == 1
-    assert found.loc["c", "points"] == pytest.approx(40) and found.loc["c", "low"] > 20 and found.loc["c", "p"] < 0.05
-    assert 0 < found.loc["c", "p"] == pytest.approx(2 / (ablation.DRAWS + 1))
-    assert math.isnan(found.loc["a", "points"]) and (found["seeds"] == 3).all() and (found["n"] == 40).all()
-
-
-def test_variants_may_be_compared_with_others_than_the_reference() -> None:
-    against = {"b": ["a"], "c": ["a", "b"]}
-    found = compare(records({"a": [0.5, 0.5], "b": [0.6, 0.6], "c": [0.9, 0.9]}), "a", against)
-    assert found[["variant", "against"]].values.tolist() == [["a", ""], ["b", "a"], ["c", "a"], ["c", "b"]]
-    assert found["points"].round(6).tolist()[1:] == [10, 40, 30]
-
-
-def test_seeds_that_differ_widen_the_interval() -> None:
-    steady = compare(records({"a": [0.5] * 3, "b": [0.6] * 3}), "a").set_index("variant").loc["b"]
-    shaky = compare(records({"a": [0.5] * 3, "b": [0.3, 0.6, 0.9]}), "a").set_index("variant").loc["b"]
-    assert shaky["high"] - shaky["low"] > steady["high"] - steady["low"]
-
-
-def test_means_of_every_seed_and_tests_together() -> None:
-    both = pd.concat([records({"a": [0.5, 0.7], "b": [0.6, 0.6]}).assign(test=t) for t in ("t", "u", "v")])
-    found = compare(pooled(both, ["t", "u"], "others"), "a").set_index(["test", "variant"])
-    assert found.loc[("t", "a"), "by_seed"] == [0.5, 0.7] and found.loc[("t", "a"), "mean"] == pytest.approx(0.6)
-    assert found.loc[("others", "b"), "n"] == 80 and found.loc[("v", "b"), "n"] == 40
-    assert list(found.index.get_level_values(0).unique()) == ["t", "u", "v", "others"]
-    assert set(pooled(both, [], "others")["test"]) == {"t", "u", "v"}
-
-
-def test_variants_that_begin_alike_train_that_part_once(tmp_path: Path, trained: list[str]) -> None:
-    teacher = saved_student(tmp_path / "assistant", layers=2)
-    kd = {"max_steps": 1, "row_tokens": 256, "precision": "fp32"}
-    made = study(tmp_path, assistant=teacher, defaults={"kd": kd})
-    plain, ladder = Variant("RFT"), Variant("RFT+KD", steps=[{"kd": {}}])
-    other = Variant("RFT+KD reverse", steps=[{"kd": {"divergence": "reverse"}}])
-    for variant in (ladder, other):
-        made.run(variant, 1)
-    assert len([name for name in trained if name.startswith("sft")]) == 1, "both begin with the same fine-tuning"
-    facts = read_facts(made.run(ladder, 1))
+def test_steps_after_the_fine_tuning_and_a_base_that_is_pruned(params: dict[str, Any], tmp_path: Path) -> None:
+    params["assistant"] = str(saved_student(tmp_path / "assistant", layers=2))
+    params |= {"kd": {"max_steps": 1, "row_tokens": 256, "precision": "fp32"}, "ffn_width": 64}
+    params["variants"] = {"seeds": {"repeat": {"teacher": 0}}, "taught": {"steps": [{"kd": {}}]}}
+    made = study(params)
+    facts = read_json(facts_file(made.run("taught", 1, keep=True)))
     assert [row["kind"] for row in facts["ladder"]] == ["sft", "kd"] and facts["steps"] == 3
-    assert len({made.path(v, 1).name for v in (plain, ladder, other)}) == 3
+    config = json.loads((made.work / "students" / "taught-1" / "config.json").read_text())
+    assert config["intermediate_size"] == 64
 
 
-def test_wrong_steps_are_named(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="steps: {'prune': {}}: expected kd"):
-        ablation_steps.chain(PARAMS, [{"prune": {}}], {}, 1)
-    with pytest.raises(ParamsError, match="unknown parameter 'top'"):
-        ablation_steps.chain(PARAMS, [{"kd": {"top": 5, "max_steps": 1}}], {}, 1)
-    with pytest.raises(TrainingError, match="nothing to start from, or no assistant"):
-        study(tmp_path).run(Variant("x", steps=[{"kd": {"max_steps": 1}}]), 1)
+def test_no_sentence_is_packed(params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    echo = {"name": "Label", "arguments": {"item": "Tea", "text": "best before the end of may"}}
+    inner = ablation.evaluate
 
+    def repeats(asked: list[tuple[str, Any]]) -> list[Answer]:
+        return [Answer([echo], f"Label(item=1,text= {text})", error=f"near {text}") for text, _ in asked]
 
-def test_an_id_may_stand_for_several_requests() -> None:
-    rows = [
-        {"variant": v, "seed": s, "test": "t", "id": "a", "exact": right}
-        for v, rights in (("x", (True, False)), ("y", (True, True)))
-        for s in (1, 2)
-        for right in rights
+    def evaluate(system: Any, *arguments: Any) -> Any:
+        system.answer_many = repeats
+        return inner(system, *arguments)
+
+    monkeypatch.setattr(ablation, "evaluate", evaluate)
+    assert call({**params, "seeds": [1]}, tmp_path) == 0
+    kept = {p.suffix: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    kept[".xz"] = lzma.decompress(kept[".xz"])
+    said = b"\n".join(kept.values()).decode()
+    assert not any(e.text in said for e in THIRD_PARTY) and not any(s in said for s in ("near ", "Label(", "refill "))
+    rows = pd.DataFrame(read_jsonl(tmp_path / "out" / bootstrap.RECORDS)).set_index(["variant", "test", "id"])
+    redacted = rows.loc[("seeds", "first", "x1")]
+    assert redacted["redacted"] and redacted["calls"][0]["arguments"]["text"].startswith("redacted ")
+    assert not rows["exact"].any() and (rows["error"] == "failed").all() and (rows["raw"] == "").all()
+    facts = read_json(tmp_path / "out" / "provenance.json")
+    assert set(facts["data"]) == set(study_data.FILES) and [r["variant"] for r in facts["runs"]] == [
+        *params["variants"]
     ]
-    found = compare(pd.DataFrame(rows), "x")
-    assert found["n"].tolist() == [2, 2] and found["mean"].tolist() == [0.5, 1.0]
+    assert {name: test["n"] for name, test in facts["tests"].items()} == {"dev": 5, "first": 2, "second": 1}
+
+
+def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = {"repeat": {"teacher": 0}}
+    for change, message in (
+        ({"sedes": [1]}, "ablation.yaml: unknown parameter 'sedes'; did you mean 'seeds'?"),
+        ({"seeds": [1, 1]}, "ablation.yaml: seeds: [1, 1]: each once"),
+        ({"seeds": ["a"]}, "ablation.yaml: seeds.0: Input should be a valid integer"),
+        ({"dev_rows": -1}, "ablation.yaml: dev_rows: "),
+        (
+            {"training": {"max_steps": 1, "lerning_rate": 1.0}},
+            "training: unknown parameter 'lerning_rate'; did you mean",
+        ),
+        ({"variants": {"seeds": {"repeated": {}}}}, "unknown parameter 'variants.seeds.repeated'"),
+        ({"variants": {"seeds": {"repeat": {"techer": 0}}}}, "no source 'techer'; known: program, teacher"),
+        ({"variants": {"seeds": {"repeat": {"program": 0, "teacher": 0}}}}, "no examples are left"),
+        ({"variants": {"seeds": one, "../up": {}}}, "String should match pattern"),
+        ({"variants": {"seeds": {"against": ["c"]}}}, "variants: seeds: against: no other variant 'c'"),
+        ({"variants": {"seeds": {"steps": [{"prune": {}}]}}}, "steps: 'prune': use kd or rl"),
+        ({"variants": {"seeds": {"steps": [{"kd": {"max_steps": 1}}]}}}, "steps: kd: name an assistant"),
+        ({"reference": "c"}, "ablation.yaml: reference: no variant 'c'; known: seeds, seeds + teacher"),
+        ({"third_party": "nowhere"}, "third_party: no tests in nowhere"),
+        ({"third_party_skip": ["fourth"]}, "third_party_skip: no test 'fourth'; known: first, second, third"),
+        ({"run": "smokey"}, "unknown profile 'smokey': choose one of"),
+    ):
+        assert call({**params, **change}, tmp_path) == 1, message
+        assert message in (said := capsys.readouterr().err) and said.count("\n") == 1, said
+    assert call(params, tmp_path, "--only", "seeds:7") == 1
+    assert "--only: no run 'seeds:7'; known: seeds:1, seeds + teacher:1, seeds:2" in capsys.readouterr().err
+    taught = {"assistant": "absent", "variants": {"seeds": one, "taught": {"steps": [{"kd": {"max_steps": 1}}]}}}
+    assert call({**params, **taught}, tmp_path, "--only", "taught:1") == 1
+    assert "variants: taught: no assistant at 'absent'" in capsys.readouterr().err
+    (tmp_path / "runs" / "smoke" / "02_homes.jsonl").unlink()
+    assert call(params, tmp_path) == 1
+    assert "run: smoke/02_homes.jsonl is not there: run notebooks 01 and 02" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "ablation").exists()
+
+
+@pytest.mark.parametrize("name", ["ablation", "ladder"])
+def test_the_shipped_parameters_are_good(name: str) -> None:
+    file = ablate.PARAMS.with_name(f"{name}.yaml")
+    assert ablation.read(file).variants

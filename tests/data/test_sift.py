@@ -1,0 +1,158 @@
+"""Rejection sampling: reasons, rules, and what hand labels say about them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from lib.core.task import Example
+from lib.data.filter import (
+    TESTED,
+    UNREAD,
+    Contamination,
+    agreement,
+    faults,
+    passes,
+    quality,
+    read_by,
+    sift,
+    votes,
+    with_judge,
+)
+from lib.teacher.write import Verdict
+
+SAID = "turn on the lamp"
+
+
+def candidate(key: str, text: str, **extra: Any) -> Example:
+    return Example(key, text, {"home": "h", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID, **extra})
+
+
+def masked(example: Example) -> str:
+    return example.text.casefold()
+
+
+NOTHING_TESTED = Contamination([], masked)
+
+
+def everybody(rows: list[Example]) -> dict[str, set[str]]:
+    return {c.id: {"a", "b", "r"} for c in rows}
+
+
+def test_every_reject_has_its_reason_and_nothing_is_lost() -> None:
+    rows = [
+        candidate("good", "lamp on"),
+        candidate("again", "Lamp on!"),
+        candidate("same", "Turn on  the lamp."),
+        candidate("empty", "", error="timeout: 30 s"),
+        candidate("test", "A test sentence!"),
+        candidate("few", "light it"),
+        candidate("none", "let there be lamp"),
+        candidate("unread", "lamp, go"),
+    ]
+    tests = Contamination([candidate("t", "a test sentence")], masked)
+    voters = {"good": {"a", "b"}, "again": {"a", "b"}, "same": {"a", "b"}, "test": {"a", "b"}, "few": {"a"}}
+    accepted, rejected = sift(rows, voters, [["a", "b"]], tests, {**everybody(rows), "unread": {"a"}})
+    assert [c.id for c in accepted] == ["good"] and "reason" not in accepted[0].extra
+    assert {c.id: c.extra["reason"] for c in rejected} == {
+        "again": "same line twice for one context",
+        "same": "repeats its seed",
+        "empty": "timeout",
+        "test": TESTED,
+        "few": "too few readers reach its calls",
+        "none": "no reader reaches its calls",
+        "unread": UNREAD,
+    }
+
+
+def test_a_test_is_found_by_plain_words_by_masked_words_and_by_the_seed() -> None:
+    def names_masked(example: Example) -> str:
+        return example.text.casefold().replace(example.extra.get("name", "?"), "#")
+
+    tests = Contamination([candidate("t", "dim the den", name="den")], names_masked)
+    assert tests.holds(candidate("plain", "Dim the den!", name="dim the"))
+    assert tests.holds(candidate("masked", "dim the attic", name="attic"))
+    assert not tests.holds(candidate("other", "brighten the attic", name="attic"))
+    assert tests.holds(Example("s", "den darker", {}, [[]], "L2", "teacher", "train", {"said": "dim the den"}))
+
+
+def test_one_line_in_two_contexts_is_two_lines() -> None:
+    other = Example("b", "lamp on", {"home": "g", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID})
+    rows = [candidate("a", "lamp on"), other]
+    accepted, _ = sift(rows, {"a": {"r"}, "b": {"r"}}, [["r"]], NOTHING_TESTED, everybody(rows))
+    assert len(accepted) == 2
+
+
+def test_the_judge_and_the_readers_have_read() -> None:
+    rows = [{"id": "a", "system": "x", "exact": False}]
+    assert read_by(rows, {"a": Verdict(False, 1), "b": Verdict(True, 5)}) == {"a": {"x", "judge"}, "b": {"judge"}}
+
+
+def test_votes_count_exact_readings_only() -> None:
+    rows = [{"id": "a", "system": s, "exact": e} for s, e in (("x", True), ("y", False), ("z", True))]
+    assert votes(rows) == {"a": {"x", "z"}}
+
+
+def test_votes_of_unsure_readers_do_not_count() -> None:
+    rows: list[dict[str, Any]] = [{"id": "a", "system": "x", "exact": True}]
+    rows += [{"id": "a", "system": s, "exact": True, "confidence": c} for s, c in (("y", 0.89), ("z", 0.9))]
+    rule = [["x at 0.9", "y at 0.9"], ["z at 0.9", "z at .95"]]
+    assert votes(rows) == {"a": {"x", "y", "z"}}
+    assert votes(rows, rule) == {"a": {"x", "x at 0.9", "y", "z", "z at 0.9"}}
+    seen = read_by(rows, {}, rule)
+    assert seen == {"a": {"x", "x at 0.9", "y", "y at 0.9", "z", "z at 0.9", "z at .95"}}
+    assert passes(seen["a"], rule) and not passes(votes(rows, rule)["a"], rule)
+
+
+def test_words_that_are_ruled_out_do_not_pass_whoever_reads_them() -> None:
+    rows = [candidate("good", "lamp on"), candidate("bad", "lamp nonsense"), candidate("empty", "")]
+    rows += [candidate("test", "nonsense of a test")]
+
+    def fault(example: Example) -> str:
+        return "nonsense" if "nonsense" in example.text or not example.text else ""
+
+    voters, tests = everybody(rows), Contamination([candidate("t", "nonsense of a test")], masked)
+    accepted, rejected = sift(rows, voters, [["a"]], tests, voters, fault)
+    assert [c.id for c in accepted] == ["good"]
+    reasons = {"bad": "nonsense", "empty": "empty reply", "test": TESTED}
+    assert {c.id: c.extra["reason"] for c in rejected} == reasons
+    faulty = faults(rows, fault)
+    assert faulty == {"bad": "nonsense", "test": "nonsense"}
+    labels = {"good": True, "bad": False}
+    assert quality(labels, voters, [["a"]], voters)["precision"] == 0.5
+    found = quality(labels, voters, [["a"]], voters, faulty)
+    assert (found["n"], found["accepted"], found["precision"], found["recall"]) == (2, 1, 1.0, 1.0)
+
+
+def test_the_judge_votes_for_same_and_natural_lines() -> None:
+    verdicts = {"a": Verdict(True, 4), "b": Verdict(True, 1), "c": Verdict(False, 5)}
+    assert with_judge({"b": {"x"}}, verdicts, 2) == {"a": {"judge"}, "b": {"x"}}
+
+
+def test_a_rule_needs_all_readers_of_one_set() -> None:
+    rule = [["a", "b"], ["c"]]
+    assert [passes(v, rule) for v in ({"a"}, {"a", "b"}, {"c"}, set())] == [False, True, True, False]
+
+
+def test_precision_and_recall_of_a_rule() -> None:
+    labels = {"1": True, "2": True, "3": False, "4": True, "5": False, "unread": True}
+    seen = {key: {"a"} for key in "12345"}
+    found = quality(labels, {"1": {"a"}, "2": {"a"}, "3": {"a"}}, [["a"]], seen)
+    assert (found["n"], found["accepted"]) == (5, 3)
+    assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
+    assert found["precision_low"] < 2 / 3 < found["precision_high"]
+
+
+def test_no_labels_give_no_figures() -> None:
+    found = quality({}, {}, [["a"]], {})
+    assert math.isnan(found["precision"]) and math.isnan(found["recall"])
+
+
+def test_agreement_is_kappa() -> None:
+    verdicts = {str(i): Verdict(i < 5, 5) for i in range(10)}
+    perfect = agreement(verdicts, {str(i): {"a"} for i in range(5)})
+    assert perfect["agree"] == 1 and perfect["kappa"] == pytest.approx(1)
+    chance = agreement(verdicts, {str(i): {"a"} for i in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)})
+    assert chance["agree"] == 0.5 and chance["kappa"] == pytest.approx(0)

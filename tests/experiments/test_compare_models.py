@@ -1,0 +1,79 @@
+"""The comparison: which models answer which requests, and what its parameters may name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_ablation import Shop
+from toy_model import saved_student
+from toy_task import examples
+
+from lib.core.params import ParamsError
+from lib.core.task import Example
+from lib.data.study_data import StudyData
+from lib.experiments import compare_models
+from lib.experiments.compare_models import Comparison
+
+VALUES: dict[str, Any] = {
+    "models": {
+        "parent": {"of": "03_assistant", "kind": "q8_0"},
+        "cut": {"of": "03_assistant", "kind": "q8_0", "shape": {"layers": 1, "measured": 2}},
+        "student": {"of": "05_student", "kind": "q8_0"},
+    },
+    "recovery": {"max_steps": 1},
+    "parent": "parent",
+    "unquantised": "student",
+    "pruned_rows": 1,
+}
+
+
+def comparison(run: Path, **changes: Any) -> Comparison:
+    rows = [e for group in examples(2, 3) for e in group]
+    tests = [
+        Example(e.id, e.text, e.context, e.gold, e.level, e.source, "dev" if i % 2 else "test")
+        for i, e in enumerate(rows)
+    ]
+    for e in rows:
+        e.context["place"] = "here"
+    return compare_models.read({**VALUES, **changes}, run, Shop(), StudyData(rows, tests), "place")
+
+
+def test_models_answer_our_tests_and_those_that_are_pruned_only_a_few(tmp_path: Path) -> None:
+    saved_student(tmp_path / "03_assistant", layers=2)
+    saved_student(tmp_path / "05_student", layers=1)
+    compared = comparison(tmp_path)
+    made = compared.make()
+    assert {row["name"]: row["step"] for row in made} == {
+        "parent": "parent",
+        "cut": "pruned only",
+        "student": "student",
+    }
+    rows = compared.answers()
+    count = {(r["system"], r["test"]): 0 for r in rows}
+    for row in rows:
+        count[row["system"], row["test"]] += 1
+    assert count == {
+        ("parent", "dev"): 3,
+        ("parent", "test"): 3,
+        ("cut", "dev"): 1,
+        ("cut", "test"): 1,
+        ("student", "dev"): 3,
+        ("student", "test"): 3,
+        ("student free", "dev"): 3,
+    }
+    assert max(r["new_tokens"] for r in rows if r["system"] == "cut") <= compare_models.PRUNED_TOKENS
+    assert compared.third_party == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"parent": "other"}, "parent: 'other' is not in models: use one of parent, cut, student"),
+        ({"release": {"other": 3.0}}, "release: other: 'other' is not in models"),
+        ({"at_once": -1}, "at_once: Input should be greater than or equal to 0"),
+        ({"recovery": {"max_step": 1}, "models": {"parent": {"of": "x", "kind": "q8_0", "training": {}}}}, "max_step"),
+    ],
+)
+def test_wrong_parameters_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        comparison(tmp_path, **change)
