@@ -12,31 +12,23 @@ what the task's context needs (see README).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from lib import tasks
-from lib.core import paths
-from lib.core.task import Answer, System
+from lib.core import files, paths
+from lib.core.task import Answer, System, TaskError
 from lib.runtime.requests import calls_text, find_model, open_system
 
 
-class DemoError(ValueError):
-    """A demo that cannot start; the message names the file and the remedy."""
-
-
 def read_context(path: Path) -> dict[str, Any]:
-    """The row that the task's context is made of. Raises DemoError."""
+    """The row that the task's context is made of. Raises TaskError."""
     try:
-        row = json.loads(path.read_text(encoding="utf-8"))
+        return files.parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DemoError(f"{path}: not readable JSON ({error}); see params/demo.json for the form") from error
-    if not isinstance(row, dict):
-        raise DemoError(f"{path}: expected an object; see params/demo.json for the form")
-    return row
+        raise TaskError(f"{path}: not readable ({error}); see params/demo.json for the form") from error
 
 
 def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> Iterator[str]:

@@ -14,20 +14,15 @@ from typing import Any
 from toy_chat import Rule
 from toy_model import tiny_base
 
-from lib.data import record, record_params
+from lib.data import record
 from lib.llm.types import Prompt, Reply
 from lib.model import student as students
 from lib.tasks.home import HomeTask
 
 PARAMETERS: dict[str, Any] = {
-    **record_params.DEFAULTS,
-    "task": "home",
-    "seeds": 12,
-    "tests": 1,
-    "pool": 80,
-    "judge_every": 2,
-    "samples": 0,
-    "third_party": "",
+    **{"task": "home", "seed": 1, "seeds": 12, "count": 4, "tests": 1, "systems": ["pipeline"], "pool": 80},
+    **{"judge_every": 2, "refine_below": 3, "read_every": 1, "samples": 0, "chunk": 512},
+    **{"third_party": "", "third_party_rows": 0, "third_party_skip": []},
 }
 
 
@@ -63,5 +58,10 @@ def make(
 ) -> tuple[dict[str, int], Rule]:
     """Records into ``folder``; what was counted, and the backend with the prompts it got."""
     backend = Rule(answer)
-    made = record.Session(task(folder), backend, {**PARAMETERS, "students": {"student": student()}, **changed}, work)
-    return made.run(), backend
+    return session(folder, work, backend, **changed).run(), backend
+
+
+def session(folder: Path, work: Path, backend: Rule, **changed: Any) -> record.Session:
+    """A recording into ``folder``, not yet run."""
+    values = {**PARAMETERS, "students": {"student": student()}, **changed}
+    return record.Session(task(folder), backend, record.RecordSettings.read(values, "toy"), work)

@@ -1,6 +1,5 @@
-"""How varied a set of requests is, by level: a model learns from what differs, not from how many lines there are.
+"""How varied a set of requests is, by level: a model learns from what differs, not from how many requests there are.
 
->>> from lib.core.task import Example
 >>> call = {"name": "Dim", "arguments": {}}
 >>> rows = [Example(str(i), text, {}, [[call]], "L0", "", "") for i, text in enumerate(["dim it", "dim it", "darker"])]
 >>> table(rows)[["level", "n", "different", "words"]].values.tolist()
@@ -25,24 +24,23 @@ def table(examples: Sequence[Example]) -> pd.DataFrame:
 
 
 def _row(level: str, rows: Sequence[Example]) -> dict[str, object]:
-    texts = [e.text.casefold() for e in rows]
-    words = [text.split() for text in texts]
-    first = [e.gold[0] if e.gold else [] for e in rows]
+    words = [e.text.casefold().split() for e in rows]
+    calls = [call["name"] for e in rows for call in (e.gold or [[]])[0]]
     return {
         "level": level,
         "n": len(rows),
-        "different": len(set(texts)),
+        "different": len({e.text.casefold() for e in rows}),
         "words": len({w for ws in words for w in ws}),
-        "tools": len({call["name"] for calls in first for call in calls}),
+        "tools": len(set(calls)),
         "mean_words": sum(map(len, words)) / len(rows),
-        "mean_calls": sum(map(len, first)) / len(rows),
+        "mean_calls": len(calls) / len(rows),
     }
 
 
 def compare(left: Sequence[Example], right: Sequence[Example]) -> pd.DataFrame:
-    """Different words and word pairs by level in as many lines of ``left`` as of ``right``, evenly spaced in each.
+    """Different words and word pairs by level in equally many requests of both, evenly spaced in each.
 
-    Columns: level, n (lines of each), left_words, right_words, left_pairs, right_pairs; levels that both have.
+    Columns: level, n (requests of each), left_words, right_words, left_pairs, right_pairs; levels that both have.
     """
     rows = []
     for level in sorted({e.level for e in left} & {e.level for e in right}):
@@ -51,6 +49,5 @@ def compare(left: Sequence[Example], right: Sequence[Example]) -> pd.DataFrame:
         sides = [spread(side, n) for side in sides]
         words = [len({w for line in side for w in line}) for side in sides]
         pairs = [len({p for line in side for p in pairwise(line)}) for side in sides]
-        rows.append({"level": level, "n": n, "left_words": words[0], "right_words": words[1]})
-        rows[-1] |= {"left_pairs": pairs[0], "right_pairs": pairs[1]}
+        rows.append([level, n, *words, *pairs])
     return pd.DataFrame(rows, columns=["level", "n", "left_words", "right_words", "left_pairs", "right_pairs"])

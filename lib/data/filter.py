@@ -1,9 +1,9 @@
-"""Rejection sampling: which candidates readers understand as meant, and how good that filter itself is.
+"""Rejection sampling: which of a teacher's candidates pass, why the others do not, and how good that filter is.
 
-A *reader* is any system that answered a candidate without knowing its gold calls; its *vote* is whether its answer has
-their effect (``task.score``). A rule lists sets of readers: a candidate passes if all of one set vote for it. Of a
-reader with confidence a rule may ask for more, "student at 0.9": a vote that it is at least so sure of.
-Precision and recall of a rule are measured on candidates labelled by hand.
+A *verifier* is any system that answered a candidate without knowing its gold calls; it votes for the candidate if its
+answer has their effect (``task.score``). So does the teacher's own judge, if it finds the same meaning. A rule lists
+sets of voters: a candidate passes if all of one set vote for it. "student at 0.9" is a vote with at least that
+confidence. Precision and recall of a rule are measured on candidates labelled by hand.
 
 >>> passes({"a", "b"}, [["a", "b"], ["c"]]), passes({"a"}, [["a", "b"], ["c"]])
 (True, False)
@@ -14,17 +14,21 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import pandas as pd
+
+from lib.core.files import Row
 from lib.core.task import Example
+from lib.data.recording import Recording, letters
 from lib.evaluation.metrics import wilson
 from lib.teacher.write import Verdict
 
 JUDGE = "judge"
 """The judge's name among the voters."""
 
-TESTED, UNREAD = "words of a test", "not read by the rule's readers"
+TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"
 """Two of the reasons for rejecting a candidate."""
 
 _AT_LEAST = re.compile(r"(.+) at (0|1|0?\.\d+)")
@@ -34,89 +38,90 @@ Fault = Callable[[Example], str]
 """Why the words of a candidate alone rule it out; empty if they do not."""
 
 
-def faultless(candidate: Example) -> str:
-    """The Fault of a task whose words rule nothing out."""
-    return ""
+@dataclass(frozen=True)
+class Acceptance:
+    """``kept`` and ``dropped`` candidates, the latter with a ``reason`` in ``extra``, and what decided.
 
-
-def faults(candidates: Iterable[Example], fault: Fault) -> dict[str, str]:
-    """The reasons of those candidates that their words alone rule out, by id."""
-    found = ((c.id, fault(c)) for c in candidates if c.text)
-    return {key: reason for key, reason in found if reason}
-
-
-def judged(fault: Fault, voters: Mapping[str, Collection[str]], levels: Collection[str]) -> Fault:
-    """``fault``, and for candidates of ``levels`` the judge's approval besides whatever a rule asks for."""
-
-    def reason(candidate: Example) -> str:
-        alone = candidate.level in levels and JUDGE not in voters.get(candidate.id, ())
-        return fault(candidate) or ("the judge finds another meaning" if alone else "")
-
-    return reason
-
-
-def votes(records: Iterable[Mapping[str, Any]], rule: Rule = ()) -> dict[str, set[str]]:
-    """The readers that reached the gold calls, by candidate id; from rows of ``Recording.votes_on``.
-
-    The readers "NAME at P" of ``rule`` are among them where the row's ``confidence``, from 0 to 1, is at least P.
+    ``voters``: who voted for a candidate, ``seen_by``: who looked at it, both by its id; ``faulty``: ids of those that
+    their words alone rule out; ``verifiers``: names of those that read any.
     """
-    found: dict[str, set[str]] = defaultdict(set)
-    named = _named(rule)
-    for row in records:
+
+    kept: list[Example]
+    dropped: list[Example]
+    voters: dict[str, set[str]]
+    seen_by: dict[str, set[str]]
+    faulty: set[str]
+    verifiers: list[str]
+
+
+def accept(
+    recording: Recording,
+    candidates: Sequence[Example],
+    verdicts: Mapping[str, Verdict],
+    rule: Rule,
+    natural: int,
+    judged: Collection[str],
+    tested: Iterable[Example],
+) -> Acceptance:
+    """Applies ``rule`` to candidates.
+
+    ``natural``: how natural the judge must find one to vote for it; ``judged``: levels that need the judge's vote
+    besides; ``tested``: resolved examples whose words, names masked, no candidate may have. The recording's own tests
+    are always among them.
+    """
+    rows = recording.votes_on(candidates)
+    voters, seen_by = votes(rows, verdicts, rule, natural)
+    contexts = recording.set.contexts
+    tests = Contamination([*tested, *recording.tests], lambda e: recording.task.masked(e, contexts))
+
+    def fault(candidate: Example) -> str:
+        alone = candidate.level in judged and JUDGE not in voters.get(candidate.id, ())
+        return recording.writer.fault(candidate) or ("the judge finds another meaning" if alone else "")
+
+    kept, dropped = sift(candidates, voters, rule, tests, seen_by, fault)
+    faulty = {c.id for c in candidates if c.text and fault(c)}
+    return Acceptance(kept, dropped, voters, seen_by, faulty, sorted({row["system"] for row in rows}))
+
+
+def votes(
+    rows: Iterable[Row], verdicts: Mapping[str, Verdict], rule: Rule = (), natural: int = 1
+) -> tuple[dict[str, set[str]], dict[str, set[str]]]:
+    """Who voted for each candidate and who looked at it, by its id; from rows of ``Recording.votes_on``.
+
+    A verifier is also there under each name "NAME at P" that ``rule`` has for it, as a voter only where the row's
+    ``confidence``, from 0 to 1, is at least P. The judge votes for what is at least so ``natural``.
+    """
+    voters, seen = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    named = {voter: found for voter in sum(map(list, rule), []) if (found := _AT_LEAST.fullmatch(voter))}
+    for row in rows:
+        least = {voter: float(found[2]) for voter, found in named.items() if found[1] == row["system"]}
+        seen[row["id"]] |= {row["system"], *least}
         if row["exact"]:
-            sure = {voter for voter, least in named[row["system"]] if row.get("confidence", 1.0) >= least}
-            found[row["id"]] |= {row["system"], *sure}
-    return dict(found)
-
-
-def read_by(
-    records: Iterable[Mapping[str, Any]], verdicts: Mapping[str, Verdict], rule: Rule = ()
-) -> dict[str, set[str]]:
-    """Who looked at each candidate, by its id: the judge too, and a reader under each name that ``rule`` has for it."""
-    found: dict[str, set[str]] = defaultdict(set)
-    named = _named(rule)
-    for row in records:
-        found[row["id"]] |= {row["system"], *(voter for voter, _ in named[row["system"]])}
-    for key in verdicts:
-        found[key].add(JUDGE)
-    return dict(found)
-
-
-def _named(rule: Rule) -> dict[str, set[tuple[str, float]]]:
-    """For each reader the names "NAME at P" that a rule has for it, with P."""
-    named: dict[str, set[tuple[str, float]]] = defaultdict(set)
-    for voter in (voter for voters in rule for voter in voters):
-        if found := _AT_LEAST.fullmatch(voter):
-            named[found[1]].add((voter, float(found[2])))
-    return named
-
-
-def with_judge(found: Mapping[str, set[str]], verdicts: Mapping[str, Verdict], natural: int) -> dict[str, set[str]]:
-    """Votes with the judge's added: same meaning, and at least as natural as ``natural``."""
-    approved = {key for key, v in verdicts.items() if v.same and v.natural >= natural}
-    keys = {*found, *approved}
-    return {key: found.get(key, set()) | ({JUDGE} if key in approved else set()) for key in keys}
+            sure = {voter for voter, p in least.items() if row.get("confidence", 1.0) >= p}
+            voters[row["id"]] |= {row["system"], *sure}
+    for key, verdict in verdicts.items():
+        seen[key].add(JUDGE)
+        if verdict.same and verdict.natural >= natural:
+            voters[key].add(JUDGE)
+    return dict(voters), dict(seen)
 
 
 def passes(voters: Collection[str], rule: Rule) -> bool:
-    """Whether all readers of one of the rule's sets are among ``voters``."""
-    return any(all(reader in voters for reader in readers) for readers in rule)
+    """Whether all of one of the rule's sets are among ``voters``."""
+    return any(all(name in voters for name in names) for names in rule)
 
 
 class Contamination:
     """What is tested on: by plain words, and by words with names masked (``key(example)``)."""
 
-    def __init__(self, tests: Iterable[Example], key: Callable[[Example], str]) -> None:
-        rows = list(tests)
+    def __init__(self, tests: Collection[Example], key: Callable[[Example], str]) -> None:
         self.key = key
-        self.plain, self.masked = {letters(e.text) for e in rows}, {key(e) for e in rows}
+        self.plain, self.masked = {letters(e.text) for e in tests}, {key(e) for e in tests}
 
     def holds(self, candidate: Example) -> bool:
         """Whether a candidate, or the seed that it was written for, has the words of a test."""
-        said = letters(str(candidate.extra.get("said", "")))
-        return {letters(candidate.text), said} & self.plain != set() or (
-            bool(self.masked) and self.key(candidate) in self.masked
-        )
+        plain = {letters(candidate.text), letters(str(candidate.extra.get("said", "")))} & self.plain
+        return bool(plain) or (bool(self.masked) and self.key(candidate) in self.masked)
 
 
 def sift(
@@ -124,98 +129,69 @@ def sift(
     voters: Mapping[str, Collection[str]],
     rule: Rule,
     tested: Contamination,
-    read_by: Mapping[str, Collection[str]],
-    fault: Fault = faultless,
+    seen_by: Mapping[str, Collection[str]],
+    fault: Fault,
 ) -> tuple[list[Example], list[Example]]:
     """Accepted and rejected candidates, the latter with a ``reason`` in ``extra``.
 
-    ``read_by``: who looked at a candidate, by its id; one that no set of the rule's has read is no verdict on it.
-    ``fault``: the task's reason for which the words alone rule a candidate out (``Writer.fault``).
+    ``seen_by``: who looked at a candidate, by its id; one that no set of the rule's has read is no verdict on it.
     """
     accepted: list[Example] = []
     rejected: list[Example] = []
-    seen: set[tuple[str, str]] = set()
+    lines: set[tuple[str, str]] = set()
     for candidate in candidates:
-        reason = _fault(candidate, tested, seen, fault) or _unmoved(candidate, voters, rule, read_by)
-        seen.add(_words(candidate))
-        marked = replace(candidate, extra={**candidate.extra, "reason": reason})
-        (rejected if reason else accepted).append(marked if reason else candidate)
+        place = repr(sorted((k, str(v)) for k, v in candidate.context.items() if isinstance(v, str)))
+        line = place, letters(candidate.text)
+        reason = _fault(candidate, tested, fault) or ("same line twice for one context" if line in lines else "")
+        reason = reason or _unmoved(voters.get(candidate.id, ()), rule, seen_by.get(candidate.id, ()))
+        lines.add(line)
+        if reason:
+            rejected.append(replace(candidate, extra={**candidate.extra, "reason": reason}))
+        else:
+            accepted.append(candidate)
     return accepted, rejected
 
 
-def _fault(candidate: Example, tested: Contamination, seen: Collection[tuple[str, str]], fault: Fault) -> str:
+def _fault(candidate: Example, tested: Contamination, fault: Fault) -> str:
     """Why a candidate is none, whoever understands it."""
     if not candidate.text:
         return str(candidate.extra.get("error") or "empty reply").partition(":")[0]
     if tested.holds(candidate):
         return TESTED
-    if reason := fault(candidate):
-        return reason
-    if letters(candidate.text) == letters(candidate.extra["said"]):
-        return "repeats its seed"
-    return "same line twice for one context" if _words(candidate) in seen else ""
+    repeats = letters(candidate.text) == letters(candidate.extra["said"])
+    return fault(candidate) or ("repeats its seed" if repeats else "")
 
 
-def _unmoved(
-    candidate: Example, voters: Mapping[str, Collection[str]], rule: Rule, read_by: Mapping[str, Collection[str]]
-) -> str:
-    """Why the readers do not let a candidate pass."""
-    if not passes(read_by.get(candidate.id, ()), rule):
+def _unmoved(voters: Collection[str], rule: Rule, seen_by: Collection[str]) -> str:
+    """Why the verifiers do not let a candidate pass."""
+    if not passes(seen_by, rule):
         return UNREAD
-    reached = voters.get(candidate.id, ())
-    if passes(reached, rule):
+    if passes(voters, rule):
         return ""
-    return "too few readers reach its calls" if set(reached) - {JUDGE} else "no reader reaches its calls"
+    return "too few verifiers reach its calls" if set(voters) - {JUDGE} else "no verifier reaches its calls"
 
 
-def _words(candidate: Example) -> tuple[str, str]:
-    place = repr(sorted((k, str(v)) for k, v in candidate.context.items() if isinstance(v, str)))
-    return place, letters(candidate.text)
-
-
-def letters(text: str) -> str:
-    """The letters and digits of a text alone, ignoring case."""
-    return "".join(c for c in text.casefold() if c.isalnum())
-
-
-def quality(
-    labels: Mapping[str, bool],
-    voters: Mapping[str, Collection[str]],
-    rule: Rule,
-    read_by: Mapping[str, Collection[str]],
-    faulty: Collection[str] = (),
-) -> dict[str, Any]:
+def quality(labels: Mapping[str, bool], found: Acceptance, rule: Rule) -> dict[str, Any]:
     """How a rule does on hand labels (candidate id -> right): n, precision and recall with 95 % Wilson intervals.
 
-    Only candidates count that the rule's readers have read. ``faulty``: ids of those that do not pass, whatever the
-    readers say (such as ``faults``).
+    Only candidates count that the rule's verifiers have read; what its words rule out does not pass.
     """
-    labels = {key: right for key, right in labels.items() if passes(read_by.get(key, ()), rule)}
-    passed = [right for key, right in labels.items() if key not in faulty and passes(voters.get(key, ()), rule)]
-    good = sum(labels.values())
-    low, high = wilson(sum(passed), len(passed))
-    recall_low, recall_high = wilson(sum(passed), good)
-    return {
-        "rule": " or ".join(" + ".join(readers) for readers in rule),
-        "n": len(labels),
-        "accepted": len(passed),
-        "precision": sum(passed) / len(passed) if passed else float("nan"),
-        "precision_low": low,
-        "precision_high": high,
-        "recall": sum(passed) / good if good else float("nan"),
-        "recall_low": recall_low,
-        "recall_high": recall_high,
-    }
+    labels = {key: right for key, right in labels.items() if passes(found.seen_by.get(key, ()), rule)}
+    able = {key: right for key, right in labels.items() if key not in found.faulty}
+    passed = [right for key, right in able.items() if passes(found.voters.get(key, ()), rule)]
+    row = {"rule": " or ".join(" + ".join(names) for names in rule), "n": len(labels), "accepted": len(passed)}
+    for name, of in (("precision", len(passed)), ("recall", sum(labels.values()))):
+        low, high = wilson(sum(passed), of)
+        row |= {name: sum(passed) / of if of else float("nan"), f"{name}_low": low, f"{name}_high": high}
+    return row
 
 
 def agreement(verdicts: Mapping[str, Verdict], voters: Mapping[str, Collection[str]]) -> dict[str, Any]:
-    """How often the judge and the round trip (any reader reaches the gold calls) agree; Cohen's kappa."""
-    pairs = [(v.same, bool(set(voters.get(key, ())) - {JUDGE})) for key, v in verdicts.items()]
-    n = len(pairs)
-    if not n:
-        return {"n": 0, "agree": float("nan"), "kappa": float("nan"), "judge_same": 0, "reached": 0}
-    agree = sum(a == b for a, b in pairs) / n
-    same, reached = sum(a for a, _ in pairs) / n, sum(b for _, b in pairs) / n
-    chance = same * reached + (1 - same) * (1 - reached)
-    kappa = (agree - chance) / (1 - chance) if chance < 1 else float("nan")
-    return {"n": n, "agree": agree, "kappa": kappa, "judge_same": same, "reached": reached}
+    """How often the judge and the round trip (any verifier reaches the gold calls) agree; Cohen's kappa."""
+    from sklearn.metrics import cohen_kappa_score
+
+    pairs = [(v.same, bool({*voters.get(key, ())} - {JUDGE})) for key, v in verdicts.items()]
+    table = pd.DataFrame(pairs, columns=["same", "reached"], dtype=bool)
+    kappa = cohen_kappa_score(table["same"], table["reached"]) if pairs else float("nan")
+    shares = {"agree": (table["same"] == table["reached"]).mean(), "kappa": kappa}
+    return {"n": len(pairs), **shares, "judge_same": table["same"].mean(), "reached": table["reached"].mean()}

@@ -1,4 +1,4 @@
-"""Keeps tests of others apart: no sentence of theirs gets into what is recorded, shown to a model, or trained on.
+"""Keeps third-party tests out of what is recorded, shown to a model, or trained on.
 
 >>> calls = [{"name": "Note", "arguments": {"text": "buy two large boxes of tea"}}]
 >>> example = Example("1", "please buy two large boxes of tea", {}, [calls], "L0", "others", "test")
@@ -13,10 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from lib.core.examples import spread
-from lib.core.files import digest
+from lib.core.files import Row, digest
 from lib.core.task import Example
-from lib.data import filter
-from lib.data.recording import text_digest
+from lib.data.recording import letters, text_digest
 from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.contract import TeacherSet
 
@@ -29,35 +28,33 @@ class Blanked:
 
     def __init__(self, inner: Backend, others: Iterable[Example]) -> None:
         self.inner, self.model = inner, inner.model
-        self.forbidden = {filter.letters(e.text) for e in others}
+        self.forbidden = {letters(e.text) for e in others}
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """The inner backend's replies without such lines."""
         return [replace(reply, text=self._clean(reply.text)) for reply in self.inner.complete(prompts)]
 
     def _clean(self, text: str) -> str:
-        return "\n".join(
-            "" if filter.letters(line.lstrip("-*. 1234567890)")) in self.forbidden else line
-            for line in text.split("\n")
-        )
+        lines = text.split("\n")
+        return "\n".join("" if letters(s.lstrip("-*. 1234567890)")) in self.forbidden else s for s in lines)
 
 
 def chosen(found: Mapping[str, list[Example]], skip: Collection[str], rows: int) -> dict[str, list[Example]]:
-    """``rows`` of each test of others (0: all), spread over it, without the tests of ``skip``."""
+    """``rows`` of each third-party test (0: all), spread over it, without the tests of ``skip``."""
     return {name: spread(examples, rows) for name, examples in found.items() if name not in skip}
 
 
 def apart(drawn: TeacherSet, others: Collection[Example]) -> TeacherSet:
     """The set without seeds that have the words of a test, and without pool rows that have those of a seed or test."""
-    tested = {filter.letters(e.text) for e in [*drawn.tests, *others]}
-    theirs = {filter.letters(e.text) for e in others}
-    seeds = [e for e in drawn.seeds if filter.letters(e.text) not in tested]
-    shown = tested | {filter.letters(e.text) for e in seeds}
-    tests = [e for e in drawn.tests if filter.letters(e.text) not in theirs]
-    return replace(drawn, seeds=seeds, tests=tests, pool=[e for e in drawn.pool if filter.letters(e.text) not in shown])
+    theirs = {letters(e.text) for e in others}
+    tested = theirs | {letters(e.text) for e in drawn.tests}
+    seeds = [e for e in drawn.seeds if letters(e.text) not in tested]
+    shown = tested | {letters(e.text) for e in seeds}
+    tests = [e for e in drawn.tests if letters(e.text) not in theirs]
+    return replace(drawn, seeds=seeds, tests=tests, pool=[e for e in drawn.pool if letters(e.text) not in shown])
 
 
-def bare(row: Mapping[str, Any], example: Example) -> dict[str, Any]:
+def bare(row: Row, example: Example) -> Row:
     """A prediction record without what may repeat the sentence; ``redacted`` if that was part of the calls."""
     calls = [
         {**c, "arguments": {k: _unechoed(v, example.text) for k, v in c["arguments"].items()}} for c in row["calls"]

@@ -1,37 +1,41 @@
-"""A teacher's recording: what it worked on, what it answered, what readers made of it. ``lib.data.record`` makes it.
+"""A teacher's recording: what it worked on, what it answered, how verifiers understood it (``lib.data.record`` makes it).
 
 | file | holds |
 |---|---|
 | ``contexts``, ``seeds``, ``tests``, ``pool`` ``.jsonl.xz`` | the TeacherSet |
 | ``replies.jsonl.xz`` | every reply to prompts about these, by the prompt's key (``lib.llm.replay``) |
-| ``readings.jsonl.xz`` | readers' answers to candidates: id, system, calls (or "gold"), the text's digest, confidence |
-| ``predictions.jsonl.xz`` | answers to tests of others: ids, calls, counts, no sentence |
+| ``readings.jsonl.xz`` | verifiers' answers to candidates: id, system, calls (or "gold"), the text's digest, confidence |
+| ``predictions.jsonl.xz`` | answers to third-party tests: ids, calls, counts, no sentence |
 | ``labels.jsonl`` | candidates judged by hand: id, digest, right |
 | ``prompts.yaml`` | what the teacher was asked with, as it was |
-| ``provenance.json`` | model, its SHA-256, those of the readers, parameters, and of each session date and hardware |
+| ``provenance.json`` | model, its SHA-256, those of the verifiers, parameters, date and hardware of each session |
 
->>> recording = Recording.read(task)                                                     # doctest: +SKIP
->>> len(recording.candidates())                                                          # doctest: +SKIP
-20000
+    recording = Recording.read(task)
+    candidates, verdicts = recording.candidates()
 """
 
 from __future__ import annotations
 
+import lzma
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from lib.core import provenance
 from lib.core.examples import read_examples
-from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows, write_xz
+from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows, replacing, write_xz
 from lib.core.task import Example, Score
-from lib.llm.replay import Replay
-from lib.llm.types import Backend
+from lib.llm.replay import REPLIES, Recorder, Replay
+from lib.llm.replay import pack as pack_replies
+from lib.llm.types import Backend, BackendError
 from lib.teacher.contract import TeacherSet, TeacherTask
-from lib.teacher.write import Verdict, Writer, judge, refine, unreadable, write
+from lib.teacher.write import Verdict, Writer, judge, refine, write
 
 READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
 PROMPTS = "prompts.yaml"
@@ -40,23 +44,23 @@ GOLD = "gold"
 """The short form of calls that are exactly the first that count as right."""
 
 
-class Reading(Line):
-    """What a reader made of a candidate; ``calls`` may be GOLD."""
-
+class _Answer(Line):
     id: str
-    system: str
     digest: str
+    system: str
+
+
+class Reading(_Answer):
+    """What a verifier made of a candidate; ``calls`` may be GOLD."""
+
     calls: Literal["gold"] | list[CallLine]
     confidence: Annotated[float, Field(ge=0, le=1)] = 1.0
     error: str = ""
 
 
-class Prediction(Line):
-    """An answer to a test of others."""
+class Prediction(_Answer):
+    """An answer to a third-party test."""
 
-    id: str
-    system: str
-    digest: str
     test: str
     level: str
     reason: str
@@ -82,6 +86,11 @@ class Label(Line):
 
 KINDS: dict[str, type[Line]] = {READINGS: Reading, PREDICTIONS: Prediction, LABELS: Label}
 """What a row of each file must hold."""
+
+
+def letters(text: str) -> str:
+    """The letters and digits of a text alone, ignoring case."""
+    return "".join(c for c in text.casefold() if c.isalnum())
 
 
 def text_digest(example: Example) -> str:
@@ -120,7 +129,7 @@ class Recording:
     predictions: list[Row]
     labels: list[Row]
     writer: Writer
-    rejected: list[str] = field(default_factory=list)
+    rejected: list[str]
 
     @classmethod
     def read(cls, task: TeacherTask, folder: Path | None = None) -> Recording:
@@ -129,12 +138,10 @@ class Recording:
         Readings, predictions and labels may be absent or damaged: what cannot be read is in ``rejected``.
         """
         folder = folder or task.recordings
-        replay = Replay(folder)
-        rejected = list(replay.rejected)
+        replay, prompts = Replay(folder), folder / PROMPTS
         found = {name: read_rows(folder / name, kind) for name, kind in KINDS.items()}
-        rejected += [reason for _, reasons in found.values() for reason in reasons]
+        rejected = [*replay.rejected, *(reason for _, reasons in found.values() for reason in reasons)]
         readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
-        prompts = folder / PROMPTS
         writer = task.writer(prompts if prompts.exists() else None)
         return cls(task, read_set(folder, task), replay, readings, predictions, labels, writer, rejected)
 
@@ -153,7 +160,7 @@ class Recording:
         return self.task.resolve(self.set.pool, self.set.contexts)
 
     def on_others(self, tests: Mapping[str, Sequence[Example]]) -> list[Row]:
-        """Recorded answers to tests of others; those whose example is at hand are scored anew."""
+        """Recorded answers to third-party tests; those whose example is at hand are scored anew."""
         known = {(name, e.id): e for name, rows in tests.items() for e in rows}
         return [self._rescored(row, known.get((row["test"], row["id"]))) for row in self.predictions]
 
@@ -172,14 +179,15 @@ class Recording:
         return produce(self.writer, self.limited(seeds), self.replay, self.provenance["parameters"])
 
     def unreadable(self, candidates: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
-        """How many of ``candidates()`` were judged in words that could not be read, or not at all for a failure."""
+        """How many of ``candidates()`` were judged but have no verdict: the reply failed or could not be read."""
         every = self.provenance["parameters"]["judge_every"]
-        return unreadable([c for c in candidates if "refines" in c.extra or in_share(c, every)], verdicts)
+        judged = [c for c in candidates if c.text and ("refines" in c.extra or in_share(c, every))]
+        return sum(c.id not in verdicts for c in judged)
 
-    def votes_on(self, candidates: Sequence[Example]) -> list[dict[str, Any]]:
+    def votes_on(self, candidates: Sequence[Example]) -> list[Row]:
         """The readings of these candidates, scored: rows of ``id``, ``system``, ``exact``, ``reason``.
 
-        Those of readers that have one also hold their ``confidence``, from 0 to 1.
+        Those of verifiers that have one also hold their ``confidence``, from 0 to 1.
         """
         known = {c.id: c for c in self.task.resolve([c for c in candidates if c.text], self.set.contexts)}
         rows = [r for r in self.readings if r["id"] in known and r["digest"] == text_digest(known[r["id"]])]
@@ -187,7 +195,7 @@ class Recording:
         return [self._vote(row, known[row["id"]], scores) for row in rows]
 
     def _vote(self, row: Row, candidate: Example, scores: dict[str, Score]) -> Row:
-        """``scores``: those known already, by candidate and calls; readers often agree."""
+        """``scores``: those known already, by candidate and calls; verifiers often agree."""
         calls = candidate.gold[0] if row["calls"] == GOLD else row["calls"]
         key = repr((candidate.id, calls))
         score = scores[key] = scores.get(key) or self.task.score(candidate, calls)
@@ -202,7 +210,7 @@ class Recording:
 
 
 def produce(
-    writer: Writer, seeds: Sequence[Example], backend: Backend, parameters: dict[str, Any]
+    writer: Writer, seeds: Sequence[Example], backend: Backend, parameters: Mapping[str, Any]
 ) -> tuple[list[Example], dict[str, Verdict]]:
     """Writes candidates for ``seeds``, judges them, refines awkward ones, judges these: recorded or replayed."""
     by_id = {e.id: e for e in seeds}
@@ -216,3 +224,67 @@ def produce(
 def in_share(candidate: Example, every: int) -> bool:
     """Whether a candidate is in the part, one in ``every`` (0: none), that is judged or read; always the same one."""
     return every > 0 and int(digest(candidate.id)[:8], 16) % every == 0
+
+
+def take_up(folder: Path, started: Path, backend: Backend) -> None:
+    """Starts a Recorder's file from the recording in ``folder``, if that is of the same model and nothing was begun."""
+    if not started.exists() and _earlier(folder, backend) is not None:
+        with replacing(started) as part, lzma.open(folder / REPLIES) as replies, part.open("wb") as out:
+            shutil.copyfileobj(replies, out)
+
+
+def pack(
+    task: TeacherTask,
+    teacher_set: TeacherSet,
+    readings: Iterable[Row],
+    predictions: Sequence[Row],
+    replies: Recorder,
+    facts: Mapping[str, Any],
+    backend: Backend,
+) -> None:
+    """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept.
+
+    ``facts``: what its provenance holds besides: the parameters, and the SHA-256 of each student that is a verifier.
+    """
+    with replacing(task.recordings) as part:
+        write_set(part, teacher_set)
+        write_rows(part / READINGS, readings)
+        write_rows(part / PREDICTIONS, predictions)
+        about = {**_facts(task.recordings, backend), **facts, "prompts": digest(sorted(replies.used))}
+        pack_replies(replies.path, part, about, keep=replies.used)
+        shutil.copy(task.writer().prompts, part / PROMPTS)
+        for name in (LABELS, *(() if predictions else (PREDICTIONS,))):
+            if (task.recordings / name).exists():
+                shutil.copy(task.recordings / name, part / name)
+        Recording.read(task, part).candidates()
+
+
+def _facts(folder: Path, backend: Backend) -> dict[str, Any]:
+    """Of whom, when and on what machine; every session that added replies."""
+    hardware = provenance.hardware()
+    local = ", ".join(hardware["gpu"]) or f"{hardware['cores']} cores of {hardware['cpu']}"
+    session = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "hardware": "an endpoint" if hasattr(backend, "base_url") else local,
+        "model_sha256": getattr(backend, "sha256", ""),
+        "commit": provenance.commit(),
+        "versions": provenance.versions(),
+    }
+    sessions = [*(_earlier(folder, backend) or []), session]
+    return {
+        "model": backend.model,
+        "model_sha256": next((s["model_sha256"] for s in sessions[::-1] if s["model_sha256"]), ""),
+        "date": session["date"],
+        "hardware_name": "; ".join(dict.fromkeys(s["hardware"] for s in sessions)),
+        "sessions": sessions,
+    }
+
+
+def _earlier(folder: Path, backend: Backend) -> list[dict[str, Any]] | None:
+    """The sessions of the recording that is there; None if it cannot be read or is of another model."""
+    try:
+        found = Replay(folder, backend.model).provenance
+    except BackendError:
+        return None
+    known = {found.get("model_sha256", ""), getattr(backend, "sha256", "")} - {""}
+    return list(found.get("sessions", [])) if len(known) < 2 else None

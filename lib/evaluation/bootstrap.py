@@ -46,6 +46,15 @@ def read(folder: Path) -> pd.DataFrame:
         raise RecordError(f"{TABLE}: damaged ({error}): restore the file") from error
 
 
+def merged(folders: Sequence[Path]) -> pd.DataFrame:
+    """The tables of several folders for the variants of the first; what two compared comes from that of more seeds."""
+    tables = [read(folder) for folder in folders]
+    rank = [*tables[0]["test"].unique(), *tables[0]["variant"].unique()]
+    found = pd.concat([t[t["variant"].isin(rank)] for t in tables]).sort_values("seeds", kind="stable")
+    found = found.drop_duplicates(["test", "variant", "against"], keep="last")
+    return found.sort_values(["test", "variant", "against"], key=lambda c: c.map(["", *rank].index), kind="stable")
+
+
 def pooled(records: pd.DataFrame, tests: Collection[str], name: str) -> pd.DataFrame:
     """``records`` and, after them, those of ``tests`` once more as one test ``name``, ids with their test's before."""
     chosen = records[records["test"].isin(list(tests))]

@@ -1,11 +1,9 @@
 """A chat model as a GGUF file, run in this process by ``xllamacpp`` (llama.cpp), on the CPU.
 
-Each slot keeps the keys and values of its last prompt, so that a common beginning is read once; a JSON schema
-constrains decoding through llguidance (the text is written without optional blanks, as ``lib.llm.torch`` does).
+Each slot keeps the keys and values of its last prompt, so that a common beginning is read once. A JSON schema
+constrains decoding through llguidance; the text has no optional blanks, as in ``lib.llm.torch``.
 
->>> backend = GgufBackend(Path("qwen2.5-1.5b-instruct-q4_k_m.gguf"), threads=4)                     # doctest: +SKIP
->>> backend.complete([Prompt.of("Count.", "How many legs has a cat?", schema={"type": "integer"})])   # doctest: +SKIP
-[Reply(text='4', model='qwen2.5-1.5b-instruct-q4_k_m', prompt_tokens=21, cached_tokens=0, new_tokens=2, ...)]
+    GgufBackend("qwen2.5-1.5b-instruct-q4_k_m.gguf", threads=4).complete([Prompt.of("Count.", "A cat's legs?")])
 """
 
 from __future__ import annotations
@@ -13,18 +11,15 @@ from __future__ import annotations
 import json
 import mmap
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import llguidance
 
 from lib.core.files import sha256
-from lib.llm.answer import excerpt, failed, read_answer
-from lib.llm.threads import answer_all
+from lib.llm.answer import answer_all, failed, read_answer
 from lib.llm.types import BackendError, Prompt, Reply
 from lib.runtime.llama_server import LlamaError, open_server
 
@@ -35,8 +30,7 @@ class GgufBackend:
     """A Backend. ``model``: the weights' name as recorded, by default the file's without its ending.
 
     ``threads``: CPU threads of one step; ``context_tokens``: of a prompt and its answer, at least 256; ``slots``:
-    prompts at once, each with keys and values of its own. ``counts``: answers that failed or were cut off, by reason;
-    ``sha256``: of the file.
+    prompts at once, each with keys and values of its own. ``sha256``: of the file.
     """
 
     def __init__(
@@ -47,8 +41,7 @@ class GgufBackend:
         if min(threads, context_tokens, slots) < 1:
             raise BackendError(f"{path.name}: threads, context_tokens and slots must each be at least 1")
         check_file(path)
-        self.model, self.slots, self.counts = name or path.name.removesuffix(".gguf"), slots, Counter[str]()
-        self.sha256 = sha256(path)
+        self.model, self.slots, self.sha256 = name or path.name.removesuffix(".gguf"), slots, sha256(path)
         try:
             self._server = open_server(path, threads, context_tokens, slots, plain_chat=True)
         except LlamaError as error:
@@ -56,25 +49,23 @@ class GgufBackend:
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """Replies in order; ``cached_tokens`` are those that the slot held from its last prompt."""
-        replies = answer_all(self._answer, prompts, self.slots, self.model)
-        self.counts.update(r.error.partition(":")[0] or r.finish for r in replies if r.finish != "stop")
-        return replies
+        return answer_all(self._answer, prompts, self.slots, self.model)
 
-    def _answer(self, prompt: Prompt, stop: Event) -> Reply:
+    def _answer(self, prompt: Prompt) -> Reply:
         began = time.perf_counter()
         try:
             response = self._server.handle_chat_completions(_request(prompt))
         except (ValueError, RuntimeError) as error:  # llama.cpp's own messages
-            return failed(Reply("", self.model), "refused", excerpt(str(error)))
+            return failed(Reply("", self.model), "refused", error)
         if "choices" not in response:
             said = response.get("error", response)
-            return failed(Reply("", self.model), "refused", excerpt(str(said.get("message", said))))
+            return failed(Reply("", self.model), "refused", said.get("message", said))
         return read_answer(json.dumps(response).encode(), prompt, self.model, time.perf_counter() - began)
 
 
 def _request(prompt: Prompt) -> dict[str, Any]:
     """llama.cpp's request. Raises ValueError for a schema that it would silently not follow."""
-    request: dict[str, Any] = {
+    return {
         "messages": [{"role": role, "content": content} for role, content in prompt.messages],
         "max_tokens": prompt.max_tokens,
         "temperature": prompt.temperature,
@@ -82,15 +73,13 @@ def _request(prompt: Prompt) -> dict[str, Any]:
         "top_p": prompt.top_p,
         "seed": prompt.seed,
         "cache_prompt": True,
+        **({"grammar": _grammar(json.dumps(prompt.schema))} if prompt.schema is not None else {}),
     }
-    if prompt.schema is not None:
-        request["grammar"] = _grammar(json.dumps(prompt.schema))
-    return request
 
 
 @lru_cache(512)
 def _grammar(schema: str) -> str:
-    compact: Mapping[str, Any] = {"x-guidance": {"whitespace_flexible": False}, **json.loads(schema)}
+    compact = {"x-guidance": {"whitespace_flexible": False}, **json.loads(schema)}
     grammar = f"%llguidance {{}}\nstart: %json {json.dumps(compact)}"
     if problem := llguidance.LLMatcher.validate_grammar(grammar):
         raise ValueError(f"JSON schema cannot be enforced ({problem})")

@@ -4,13 +4,10 @@
 {'kind': 'openai', 'model': 'qwen2.5:1.5b', 'base_url': 'http://localhost:11434/v1'}
 >>> parse("gguf:models/qwen.gguf?threads=4&slots=2")
 {'kind': 'gguf', 'model': 'models/qwen.gguf', 'threads': 4, 'slots': 2}
->>> parse("replay")
-{'kind': 'replay'}
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -34,17 +31,20 @@ FORMS = "replay, openai:MODEL@URL, gguf:FILE or torch:FOLDER, then perhaps ?sett
 
 
 def backend(spec: str | Mapping[str, Any], recordings: Path | None = None, where: str = "backend") -> Backend:
-    """The backend that ``spec`` describes: ``kind``, ``model`` (for a replay perhaps ``folder``) and its settings.
+    """The backend that ``spec`` describes: ``kind``, ``model`` (for a replay ``folder``) and the kind's settings.
 
-    Settings are the parameters of the kind's class. ``recordings``: what a replay without a folder reads; ``where``:
-    names the parameter in errors. Raises lib.core.params.ParamsError for a wrong ``spec``, BackendError as the class does.
+    ``recordings``: what a replay without a folder reads; ``where``: names the parameter in errors. Raises
+    lib.core.params.ParamsError for a wrong ``spec``, BackendError as the kind's class does.
     """
     given = parse(spec, where) if isinstance(spec, str) else dict(spec)
-    kind = _kind(given.pop("kind", None), where)
+    kind = given.pop("kind", None)
+    if kind not in KINDS:
+        told = "no kind" if kind is None else f"unknown kind '{kind!s:.20}'"
+        raise params.ParamsError(f"{where}: {told}; {params.suggest(str(kind), [*KINDS])}; write {FORMS}")
     if kind == "replay" and recordings is not None:
         given.setdefault("folder", str(recordings))
     module, name = KINDS[kind]
-    made: Backend = _make(getattr(importlib.import_module(module), name), kind, given, where)
+    made: Backend = _make(getattr(importlib.import_module(module), name), kind, given, f"{where} ({kind})")
     return made
 
 
@@ -52,10 +52,11 @@ def parse(text: str, where: str = "backend") -> dict[str, Any]:
     """The mapping that one line stands for. Raises lib.core.params.ParamsError for a line of another form."""
     head, _, settings = text.strip().partition("?")
     kind, _, model = head.partition(":")
-    spec: dict[str, Any] = {"kind": _kind(kind, where)}
+    spec: dict[str, Any] = {"kind": kind}
     if kind == "openai":
-        model, base_url = _at(model, where)
-        spec |= {"model": model, "base_url": base_url}
+        if not (found := re.fullmatch(r"(.+)@(https?://.+)", model)):
+            raise params.ParamsError(f"{where}: openai needs model and address: openai:MODEL@http://localhost:8000/v1")
+        spec |= {"model": found[1], "base_url": found[2]}
     elif model:
         spec |= {"folder" if kind == "replay" else "model": model}
     try:
@@ -65,35 +66,16 @@ def parse(text: str, where: str = "backend") -> dict[str, Any]:
         raise params.ParamsError(f"{where}: settings are not setting=value&…: write {FORMS}") from error
 
 
-def _at(text: str, where: str) -> tuple[str, str]:
-    """Model and address of 'MODEL@http…'."""
-    found = re.fullmatch(r"(.+)@(https?://.+)", text)
-    if not found:
-        raise params.ParamsError(f"{where}: openai needs a model and an address: openai:MODEL@http://localhost:8000/v1")
-    return found[1], found[2]
-
-
-def _kind(kind: object, where: str) -> str:
-    if kind in KINDS:
-        return str(kind)
-    near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0.5)
-    remedy = f"did you mean '{near[0]}'?" if near else f"write {FORMS}"
-    raise params.ParamsError(f"{where}: {'no kind' if kind is None else f'unknown kind {str(kind)!r:.20}'}; {remedy}")
-
-
 def _make(create: Any, kind: str, given: dict[str, Any], where: str) -> Any:
     """``create`` called with the settings, once their names and types are right."""
-    parameters = inspect.signature(create).parameters.values()
     first = "folder" if kind == "replay" else "model"
-    names = [first, *[p.name for p in parameters][1:]]
-    required = [n for n, p in zip(names, parameters, strict=True) if p.default is p.empty]
-    defaults = {n: "" if n in required else p.default for n, p in zip(names, parameters, strict=True)}
-    if secret := next((key for key in given if re.search("key(?!.*env)", str(key).lower()) and key not in names), None):
-        raise params.ParamsError(
-            f"{where}: '{secret}': a key is read from the environment alone; remove it (see key_env)"
-        )
-    params.check(defaults, given, f"{where} ({kind})")
+    parameters = list(inspect.signature(create).parameters.values())
+    names = {first: parameters[0], **{p.name: p for p in parameters[1:]}}
+    required = [name for name, p in names.items() if p.default is p.empty]
+    if secret := next((key for key in given if re.search("key(?!.*env)", str(key).lower())), None):
+        raise params.ParamsError(f"{where}: '{secret}': a key is read from the environment alone: see key_env")
+    params.check({name: "" if name in required else p.default for name, p in names.items()}, given, where)
     for name in required:
         if not given.get(name):
-            raise params.ParamsError(f"{where} ({kind}): '{name}' is missing")
+            raise params.ParamsError(f"{where}: '{name}' is missing")
     return create(given.pop(first), **given)

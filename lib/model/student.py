@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from lib.core.files import replacing
 from lib.core.task import Task
 from lib.model.base import WHEEL, Base, load_base
 from lib.model.codec import StudentError, check_task
@@ -64,8 +64,7 @@ def build(
     """A student for ``task``: ``layers`` is how many of the base's to keep, evenly spaced, or the list of them.
 
     ``vocabulary``: another student's, in place of one of ``vocab_size``; one can then be distilled into the other.
-
-    Raises StudentError for layers that the base does not have, lib.model.base.BaseError for a base that cannot be had.
+    Raises StudentError for layers that the base does not have, BaseError for a base that cannot be had.
     """
     base = load_base(base) if isinstance(base, str) else base
     kept = keep_layers(layers, base.model.config.num_hidden_layers)
@@ -73,7 +72,7 @@ def build(
         cut = like(base.tokenizer, vocabulary)
     else:
         cut = trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
-    state = {_renumber(name, kept): t for name, t in base.model.state_dict().items() if _renumber(name, kept)}
+    state = {new: t for name, t in base.model.state_dict().items() if (new := _renumber(name, kept))}
     state["model.embed_tokens.weight"] = state["lm_head.weight"] = _embeddings(base, cut, seed)
     info = {"format": FORMAT, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
     info |= {"vocabulary": cut.report, "source": base.source}
@@ -93,9 +92,7 @@ def keep_layers(layers: int | Sequence[int], depth: int) -> list[int]:
 
 
 def _renumber(name: str, kept: list[int]) -> str:
-    """A weight's name in the student; empty if its layer is dropped or it is replaced."""
-    if name in ("model.embed_tokens.weight", "lm_head.weight"):
-        return ""
+    """A weight's name in the student; empty if its layer is dropped."""
     match = re.match(r"model\.layers\.(\d+)\.(.*)", name)
     if match is None:
         return name
@@ -150,13 +147,11 @@ def _mean(old: torch.Tensor, encoder: Tokenizer, words: list[str], shared: Count
 
 
 def save(student: Student, folder: Path) -> Path:
-    """Writes the student beside ``folder`` and renames it into place, replacing what was there."""
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    write(student, part)
-    shutil.rmtree(folder, ignore_errors=True)
-    return part.replace(folder)
+    """Writes the student as ``folder``, whole or not at all, replacing what was there."""
+    with replacing(folder) as part:
+        part.mkdir()
+        write(student, part)
+    return folder
 
 
 def write(student: Student, folder: Path) -> None:
@@ -174,8 +169,8 @@ def write(student: Student, folder: Path) -> None:
 def is_student(source: str) -> bool:
     """Whether ``source`` is a student's folder or GGUF, rather than a base model."""
     path = Path(source)
-    if path.suffix == ".gguf":
-        return path.is_file() and GgufFile(path).is_student
+    if path.suffix == ".gguf" and path.is_file():
+        return GgufFile(path).is_student
     return (path / "student.json").is_file()
 
 
@@ -189,11 +184,9 @@ def load(path: Path) -> Student:
         info = json.loads((path / "student.json").read_text(encoding="utf-8"))
         vocabulary = Vocabulary(json.loads((path / "tokenizer.json").read_text(encoding="utf-8")), info["controls"])
         model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
-    except (OSError, KeyError, ValueError) as error:
-        raise StudentError(f"{path}: not a whole student ({error}); train it again or give another folder") from error
-    except SafetensorError as error:
-        where = path / "model.safetensors"
-        raise StudentError(f"{where}: damaged ({error}); train it again or give another folder") from error
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
+        where = path / "model.safetensors" if isinstance(error, SafetensorError) else path
+        raise StudentError(f"{where}: not a whole student ({error}); train it again or give another folder") from error
     return Student(model.eval(), vocabulary, info)
 
 

@@ -1,9 +1,9 @@
 """The student's vocabulary: a byte-level BPE cut down to what a task needs, plus one token for each control.
 
-Any UTF-8 text still round-trips, because all 256 bytes stay (bytes that the base lacks are added), and a text whose
-base tokens all stay is encoded exactly as the base would: a kept token keeps every merge that builds it
-(byte-pair encoding: Sennrich et al., arXiv 1508.07909, section 3.2). Text is data: it is encoded without the
-controls, so that a person's words can never become one (``Control("=3")`` is one token, the text "=3" is two).
+Any UTF-8 text round-trips, because all 256 bytes stay, and a text whose base tokens all stay is encoded exactly as the
+base would: a kept token keeps every merge that builds it (byte-pair encoding: Sennrich et al., arXiv 1508.07909,
+section 3.2). Text is data: it is encoded without the controls, so that no text becomes one (``Control("=3")`` is one
+token, the text "=3" is two).
 
 >>> vocabulary = Vocabulary(byte_tokenizer(["Lend("]), ["Lend("])
 >>> ids = vocabulary.encode([Control("Lend("), "7", END])
@@ -61,7 +61,10 @@ def from_letters(token: str) -> bytes:
 
 
 class Vocabulary:
-    """Encodes pieces to ids and ids to text. ``controls`` maps a control's text to its id."""
+    """Encodes pieces to ids and ids to text. ``controls``: ids by text; ``bytes``: what a token stands for, by id;
+
+    ``encode_text``: ids of a text, as data.
+    """
 
     def __init__(self, tokenizer: TokenizerJson, controls: Sequence[str]) -> None:
         """Raises VocabularyError if a control is not a single token of ``tokenizer``."""
@@ -75,29 +78,25 @@ class Vocabulary:
                 raise VocabularyError(f"control {text!r} is not a token: build the student again for this task")
             self.controls[str(text)] = number
         self.start, self.end = self.controls[START], self.controls[END]
-        self.size = max([*vocab.values(), *added.values()]) + 1
-        self.bytes = _token_bytes(vocab, added, self.size)
+        texts = {number: from_letters(token) for token, number in vocab.items() if added.get(token) != number}
+        texts |= {number: token.encode() for token, number in added.items()}
+        self.bytes = [texts.get(number, b"") for number in range(max(texts) + 1)]
         encoder = _without_controls(tokenizer)
-        self._encode = lru_cache(TEXTS_KEPT)(lambda text: encoder.encode(text, add_special_tokens=False).ids)
+        self.encode_text = lru_cache(TEXTS_KEPT)(lambda text: encoder.encode(text, add_special_tokens=False).ids)
 
     def __len__(self) -> int:
-        return self.size
+        return len(self.bytes)
 
     def encode(self, pieces: Iterable[Piece]) -> list[int]:
         """Ids of the pieces. Raises VocabularyError for an unknown control."""
         ids: list[int] = []
         for piece in pieces:
-            if isinstance(piece, Control):
-                if piece not in self.controls:
-                    raise VocabularyError(f"control {str(piece)!r} is unknown to this model: build it for this task")
+            if not isinstance(piece, Control):
+                ids += self.encode_text(piece)
+            elif piece in self.controls:
                 ids.append(self.controls[piece])
             else:
-                ids.extend(self.encode_text(piece))
-        return ids
-
-    def encode_text(self, text: str) -> list[int]:
-        """Ids of a text, as data."""
-        ids: list[int] = self._encode(text)
+                raise VocabularyError(f"control {str(piece)!r} is unknown to this model: build it for this task")
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -116,22 +115,9 @@ def _without_controls(tokenizer: TokenizerJson) -> Tokenizer:
     return Tokenizer.from_str(json.dumps({**tokenizer, "added_tokens": []}))
 
 
-def _token_bytes(vocab: dict[str, int], added: dict[str, int], size: int) -> list[bytes]:
-    table = [b""] * size
-    for token, number in vocab.items():
-        if added.get(token) != number:
-            table[number] = from_letters(token)
-    for token, number in added.items():
-        table[number] = token.encode()
-    return table
-
-
 @dataclass(frozen=True)
 class Trimmed:
-    """A cut vocabulary. ``kept[new id]`` is the base's id, or -1 for a token that is new.
-
-    ``report`` is ``coverage`` of the corpus.
-    """
+    """A cut vocabulary. ``kept``: the base's id by new id, -1 for a new token; ``report``: coverage of the corpus."""
 
     vocabulary: Vocabulary
     kept: list[int]
@@ -191,12 +177,13 @@ def _close(tokens: set[str], merges: Sequence[tuple[str, ...]]) -> set[str]:
     parents: dict[str, set[str]] = {}
     for left, right in merges:
         parents.setdefault(left + right, set()).update((left, right))
-    closed, open_ = set(tokens), list(tokens)
-    while open_:
-        for parent in parents.get(open_.pop(), ()):
-            if parent not in closed:
-                closed.add(parent)
-                open_.append(parent)
+    closed: set[str] = set()
+    waiting = list(tokens)
+    while waiting:
+        token = waiting.pop()
+        if token not in closed:
+            closed.add(token)
+            waiting += parents.get(token, ())
     return closed
 
 
@@ -235,14 +222,18 @@ def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Iterable[str]) 
     return {**sizes, "words": words, "tokens_per_word_base": usage.total() / words, "tokens_per_word": cut / words}
 
 
-def byte_tokenizer(controls: Sequence[str] = (), merges: Sequence[tuple[str, str]] = ()) -> TokenizerJson:
-    """A byte-level BPE with nothing but the bytes, the given merges and the controls."""
-    vocab = {t: i for i, t in enumerate(dict.fromkeys([*BYTE_LETTERS, *(a + b for a, b in merges)]))}
-    added = enumerate(dict.fromkeys([START, END, *controls]), len(vocab))
+def byte_tokenizer(controls: Sequence[str] = ()) -> TokenizerJson:
+    """A byte-level BPE with nothing but the bytes and the controls."""
+    added = enumerate(dict.fromkeys([START, END, *controls]), len(BYTE_LETTERS))
     tokens = [added_token(text, i, text in (START, END)) for i, text in added]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     none = dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"))
-    model = {"type": "BPE", "vocab": vocab, "merges": [list(m) for m in merges], **none}
+    model: TokenizerJson = {
+        "type": "BPE",
+        "vocab": {letter: i for i, letter in enumerate(BYTE_LETTERS)},
+        "merges": [],
+        **none,
+    }
     model |= {"fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
     parts = {"normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level}
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens, **parts, "model": model}

@@ -94,10 +94,10 @@ class _Tokens:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.eos_token_id, self.bos_token_id, self.tokens = vocabulary.end, vocabulary.start, vocabulary.bytes
         self.special_token_ids = [token["id"] for token in vocabulary.json["added_tokens"]]
-        self._encode = vocabulary.encode_text
+        self._vocabulary = vocabulary
 
     def __call__(self, text: str) -> list[int]:
-        return self._encode(text)
+        return self._vocabulary.encode_text(text)
 
 
 def to_lark(text: str, controls: Mapping[str, int]) -> str:

@@ -1,12 +1,8 @@
-"""ONNX Runtime in this process: a student's GGUF, tokens in, logits out (an Engine).
+"""ONNX Runtime in this process: a student's GGUF, token ids in, logits out, one sequence at a time.
 
-Its kernels are chosen for the processor that it finds when it starts, which one library built for all cannot do. The
-graph is made from the file when it is opened (lib/runtime/onnx_graph.py); keys and values stay in memory of ours, in fp32, that
-the graph appends to, so that forgetting is a number and keeping a context is a copy.
-
->>> model = OnnxModel(GgufFile(Path("student-q4_0.gguf")), threads=2)                 # doctest: +SKIP
->>> model.feed([1, 5, 9]).shape                                                       # doctest: +SKIP
-(16384,)
+Its kernels are chosen for the processor that it finds when it starts. The graph is made from the file when it is opened
+(lib/runtime/onnx_graph.py). Keys and values stay in fp32 arrays that the graph appends to, so that forgetting tokens is
+a number and keeping a context is a copy.
 """
 
 from __future__ import annotations
@@ -15,18 +11,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from lib.model.gguf_read import GgufFile
 from lib.runtime import onnx_graph
 from lib.runtime.onnx_graph import Floats
 
 BATCH = 512
-"""Tokens that are fed at a time."""
+"""Tokens that are read at a time."""
 ROOM = 512
 """Tokens that there is room for at first; it is doubled as often as it has to be."""
-_QUIET = 3
-"""Errors only."""
+_ERRORS_ONLY = 3
 
 
 class EngineError(RuntimeError):
@@ -34,19 +28,19 @@ class EngineError(RuntimeError):
 
 
 class OnnxModel:
-    """A model and one sequence of tokens that it has read."""
+    """A model and one sequence of tokens that it has read; ``length``: how many."""
 
     def __init__(self, file: GgufFile, threads: int, context_tokens: int = 4096) -> None:
         """Loads the model. Raises EngineError where ONNX Runtime cannot."""
         graph = onnx_graph.build(file, context_tokens)
         self._session = _open(graph.model, threads)
-        self._table = file.tensors["token_embd.weight"]
+        self._embedding = file.tensors["token_embd.weight"]
         self._rows: dict[int, Floats] = {}
-        self.vocab_size, self.length, self._most = int(self._table.shape[1]), 0, context_tokens
-        self._logits = np.zeros((1, 1, self.vocab_size), np.float32)
+        self.length, self._most = 0, context_tokens
+        self._logits = np.zeros((1, 1, int(self._embedding.shape[1])), np.float32)
         self._binding = self._session.io_binding()
         self._binding.bind_ortvalue_output("logits", ort.OrtValue.ortvalue_from_numpy(self._logits))
-        self._kept = np.zeros((graph.layers, 2, 1, graph.groups, 0, graph.head_size), np.float32)
+        self._kept = np.zeros((graph.layers, 2, 1, graph.kv_heads, 0, graph.head_size), np.float32)
         self._grow(1)
 
     def _grow(self, tokens: int) -> None:
@@ -89,9 +83,9 @@ class OnnxModel:
         self.length = total
 
     def _row(self, token: int) -> Floats:
-        """A token's row of the word table, unpacked once."""
+        """A token's embedding, unpacked once."""
         if token not in self._rows:
-            row = self._table._replace(data=self._table.data[token : token + 1])
+            row = self._embedding._replace(data=self._embedding.data[token : token + 1])
             self._rows[token] = onnx_graph.floats(row)[0]
         return self._rows[token]
 
@@ -99,11 +93,11 @@ class OnnxModel:
         """Forgets all but the first ``length`` tokens."""
         self.length = min(length, self.length)
 
-    def state(self) -> NDArray[np.float32]:
-        """The keys and values of what was read."""
+    def state(self) -> Floats:
+        """The keys and values of what was read, (layers, 2, 1, kv_heads, length, head size)."""
         return self._kept[..., : self.length, :].copy()
 
-    def restore(self, state: NDArray[np.float32], length: int) -> None:
+    def restore(self, state: Floats, length: int) -> None:
         """Takes up a ``state`` of ``length`` tokens in place of what was read. Raises EngineError."""
         self._grow(length)
         self._kept[..., :length, :] = state[..., :length, :]
@@ -113,7 +107,7 @@ class OnnxModel:
 def _open(model: bytes, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.log_severity_level = _QUIET
+    options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.force_spinning_stop", "1")  # threads rest between two calls
     try:
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,14 +1,9 @@
 """A llama GGUF as a graph of ONNX, made in memory, with the very weights of the file.
 
-Rounded matrices stay rounded: a block of 32 weights of GGUF is a block of ONNX Runtime's ``MatMulNBits``, whole numbers
-and one scale, so that nothing is rounded again. Matrices that are multiplied with the same numbers (query, key and
-value; gate and up) are joined, and attention with its rotary embedding is one node (``GroupQueryAttention``), which
-appends to keys and values in place: a layer has ten nodes. The operators are those of ONNX Runtime's contrib set
-(github.com/microsoft/onnxruntime, docs/ContribOperators.md).
-
->>> graph = build(GgufFile(Path("student-q4_0.gguf")), context_tokens=4096)           # doctest: +SKIP
->>> graph.layers, graph.groups, graph.head_size                                       # doctest: +SKIP
-(30, 3, 64)
+Quantised matrices stay quantised: a block of 32 weights of GGUF is a block of ONNX Runtime's ``MatMulNBits``, whole
+numbers and one scale. Query, key and value, and gate and up, are one matrix each. Attention with its rotary embedding
+is one node (``GroupQueryAttention``), which appends to keys and values in place: a layer has ten nodes. The operators
+are those of ONNX Runtime's contrib set (github.com/microsoft/onnxruntime, docs/ContribOperators.md).
 """
 
 from __future__ import annotations
@@ -29,7 +24,7 @@ from lib.model.gguf_read import GgufFile
 BLOCK = 32
 CONTRIB = "com.microsoft"
 INT8 = 4
-"""``accuracy_level``: what weights are multiplied with is rounded to 8 bits a block, as llama.cpp does."""
+"""``accuracy_level``: activations are quantised to 8 bits a block, as llama.cpp does."""
 FLOATS = (Ggml.F32, Ggml.F16)
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -37,7 +32,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Blocks:
-    """A matrix of rounded weights: ``numbers`` (rows, width), unsigned, zero in their middle; ``scales`` of blocks."""
+    """A quantised matrix: ``numbers`` (rows, width), unsigned, zero in their middle; ``scales`` of blocks."""
 
     bits: int
     numbers: Bytes
@@ -50,11 +45,11 @@ class Blocks:
 
 @dataclass(frozen=True)
 class Graph:
-    """``model``: the serialised graph; it takes embeddings, and keys and values of ``groups`` heads for each layer."""
+    """``model``: the serialised graph; it takes embeddings, and the keys and values of each layer."""
 
     model: bytes
     layers: int
-    groups: int
+    kv_heads: int
     head_size: int
 
 
@@ -85,17 +80,12 @@ _UNPACK: dict[Ggml, tuple[int, Callable[[Bytes], Bytes]]] = {
 
 
 def readable(file: GgufFile) -> bool:
-    """Whether all matrices are of a kind that runs as it is: rounded to blocks with one scale, or not rounded."""
+    """Whether all matrices are of a kind that runs as it is: blocks with one scale, or not quantised."""
     return all(t.tensor_type in (*_UNPACK, *FLOATS) for t in file.tensors.values())
 
 
 def blocks(tensor: gguf.ReaderTensor) -> Blocks:
-    """The numbers and scales of a rounded matrix.
-
-    >>> half = np.frombuffer(np.float16(0.5).tobytes() + bytes([0x8F] * 16), np.uint8)
-    >>> _q4_0(half[2:])[[0, 16]].tolist()
-    [15, 8]
-    """
+    """The numbers and scales of a quantised matrix."""
     bits, unpack = _UNPACK[tensor.tensor_type]
     width, rows = (int(n) for n in tensor.shape)
     raw = np.asarray(tensor.data).reshape(rows, width // BLOCK, -1)
@@ -187,26 +177,24 @@ def build(file: GgufFile, context_tokens: int) -> Graph:
     """The graph of ``file``, for sequences of up to ``context_tokens``.
 
     Inputs: ``embeddings`` (1, tokens, hidden); ``total``, the tokens after this call, and ``last``, its last position;
-    ``past.N.key`` and ``past.N.value`` (1, groups, room, head size), with room for all of them. Outputs: ``logits``
+    ``past.N.key`` and ``past.N.value`` (1, kv_heads, room, head size), with room for all of them. Outputs: ``logits``
     (1, 1, vocabulary); ``present.N.key`` and ``present.N.value``, the same memory as the past.
     """
     builder = _Builder(file, context_tokens)
     config = builder.config
-    layers, groups, size = config["num_hidden_layers"], config["num_key_value_heads"], config["head_dim"]
+    layers, kv_heads, size = config["num_hidden_layers"], config["num_key_value_heads"], config["head_dim"]
     x, add = "embeddings", ""
     for number in range(layers):
         x, add = builder.layer(number, x, add)
     builder.head(x, add)
-    info = helper.make_tensor_value_info
+    info, shape = helper.make_tensor_value_info, [1, kv_heads, "room", size]
+    states = [f"{number}.{part}" for number in range(layers) for part in ("key", "value")]
     inputs = [info("embeddings", TensorProto.FLOAT, [1, "tokens", config["hidden_size"]])]
     inputs += [info("last", TensorProto.INT32, [1]), info("total", TensorProto.INT32, [])]
+    inputs += [info(f"past.{state}", TensorProto.FLOAT, shape) for state in states]
     outputs = [info("logits", TensorProto.FLOAT, [1, 1, None])]
-    for number in range(layers):
-        for part in ("key", "value"):
-            shape = [1, groups, "room", size]
-            inputs.append(info(f"past.{number}.{part}", TensorProto.FLOAT, shape))
-            outputs.append(info(f"present.{number}.{part}", TensorProto.FLOAT, shape))
+    outputs += [info(f"present.{state}", TensorProto.FLOAT, shape) for state in states]
     graph = helper.make_graph(builder.nodes, "llama", inputs, outputs, builder.weights)
     versions = [helper.make_opsetid("", 21), helper.make_opsetid(CONTRIB, 1)]
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=versions, ir_version=10)
-    return Graph(model.SerializeToString(), layers, groups, size)
+    return Graph(model.SerializeToString(), layers, kv_heads, size)

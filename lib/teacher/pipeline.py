@@ -28,8 +28,6 @@ REPAIRS = 2
 """How often a failed answer goes back to the model with its error."""
 
 Result = TypeVar("Result")
-Check = Callable[[Any], str]
-"""Why a result is refused, or an empty string."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class OneStage(Protocol):
 
 
 @dataclass
-class Account:
+class _Account:
     """What one request has cost so far, and its trace. ``error``: why it could not be answered."""
 
     replies: list[Reply] = field(default_factory=list)
@@ -89,88 +87,79 @@ class Account:
 
 
 @dataclass
-class Question:
-    """One step of one request: the prompt as last repaired. ``result`` is None until the step is done.
+class _Step:
+    """One step of one request. ``check``: why a result is refused, or an empty string.
 
-    ``failure``: why the endpoint gave no answer the last time.
+    ``ask`` is the question if there is one, ``prompt`` that as last repaired; ``result`` is None until the step is
+    done; ``failure``: why the endpoint gave no answer the last time.
     """
 
-    ask: Ask[Any]
-    account: Account
-    check: Check
-    prompt: Prompt
+    name: str
+    account: _Account
+    build: Callable[[], Any]
+    check: Callable[[Any], str] = lambda result: ""
+    ask: Ask[Any] | None = None
+    prompt: Prompt = field(default_factory=lambda: Prompt(()))
     result: Any = None
     failure: str = ""
 
+    def begin(self) -> bool:
+        """Builds the step; whether the model must be asked. A bad request is its account's error."""
+        try:
+            built = self.build()
+        except TaskError as error:
+            self.account.error, built = str(error), None
+        if isinstance(built, Ask):
+            self.ask, self.prompt = built, built.prompt
+        else:
+            refusal = self.check(built) if built else ""
+            self._note(f"{self.name}= {built}", refusal)
+            self.result = None if refusal else built
+        return self.ask is not None
 
-@dataclass
-class _Command:
-    """One command of a request on its way."""
+    def answered(self, reply: Reply, attempt: int) -> bool:
+        """Takes a reply; False if the question must be repeated, and ``prompt`` is then ready for that."""
+        assert self.ask is not None
+        asked = self.ask.prompt
+        self.account.replies.append(reply)
+        self.failure = f"{self.name}: {reply.error}" if reply.error else ""
+        if reply.error:
+            self._note(f"{self.name}! {reply.error}")
+            self.prompt = replace(asked, seed=asked.seed + attempt + 1)
+            return False
+        try:
+            result = self.ask.read(reply.text)
+            refusal = self.check(result)
+        except TaskError as error:
+            refusal = str(error)
+        self._note(f"{self.name}: {reply.text}", refusal)
+        if refusal:
+            turns = (("assistant", reply.text), ("user", refusal))
+            self.prompt = replace(self.prompt, messages=(*asked.messages, *turns))
+            return False
+        self.result = result
+        return True
 
-    text: str
-    context: dict[str, Any]
-    account: Account
-    function: str = ""
+    def _note(self, line: str, refusal: str = "") -> None:
+        self.account.trace.append(line + (f" -> {refusal}" if refusal else ""))
 
 
-class Pipeline:
-    """``name`` is what records call the system."""
+def _settle(backend: Backend, steps: Sequence[_Step], repairs: int, unread: str = "") -> list[Any]:
+    """The results of one step for all requests, asked and repaired in batches; None where it came to nothing.
 
-    def __init__(self, prototype: Prototype, backend: Backend, name: str = "pipeline") -> None:
-        self.prototype, self.backend, self.name = prototype, backend, name
-
-    def answer(self, text: str, context: dict[str, Any]) -> Answer:
-        return self.answer_many([(text, context)])[0]
-
-    def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
-        """Answers in the requests' order; every step of all of them is one batch. Raises BackendError only."""
-        accounts = [Account() for _ in requests]
-        commands = self._split(requests, accounts)
-        self._select(commands)
-        calls = self._fill([c for c in commands if c.function])
-        return [account.answer([call for owner, call in calls if owner is account]) for account in accounts]
-
-    def _split(self, requests: Sequence[tuple[str, Any]], accounts: Sequence[Account]) -> list[_Command]:
-        steps = [
-            (partial(self.prototype.split, text, context), account, _anything)
-            for (text, context), account in zip(requests, accounts, strict=True)
-        ]
-        rows = zip(self._settle("split", steps), requests, accounts, strict=True)
-        return [_Command(text, context, account) for texts, (_, context), account in rows for text in texts or []]
-
-    def _select(self, commands: Sequence[_Command]) -> None:
-        steps = [(partial(self.prototype.select, c.text, c.context), c.account, _anything) for c in commands]
-        for command, function in zip(commands, self._settle("select", steps), strict=True):
-            command.function = function or ""
-
-    def _fill(self, commands: Sequence[_Command]) -> list[tuple[Account, Call]]:
-        """The calls of all commands in order, each with its request's account."""
-        steps = [
-            (partial(self.prototype.fill, c.text, c.function, c.context), c.account, partial(self._refused, c))
-            for c in commands
-        ]
-        rows = zip(commands, self._settle("fill", steps), strict=True)
-        return [(command.account, call) for command, calls in rows for call in calls or []]
-
-    def _refused(self, command: _Command, calls: list[Call]) -> str:
-        return self.prototype.refused(command.text, calls, command.context) if calls else ""
-
-    def _settle(self, name: str, steps: Sequence[tuple[Callable[[], Any], Account, Check]]) -> list[Any]:
-        """The results of one step for all requests, asked and repaired in batches; None where it came to nothing."""
-        built = [(_built(build, account), account, check) for build, account, check in steps]
-        questions = [
-            Question(s, account, check, s.prompt) if isinstance(s, Ask) else None for s, account, check in built
-        ]
-        waiting = [q for q in questions if q]
-        for attempt in range(1 + REPAIRS):
-            waiting = ask_once(self.backend, waiting, name, attempt)
-        for question in waiting:
-            question.account.error = question.account.error or question.failure
-        return [q.result if q else _direct(name, *row) for q, row in zip(questions, built, strict=True)]
+    ``unread``: the error of a request whose last answer was refused.
+    """
+    waiting = [step for step in steps if step.begin()]
+    for attempt in range(1 + repairs):
+        replies = backend.complete([step.prompt for step in waiting]) if waiting else []
+        waiting = [s for s, reply in zip(waiting, replies, strict=True) if not s.answered(reply, attempt)]
+    for step in waiting:
+        step.account.error = step.account.error or step.failure or unread
+    return [step.result for step in steps]
 
 
 class OneStageSystem:
-    """Asks once per request: what the pipeline is compared with. An unreadable answer is an error, not asked again.
+    """Asks once per request: what the pipeline is compared with. An answer that cannot be read is an error.
 
     ``prompts``: the domain's; ``name``: what records call the system.
     """
@@ -183,64 +172,41 @@ class OneStageSystem:
 
     def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
         """Answers in the requests' order, all asked in one batch. Raises BackendError only."""
-        accounts = [Account() for _ in requests]
-        pairs = zip(requests, accounts, strict=True)
-        built = [(_built(partial(self.prompts.ask, *request), account), account) for request, account in pairs]
-        questions = [Question(ask, account, _anything, ask.prompt) if ask else None for ask, account in built]
-        for question in ask_once(self.backend, [q for q in questions if q], self.name):
-            question.account.error = question.failure or "the answer cannot be read"
-        return [a.answer((q and q.result) or []) for q, a in zip(questions, accounts, strict=True)]
+        steps = [_Step(self.name, _Account(), partial(self.prompts.ask, *request)) for request in requests]
+        results = _settle(self.backend, steps, repairs=0, unread="the answer cannot be read")
+        return [step.account.answer(calls or []) for step, calls in zip(steps, results, strict=True)]
 
 
-def ask_once(backend: Backend, questions: Sequence[Question], name: str, attempt: int = 0) -> list[Question]:
-    """Asks once; sets ``result`` of those that are answered well and returns the others, ready to be asked again."""
-    replies = backend.complete([q.prompt for q in questions]) if questions else []
-    return [q for q, reply in zip(questions, replies, strict=True) if not _answered(q, reply, name, attempt)]
+class Pipeline:
+    """Asks step by step. ``name`` is what records call the system."""
 
+    def __init__(self, prototype: Prototype, backend: Backend, name: str = "pipeline") -> None:
+        self.prototype, self.backend, self.name = prototype, backend, name
 
-def _answered(question: Question, reply: Reply, name: str, attempt: int) -> bool:
-    account = question.account
-    account.replies.append(reply)
-    if reply.error:
-        account.trace.append(f"{name}! {reply.error}")
-        question.prompt = replace(question.ask.prompt, seed=question.ask.prompt.seed + attempt + 1)
-        question.failure = f"{name}: {reply.error}"
-        return False
-    question.failure = ""
-    result, refusal = _read(question, reply.text)
-    account.trace.append(f"{name}: {reply.text}" + (f" -> {refusal}" if refusal else ""))
-    if refusal:
-        turns = (("assistant", reply.text), ("user", refusal))
-        question.prompt = replace(question.prompt, messages=(*question.ask.prompt.messages, *turns))
-        return False
-    question.result = result
-    return True
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        return self.answer_many([(text, context)])[0]
 
+    def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
+        """Answers in the requests' order; every step of all of them is one batch. Raises BackendError only."""
+        accounts = [_Account() for _ in requests]
+        whole = [(account, *request) for account, request in zip(accounts, requests, strict=True)]
+        texts = self._settle("split", self.prototype.split, whole)
+        commands = [
+            (a, text, context) for (a, _, context), some in zip(whole, texts, strict=True) for text in some or []
+        ]
+        functions = self._settle("select", self.prototype.select, commands)
+        filled = [(a, text, f, context) for (a, text, context), f in zip(commands, functions, strict=True) if f]
+        calls = self._settle("fill", self.prototype.fill, filled)
+        made = [(row[0], call) for row, some in zip(filled, calls, strict=True) for call in some or []]
+        return [account.answer([call for owner, call in made if owner is account]) for account in accounts]
 
-def _read(question: Question, text: str) -> tuple[Any, str]:
-    """What the answer says, and why that is refused."""
-    try:
-        result = question.ask.read(text)
-        return result, question.check(result)
-    except TaskError as error:
-        return None, str(error)
+    def _settle(self, name: str, build: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """The results of one step. ``rows``: the account, the text, other arguments of ``build``, the context."""
+        steps = [_Step(name, account, partial(build, *arguments)) for account, *arguments in rows]
+        if name == "fill":
+            for step, (_, text, *_, context) in zip(steps, rows, strict=True):
+                step.check = partial(self._refused, text, context)
+        return _settle(self.backend, steps, REPAIRS)
 
-
-def _built(build: Callable[[], Any], account: Account) -> Any:
-    """The domain's step, or None with the error noted where the request itself is bad."""
-    try:
-        return build()
-    except TaskError as error:
-        account.error = str(error)
-        return None
-
-
-def _direct(name: str, result: Any, account: Account, check: Check) -> Any:
-    """A result that needed no model, unless the domain refuses it."""
-    refusal = check(result) if result else ""
-    account.trace.append(f"{name}= {result}" + (f" -> {refusal}" if refusal else ""))
-    return None if refusal else result
-
-
-def _anything(_: Any) -> str:
-    return ""
+    def _refused(self, text: str, context: dict[str, Any], calls: list[Call]) -> str:
+        return self.prototype.refused(text, calls, context) if calls else ""

@@ -1,12 +1,8 @@
-"""Teacher data: lines that a large model writes for seeds, judged by it, refined by it, and sifted by readers.
+"""Teacher data: paraphrases that a large model writes of seeds, judges, and refines.
 
 Rejection sampling as in *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer): several candidates a seed,
-and only those pass that readers who do not know the gold calls understand as their seed was meant (``lib.data.filter``).
-A domain brings a ``Writer``: what to ask for and how to read the reply.
-
->>> found = write(writer, seeds, backend, count=4)                                       # doctest: +SKIP
->>> found[0].id, found[0].extra["seed"]                                                  # doctest: +SKIP
-('t-17/0', 't-17')
+of which those pass that verifiers, who do not know the gold calls, understand as the seed was meant
+(``lib.data.filter``). A domain brings a ``Writer``: the prompts, and how their replies are read.
 """
 
 from __future__ import annotations
@@ -29,19 +25,19 @@ class Verdict:
 
 
 class Writer(Protocol):
-    """A domain's prompts for writing and judging, and the readers of their replies.
+    """A domain's prompts for writing and judging, and how their replies are read.
 
-    ``prompts``: the file that they come from; a recording keeps a copy, so that it replays after a change of them.
+    ``prompts``: the file that they come from; a recording keeps a copy, so that it replays after they change.
     """
 
     prompts: Path
 
     def expand(self, seed: Example, count: int) -> Prompt:
-        """Asks for ``count`` other ways to say what ``seed`` says."""
+        """Requests ``count`` paraphrases of ``seed``."""
         ...
 
     def style(self, seed: Example) -> tuple[str, str]:
-        """The style that ``seed`` is written in and the level that its candidates belong to."""
+        """The style that ``seed`` is paraphrased in and the level that its candidates belong to."""
         ...
 
     def lines(self, reply: str, seed: Example) -> list[str]:
@@ -49,7 +45,7 @@ class Writer(Protocol):
         ...
 
     def refine(self, seed: Example, text: str) -> Prompt:
-        """Asks for a more natural wording of a candidate."""
+        """Requests a more natural wording of a candidate."""
         ...
 
     def judge(self, seed: Example, text: str) -> Prompt:
@@ -105,11 +101,6 @@ def judge(
     return {key: verdict for key, verdict in verdicts.items() if verdict}
 
 
-def unreadable(asked: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
-    """How many of the candidates given to ``judge`` have no verdict: the reply failed or could not be read."""
-    return sum(bool(c.text) and c.id not in verdicts for c in asked)
-
-
 def tokens(candidates: Sequence[Example]) -> int:
     """Tokens that the teacher wrote for all these candidates: each seed's reply once, each refinement's own.
 
@@ -144,4 +135,4 @@ def _refined(writer: Writer, seed: Example, candidate: Example, reply: Reply) ->
         return None
     extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens}
     extra |= {"error": error} if error else {}
-    return replace(candidate, id=f"{candidate.id}r", text=texts[0] if texts else "", extra=extra)
+    return replace(candidate, id=f"{candidate.id}r", text="".join(texts[:1]), extra=extra)

@@ -13,17 +13,15 @@ from typing import Any
 
 import pytest
 from toy_chat import Rule
-from toy_recording import PARAMETERS, make, reply, student, task
+from toy_recording import PARAMETERS, make, reply, session, student, task
 
 from lib.core.files import RecordError, read_jsonl, sha256
-from lib.data import filter, label, record
-from lib.data.recording import READINGS, SETS, Recording, text_digest, write_rows
-from lib.llm.replay import ReplayMiss
-from lib.llm.types import Prompt, Reply
+from lib.data import label, record
+from lib.data.recording import READINGS, SETS, Recording, letters, text_digest, write_rows
+from lib.llm.types import BackendError, Prompt, Reply
 from lib.model.student import StudentError
 from lib.model.torch_student import TorchStudent
 from lib.tasks.home.teacher.write import HomeWriter
-from lib.teacher.pipeline import Pipeline
 
 SENTENCE = "would some kind soul illuminate the broom cupboard"
 TAKEN = ("pipeline", "pipeline sample 2", "judge")
@@ -74,7 +72,7 @@ def test_a_recording_is_extended_by_the_same_model_only(folder: Path, tmp_path: 
     assert len(Recording.read(task(out)).candidates()[0]) == 28
     other = Rule(reply)
     other.model = "another"
-    record.Session(task(out), other, {**PARAMETERS, "students": {"student": student()}}, tmp_path / "other").run()
+    session(out, tmp_path / "other", other).run()
     assert sum(p.temperature > 0.8 for p in other.asked) == 12
 
 
@@ -119,7 +117,7 @@ def test_no_sentence_of_others_is_kept(tmp_path: Path) -> None:
 
 def test_a_reader_is_never_shown_the_seed_or_a_test(folder: Path) -> None:
     whole = Recording.read(task(folder / "out")).set
-    shown, asked = ({filter.letters(e.text) for e in rows} for rows in (whole.pool, [*whole.seeds, *whole.tests]))
+    shown, asked = ({letters(e.text) for e in rows} for rows in (whole.pool, [*whole.seeds, *whole.tests]))
     assert shown and asked and not shown & asked
 
 
@@ -153,7 +151,7 @@ def test_damage_does_not_keep_one_from_recording_again(folder: Path, tmp_path: P
 def test_changed_prompts_are_a_miss_that_says_how_to_record(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recording = Recording.read(task(folder / "out"))
     monkeypatch.setitem(recording.provenance["parameters"], "count", 3)
-    with pytest.raises(ReplayMiss, match="12 of 12 prompts.*make record BACKEND="):
+    with pytest.raises(BackendError, match="12 of 12 prompts.*make record BACKEND="):
         recording.candidates()
 
 
@@ -168,24 +166,21 @@ def test_damage_is_named(folder: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_parameters_and_backends_stop_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    params = tmp_path / "record.yaml"
-    params.write_text("samplez: 5\n")
-    assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
-    assert "unknown parameter 'samplez'; did you mean 'samples'?" in capsys.readouterr().err
-    params.write_text("task: home\nchunk: 0\n")
-    assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
-    assert "record.yaml: chunk: 0; expected at least 1" in capsys.readouterr().err
-    for students, told in (
-        ("{a: nowhere.gguf}", "students: a: no such file: nowhere.gguf"),
-        (f"{{a: {student()}, b: ''}}", "students: b: no such file: none is named"),
-        ("{}", "students: missing; see params/record.yaml"),
-        ("{a: 5}", "students: a: Input should be a valid string"),
-        *((f"{{{name}: {student()}}}", f"'{name}' is the name of another reader") for name in TAKEN),
-    ):
-        params.write_text(f"task: home\nstudents: {students}\n")
+    params, good = tmp_path / "record.yaml", {**PARAMETERS, "students": {"a": student()}}
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"samplez": 5}, "record.yaml: unknown parameter 'samplez'; did you mean 'samples'?"),
+        ({"chunk": 0}, "record.yaml: chunk: "),
+        ({"task": ""}, "record.yaml: task: "),
+        ({"students": {"a": "nowhere.gguf"}}, "record.yaml: students: a: no such file: nowhere.gguf"),
+        ({"students": {"a": student(), "b": ""}}, "students: b: no such file: none is named"),
+        ({"students": {}}, "record.yaml: students: "),
+        *(({"students": {name: student()}}, f"'{name}' is the name of another verifier") for name in TAKEN),
+    ]
+    for changed, told in wrong:
+        params.write_text(json.dumps({**good, **changed}))
         assert record.main(["--backend", "replay", "--params", str(params), "--work", str(tmp_path)]) == 1
         assert told in capsys.readouterr().err
-    params.write_text(f"task: home\nstudents: {{a: {student()}}}\n")
+    params.write_text(json.dumps(good))
     assert record.main(["--backend", "opnai:m@http://x", "--params", str(params), "--work", str(tmp_path)]) == 1
     assert "did you mean 'openai'?" in capsys.readouterr().err
 
@@ -195,84 +190,42 @@ def test_a_student_that_is_broken_stops_before_any_work(tmp_path: Path) -> None:
     shutil.copytree(student(), broken)
     (broken / "model.safetensors").write_bytes(b"torn")
     backend = Rule(reply)
-    values = {**PARAMETERS, "students": {"a": student(), "b": str(broken)}}
+    students = {"a": student(), "b": str(broken)}
     with pytest.raises(StudentError, match="broken"):
-        record.Session(task(tmp_path / "out"), backend, values, tmp_path / "work").run()
+        session(tmp_path / "out", tmp_path / "work", backend, students=students).run()
     assert not backend.asked
 
 
-class Asked:
-    """How many requests each reader was asked since it was last looked at."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.counts: Counter[str] = Counter()
-        for kind in (TorchStudent, Pipeline):
-            monkeypatch.setattr(kind, "answer_many", self._counted(kind.answer_many))
-
-    def _counted(self, answer_many: Any) -> Any:
-        def counted(system: Any, requests: Any) -> Any:
-            self.counts[system.name] += len(requests)
-            return answer_many(system, requests)
-
-        return counted
-
-    def take(self) -> dict[str, int]:
-        counts, self.counts = self.counts, Counter()
-        return dict(counts)
-
-
-def test_another_student_more_candidates_or_other_tests_make_no_reader_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, both = Asked(monkeypatch), {"student": student(), "big one": student()}
-    arguments = {"seeds": 4, "systems": ["one-stage few-shot"]}
+def test_another_student_reads_too_and_the_teacher_is_not_asked_again(tmp_path: Path) -> None:
+    both, arguments = {"student": student(), "big one": student()}, {"seeds": 4, "systems": ["one-stage few-shot"]}
     make(tmp_path / "out", tmp_path / "work", **arguments)
-    assert asked.take() == {"pipeline": 8, "student": 8}
     _, backend = make(tmp_path / "out", tmp_path / "work", students=both, **arguments, chunk=3)
-    assert asked.take() == {"big one": 8} and not backend.asked
     made = Recording.read(task(tmp_path / "out"))
-    votes = made.votes_on(made.candidates()[0])
-    assert Counter(row["system"] for row in votes) == {"pipeline": 8, "student": 8, "big one": 8}
-    assert {row["system"] for row in votes if "confidence" in row} == set(both)
+    rows = made.votes_on(made.candidates()[0])
+    assert Counter(row["system"] for row in rows) == {"pipeline": 8, "student": 8, "big one": 8} and not backend.asked
+    assert {row["system"] for row in rows if "confidence" in row} == set(both)
     assert made.provenance["readers"] == dict.fromkeys(both, sha256(Path(student())))
-    make(tmp_path / "out", tmp_path / "work", students=both, **{**arguments, "seeds": 6, "tests": 2})
-    found = asked.take()
-    assert {name: found[name] for name in both} == dict.fromkeys(both, 4), "the two lines of two more seeds"
+    assert len(made.provenance["sessions"]) == 2
 
 
-def test_a_changed_student_reads_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = tmp_path / "student"
-    shutil.copytree(student(), copy)
-    asked, arguments = Asked(monkeypatch), {"seeds": 2, "students": {"a": str(copy)}, "read_every": 0}
-    make(tmp_path / "out", tmp_path / "work", **arguments, systems=["one-stage few-shot"])
-    (copy / "note").write_text("trained longer")
-    make(tmp_path / "out", tmp_path / "work", **arguments, systems=["one-stage few-shot"])
-    assert asked.take() == {"a": 8}
+def test_a_killed_reading_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answer_many = list[str](), TorchStudent.answer_many
 
-
-def test_a_session_counts_what_it_added_over_all_its_processes(tmp_path: Path) -> None:
-    arguments: dict[str, Any] = {"seeds": 4, "systems": ["one-stage few-shot"], "chunk": 5}
-    make(tmp_path / "whole", tmp_path / "fresh", **arguments)
-    (whole,) = Recording.read(task(tmp_path / "whole")).provenance["sessions"]
-    left = [8]
-
-    def killed(prompt: Prompt) -> str | Reply:
-        left[0] -= 1
-        if left[0] < 0:
+    def killed(system: Any, requests: Any) -> Any:
+        if len(asked) >= 4:
             raise KeyboardInterrupt
-        return reply(prompt)
+        asked.extend(text for text, _ in requests)
+        return answer_many(system, requests)
 
+    arguments: dict[str, Any] = {"seeds": 4, "systems": ["one-stage few-shot"], "read_every": 0, "chunk": 1}
+    monkeypatch.setattr(record, "BATCH", 4)
+    monkeypatch.setattr(TorchStudent, "answer_many", killed)
     with pytest.raises(KeyboardInterrupt):
-        make(tmp_path / "out", tmp_path / "work", killed, **arguments)
+        make(tmp_path / "out", tmp_path / "work", **arguments)
+    before = len(asked)
+    monkeypatch.setattr(TorchStudent, "answer_many", lambda s, r: asked.extend(t for t, _ in r) or answer_many(s, r))
     make(tmp_path / "out", tmp_path / "work", **arguments)
-    (session,) = Recording.read(task(tmp_path / "out")).provenance["sessions"]
-    assert session["replies"] == whole["replies"] > 8
-    arguments["seeds"] = 5
-    make(tmp_path / "out", tmp_path / "work", **arguments)
-    first, second = Recording.read(task(tmp_path / "out")).provenance["sessions"]
-    make(tmp_path / "out", tmp_path / "another", **arguments)
-    third = Recording.read(task(tmp_path / "out")).provenance["sessions"][2]
-    assert first == session and 0 < second["replies"] < whole["replies"] and third["replies"] == 0
+    assert 0 < before < len(asked) == len(Recording.read(task(tmp_path / "out")).readings) == 8
 
 
 def test_labelling_takes_what_the_profile_accepts(

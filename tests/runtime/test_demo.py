@@ -32,10 +32,10 @@ def test_replies_to_lines_with_words() -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not readable JSON"), ("[]", "expected an object")])
+@pytest.mark.parametrize(("text", "message"), [("{", "not readable"), ("[]", "see params/demo.json")])
 def test_bad_context_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(demo.DemoError, match=message):
+    with pytest.raises(TaskError, match=message):
         demo.read_context(tmp_path / "c.json")
 
 

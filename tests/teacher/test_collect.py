@@ -10,7 +10,7 @@ from toy_chat import Rule
 from lib.core.task import Example
 from lib.llm.types import Prompt, Reply
 from lib.tasks.home.teacher.write import LEVEL_OF, STYLES_OF, HomeWriter
-from lib.teacher.write import Verdict, judge, refine, tokens, unreadable, write
+from lib.teacher.write import Verdict, judge, refine, tokens, write
 
 ON = [[{"name": "HassTurnOn", "arguments": {"name": "Desk Lamp"}}]]
 WRITER = HomeWriter()
@@ -123,12 +123,11 @@ def test_a_refinement_that_repeats_is_no_row() -> None:
     assert refine(WRITER, by_id, first, {"t1/0": Verdict(True, 1)}, Rule(lambda p: "Desk lamp ON"), below=3) == []
 
 
-def test_unreadable_verdicts_are_counted() -> None:
+def test_a_verdict_that_cannot_be_read_is_none() -> None:
     replies = iter(['{"same": true, "natural": 4}', "hm", Reply("", "m", finish="error", error="timeout")])
     found = write(WRITER, [seed()], Rule(lambda p: "desk lamp on\nlamp now\nlight it"), 4)
     failed = replace(found[0], id="t2/-", text="")
-    verdicts = judge(WRITER, {"t1": seed()}, [*found, failed], Rule(lambda p: next(replies)))
-    assert verdicts.keys() == {"t1/0"} and unreadable([*found, failed], verdicts) == 2
+    assert judge(WRITER, {"t1": seed()}, [*found, failed], Rule(lambda p: next(replies))).keys() == {"t1/0"}
 
 
 def test_tokens_count_each_reply_once() -> None:

@@ -10,7 +10,6 @@ templates may require. What no template matches is not answered.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from functools import lru_cache
 from time import perf_counter
 from typing import Any
@@ -23,9 +22,6 @@ from lib.core.task import Answer, Call, TaskError
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.tools import TOOLS
 
-_HOMES = 256
-"""Homes whose lists are kept."""
-
 
 @lru_cache(maxsize=4)
 def templates(language: str) -> Intents:
@@ -36,6 +32,7 @@ def templates(language: str) -> Intents:
     return Intents.from_dict(data)
 
 
+@lru_cache(maxsize=256)
 def slot_lists(home: Home) -> dict[str, SlotList]:
     """The lists that the templates expect from a home: name, area and floor."""
     names = [(e.name, e.name, {"domain": e.domain}) for e in home.entities]
@@ -54,12 +51,10 @@ class HassilBaseline:
     def __init__(self, language: str = "en") -> None:
         self.language = language
         self.intents = templates(language)
-        self._lists: OrderedDict[Home, dict[str, SlotList]] = OrderedDict()
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
         """The call of the best match; ``raw`` is the template that matched. Latency in ms."""
-        home, area = Home.from_dict(context["home"]), context.get("area")
-        lists = self._slot_lists(home)
+        area, lists = context.get("area"), slot_lists(Home.from_dict(context["home"]))
         started = perf_counter()
         result = recognize_best(
             text,
@@ -74,17 +69,10 @@ class HassilBaseline:
         raw = (result.intent_sentence.text or "") if result and result.intent_sentence else ""
         return Answer(calls, raw, confidence=float(bool(calls)), latency_ms=latency)
 
-    def _slot_lists(self, home: Home) -> dict[str, SlotList]:
-        if home not in self._lists:
-            self._lists[home] = slot_lists(home)
-            if len(self._lists) > _HOMES:
-                self._lists.popitem(last=False)
-        return self._lists[home]
-
 
 def _call(result: RecognizeResult) -> Call:
     tool = TOOLS[result.intent.name]
-    values = {e.name: e.value for e in result.entities.values() if e.name in {a.name for a in tool.arguments}}
+    values = {e.name: e.value for e in result.entities.values()}
     return {
         "name": tool.name,
         "arguments": {a.name: _plain(values[a.name]) for a in tool.arguments if a.name in values},

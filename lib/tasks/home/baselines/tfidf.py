@@ -56,27 +56,23 @@ class TfidfBaseline:
         said = delexicalise(text, home)
         if self._nearest is None:
             raise ValueError("nothing has been learnt: call fit first")
-        calls, confidence = None, 0.0
-        for template, similarity in self._nearest.best(said.text, NEIGHBOURS):
-            calls, confidence = _fill(template, said, context.get("area"), home), min(1.0, similarity)
-            if calls is not None:
-                break
-        found = calls is not None
-        return Answer(calls or [], "", confidence if found else 0.0, 1000 * (perf_counter() - started))
+        nearest = self._nearest.best(said.text, NEIGHBOURS)
+        filled = ((_fill(template, said, context.get("area"), home), similarity) for template, similarity in nearest)
+        calls, confidence = next((found for found in filled if found[0] is not None), ([], 0.0))
+        return Answer(calls or [], "", min(1.0, confidence), 1000 * (perf_counter() - started))
 
 
 def _template(calls: Sequence[Call], said: Delexicalised, here: str | None) -> Template | None:
     """The calls with slots for what the request says, or None if they name a target that it does not."""
     rows = []
     for call in calls:
-        tool, arguments = TOOLS[call["name"]], dict(call["arguments"])
-        if _has_name(tool) and "name" in arguments and tool.name != CLEAN_AREA:
-            arguments = {k: v for k, v in arguments.items() if k not in ("area", "floor")}
-        slots = {key: _slot(tool, key, value, said, here) for key, value in arguments.items()}
+        tool, arguments = TOOLS[call["name"]], call["arguments"]
+        alone = "name" in arguments and _has_name(tool) and tool.name != CLEAN_AREA
+        left_out = ("area", "floor", "domain") if alone else ()
+        slots = {key: _slot(tool, key, v, said, here) for key, v in arguments.items() if key not in left_out}
         if None in slots.values():
             return None
-        named = any(slot[0] == "name" for slot in slots.values() if slot)
-        rows.append((tool.name, tuple((k, s) for k, s in slots.items() if s and not (named and k == "domain"))))
+        rows.append((tool.name, tuple((key, slot) for key, slot in slots.items() if slot)))
     return tuple(rows)
 
 

@@ -2,18 +2,12 @@
 
 Only this home's numbers, domains and device classes; tools that it has no device for only with the number of nothing,
 ``=0``. A named target stands alone, as the printer writes it. There is no recursion; equal parts are one rule.
-
->>> from lib.tasks.home.simulator.homes import Home
->>> from lib.tasks.home.language.references import references
->>> text = grammar(references(Home.from_dict({"areas": [], "entities": [{"id": "lock.a", "name": "Door"}]})))
->>> '<"=lock">' in text, '<"=light">' in text
-(True, False)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from lib.tasks.home.language.calls import MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
 from lib.tasks.home.language.references import References
@@ -23,6 +17,7 @@ from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
 
 _NEEDS_VALUE = ("HassLightSet", "HassStartTimer")
 """Tools whose own arguments are all optional, but not all at once."""
+_COMMA, _CLOSE = '<",">', '<")">'
 _PERCENT = '"100" | "0" | /[1-9]/ /[0-9]/?'
 _DEGREES = '"-" /[1-4]/? /[0-9]/ | "1" /[0-9]/ /[0-9]/ | "2" /[0-4]/ /[0-9]/ | /[1-9]/? /[0-9]/'
 _NUMBERS = {
@@ -39,9 +34,6 @@ _STRING = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ 
 def control(*texts: str) -> str:
     """One of these control tokens; empty if there are none."""
     return f"<{','.join(map(json.dumps, texts))}>" if texts else ""
-
-
-_COMMA, _CLOSE = control(","), control(")")
 
 
 class _Rules:
@@ -68,24 +60,14 @@ def grammar(refs: References) -> str:
 
 def _either(tool: Tool, refs: References, rules: _Rules) -> str:
     """What follows the opening parenthesis: the arguments, or that there is nothing to act on."""
-    arguments = _arguments(tool, refs, rules) if _makes_sense(tool, refs) else ""
+    sensible = not tool.domains or _has_device(tool, refs) or _references("area", tool, refs)
+    arguments = _arguments(tool, refs, rules) if sensible else ""
     nothing = rules.add(f"{control('name')} {control(f'={NO_TARGET}')} {_CLOSE}") if takes_name(tool) else ""
     return rules.add(f"{arguments} | {nothing}") if arguments and nothing else arguments or nothing
 
 
-def _makes_sense(tool: Tool, refs: References) -> bool:
-    return not tool.domains or _has_device(tool, refs) or bool(_measured(tool, refs))
-
-
 def _has_device(tool: Tool, refs: References) -> bool:
     return any(_fits(tool, e.domain) for e in refs.home.entities)
-
-
-def _measured(tool: Tool, refs: References) -> list[int]:
-    """Numbers of the areas where a sensor tells what ``tool`` asks of a climate device."""
-    if tool.name != "HassClimateGetTemperature":
-        return []
-    return [number for number, area in enumerate(refs.areas, 1) if thermometers(refs.home, area.name)]
 
 
 def _fits(tool: Tool, domain: str) -> bool:
@@ -119,18 +101,11 @@ def _body(target: str, values: str, needed: bool, always: bool) -> str:
 
 def _target(tool: Tool, refs: References, rules: _Rules) -> str:
     """A numbered entity, or a place with a kind of device, or a kind alone."""
-    if not _has_device(tool, refs):
-        return _named("area", _numbered("A", _measured(tool, refs)))
-    classes = {e.device_class for e in refs.home.entities if _fits(tool, e.domain)}
-    choices = {
-        "area": _numbered("A", range(1, len(refs.areas) + 1)),
-        "floor": _numbered("F", range(1, len(refs.floors) + 1)),
-        "domain": [f"={d}" for d in refs.domains if _fits(tool, d)],
-        "device_class": [f"={c}" for c in refs.device_classes if c in classes],
-    }
-    kinds = {a.name for a in tool.arguments if a.kind in CLOSED}
-    chain = [(_named(kind, texts), False) for kind, texts in choices.items() if kind in kinds and texts]
-    return " | ".join(part for part in (_named("name", _names(tool, refs)), _values(chain, rules)) if part)
+    known = {a.name for a in tool.arguments if a.kind in CLOSED}
+    places = [kind for kind in ("area", "floor", "domain", "device_class") if kind in known]
+    kinds = places if _has_device(tool, refs) else ["area"]
+    chain = [(part, False) for kind in kinds if (part := _reference(kind, kind, tool, refs))]
+    return " | ".join(part for part in (_reference("name", "name", tool, refs), _values(chain, rules)) if part)
 
 
 def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
@@ -147,22 +122,30 @@ def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
 def _value(argument: Argument, tool: Tool, refs: References, rules: _Rules) -> str:
     """A key with its values; empty if it can have none here."""
     if argument.kind in ("area", "name"):
-        numbers = _numbered("A", range(1, len(refs.areas) + 1)) if argument.kind == "area" else _names(tool, refs)
-        return _named(argument.key, numbers)
+        return _reference(argument.key, argument.kind, tool, refs)
     choices = [json.dumps(f" {word}") for word in argument.choices]
     if argument.kind in ("number", "step"):
         choices.insert(0, _NUMBERS[int(argument.low), int(argument.high)])
     return f"{control(argument.key)} {rules.add(' | '.join(choices) or _STRING, terminal=True)}"
 
 
-def _named(key: str, texts: Sequence[str]) -> str:
-    """A key with one of the references; empty if there are none."""
-    return f"{control(key)} {control(*texts)}" if texts else ""
+def _reference(key: str, kind: str, tool: Tool, refs: References) -> str:
+    """A key with one of the references of ``kind``; empty if there are none."""
+    found = _references(kind, tool, refs)
+    return f"{control(key)} {control(*found)}" if found else ""
 
 
-def _names(tool: Tool, refs: References) -> list[str]:
-    return _numbered("", (i for i, e in enumerate(refs.entities, 1) if _fits(tool, e.domain)))
-
-
-def _numbered(letter: str, numbers: Iterable[int]) -> list[str]:
-    return [f"={letter}{number}" for number in numbers]
+def _references(kind: str, tool: Tool, refs: References) -> list[str]:
+    """What ``tool`` can act on. Where no climate device is, a sensor may tell what one is asked for."""
+    if kind == "name":
+        return [f"={i}" for i, e in enumerate(refs.entities, 1) if _fits(tool, e.domain)]
+    if kind == "area":
+        whole, asked = not tool.domains or _has_device(tool, refs), tool.name == "HassClimateGetTemperature"
+        found = [whole or (asked and thermometers(refs.home, area.name)) for area in refs.areas]
+        return [f"=A{i}" for i, fits in enumerate(found, 1) if fits]
+    if kind == "floor":
+        return [f"=F{i}" for i in range(1, len(refs.floors) + 1)]
+    if kind == "domain":
+        return [f"={domain}" for domain in refs.domains if _fits(tool, domain)]
+    classes = {e.device_class for e in refs.home.entities if _fits(tool, e.domain)}
+    return [f"={device_class}" for device_class in refs.device_classes if device_class in classes]

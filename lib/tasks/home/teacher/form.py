@@ -1,7 +1,7 @@
 """Why the words of a paraphrase alone rule it out as a way to ask for certain calls, whoever understands it.
 
 Systems go by key words: to most of them "the lamp is off now", "shall I turn off the lamp?" and "turn off the lamp" are
-the same. What a paraphrase *does* (asks, reports, offers, answers) shows in its form (``form.yaml``), and a number,
+the same. What a paraphrase *does* (asks, reports, offers, answers) shows in its form (``english.yaml``), and a number,
 colour or title that is lost or added shows in its words. English. Where no calls are meant every form is right.
 
 >>> off = [{"name": "HassTurnOff", "arguments": {"name": "Lamp"}}]
@@ -13,36 +13,24 @@ colour or title that is lost or added shows in its words. English. Where no call
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
-from functools import cache
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import yaml
 
 from lib.core.task import Call
 from lib.tasks.home.sampler.phrases import COLORS
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.teacher.lexicon import patterns
 from lib.tasks.home.teacher.values import amounts
 from lib.tasks.home.words import spoken
 
 _TEXTS = ("item", "search_query", "message", "conversation_command")
 _SWITCHES = {"HassTurnOff", "HassTurnOn", "HassToggle"}
 _NOWHERE = Home((), ())
-
-
-@cache
-def _patterns(part: str = "patterns") -> dict[str, re.Pattern[str]]:
-    found: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("form.yaml").read_text(encoding="utf-8"))
-    texts = {name: "|".join(items) for name, items in found[part].items()}
-    for word in ("state", "done", "do"):
-        texts = {name: t.replace(f"<{word}>", "|".join(found["words"][word])) for name, t in texts.items()}
-    return {name: re.compile(text) for name, text in texts.items()}
+_PATTERNS, _ASKED = patterns("form"), patterns("asked")
 
 
 def _has(name: str, text: str) -> bool:
-    return bool(_patterns()[name].search(text))
+    return bool(_PATTERNS[name].search(text))
 
 
 def _new(name: str, text: str, said: str) -> bool:
@@ -51,7 +39,7 @@ def _new(name: str, text: str, said: str) -> bool:
 
 def _adds(name: str, text: str, said: str) -> bool:
     """Whether ``text`` has a word of the pattern that ``said`` has not, be it one or several of the thing."""
-    return any(found[0].rstrip("s") not in said.casefold() for found in _patterns()[name].finditer(text.casefold()))
+    return any(found[0].rstrip("s") not in said.casefold() for found in _PATTERNS[name].finditer(text.casefold()))
 
 
 def fault(text: str, said: str, calls: Sequence[Call]) -> str:
@@ -72,54 +60,49 @@ def _form(text: str, said: str, calls: Sequence[Call]) -> str:
         return "reports instead of asking"
     if questions:
         return _question(text, said, calls) if questions == names else ""
-    wish = _has("polite", text) or _has("wish", said) or said.endswith("?")
-    rules = (
-        (_has("advice", text), "asks for advice or leave"),
-        (_new("reports", text, said) and not _has("request", text), "reports instead of asking"),
-        (_new("whether", text, said), "asks whether it is so"),
-        (names <= _SWITCHES and _new("does", said, text), "asks for nothing"),
-        (text.endswith("?") and not wish, "asks whether it is so"),
-    )
-    return _first(rules)
+    if _has("advice", text):
+        return "asks for advice or leave"
+    if _new("reports", text, said) and not _has("request", text):
+        return "reports instead of asking"
+    if not _new("whether", text, said) and names <= _SWITCHES and _new("does", said, text):
+        return "asks for nothing"
+    wishes = said.endswith("?") or _has("polite", text) or _has("wish", said)
+    return "asks whether it is so" if _new("whether", text, said) or (text.endswith("?") and not wishes) else ""
 
 
 def _question(text: str, said: str, calls: Sequence[Call]) -> str:
-    rules = (
-        (_new("how", text, said), "asks for advice or leave"),
-        (_has("states", text) and not _has("question", text), "reports instead of asking"),
-        (any(_other_state(text, call["arguments"]) for call in calls), "asks for another state"),
-    )
-    return _first(rules)
+    if _new("how", text, said):
+        return "asks for advice or leave"
+    if _has("states", text) and not _has("question", text):
+        return "reports instead of asking"
+    return "asks for another state" if any(_other_state(text, call["arguments"]) for call in calls) else ""
 
 
-def _other_state(text: str, arguments: dict[str, Any]) -> bool:
+def _other_state(text: str, arguments: Mapping[str, Any]) -> bool:
     """Whether a question has no word, names left out, for the state that is asked for."""
-    asked = _patterns("asked").get(str(arguments.get("state")))
+    asked = _ASKED.get(str(arguments.get("state")))
     named = {word for key in ("name", "area", "floor") for word in spoken(str(arguments.get(key, "")))}
     return asked is not None and not any(asked.fullmatch(word) for word in spoken(text) if word not in named)
 
 
 def _content(text: str, said: str, calls: Sequence[Call]) -> str:
     arguments = [item for call in calls for item in call["arguments"].items()]
-    values = " ".join(str(value) for _, value in arguments)
+    told = " ".join([said, *(str(value) for _, value in arguments)])
     before, after = _numbers(said), _numbers(text)
     named = _numbers(" ".join(value for _, value in arguments if isinstance(value, str)))
     meant = {float(value) for _, value in arguments if isinstance(value, int | float)}
     words, former = set(spoken(text)), set(spoken(said))
-    colors = (words ^ former) & set(COLORS) - {"white"} and any(key == "color" for key, _ in arguments)
-    rules = (
-        (after - before - named - meant or (meant & before) - after, "another number"),
-        (_adds("later", text, f"{said} {values}"), "another time"),
-        (_adds("place", text, f"{said} {values}"), "another place"),
-        (colors, "another colour"),
-        (any(not set(spoken(title)) <= words for call in calls for title in _titles(call)), "another text"),
-        (_reversed(words - former, {call["name"] for call in calls}), "switches the other way"),
-    )
-    return _first(rules)
-
-
-def _first(rules: Sequence[tuple[Any, str]]) -> str:
-    return next((reason for applies, reason in rules if applies), "")
+    if after - before - named - meant or (meant & before) - after:
+        return "another number"
+    if _adds("later", text, told):
+        return "another time"
+    if _adds("place", text, told):
+        return "another place"
+    if (words ^ former) & set(COLORS) - {"white"} and any(key == "color" for key, _ in arguments):
+        return "another colour"
+    if any(not set(spoken(title)) <= words for call in calls for title in _titles(call)):
+        return "another text"
+    return "switches the other way" if _reversed(words - former, {call["name"] for call in calls}) else ""
 
 
 def _numbers(text: str) -> set[float]:
@@ -133,7 +116,7 @@ def _titles(call: Call) -> list[str]:
     return [str(call["arguments"][key]) for key in keys if key in call["arguments"]]
 
 
-def _reversed(new: Collection[str], tools: set[str]) -> bool:
+def _reversed(new: set[str], tools: set[str]) -> bool:
     """Whether the seed's switching, of ``tools``, has got a word for the other way."""
     if not tools <= _SWITCHES or "off" in new and "HassTurnOff" in tools or "on" in new and "HassTurnOn" in tools:
         return False

@@ -2,32 +2,41 @@
 
 >>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [
 ...     {"id": "light.a", "name": "Harbor Lamp", "area": "Den"}]})
->>> said = hear("turn off the lamps in the den", home)
+>>> said = Said("turn off the lamps in the den", home)
 >>> sorted(said.stems), said.areas, said.plural
-(['den', 'lamp', 'off', 'turn'], ('Den',), True)
+(['den', 'lamp', 'off', 'turn'], ['Den'], True)
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from lib.tasks.home.sampler.names import kind_of, kinds, pools
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import mentioned
 from lib.tasks.home.words import STOP_WORDS, spoken, stem, stems
 
-_ALL = frozenset("all every everything each both everywhere entire whole".split())
-_HERE = re.compile(r"\b(in here|this room|here|the room|these)\b")
-_ARTICLES = frozenset("the my our your a an".split())
-_AMBIGUOUS = frozenset(
-    "switch power temperature status mode level energy water plug study outside landing pool deck".split()
-)
-"""Words for a kind of thing or a room that are said of other things, too."""
+ENGLISH: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("english.yaml").read_text(encoding="utf-8"))
+WORDS = {name: frozenset("|".join(items).split("|")) for name, items in ENGLISH["words"].items()}
+
+
+def patterns(section: str, flags: int = 0) -> dict[str, re.Pattern[str]]:
+    """The patterns of a section of ``english.yaml`` by name."""
+    texts = {name: "|".join(items) for name, items in ENGLISH[section].items()}
+    for word in ("state", "done", "do"):
+        texts = {name: text.replace(f"<{word}>", "|".join(ENGLISH["words"][word])) for name, text in texts.items()}
+    return {name: re.compile(text, flags) for name, text in texts.items()}
+
+
+SAYS = patterns("request", re.IGNORECASE)
 _SPELT = 0.82
 """Similarity from which an unknown word counts as a misspelt word of the home."""
 
@@ -41,21 +50,13 @@ def kind_words(domain: str, device_class: str | None) -> frozenset[str]:
 
 @cache
 def _nouns() -> frozenset[str]:
-    phrases = [phrase for k in kinds().values() for phrase in (*k.words, *k.plurals)]
-    return stems(" ".join(phrase.split()[-1] for phrase in phrases))
+    return stems(" ".join(phrase.split()[-1] for k in kinds().values() for phrase in (*k.words, *k.plurals)))
 
 
 @cache
 def kind_stems() -> frozenset[str]:
     """The stems of the nouns for kinds of things that mean nothing else."""
-    return _nouns() - frozenset(map(stem, _AMBIGUOUS))
-
-
-@cache
-def room_stems() -> frozenset[str]:
-    """The stems of common names of rooms that are one word and mean nothing else."""
-    names = [name for some in ("common", "usual") for name in pools()["areas"][some] if " " not in name]
-    return stems(" ".join(names)) - _AMBIGUOUS
+    return _nouns() - stems(" ".join(WORDS["ambiguous"]))
 
 
 def _called(area: str) -> list[str]:
@@ -63,83 +64,60 @@ def _called(area: str) -> list[str]:
 
 
 @lru_cache(maxsize=4096)
-def area_words(area: str | None, floor: str | None) -> frozenset[str]:
+def area_words(area: str, floor: str | None) -> frozenset[str]:
     """The stems of an area's name, its synonyms and its floor."""
     return stems(" ".join([*_called(area), floor or ""])) if area else frozenset()
 
 
-@dataclass(frozen=True)
 class Lexicon:
     """``described``: for every entity the stems of its name, kind and place; ``names``: those of its name alone.
 
     ``counts``: how many entities a stem describes; ``places``: the stems of all places; ``words``: all of them.
     """
 
-    described: tuple[frozenset[str], ...]
-    names: tuple[frozenset[str], ...]
-    counts: Counter[str]
-    places: frozenset[str]
-    words: frozenset[str]
+    def __init__(self, home: Home) -> None:
+        self.names = [stems(e.name) for e in home.entities]
+        rows = zip(self.names, home.entities, strict=True)
+        self.described = [
+            name | kind_words(e.domain, e.device_class) | area_words(e.area or "", home.floor_of.get(e.area or ""))
+            for name, e in rows
+        ]
+        self.counts = Counter(word for some in self.described for word in some)
+        self.places = frozenset[str]().union(*(area_words(a.name, a.floor) for a in home.areas))
+        self.words = self.places.union(self.counts)
 
 
-@lru_cache(maxsize=512)
-def lexicon(home: Home) -> Lexicon:
-    """The home's words, built once."""
-    names = tuple(stems(e.name) for e in home.entities)
-    described = tuple(
-        name | kind_words(e.domain, e.device_class) | area_words(e.area, home.floor_of.get(e.area or ""))
-        for name, e in zip(names, home.entities, strict=True)
-    )
-    counts = Counter(word for some in described for word in some)
-    places = frozenset[str]().union(*(area_words(a.name, a.floor) for a in home.areas))
-    return Lexicon(described, names, counts, places, places.union(counts))
+lexicon = lru_cache(maxsize=512)(Lexicon)
+"""A home's Lexicon, made once."""
 
 
-@dataclass(frozen=True)
 class Said:
-    """What a command says, misspelt words of the home put right: its ``stems``; the ``nouns`` among them (right after
-    an article or possessive); the ``areas`` and ``floors`` it names; the ids of the entities that it names in full
-    (``exact``); whether it speaks of several things (``plural``), of all (``every``) or of the room it is said in
-    (``here``).
+    """What a command says in a home, misspelt words of the home put right.
+
+    Its ``stems``; the ``nouns`` among them (right after an article or possessive); the ``areas`` and ``floors`` that it
+    names; the ids of the entities that it names in full (``exact``); whether it speaks of several things (``plural``),
+    of all (``every``) or of the room it is said in (``here``). ``known``: stems that are no misspelling of anything.
     """
 
-    stems: frozenset[str]
-    nouns: frozenset[str]
-    areas: tuple[str, ...]
-    floors: tuple[str, ...]
-    exact: frozenset[str]
-    plural: bool
-    every: bool
-    here: bool
+    def __init__(self, text: str, home: Home, known: frozenset[str] = frozenset()) -> None:
+        words = [_spelt(w, lexicon(home), known) for w in spoken(text)]
+        joined = " ".join(words)
+        self.here = bool(SAYS["here"].search(joined))
+        self.stems = said = stems(joined) - ({"room"} if self.here else set())
+        self.nouns = {stem(w) for before, w in pairwise(words) if before in WORDS["articles"] and w not in STOP_WORDS}
+        found = {a.name: stems(a.name) for a in home.areas if any(s and s <= said for s in map(stems, _called(a.name)))}
+        self.areas = [a for a, own in found.items() if not any(own < other for other in found.values())]
+        floors = {floor: stems(floor) - {"floor"} for floor in home.floors}
+        self.floors = [floor for floor, own in floors.items() if own and own <= said]
+        self.exact = {e.id for shown in (joined, text) for e in mentioned(home, shown)}
+        self.plural = any(w in WORDS["all"] or (w != stem(w) and stem(w) in _nouns()) for w in words)
+        self.every = not WORDS["all"].isdisjoint(words)
 
-
-def hear(text: str, home: Home, known: frozenset[str] = frozenset()) -> Said:
-    """Reads a command in a home. ``known``: stems that are no misspelling of anything."""
-    lex = lexicon(home)
-    words = [_spelt(w, lex, known) for w in spoken(text)]
-    joined = " ".join(words)
-    here = bool(_HERE.search(joined))
-    said = stems(joined) - ({"room"} if here else set())
-    areas = {a.name: stems(a.name) for a in home.areas if any(s and s <= said for s in map(stems, _called(a.name)))}
-    floors = {floor: stems(floor) - {"floor"} for floor in home.floors}
-    return Said(
-        said,
-        frozenset(stem(w) for before, w in pairwise(words) if before in _ARTICLES and w not in STOP_WORDS),
-        tuple(a for a, own in areas.items() if not any(own < other for other in areas.values())),
-        tuple(floor for floor, own in floors.items() if own and own <= said),
-        frozenset(e.id for shown in (joined, text) for e in mentioned(home, shown)),
-        any(w in _ALL or (w != stem(w) and stem(w) in _nouns()) for w in words),
-        not _ALL.isdisjoint(words),
-        here,
-    )
-
-
-def said_domains(said: Said, home: Home) -> frozenset[str]:
-    """The domains of what a command names in full, or else of the kinds of things that it names."""
-    own = said.stems & kind_stems()
-    return frozenset(e.domain for e in home.entities if e.id in said.exact) or frozenset(
-        domain for domain, device_class in kinds() if kind_words(domain, device_class) & own
-    )
+    def domains(self, home: Home) -> set[str]:
+        """The domains of what it names in full, or else of the kinds of things that it names."""
+        own = self.stems & kind_stems()
+        named = {e.domain for e in home.entities if e.id in self.exact}
+        return named or {domain for domain, device_class in kinds() if kind_words(domain, device_class) & own}
 
 
 def respell(text: str, home: Home, known: frozenset[str]) -> str:

@@ -21,11 +21,13 @@ from typing import Any
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.language import calls as compact
-from lib.tasks.home.language.references import References, keep, references
+from lib.tasks.home.language import prefilter
+from lib.tasks.home.language.references import References, references
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
-from lib.tasks.home.teacher.neighbours import Examples
+from lib.tasks.home.teacher.neighbours import distinct
 from lib.tasks.home.teacher.prompts import TEXTS, schema
+from lib.tasks.home.teacher.retrieval import Nearest, mask
 from lib.tasks.home.teacher.steps import checked
 from lib.tasks.home.words import clean
 from lib.teacher.pipeline import Ask
@@ -75,22 +77,30 @@ class FewShot:
     """
 
     def __init__(self, pool: Sequence[Example], shots: int = SHOTS) -> None:
-        self.examples, self.shots = Examples(pool), shots
+        rows = distinct(((mask(e.text, Home.from_dict(e.context["home"])), e) for e in pool), _key)
+        if not rows:
+            raise ValueError("no example to retrieve: give accepted training examples")
+        self.nearest, self.shots = Nearest([masked for masked, _ in rows], [e for _, e in rows]), shots
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area, said = Home.from_dict(context["home"]), context.get("area"), checked(text)
         refs = references(home, said, None, area)
-        shown = [turns for e in self.examples.nearest(said, home, 2 * self.shots) if (turns := _example(e))]
-        examples = [turn for pair in reversed(shown[: self.shots]) for turn in pair]
-        prompt = Prompt.of(TEXTS["few_shot"], *examples, _shown(refs, area, said), max_tokens=80)
+        shown = [_example(example) for example, _ in self.nearest.best(mask(said, home), 2 * self.shots)]
+        turns = [turn for pair in reversed([pair for pair in shown if pair][: self.shots]) for turn in pair]
+        prompt = Prompt.of(TEXTS["few_shot"], *turns, _shown(refs, area, said), max_tokens=80)
         return Ask(prompt, lambda raw: compact.parse(raw.strip(), refs))
+
+
+def _key(row: tuple[str, Example]) -> tuple[str, ...]:
+    """The masked words of an example and its functions."""
+    return (row[0], *(call["name"] for call in row[1].gold[0]))
 
 
 def _example(example: Example) -> tuple[str, str] | None:
     """An example as the turns of user and assistant, its home cut to what the answer needs; None if none can be."""
     home, area = Home.from_dict(example.context["home"]), example.context.get("area")
     for size in SHOWN:
-        kept = keep(home, example.text, size, area)
+        kept = prefilter.keep(home, example.text, size, area)
         used = {e.area for e in kept.entities} | {area}
         refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities))
         try:

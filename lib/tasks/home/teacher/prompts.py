@@ -13,6 +13,7 @@ from lib.core.task import Example
 from lib.llm.types import Prompt
 from lib.tasks.home.simulator.execute import NOTHING
 from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool
+from lib.tasks.home.teacher.values import Offer
 
 TEXTS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))
 NONE, TARGET = "none", "target"
@@ -39,27 +40,23 @@ def select(command: str, examples: Sequence[tuple[str, str]], functions: Sequenc
     return Prompt.of(TEXTS["select"], *turns, command, schema=schema({"function": names}), max_tokens=24)
 
 
-def fill(
-    command: str,
-    tool: Tool,
-    offer: Mapping[str, tuple[Any, ...] | None],
-    labels: Sequence[str],
-    examples: Sequence[tuple[Example, Mapping[str, Any]]],
-) -> Prompt:
-    """Asks for a target's number and the arguments on ``offer``; ``labels``: the candidates from number 1.
+def fill(command: str, tool: Tool, offer: Offer, labels: Sequence[str], examples: Sequence[Example]) -> Prompt:
+    """Asks for the arguments on ``offer``, and for a target's number if there are several ``labels``, from number 1.
 
-    ``examples``: similar commands of this function with its own arguments, the best last, shown as turns.
+    ``examples``: similar commands of this function, the best last, shown as turns.
     """
     head = f"{tool.name}: {', '.join(offer)}" if offer else tool.name
-    turns = [t for e, own in examples for t in (f"Command: {e.text}\n{head}", json.dumps(own, ensure_ascii=False))]
-    own = [a for a in tool.own if a.name in offer]
-    lines = [f"{i} {label}" for i, label in enumerate(["none of these", *labels])] if labels else []
-    properties = {TARGET: {"type": "integer", "enum": list(range(len(lines)))}} if labels else {}
-    required = [*properties, *(a.name for a in own if a.required)]
-    shape = schema(properties | {a.name: _value(a, offer[a.name]) for a in own}, required)
-    return Prompt.of(
-        TEXTS["fill"], *turns, "\n".join([f"Command: {command}", head, *lines]), schema=shape, max_tokens=80
-    )
+    turns = []
+    for example in examples:
+        own = {k: v for k, v in example.gold[0][0]["arguments"].items() if k in offer}
+        turns += [f"Command: {example.text}\n{head}", json.dumps(own, ensure_ascii=False)]
+    lines = [f"{i} {label}" for i, label in enumerate(["none of these", *labels])] if len(labels) > 1 else []
+    properties = {TARGET: {"type": "integer", "enum": list(range(len(lines)))}} if lines else {}
+    arguments = [a for a in tool.own if a.name in offer]
+    required = [*properties, *(a.name for a in arguments if a.required)]
+    shape = schema(properties | {a.name: _value(a, offer[a.name]) for a in arguments}, required)
+    text = "\n".join([f"Command: {command}", head, *lines])
+    return Prompt.of(TEXTS["fill"], *turns, text, schema=shape, max_tokens=80)
 
 
 def _value(argument: Argument, values: tuple[Any, ...] | None) -> dict[str, Any]:

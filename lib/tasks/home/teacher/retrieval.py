@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -21,22 +20,26 @@ from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.teacher.lexicon import kind_stems, lexicon
 from lib.tasks.home.words import stem
 
-_TOKEN = re.compile(r"-?\d+(?:\.\d+)?|\w+|%")
-_NUMBERS = (
+_UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred"
-NUMBERS = {w: i for i, w in enumerate(_NUMBERS.split())} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
-
-Mention = tuple[list[str], str, Any]
-"""The tokens of what the home has a name for, its slot ("name", "area", "floor"), and what it is."""
+NUMBERS = {w: i for i, w in enumerate(_UNITS.split())} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
 
 
-@dataclass(frozen=True)
-class Delexicalised:
-    """``tokens``: the words and slots of a request; ``slots``: what they stand for, in order, by "name", "area",
-    "floor" and "number". A name stands for all entities of that name.
+class Mention(NamedTuple):
+    """``tokens``: what is said; ``slot``: "name", "area", "floor" or "number"; ``thing``: what it stands for."""
+
+    tokens: list[str]
+    slot: str
+    thing: Any
+
+
+class Delexicalised(NamedTuple):
+    """``tokens``: the words and slots of a request; ``slots``: what they stand for, in order, by the kind of slot.
+
+    A name stands for all entities of that name.
     """
 
     tokens: tuple[str, ...]
@@ -49,7 +52,7 @@ class Delexicalised:
 
 def tokens_of(text: str) -> list[str]:
     """Casefolded words, numbers and percent signs."""
-    return _TOKEN.findall(text.casefold())
+    return re.findall(r"-?\d+(?:\.\d+)?|\w+|%", text.casefold())
 
 
 @lru_cache(maxsize=512)
@@ -58,13 +61,12 @@ def _mentions(home: Home) -> dict[str, list[Mention]]:
     entities: dict[tuple[str, ...], list[Entity]] = {}
     for e in home.entities:
         entities.setdefault(tuple(tokens_of(e.name)), []).append(e)
-    rows: list[Mention] = [(list(words), "name", found) for words, found in entities.items()]
-    rows += [(tokens_of(a.name), "area", a.name) for a in home.areas]
-    rows += [(tokens_of(floor), "floor", floor) for floor in home.floors]
+    rows = [Mention(list(words), "name", found) for words, found in entities.items()]
+    rows += [Mention(tokens_of(a.name), "area", a.name) for a in home.areas]
+    rows += [Mention(tokens_of(floor), "floor", floor) for floor in home.floors]
     mentions: dict[str, list[Mention]] = {}
-    for row in sorted(rows, key=lambda r: -len(r[0])):
-        if row[0]:
-            mentions.setdefault(row[0][0], []).append(row)
+    for row in sorted(rows, key=lambda r: -len(r.tokens)):
+        mentions.setdefault("".join(row.tokens[:1]), []).append(row)
     return mentions
 
 
@@ -73,40 +75,37 @@ def delexicalise(text: str, home: Home) -> Delexicalised:
     mentions, words = _mentions(home), tokens_of(text)
     tokens: list[str] = []
     slots: dict[str, list[Any]] = {"name": [], "area": [], "floor": [], "number": []}
-    i = 0
-    while i < len(words):
-        found = next((m for m in mentions.get(words[i], ()) if words[i : i + len(m[0])] == m[0]), None)
-        used, slot, thing = found or _number(words, i)
-        domains = sorted({e.domain for e in thing}) if slot == "name" else ()
-        tokens.append(slot.upper() + "".join(domains) if used else words[i])
-        if used:
-            slots[slot].append(thing)
-        i += len(used) or 1
+    while words:
+        known = (m for m in mentions.get(words[0], ()) if words[: len(m.tokens)] == m.tokens)
+        if found := next(known, None) or _number(words):
+            domains = sorted({e.domain for e in found.thing}) if found.slot == "name" else ()
+            tokens.append(found.slot.upper() + "".join(domains))
+            slots[found.slot].append(found.thing)
+        else:
+            tokens.append(words[0])
+        words = words[len(found.tokens) if found else 1 :]
     return Delexicalised(tuple(tokens), slots)
 
 
-def _number(words: list[str], i: int) -> Mention:
-    """A number at position ``i`` in digits or English words; without tokens if there is none."""
-    first, value = words[i : i + 1], NUMBERS.get(words[i])
-    if re.fullmatch(r"-?\d+(\.\d+)?", words[i]):
-        return first, "number", float(words[i])
-    if value is None:
-        return [], "number", 0.0
-    two = words[i : i + 2]
-    following = NUMBERS.get(two[-1], 0) if len(two) == 2 else 0
+def _number(words: list[str]) -> Mention | None:
+    """The number in digits or English words that the words begin with."""
+    if re.fullmatch(r"-?\d+(\.\d+)?", words[0]):
+        return Mention(words[:1], "number", float(words[0]))
+    value, following = (NUMBERS.get(word, -1) for word in (*words[:2], "")[:2])
     if 20 <= value < 100 and 0 < following < 10:
-        return two, "number", float(value + following)
-    return (two, "number", 100.0 * value) if following == 100 and 0 < value < 10 else (first, "number", float(value))
+        return Mention(words[:2], "number", float(value + following))
+    if 0 < value < 10 and following == 100:
+        return Mention(words[:2], "number", 100.0 * value)
+    return Mention(words[:1], "number", float(value)) if value >= 0 else None
 
 
 def mask(text: str, home: Home) -> str:
     """The request with slots for names (with their domains), places and numbers; parts of names count as names."""
-    lex = lexicon(home)
+    parts = lexicon(home).words - kind_stems()
     words: list[str] = []
     for word in delexicalise(text, home).tokens:
-        root = stem(word)
-        partial = word.islower() and len(word) > 3 and root in lex.words and root not in kind_stems()
-        words += ["PART"] if partial and words[-1:] != ["PART"] else [] if partial else [word]
+        partial = word.islower() and len(word) > 3 and stem(word) in parts
+        words += [] if partial and words[-1:] == ["PART"] else ["PART" if partial else word]
     return " ".join(words)
 
 
@@ -114,7 +113,7 @@ Row = TypeVar("Row")
 
 
 class Nearest(Generic[Row]):
-    """``rows`` by the cosine similarity of their ``texts``: half by words and pairs of words, half by parts of words."""
+    """``rows`` by the cosine similarity of their ``texts``: half by words and pairs of words, half by their parts."""
 
     def __init__(self, texts: Sequence[str], rows: Sequence[Row]) -> None:
         self.rows = rows

@@ -11,31 +11,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.teacher.lexicon import kind_stems, lexicon
+from lib.tasks.home.teacher.lexicon import SAYS, WORDS, kind_stems, lexicon
 from lib.tasks.home.words import stem
 
-_JOIN = re.compile(
-    r"\s*(?:[,;.]\s+|[,;.]?\s+\b(?=and|then|also|plus|as well|after))"
-    r"(?:(?:and then|and also|and while you're at it|and|then|also|plus|as well as|after that)\b[,\s]*)*",
-    re.IGNORECASE,
-)
-_CORRECTION = re.compile(
-    r"[\s,.]*\b(?:uh no|no wait|wait no|wait|no i meant|no|sorry i mean|sorry i meant|sorry|i mean|i meant|actually|"
-    r"scratch that|or rather|rather|oops|hang on|make that)\b[\s,]*",
-    re.IGNORECASE,
-)
-JOINED = re.compile(rf"{_JOIN.pattern}\S|{_CORRECTION.pattern}", re.IGNORECASE)
-_PRONOUN = re.compile(r"\b(?:it|them|that one|those)\b", re.IGNORECASE)
-_DETERMINERS = re.compile(r"(?:\b(?:the|my|our|all|every)\s+)+$", re.IGNORECASE)
-_INSIDE = frozenset("the my our a an in on at of by near all every".split())
+JOINED = re.compile(rf"{SAYS['join'].pattern}\S|{SAYS['correction'].pattern}", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class _Part:
+class _Part(NamedTuple):
     """A piece of a request: what stands ``before`` the things or places that it ``names``, and ``after`` them."""
 
     before: str
@@ -44,12 +30,12 @@ class _Part:
 
     @property
     def text(self) -> str:
-        return f"{self.before}{self.names}{self.after}"
+        return "".join(self)
 
     @property
     def leads(self) -> bool:
         """Whether nothing but an article stands before what it names."""
-        return bool(self.names) and all(w.casefold() in _INSIDE for w in self.before.split())
+        return bool(self.names) and WORDS["inside"].issuperset(self.before.casefold().split())
 
     @property
     def bare(self) -> bool:
@@ -58,7 +44,7 @@ class _Part:
     def about(self, other: _Part) -> str:
         """This command about what ``other`` names, with the ending of ``other`` if it has one."""
         ending = "" if other.after.rstrip() else self.after
-        return f"{_DETERMINERS.sub('', self.before)}{other.text.strip()}{ending}".strip()
+        return f"{SAYS['determiners'].sub('', self.before)}{other.text.strip()}{ending}".strip()
 
 
 class _Splitter:
@@ -73,40 +59,38 @@ class _Splitter:
         start, end = (found[0][0], found[-1][1]) if found else (len(text), len(text))
         return _Part(text[:start], text[start:end], text[end:])
 
+    def parts(self, pieces: Iterable[str]) -> list[_Part]:
+        return [self.part(piece) for piece in pieces if piece.strip()]
+
     def corrected(self, parts: list[_Part]) -> list[str] | None:
         """What is said last: a command, or the target of the one before."""
-        if any(len(_JOIN.split(part.text)) > 1 for part in parts):
-            return None
         before, last = parts[-2:]
+        if any(SAYS["join"].search(part.text) for part in parts):
+            return None
         if last.bare and before.names:
             return [before.about(last)]
-        return [last.text] if self.plain(last.text) and last.names else None
+        return [last.text] if last.names and self.plain(last.text) else None
 
     def completed(self, parts: list[_Part]) -> list[str] | None:
         """Every part as a command: with the verb of the one before, the ending of the one after, without pronouns."""
-        commands: list[_Part] = []
+        done: list[_Part] = []
         for part in parts:
-            before = commands[-1] if commands and commands[-1].names else None
-            if _PRONOUN.search(part.text) and not part.names:
+            before = done[-1] if done and done[-1].names else None
+            if not part.names and SAYS["pronoun"].search(part.text):
                 if before is None:
                     return None
-                commands.append(self.part(_PRONOUN.sub(before.names.replace("\\", r"\\"), part.text, count=1)))
-            elif not commands or (self.plain(part.text) and not part.bare):
-                commands.append(part)
+                done.append(self.part(SAYS["pronoun"].sub(before.names.replace("\\", r"\\"), part.text, count=1)))
+            elif not done or (not part.bare and self.plain(part.text)):
+                done.append(part)
             elif part.leads and before:
-                commands.append(self.part(before.about(part)))
+                done.append(self.part(before.about(part)))
             else:
                 return None
-            if part.leads:
-                self._end_alike(commands, part.after.rstrip())
-        return [c.text for c in commands] if all(c.names or self.plain(c.text) for c in commands) else None
-
-    def _end_alike(self, commands: list[_Part], ending: str) -> None:
-        """Gives the commands that end in what they name the ending of the last one."""
-        for i in range(len(commands) - 2, -1, -1):
-            if commands[i].after.strip(" ,."):
-                return
-            commands[i] = self.part(f"{commands[i].text.rstrip(' ,.')}{ending}")
+            for i in range(len(done) - 2, -1, -1) if part.leads else ():
+                if done[i].after.strip(" ,."):
+                    break
+                done[i] = self.part(f"{done[i].text.rstrip(' ,.')}{part.after.rstrip()}")
+        return [c.text for c in done] if all(c.names or self.plain(c.text) for c in done) else None
 
 
 def cut(text: str, home: Home, free: frozenset[str], plain: Callable[[str], bool]) -> list[str] | None:
@@ -118,10 +102,10 @@ def cut(text: str, home: Home, free: frozenset[str], plain: Callable[[str], bool
     if any(JOINED.search(name) for name in names if name.casefold() in text.casefold()):
         return None
     splitter = _Splitter((lexicon(home).words - free) | kind_stems(), plain)
-    parts = [splitter.part(piece) for piece in _CORRECTION.split(text) if piece.strip()]
+    parts = splitter.parts(SAYS["correction"].split(text))
     while len(parts) > 1 and len(parts[0].text.split()) < 3 and not parts[0].names:
         parts = parts[1:]
     if len(parts) > 1:
         return splitter.corrected(parts)
-    parts = [splitter.part(piece) for piece in _JOIN.split(text) if piece.strip()]
+    parts = splitter.parts(SAYS["join"].split(text))
     return splitter.completed(parts) if len(parts) > 1 else [text]

@@ -21,8 +21,8 @@ from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import WHOLE_HOME
 from lib.tasks.home.simulator.tools import TOOLS, Tool, validate
 from lib.tasks.home.teacher import prompts
-from lib.tasks.home.teacher.lexicon import Said, hear, said_domains
-from lib.tasks.home.teacher.neighbours import Neighbours
+from lib.tasks.home.teacher.lexicon import SAYS, Said
+from lib.tasks.home.teacher.neighbours import Neighbours, distinct, untyped
 from lib.tasks.home.teacher.retrieval import delexicalise
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
@@ -37,19 +37,6 @@ SURE, LIKELY, UNLIKELY = 0.7, 0.5, 0.02
 which a function is not offered."""
 SAME = 0.85
 """Similarity to a single command from which a request is one, too."""
-_EXCEPT = re.compile(
-    r",?\s+\b(?:except(?: for)?|but not|but leave out|apart from|other than|excluding|but)\b\s+", re.IGNORECASE
-)
-_POINTS = re.compile(
-    r"\b(?:turn|switch|put|shut|open|close|lock|unlock|toggle|stop|start|set)\s+(?:it|that|this|them|those)\b",
-    re.IGNORECASE,
-)
-"""An order about something that was said before."""
-_FORBIDDEN = re.compile(
-    r"\W*(?:(?:please|hey|ok|okay|no|wait)\W+)*(?:do not|don['’]?t|never)\s+(?!move|let|forget|stop)", re.IGNORECASE
-)
-"""The beginning of an order not to do something."""
-_TIME = re.compile(r"timer|alarm|countdown|hour|minute|second|\bmins?\b|\bsecs?\b|remind", re.IGNORECASE)
 
 
 class HomePrototype:
@@ -64,10 +51,11 @@ class HomePrototype:
     def split(self, text: str, context: Mapping[str, Any]) -> Ask[list[str]] | list[str]:
         said, home = checked(text), Home.from_dict(context["home"])
         joined = JOINED.search(delexicalise(said, home).text) or re.search(r"[,;.]\s", said)
-        if not joined or self.neighbours.free_text(said, home):
+        nearest = self.neighbours.best(said, home, 3)
+        if not joined or all(row.free for row, _ in nearest):
             return [said]
         parts = cut(said, home, self.neighbours.words, lambda part: self._plain(part, home))
-        if parts or self.neighbours.similarity(said, home) >= SAME:
+        if parts or nearest[0][1] >= SAME:
             return parts or [said]
         return Ask(prompts.split(said), lambda raw: _commands(raw, said))
 
@@ -77,33 +65,32 @@ class HomePrototype:
         return bool(best) and share >= LIKELY
 
     def select(self, command: str, context: Mapping[str, Any]) -> Ask[str] | str:
-        if _FORBIDDEN.match(command):
+        if SAYS["forbidden"].match(command):
             return ""
         home = Home.from_dict(context["home"])
         votes = {"": 0.0} | self.neighbours.functions(command, home)
-        votes = {f: v for f, v in votes.items() if "Timer" not in f or _TIME.search(command)}
+        votes = {f: v for f, v in votes.items() if "Timer" not in f or SAYS["time"].search(command)}
         best = max(votes, key=lambda f: votes[f])
         if votes[best] >= SURE:
             return best
-        domains = said_domains(hear(command, home, self.neighbours.words), home)
+        domains = Said(command, home, self.neighbours.words).domains(home)
         likely = [f for f in prompts.FUNCTIONS if votes.get(f, 0.0) >= UNLIKELY]
         names = [f for f in likely if not domains or _acts(TOOLS[f], domains)] or likely
-        examples = self.neighbours.commands(command, home, SHOTS)
-        prompt = prompts.select(command, [(e.text, f) for e, f in reversed(examples)], names)
+        near = (row for row, _ in self.neighbours.best(command, home, 3 * SHOTS))
+        shots = distinct(near, lambda row: untyped(row.masked))[:SHOTS]
+        prompt = prompts.select(command, [(row.example.text, row.function) for row in reversed(shots)], names)
         return Ask(prompt, lambda raw: _function(raw, names))
 
     def fill(self, command: str, function: str, context: Mapping[str, Any]) -> Ask[list[Call]] | list[Call]:
         home, area, tool = Home.from_dict(context["home"]), context.get("area"), TOOLS[function]
-        targeted = tool.domains and tool.argument("name")
-        base, *spared = _EXCEPT.split(command, 1) if targeted else [command]
-        said = hear(base, home, self.neighbours.words)
-        if not tool.domains:
-            place = {"area": said.areas[0]} if said.areas and tool.accepted("area") else {}
-            return self._filled(command, tool, home, [Candidate("", (place,))])
-        found = self._found(base, tool, said, home, area)
+        base, *spared = SAYS["except"].split(command, 1) if tool.domains and tool.argument("name") else [command]
+        said = Said(base, home, self.neighbours.words)
+        if tool.domains:
+            found = self._found(base, tool, said, home, area)
+        else:
+            found = [Candidate("", ({"area": said.areas[0]} if said.areas and tool.accepted("area") else {},))]
         if spared and found:
-            rest = all_but(home, found[0], hear(spared[0], home, self.neighbours.words))
-            found = [rest] if rest else []
+            found = all_but(home, found[0], Said(spared[0], home, self.neighbours.words))
         return self._filled(command, tool, home, found) if found else []
 
     def _found(self, command: str, tool: Tool, said: Said, home: Home, area: str | None) -> list[Candidate]:
@@ -111,7 +98,11 @@ class HomePrototype:
         several = len(tool.domains) > 1 or tool.domains == ("*",)
         prior = self.neighbours.domains(command, home, tool.name) if several else {}
         found = shortlist(home, tool, said, area, prior, self.neighbours.words)
-        if not found or found[0].lacks or (not found[0].hits and tool.name in WHOLE_HOME and _POINTS.search(command)):
+        if (
+            not found
+            or found[0].lacks
+            or (not found[0].hits and tool.name in WHOLE_HOME and SAYS["points"].search(command))
+        ):
             return []
         return found[:1] if found[0].exact and sum(c.exact for c in found) == 1 else found
 
@@ -123,8 +114,9 @@ class HomePrototype:
         asked = {key: values for key, values in offer.items() if key not in given}
         if len(found) == 1 and not asked:
             return _made(tool, found[0], given)
-        examples = self.neighbours.filled(command, home, tool.name, FILLED, asked) if asked else []
-        prompt = prompts.fill(command, tool, asked, [c.label for c in found] if len(found) > 1 else [], examples)
+        near = self.neighbours.best(command, home, 8 * FILLED) if asked else []
+        shots = [row.example for row, _ in near if row.function == tool.name][:FILLED]
+        prompt = prompts.fill(command, tool, asked, [c.label for c in found], shots[::-1])
         return Ask(prompt, lambda raw: _calls(raw, command, tool, asked, given, found))
 
     def refused(self, command: str, calls: Sequence[Call], context: Mapping[str, Any]) -> str:
@@ -142,7 +134,7 @@ def checked(text: str) -> str:
     return said
 
 
-def _acts(tool: Tool, domains: frozenset[str]) -> bool:
+def _acts(tool: Tool, domains: set[str]) -> bool:
     """Whether a function can act on one of the domains, or passes on words that may name anything."""
     words = any(a.kind == "text" and a.required for a in tool.own)
     return words or tool.domains == ("*",) or not domains.isdisjoint(tool.domains)

@@ -1,7 +1,7 @@
 """What the teacher works on: seeds to expand and requests to be tested on, drawn once and kept with its recording.
 
-They are a part of the recording and not of a run, so that a change of the sampler does not make the recording useless.
-Seeds come from training homes and allowed combinations only, tests from held-out names, like all of this task's data.
+So a change of the sampler does not make the recording useless. Seeds come from training homes and allowed combinations
+only, tests from held-out names, like all of this task's data.
 
 >>> teacher_set = draw(seeds=14, tests=1, pool=7, seed=3)
 >>> len(teacher_set.seeds), len(teacher_set.tests), {e.split for e in teacher_set.tests}

@@ -11,11 +11,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.tools import Argument, Tool
+from lib.tasks.home.teacher.lexicon import SAYS
 from lib.tasks.home.teacher.retrieval import delexicalise
 from lib.tasks.home.words import spoken
 
@@ -33,13 +34,6 @@ _AMOUNT = re.compile(
     )(?!\S)(?=(?:\ (?P<unit>{_UNIT})\S*)?(?P<timer>\ timer(?!\S))?)""",
     re.VERBOSE,
 )
-_TONES = re.compile(r"\b(warm|cool|cold|soft|daylight|candle|candlelight|neutral|kelvin|white)\b")
-_NAMED = re.compile(
-    r"\b(?:named|called|labell?ed|for the|for my)\b|\b(?!(?:the|my|a|an|all|this|that|our|any)\b)[^\W\d]+ timer\b"
-)
-LISTED = ("color", "mode", "fan_mode")
-"""Text arguments whose values come from a list; others take what was said."""
-
 Offer = dict[str, tuple[Any, ...] | None]
 """Argument to the values that it can have; None: any."""
 
@@ -93,56 +87,51 @@ def offered(tool: Tool, text: str, home: Home, listed: Mapping[str, frozenset[st
 
     ``listed``: known values of arguments such as colours.
     """
-    found, text = amounts(text, home), delexicalise(text, home).text
-    offer = {a.name: _offered(tool, a, text, found, listed) for a in tool.own}
-    offer = {a.name: offer[a.name] for a in tool.own if offer[a.name] != () or a.required}
+    command = _Command(tool, delexicalise(text, home).text, amounts(text, home), listed)
+    values = {a.name: command.values(a) for a in tool.own}
+    offer = {a.name: values[a.name] for a in tool.own if values[a.name] != () or a.required}
     if "color" in offer and len(offer) > 1 and not (offer["color"] or set(offer) - {"color", "temperature"}):
         del offer["color"]
     return offer
 
 
-def _offered(
-    tool: Tool, argument: Argument, text: str, found: Sequence[Amount], listed: Mapping[str, frozenset[str]]
-) -> tuple[Any, ...] | None:
-    if argument.name in ("state", "response"):
-        return ()
-    if argument.kind in ("number", "step"):
-        return _numbers(tool, argument, text, found)
-    if argument.choices:
-        return tuple(c for c in argument.choices if worded(c.replace("_", " "), text))
-    if argument.name in LISTED:
-        return _known(argument, text, listed[argument.name], found)
-    if "Timer" in tool.name and argument.name == "name":
-        return None if _NAMED.search(text.casefold()) else ()
-    return () if argument.name == "conversation_command" and "timer" in text else None
+class _Command(NamedTuple):
+    tool: Tool
+    text: str
+    found: list[Amount]
+    listed: Mapping[str, frozenset[str]]
 
+    def values(self, argument: Argument) -> tuple[Any, ...] | None:
+        if argument.name in ("state", "response"):
+            return ()
+        if argument.kind in ("number", "step"):
+            return self._numbers(argument)
+        if argument.choices:
+            return tuple(c for c in argument.choices if worded(c.replace("_", " "), self.text))
+        if argument.name in self.listed:
+            return self._known(argument)
+        if "Timer" in self.tool.name and argument.name == "name":
+            return None if SAYS["named"].search(self.text) else ()
+        return () if argument.name == "conversation_command" and "timer" in self.text else None
 
-def _known(argument: Argument, text: str, known: frozenset[str], found: Sequence[Amount]) -> tuple[str, ...] | None:
-    said = sorted(v for v in known if worded(v, text))
-    longest = tuple(v for v in said if not any(v != o and worded(v, o) for o in said))
-    if argument.name == "color" and _TONES.search(text):
-        return longest if longest == ("white",) and _plain_white(text) else ()
-    return longest or (() if found and not argument.required else None)
+    def _known(self, argument: Argument) -> tuple[Any, ...] | None:
+        said = sorted(v for v in self.listed[argument.name] if worded(v, self.text))
+        longest = tuple(v for v in said if not any(v != o and worded(v, o) for o in said))
+        tones = set(SAYS["tones"].findall(self.text))
+        if argument.name == "color" and tones:
+            return longest if longest == ("white",) == tuple(tones) else ()
+        return longest or (() if self.found and not argument.required else None)
 
-
-def _plain_white(text: str) -> bool:
-    """Whether "white" is the only tone that is spoken of: then it is a color."""
-    return set(_TONES.findall(text)) == {"white"}
-
-
-def _numbers(tool: Tool, argument: Argument, text: str, found: Sequence[Amount]) -> tuple[Any, ...] | None:
-    unit = argument.name.removeprefix("start_")[:3]
-    if unit in ("hou", "min", "sec"):
-        starts = argument.name.startswith("start_")
-        both = {"start_hours", "hours"} <= {a.name for a in tool.own}
-        found = [a for a in found if a.unit == unit and (not both or a.of_timer == starts)]
-    values = {_plain(argument, a.value): None for a in found if argument.low <= a.value <= argument.high}
-    if argument.kind == "step":
-        return (*values, *(-v for v in values)) if values else argument.choices
-    if tool.name == "HassLightSet" and argument.name == "temperature" and not values:
-        return None if _TONES.search(text) and not _plain_white(text) else ()
-    return tuple(values)
-
-
-def _plain(argument: Argument, value: float) -> int | float:
-    return value if argument.fraction and value != int(value) else round(value)
+    def _numbers(self, argument: Argument) -> tuple[Any, ...] | None:
+        found, unit = self.found, argument.name.removeprefix("start_")[:3]
+        if unit in ("hou", "min", "sec"):
+            both = {"start_hours", "hours"} <= {a.name for a in self.tool.own}
+            starts = argument.name.startswith("start_")
+            found = [a for a in found if a.unit == unit and (not both or a.of_timer == starts)]
+        fitting = (a.value for a in found if argument.low <= a.value <= argument.high)
+        values = dict.fromkeys(v if argument.fraction and v != int(v) else round(v) for v in fitting)
+        if argument.kind == "step":
+            return (*values, *(-v for v in values)) if values else argument.choices
+        if self.tool.name == "HassLightSet" and argument.name == "temperature" and not values:
+            return None if set(SAYS["tones"].findall(self.text)) - {"white"} else ()
+        return tuple(values)

@@ -8,19 +8,7 @@ from typing import Any
 import pytest
 
 from lib.core.task import Example
-from lib.data.filter import (
-    TESTED,
-    UNREAD,
-    Contamination,
-    agreement,
-    faults,
-    passes,
-    quality,
-    read_by,
-    sift,
-    votes,
-    with_judge,
-)
+from lib.data.filter import TESTED, UNREAD, Acceptance, Contamination, agreement, passes, quality, sift, votes
 from lib.teacher.write import Verdict
 
 SAID = "turn on the lamp"
@@ -41,6 +29,14 @@ def everybody(rows: list[Example]) -> dict[str, set[str]]:
     return {c.id: {"a", "b", "r"} for c in rows}
 
 
+def faultless(candidate: Example) -> str:
+    return ""
+
+
+def acceptance(voters: dict[str, set[str]], seen: dict[str, set[str]], faulty: set[str] | None = None) -> Acceptance:
+    return Acceptance([], [], voters, seen, faulty or set(), [])
+
+
 def test_every_reject_has_its_reason_and_nothing_is_lost() -> None:
     rows = [
         candidate("good", "lamp on"),
@@ -54,15 +50,15 @@ def test_every_reject_has_its_reason_and_nothing_is_lost() -> None:
     ]
     tests = Contamination([candidate("t", "a test sentence")], masked)
     voters = {"good": {"a", "b"}, "again": {"a", "b"}, "same": {"a", "b"}, "test": {"a", "b"}, "few": {"a"}}
-    accepted, rejected = sift(rows, voters, [["a", "b"]], tests, {**everybody(rows), "unread": {"a"}})
+    accepted, rejected = sift(rows, voters, [["a", "b"]], tests, {**everybody(rows), "unread": {"a"}}, faultless)
     assert [c.id for c in accepted] == ["good"] and "reason" not in accepted[0].extra
     assert {c.id: c.extra["reason"] for c in rejected} == {
         "again": "same line twice for one context",
         "same": "repeats its seed",
         "empty": "timeout",
         "test": TESTED,
-        "few": "too few readers reach its calls",
-        "none": "no reader reaches its calls",
+        "few": "too few verifiers reach its calls",
+        "none": "no verifier reaches its calls",
         "unread": UNREAD,
     }
 
@@ -81,29 +77,31 @@ def test_a_test_is_found_by_plain_words_by_masked_words_and_by_the_seed() -> Non
 def test_one_line_in_two_contexts_is_two_lines() -> None:
     other = Example("b", "lamp on", {"home": "g", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID})
     rows = [candidate("a", "lamp on"), other]
-    accepted, _ = sift(rows, {"a": {"r"}, "b": {"r"}}, [["r"]], NOTHING_TESTED, everybody(rows))
+    accepted, _ = sift(rows, {"a": {"r"}, "b": {"r"}}, [["r"]], NOTHING_TESTED, everybody(rows), faultless)
     assert len(accepted) == 2
 
 
-def test_the_judge_and_the_readers_have_read() -> None:
-    rows = [{"id": "a", "system": "x", "exact": False}]
-    assert read_by(rows, {"a": Verdict(False, 1), "b": Verdict(True, 5)}) == {"a": {"x", "judge"}, "b": {"judge"}}
-
-
-def test_votes_count_exact_readings_only() -> None:
+def test_the_judge_and_the_verifiers_have_read_and_votes_are_exact_readings() -> None:
     rows = [{"id": "a", "system": s, "exact": e} for s, e in (("x", True), ("y", False), ("z", True))]
-    assert votes(rows) == {"a": {"x", "z"}}
+    voters, seen = votes(rows, {"a": Verdict(False, 1), "b": Verdict(True, 5)})
+    assert voters == {"a": {"x", "z"}, "b": {"judge"}}
+    assert seen == {"a": {"x", "y", "z", "judge"}, "b": {"judge"}}
 
 
-def test_votes_of_unsure_readers_do_not_count() -> None:
+def test_votes_of_unsure_verifiers_do_not_count() -> None:
     rows: list[dict[str, Any]] = [{"id": "a", "system": "x", "exact": True}]
     rows += [{"id": "a", "system": s, "exact": True, "confidence": c} for s, c in (("y", 0.89), ("z", 0.9))]
     rule = [["x at 0.9", "y at 0.9"], ["z at 0.9", "z at .95"]]
-    assert votes(rows) == {"a": {"x", "y", "z"}}
-    assert votes(rows, rule) == {"a": {"x", "x at 0.9", "y", "z", "z at 0.9"}}
-    seen = read_by(rows, {}, rule)
+    assert votes(rows, {})[0] == {"a": {"x", "y", "z"}}
+    voters, seen = votes(rows, {}, rule)
+    assert voters == {"a": {"x", "x at 0.9", "y", "z", "z at 0.9"}}
     assert seen == {"a": {"x", "x at 0.9", "y", "y at 0.9", "z", "z at 0.9", "z at .95"}}
-    assert passes(seen["a"], rule) and not passes(votes(rows, rule)["a"], rule)
+    assert passes(seen["a"], rule) and not passes(voters["a"], rule)
+
+
+def test_the_judge_votes_for_same_and_natural_lines() -> None:
+    verdicts = {"a": Verdict(True, 4), "b": Verdict(True, 1), "c": Verdict(False, 5)}
+    assert votes([{"id": "b", "system": "x", "exact": True}], verdicts, natural=2)[0] == {"a": {"judge"}, "b": {"x"}}
 
 
 def test_words_that_are_ruled_out_do_not_pass_whoever_reads_them() -> None:
@@ -118,17 +116,10 @@ def test_words_that_are_ruled_out_do_not_pass_whoever_reads_them() -> None:
     assert [c.id for c in accepted] == ["good"]
     reasons = {"bad": "nonsense", "empty": "empty reply", "test": TESTED}
     assert {c.id: c.extra["reason"] for c in rejected} == reasons
-    faulty = faults(rows, fault)
-    assert faulty == {"bad": "nonsense", "test": "nonsense"}
     labels = {"good": True, "bad": False}
-    assert quality(labels, voters, [["a"]], voters)["precision"] == 0.5
-    found = quality(labels, voters, [["a"]], voters, faulty)
+    assert quality(labels, acceptance(voters, voters), [["a"]])["precision"] == 0.5
+    found = quality(labels, acceptance(voters, voters, {"bad"}), [["a"]])
     assert (found["n"], found["accepted"], found["precision"], found["recall"]) == (2, 1, 1.0, 1.0)
-
-
-def test_the_judge_votes_for_same_and_natural_lines() -> None:
-    verdicts = {"a": Verdict(True, 4), "b": Verdict(True, 1), "c": Verdict(False, 5)}
-    assert with_judge({"b": {"x"}}, verdicts, 2) == {"a": {"judge"}, "b": {"x"}}
 
 
 def test_a_rule_needs_all_readers_of_one_set() -> None:
@@ -139,14 +130,14 @@ def test_a_rule_needs_all_readers_of_one_set() -> None:
 def test_precision_and_recall_of_a_rule() -> None:
     labels = {"1": True, "2": True, "3": False, "4": True, "5": False, "unread": True}
     seen = {key: {"a"} for key in "12345"}
-    found = quality(labels, {"1": {"a"}, "2": {"a"}, "3": {"a"}}, [["a"]], seen)
+    found = quality(labels, acceptance({"1": {"a"}, "2": {"a"}, "3": {"a"}}, seen), [["a"]])
     assert (found["n"], found["accepted"]) == (5, 3)
     assert found["precision"] == pytest.approx(2 / 3) and found["recall"] == pytest.approx(2 / 3)
     assert found["precision_low"] < 2 / 3 < found["precision_high"]
 
 
 def test_no_labels_give_no_figures() -> None:
-    found = quality({}, {}, [["a"]], {})
+    found = quality({}, acceptance({}, {}), [["a"]])
     assert math.isnan(found["precision"]) and math.isnan(found["recall"])
 
 
