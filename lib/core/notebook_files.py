@@ -2,11 +2,6 @@
 
 The cell tagged ``parameters`` holds plain assignments of literals (``learning_rate = 5.0e-4``); their values are the
 defaults and their types the types that every profile's YAML must have.
-
->>> import nbformat.v4 as v4
->>> book = v4.new_notebook(cells=[v4.new_code_cell("seed = 1\\nrate = 5.0e-4", metadata={"tags": ["parameters"]})])
->>> defaults(book, "x.ipynb")
-{'seed': 1, 'rate': 0.0005}
 """
 
 from __future__ import annotations

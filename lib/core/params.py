@@ -5,11 +5,6 @@ must be of its default's type. What a mapping may hold is said by a class of ``S
 
     training = {"max_steps": 16}  # type: lib.training.params.Finetuning
     models = {"a": {"of": "03_assistant"}}  # type: dict[str, lib.compression.models.Entry]
-
->>> check({"seed": 1, "learning_rate": 5.0e-4}, {"lerning_rate": 1.0e-3}, "03.yaml")
-Traceback (most recent call last):
-    ...
-lib.core.params.ParamsError: 03.yaml: unknown parameter 'lerning_rate'; did you mean 'learning_rate'?
 """
 
 from __future__ import annotations

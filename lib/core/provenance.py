@@ -3,9 +3,6 @@
 ``inputs`` finds what a stage depends on: the run's files of lower numbers that the notebook names, its parameters and
 the files and folders these point to, its own code, the library's modules that it and its task use, and the installed
 versions (showyourwork, Luger et al. 2021: the environment is an input too).
-
->>> named_outputs('rows = read(run / "01_homes.jsonl"); save(run / "02_accepted.jsonl")', "02")
-['01_homes.jsonl']
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ import platform
 import re
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -35,18 +32,18 @@ class InputError(ValueError):
     """A stage's input that is not there; the message names it and the stage that writes it."""
 
 
-def named_outputs(code: str, number: str) -> list[str]:
-    """Files and folders of lower stages that a notebook's code names in quotes."""
-    return sorted({name for name in _OUTPUT.findall(code) if name[:2] < number})
-
-
 def needed(book: Any, values: dict[str, Any], number: str) -> list[str]:
     """Results of lower stages that a notebook names, in its code or by ``values``, which replace its parameters.
 
     What lists and mappings among these name is for their reader to ask for, who knows what makes it.
     """
-    given = {text for text in values.values() if isinstance(text, str) and _is_lower(text, number)}
-    return sorted({*named_outputs(notebook_files.code(book, parameters=False), number), *given})
+    code = notebook_files.code(book, parameters=False)
+    return sorted({*_lower(values.values(), number), *_lower(_OUTPUT.findall(code), number)})
+
+
+def _lower(texts: Iterable[Any], number: str) -> set[str]:
+    """Those that are names of lower stages' results."""
+    return {text for text in texts if isinstance(text, str) and _RESULT.fullmatch(text) and text[:2] < number}
 
 
 def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
@@ -59,7 +56,7 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
     found = {"notebook": files.digest(code), "parameters": files.digest(values)}
     found |= {"library": library(code, values.get("task", "*")), "versions": files.digest(versions())}
     texts = list(_texts(values))
-    deep = {text for _, text in texts if _is_lower(text, number) and (run / text).exists()}
+    deep = {name for name in _lower([text for _, text in texts], number) if (run / name).exists()}
     for name in sorted({*needed(book, values, number), *deep}):
         if not (run / name).exists():
             raise InputError(f"{notebook.name} reads {name}, which is not there: run stage {name[:2]} first")
@@ -68,10 +65,6 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
         if path.exists() and path.resolve() not in (run.resolve(), *run.resolve().parents):
             found[f"{key}: {paths.relative(path)}"] = files.sha256(path)
     return found
-
-
-def _is_lower(text: str, number: str) -> bool:
-    return bool(_RESULT.fullmatch(text)) and text[:2] < number
 
 
 def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -115,8 +108,7 @@ def _imported(code: str, root: Path) -> set[Path]:
 @cache
 def versions() -> dict[str, str]:
     """Installed versions of Python and of the packages in requirements.txt."""
-    lines = (paths.ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = [re.split(r"[=<>\[; ]", line)[0] for line in lines if line.strip() and not line.startswith("#")]
+    names = re.findall(r"^[\w.-]+", (paths.ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 

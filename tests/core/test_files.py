@@ -110,9 +110,9 @@ class Named(files.Line):
 
 def test_a_tolerant_reader_names_bad_lines_and_keeps_what_comes_before_damage(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.xz"
-    files.write_xz(path, '{"id": "a"}\n\n[1]\n{"id": 2}\n{"id": "b"}\n' + '{"id": "c"}\n' * 100_000)
+    files.write_xz(path, '{"id": "a"}\n\n[1]\n{"id": 2}\n{"id": "b"}\n' + '{"id": "c"}\n' * 5_000)
     rows, rejected = files.read_rows(path, Named)
-    assert len(rows) == 100_002
+    assert len(rows) == 5_002
     assert rejected == [
         "x.jsonl.xz, line 3: expected an object, got list: the line is left out",
         "x.jsonl.xz, line 4: id: Input should be a valid string, got 2: the line is left out",
