@@ -51,7 +51,7 @@ record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch
 ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (the data) or ladder (the steps)
 	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml
 
-bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only training"
+bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only super-tiny"
 	$(BIN)/python -m lib.bench $(BENCH)
 
 reports: setup  ## render reports/PROFILE again from runs/PROFILE

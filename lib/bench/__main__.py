@@ -1,147 +1,187 @@
 """Speed, memory and size side by side, in one run on one machine: ``make bench`` or ``python -m lib.bench``.
 
 The released models, their parent, rule systems and large models as a user would run them answer the same one-command
-requests, each in a process of its own on the same cores: p50 and p95 cold and warm, tokens a second, peak memory; and
+requests, each in a process of its own on the same cores: p50 and p95 cold and warm, tokens per second, peak memory, and
 beside each model the limits that this machine sets it (``lib.bench.limits``). ``params/bench.yaml`` says who and what;
-results are ``bench.csv``, ``bench.json`` and ``requests.jsonl`` in ``--out``. A second part measures training.
+results are ``bench.csv``, ``bench.json`` and ``requests.jsonl`` in ``--out``. A killed run goes on where it stopped.
 
     python -m lib.bench --llm Qwen2.5-Coder-1.5B=models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf
-    python -m lib.bench --only training --parent runs/gpu/03_student
+    python -m lib.bench --only super-tiny --warm 8 --cold 2        # a quick look at one model
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
 import os
+import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from lib.bench import table
 from lib.bench.limits import weights
-from lib.bench.requests import SEEDS, TESTS, by_context, draw, one_command, read
-from lib.bench.run import Run, Setting, measure, worker
-from lib.bench.systems import BenchError, Entrant, check_names, entrants, parameters, parse_llms
+from lib.bench.requests import TESTS, by_context, draw, plan
+from lib.bench.systems import BenchError, BenchParams, Entrant, entrants
 from lib.core import files, paths, provenance
-from lib.core.files import Row
+from lib.core.files import Resumable, Row
+from lib.core.params import read_yaml
 from lib.core.task import StudyTask
 from lib.tasks import load
 
 PARAMETERS = paths.PARAMS / "bench.yaml"
 BUSY = 0.25
 """Load of a core, from others, above which figures are not worth much."""
+Run = Callable[[Mapping[str, Any]], Iterable[Row]]
 
 
-def systems(
-    task: StudyTask,
-    values: dict[str, Any],
+def worker(job: Mapping[str, Any]) -> Iterator[Row]:
+    """Rows of a job done by ``lib.bench.worker`` in a process of its own. Raises BenchError with its last line."""
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": str(job["threads"])}
+    command = [sys.executable, "-m", "lib.bench.worker"]
+    pipe: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
+        subprocess.Popen(command, env=environment, stderr=errors, **pipe) as process,
+    ):
+        try:
+            with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
+                process.stdin.write(json.dumps(job))  # type: ignore[union-attr]
+            yield from map(json.loads, process.stdout)  # type: ignore[arg-type]
+            if process.wait():
+                errors.seek(0)
+                last = (errors.read().strip().splitlines() or ["no output"])[-1]
+                raise BenchError(f"{last} (exit code {process.returncode})")
+        finally:
+            process.kill()
+
+
+def measure(
+    found: Sequence[Entrant], groups: Sequence[Sequence[str]], told: Mapping[str, Any], out: Resumable, run: Run
+) -> dict[str, str]:
+    """Appends all rows to ``out``; the errors of the systems that failed, by name. Whole systems are not asked again.
+
+    ``groups``: ids of requests by context; ``told``: what all jobs have in common. Raises BenchError if the machine
+    itself cannot be measured, TaskError if the groups are too few.
+    """
+    known = {(row.get("system"), row["kind"]) for row in out.rows}
+    rest = [e for e in found if (e.name, "speed" if e.file else "process") not in known]
+    blocks, failed = {e.name: plan(groups, e.cold, e.warm) for e in rest}, {}
+    with tqdm(total=sum(len(b) for bs in blocks.values() for b in bs), unit=" requests", disable=None) as bar:
+
+        def keep(job: Mapping[str, Any]) -> None:
+            for row in run({**told, **job}):
+                out.append(row)
+                bar.update("id" in row)
+
+        if (None, "machine") not in known:
+            keep({})
+        for entrant in rest:
+            bar.set_description(entrant.name)
+            try:
+                keep({"system": _told(entrant), "blocks": blocks[entrant.name]})
+            except ValueError as error:
+                failed[entrant.name] = str(error)
+    return failed
+
+
+def _told(entrant: Entrant) -> Row:
+    return {**asdict(entrant), "file": str(entrant.file or "")}
+
+
+def bench(
+    values: BenchParams,
     out: Path,
     models: Sequence[Path] = (),
-    llms: dict[str, Path] | None = None,
+    llms: Mapping[str, Path] | None = None,
+    only: Sequence[str] = (),
+    task: StudyTask | None = None,
     run: Run = worker,
 ) -> tuple[str, bool]:
-    """Measures all systems that are here; returns the table, and whether every one of them worked.
+    """Measures all systems that are here, or those named by ``only``; the table, and whether all of them worked.
 
     Writes to ``out``. Raises BenchError, ParamsError, GgufError or TaskError before anything long has begun.
     """
-    found, absent = entrants(task, values, models, llms or {}, out / "models")
-    draw(task, values["sample"], out / "sample")
-    check_names(found, task, read(task, out / "sample", SEEDS))
-    groups = [[e.id for e in group] for group in one_command(by_context(task, out / "sample"), values["seed"])]
-    held = {e.name: weights(e.file) for e in found if e.file}
-    setting, groups = _setting(values, out / "sample", groups)
-    load_average = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    sizes = [model.decode_bytes for model in held.values()]
-    with files.alone(out):  # two at a time would measure each other
-        rows, failed = measure(found, groups, setting, sizes, out / "requests.jsonl", _key(values, found, out), run)
-    shown = table.summary(found, rows, held, failed)
-    table.write(out, shown, _document(values, found, rows, absent, load_average))
-    return _text(shown, rows, absent, load_average), not failed
-
-
-def _setting(values: dict[str, Any], folder: Path, groups: list[list[str]]) -> tuple[Setting, list[list[str]]]:
-    """What the processes are told, and the contexts that are left once one is put aside to be forgotten in."""
-    if len(groups) < 2:
+    task, sample, load_average = task or load(values.task), (out / "sample").resolve(), os.getloadavg()[0]
+    found, absent = _chosen(*entrants(task, values, models, llms or {}, out / "models"), only)
+    draw(task, values.sample, sample)
+    groups = [[e.id for e in group] for group in by_context(task, sample, values.seed)]
+    if len(groups) < 2:  # the last one is put aside, to be asked between blocks so that they find an empty cache
         raise BenchError("params/bench.yaml: the sample has fewer than two contexts: raise sample.dev")
-    return Setting(values["task"], values["threads"], folder.resolve(), groups[-1][0]), groups[:-1]
-
-
-def _key(values: dict[str, Any], found: Sequence[Entrant], out: Path) -> list[Any]:
-    """What rows measured earlier depend on."""
-    measured = [values["threads"], files.sha256(out / "sample" / TESTS), table.models(found)]
-    code = provenance.library("import lib.bench.worker, lib.runtime.gguf_student, lib.teacher.pipeline, lib.llm.gguf")
-    return [*measured, code, provenance.versions(), provenance.hardware()]
-
-
-def _document(
-    values: dict[str, Any], found: Sequence[Entrant], rows: Sequence[Row], absent: dict[str, str], load_average: float
-) -> Row:
-    """What ``bench.json`` says of the run beside the figures."""
+    told = {"task": values.task, "threads": values.threads, "folder": str(sample), "spare": groups[-1][0]}
+    held = {e.name: weights(e.file) for e in found if e.file}
+    asked = {e.name: {**asdict(e), "file": paths.relative(e.file) if e.file else ""} for e in found}
+    code = provenance.library("import lib.bench.worker, lib.runtime.gguf_student, lib.llm.gguf", task.name)
+    key = [values.threads, files.sha256(sample / TESTS), asked, code, provenance.versions(), provenance.hardware()]
+    with files.alone(out), Resumable(out / "requests.jsonl", key) as kept:  # two at a time would measure each other
+        failed = measure(found, groups[:-1], told, kept, run)
+        rows = list(kept.rows)
     machine = next(row for row in rows if row["kind"] == "machine")
+    shown = table.summary(found, rows, held, failed, machine)
+    table.write(out, shown, {**_document(values, load_average, machine), "models": asked, "left_out": absent})
+    busy = f"The machine was busy before the run (load {load_average:.1f}): measure again when it is quiet."
+    text = table.text(shown, machine, absent)
+    return text + (f"\n\n{busy}" if load_average > BUSY * (os.cpu_count() or 1) else ""), not failed
+
+
+def _document(values: BenchParams, load_average: float, machine: Row) -> Row:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": provenance.commit(),
         "machine": {**provenance.hardware(), "load_average_before": round(load_average, 2), **machine},
         "versions": provenance.versions(),
-        "parameters": values,
-        "models": table.models(found),
-        "left_out": absent,
+        "parameters": values.model_dump(),
     }
 
 
-def _text(summary: Sequence[Row], rows: Sequence[Row], absent: dict[str, str], load_average: float) -> str:
-    shown = table.text(summary, table.rates_of(rows), absent)
-    cores = provenance.hardware()["cores"] or 1
-    busy = f"\n\nThe machine was busy before the run (load {load_average:.1f}): measure again when it is quiet."
-    return shown + (busy if load_average > BUSY * cores else "")
+def _chosen(found: list[Entrant], absent: dict[str, str], only: Sequence[str]) -> tuple[list[Entrant], dict[str, str]]:
+    """Those that ``only`` names; all without names."""
+    names = [e.name for e in found]
+    for name in set(only) - set(names):
+        raise BenchError(f"--only {name}: {absent.get(name) or 'use one of: ' + '; '.join(names)}")
+    return ([e for e in found if e.name in only], {}) if only else (found, absent)
 
 
-def training(task: StudyTask, parent: str) -> str:
-    """The part about training: a line a figure."""
-    from lib.bench import training
-
-    folder = paths.ROOT / parent
-    student = folder if parent and (folder / "student.json").is_file() else training.newest(paths.runs())
-    return "\n".join(f"{what:60} {figure:>12}" for what, figure in training.lines(task, student))
+def _llm(text: str) -> tuple[str, Path]:
+    name, _, file = text.partition("=")
+    if not name or not file:
+        raise BenchError(f"--llm {text}: expected NAME=FILE")
+    if not Path(file).is_file():
+        raise BenchError(f"--llm {text}: no such file; name a GGUF that is there")
+    return name, Path(file)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m lib.bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", choices=("systems", "training"), help="one of the two parts (default: both)")
-    parser.add_argument("--params", type=Path, default=PARAMETERS, help="(default: params/bench.yaml)")
-    parser.add_argument("--task", help="a package of lib/tasks (default: that of the parameters)")
-    parser.add_argument("--threads", type=int, help="threads and cores (default: those of the parameters)")
-    parser.add_argument(
-        "--model", type=Path, action="append", default=[], help="a student's GGUF or a folder of them; may be repeated"
-    )
-    parser.add_argument("--parent", help="the folder or GGUF that they were made from; '' for none")
-    parser.add_argument("--llm", action="append", default=[], metavar="NAME=FILE", help="a chat model's GGUF")
-    parser.add_argument("--out", type=Path, help="where results go (default: runs/bench)")
+    add: Any = parser.add_argument
+    several: dict[str, Any] = {"action": "append", "default": []}
+    add("--only", **several, metavar="SYSTEM", help="measure this system alone; may be repeated")
+    add("--model", **several, type=Path, help="a student's GGUF or a folder of them; may be repeated")
+    add("--llm", **several, metavar="NAME=FILE", help="a chat model's GGUF; may be repeated")
+    add("--params", type=Path, default=PARAMETERS, help="(default: params/bench.yaml)")
+    add("--out", type=Path, default=paths.runs() / "bench", help="where results go (default: runs/bench)")
+    for name, kind in {"task": str, "parent": str, "threads": int, "warm": int, "cold": int}.items():
+        add(f"--{name}", type=kind, help="in place of the parameter of that name")
     return parser.parse_args(arguments)
 
 
-def _values(options: argparse.Namespace) -> dict[str, Any]:
-    values = parameters(options.params)
-    given = {key: getattr(options, key) for key in ("task", "threads", "parent")}
-    values |= {key: value for key, value in given.items() if value is not None}
-    if values["threads"] < 1:
-        raise BenchError(f"--threads {values['threads']}: expected at least 1")
-    return values
-
-
 def _run(options: argparse.Namespace) -> int:
-    values = _values(options)
-    task, code = load(values["task"]), 0
-    if options.only != "training":
-        out = options.out or paths.runs() / "bench"
-        shown, well = systems(task, values, out, options.model, parse_llms(options.llm))
-        print(f"{shown}\n\nwritten to {paths.relative(out)}: bench.csv, bench.json, requests.jsonl\n")
-        code = 0 if well else 1
-    if options.only != "systems":
-        print(training(task, values["parent"]))
-    return code
+    given = {key: getattr(options, key) for key in ("task", "threads", "parent", "warm", "cold")}
+    given = {key: value for key, value in given.items() if value is not None}
+    values = BenchParams.read({**read_yaml(options.params), **given}, options.params.name)
+    if options.only and not any(name.startswith("parent") for name in options.only):
+        large = {name: one for name, one in values.llms.items() if name in options.only}
+        values = values.model_copy(update={"parent": "", "llms": large})  # else they would be exported and hashed
+    text, well = bench(values, options.out, options.model, dict(map(_llm, options.llm)), options.only)
+    print(f"{text}\n\nwritten to {paths.relative(options.out)}: bench.csv, bench.json, requests.jsonl")
+    return 0 if well else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

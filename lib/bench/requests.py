@@ -1,14 +1,11 @@
 """The requests that every system of a bench answers: one command each, several for each of some contexts.
 
-They are drawn by the task's own sampler, with a fixed seed and the sizes that ``params/bench.yaml`` gives, from the
-development split. A *block* is what is asked about one context: its first request meets the context unread (cold),
-those after it find it read (warm). Slow systems get the first few of the same blocks.
+The task's own sampler draws them, with a fixed seed and the sizes that ``params/bench.yaml`` gives. A *block* is what
+is asked about one context: its first request finds an empty cache (cold), the others find the context in it (warm).
+Slow systems get the first few of the same blocks.
 
->>> blocks = plan([["a1", "a2", "a3"], ["b1", "b2", "b3"]], cold=2, warm=3)
->>> blocks
+>>> plan([["a1", "a2", "a3"], ["b1", "b2", "b3"]], cold=2, warm=3)
 [['a1', 'a2'], ['b1', 'b2', 'b3']]
->>> plan(blocks, cold=1, warm=1)
-[['a1', 'a2']]
 """
 
 from __future__ import annotations
@@ -42,18 +39,13 @@ def read(task: StudyTask, folder: Path, name: str = TESTS) -> list[Example]:
     return task.resolve(read_examples(folder / name), task.contexts(folder / HOMES))
 
 
-def by_context(task: StudyTask, folder: Path, name: str = TESTS) -> list[list[Example]]:
-    """The sample's examples in groups whose prompts begin alike."""
+def by_context(task: StudyTask, folder: Path, seed: int) -> list[list[Example]]:
+    """The sample's requests that one call answers, by context, in an order drawn with ``seed``."""
     groups: dict[Any, list[Example]] = {}
-    for example in read(task, folder, name):
+    for example in read(task, folder):
         groups.setdefault(tuple(task.prefix(task.references(example.context))), []).append(example)
-    return list(groups.values())
-
-
-def one_command(groups: Sequence[Sequence[Example]], seed: int = 0) -> list[list[Example]]:
-    """The requests that one call answers, by context, in an order drawn with ``seed``."""
+    kept = [[e for e in group if e.gold and all(len(calls) == 1 for calls in e.gold)] for group in groups.values()]
     rng = Random(seed)
-    kept = [[e for e in group if e.gold and all(len(calls) == 1 for calls in e.gold)] for group in groups]
     return [rng.sample(group, len(group)) for group in kept if group]
 
 

@@ -5,9 +5,9 @@ import struct
 from random import Random
 
 import pytest
+from odd_text import OddText
 from toy_model import tiny_base
 
-from lib.bench.odd_text import OddText
 from lib.core.task import Control
 from lib.model import student as students
 from lib.model.gguf_write import export

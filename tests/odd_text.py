@@ -2,10 +2,6 @@ r"""Texts that nobody says and names that nobody gives: brackets, quotes, emoji,
 
 They are for trying whether text stays data. Nothing here knows a task: what looks like its answers is made of its
 control texts.
-
->>> odd = OddText(Random(1), ["Go(", "=1", ")"])
->>> odd.text() != odd.text()
-True
 """
 
 from __future__ import annotations
