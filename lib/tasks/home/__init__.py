@@ -36,7 +36,7 @@ class HomeTask:
     grammar = staticmethod(grammar.grammar)
 
     def corpus(self) -> Iterable[str]:
-        from lib.tasks.home.examples.corpus import corpus
+        from lib.tasks.home.examples.data import corpus
 
         return corpus()
 

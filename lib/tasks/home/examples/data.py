@@ -2,18 +2,14 @@
 
 Training homes never hold a held-out name (``names.is_held_out``) nor training requests a held-out combination of
 template and domain; dev and test homes are made of held-out names and draw from all combinations.
-
->>> home = sample_home(Random(1), (8, 20))
->>> rows = list(requests(Random(1), home, {"L0": 1.0}, 3, held_out=False, sampler=Sampler("en")))
->>> [level for level, _ in rows]
-['L0', 'L0', 'L0']
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,11 +19,12 @@ from tqdm import tqdm
 from lib.core.files import write_jsonl
 from lib.core.task import Example, TaskError
 from lib.tasks.home.examples.checks import fault
-from lib.tasks.home.language.references import FILTER_OVER
+from lib.tasks.home.language.prompt import prefix
+from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.sampler import levels
 from lib.tasks.home.sampler.grammar import Draw, Sampler
-from lib.tasks.home.sampler.names import in_share
-from lib.tasks.home.sampler.phrases import surface
+from lib.tasks.home.sampler.names import in_share, pools
+from lib.tasks.home.sampler.phrases import bank, surface
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.sampler.wishes import implicit, nothing
 from lib.tasks.home.simulator.homes import Home
@@ -47,6 +44,7 @@ HELD_OUT_COMBINATIONS = 20
 _FILTERED_SHARE = 6
 """A home that goes through the pre-filter gets this many times fewer requests: each needs a prompt of its own."""
 _ATTEMPTS = 60
+CORPUS_SEED = 20_000
 
 
 def is_held_out(combination: str) -> bool:
@@ -113,16 +111,16 @@ def _training(
 
 
 def balanced(
-    rng: Random, split: str, per_level: int, size: Any, sampler: Sampler, homes: dict[str, Home], prefix: str = ""
+    rng: Random, split: str, per_level: int, size: Any, sampler: Sampler, homes: dict[str, Home], start: str = ""
 ) -> Iterator[Example]:
     """``per_level`` requests of every level over homes of held-out names, a few of each level a home.
 
-    Ids and the keys of the homes, which are added to ``homes``, begin with ``prefix``, by default ``split``.
+    Ids and the keys of the homes, which are added to ``homes``, begin with ``start``, by default ``split``.
     """
     missing = dict.fromkeys(LEVELS, per_level)
     number = 0
     while any(missing.values()):
-        key = f"{prefix}-test-{number}" if prefix else f"{split}-{number}"
+        key = f"{start}-test-{number}" if start else f"{split}-{number}"
         number += 1
         home = sample_home(rng, size, held_out=True)
         for level in LEVELS:
@@ -130,7 +128,7 @@ def balanced(
                 draw = draw_request(rng, home, level, True, sampler)
                 if draw is None:
                     break
-                name = f"{prefix or split}-{level}-{per_level - missing[level]}"
+                name = f"{start or split}-{level}-{per_level - missing[level]}"
                 example = to_example(name, key, level, draw, split)
                 if not fault(example, home, draw.area):
                     homes[key] = home
@@ -144,3 +142,29 @@ def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -
     extra = {"intent": draw.intent, "combination": draw.combination}
     extra |= {"wanted": draw.wanted} if draw.wanted else {}
     return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)
+
+
+# --- the corpus
+
+
+@cache
+def corpus() -> tuple[str, ...]:
+    """Names, wordings and sampled requests, always the same, for choosing a vocabulary."""
+    return (*_strings(pools()), *_strings(bank()), *_sampled())
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield f" {value}"
+    elif isinstance(value, Iterable):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(inner)
+
+
+def _sampled() -> Iterator[str]:
+    rng, sampler = Random(CORPUS_SEED), Sampler("en")
+    for _ in range(200):
+        home = sample_home(rng, (3, 40))
+        yield "".join(prefix(references(home)))
+        for _, draw in requests(rng, home, dict.fromkeys(LEVELS, 1.0), 20, False, sampler):
+            yield f" {draw.text}"

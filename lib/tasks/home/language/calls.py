@@ -20,7 +20,7 @@ act on is not in this home, or could be several things, or cannot do it. Strings
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from lib.core.task import Call, Control, Example, Piece, TaskError
@@ -80,7 +80,12 @@ def _call(call: Call, refs: References) -> list[Piece]:
     tool, arguments = TOOLS[call["name"]], dict(call["arguments"])
     pieces: list[Piece] = [Control(f"{tool.name}(")]
     if "name" in arguments and takes_name(tool):
-        number = _entity_number(tool, arguments, refs)
+        found = targets(refs.home, tool, arguments)
+        number = refs.entity_number.get(found[0].id) if len(found) == 1 else None
+        if number is None:
+            raise TaskError(
+                f"{tool.name}: {arguments['name']!r} has no number in this prompt: name one entity shown in it"
+            )
         arguments = {k: v for k, v in arguments.items() if k not in CLOSED or (k == "area" and tool.name == CLEAN_AREA)}
         arguments["name"] = number
     unwritten = [k for k in arguments if not tool.argument(k) and not (k == "domain" and len(tool.domains) == 1)]
@@ -91,14 +96,6 @@ def _call(call: Call, refs: References) -> list[Piece]:
         pieces += [Control(",")] if len(pieces) > 1 else []
         pieces += _value(argument, arguments[argument.name], refs)
     return [*pieces, Control(")")]
-
-
-def _entity_number(tool: Tool, arguments: Mapping[str, Any], refs: References) -> int:
-    found = targets(refs.home, tool, arguments)
-    number = refs.entity_number.get(found[0].id) if len(found) == 1 else None
-    if number is None:
-        raise TaskError(f"{tool.name}: {arguments['name']!r} has no number in this prompt: name one entity shown in it")
-    return number
 
 
 def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:

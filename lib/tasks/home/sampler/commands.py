@@ -8,9 +8,6 @@ the words of a description (of name, area and kind)? One is a target, several ar
 >>> home = Home((Area("Den"),), (lamp, fan))
 >>> [e.name for e in matching(home, "harbor light", ("light", "fan"))]
 ['Harbor Lamp']
->>> command = sample_command(Random(3), home, None, free=True)
->>> bool(command.text) and command.call["name"] == command.action.tool
-True
 """
 
 from __future__ import annotations
@@ -23,8 +20,9 @@ from random import Random
 from typing import Any
 
 from lib.core.task import Call
-from lib.tasks.home.sampler.names import kind_of, pools, weights, wordings
-from lib.tasks.home.sampler.phrases import ACTIONS, Action, free_text, needs, phrase, say, value
+from lib.tasks.home.sampler.names import called, fits, kind_of, weights, wordings
+from lib.tasks.home.sampler.phrases import ACTIONS, EXPLICIT, Action, free_text, phrase, say, value
+from lib.tasks.home.sampler.templates import compile_text, lists_in
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.match import name_arguments
 from lib.tasks.home.simulator.tools import find
@@ -48,16 +46,6 @@ def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], frozenset[str]
         kind, place = kind_of(e.domain, e.device_class), called(e.area or "")
         rows.append((e, content(" ".join([e.name, *place, *kind.words, *kind.plurals])), content(e.name)))
     return tuple(rows)
-
-
-def called(area: str) -> list[str]:
-    """An area's name and what people also call it."""
-    return [area, *pools()["synonyms"].get(area, ())]
-
-
-def fits(entity: Entity, kinds: Sequence[str]) -> bool:
-    """Whether ``entity`` is one of ``kinds``, each a domain or ``domain/device_class``."""
-    return entity.domain in kinds or f"{entity.domain}/{entity.device_class}" in kinds
 
 
 def matching(home: Home, text: str, kinds: Sequence[str]) -> list[Entity]:
@@ -197,7 +185,8 @@ def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: 
     if not grouped or not ("only_groups" in action.flags or rng.random() < 0.35):
         return None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
     target = group_target(rng, home, entity, satellite)
-    arguments = action.group_arguments(target.arguments) if target else {}
+    implied = () if action.tool in EXPLICIT else ("domain", "device_class")
+    arguments = {k: v for k, v in target.arguments.items() if k not in implied} if target else {}
     known = all(find(action.tool).argument(key) for key in arguments)
     return replace(target, arguments=arguments) if target and known else None
 
@@ -232,8 +221,9 @@ def _placed(
     here = area == satellite and rng.random() < 0.5
     spoken = spoken_area(rng, area)
     texts = place_texts(rng, "" if here else spoken)
-    if here and needs(template, "a"):
-        texts["a"] = say(rng, ("this room", "the room", "in here")) if needs(template, "in") else "this room"
+    lists = set(lists_in(compile_text(template)))
+    if here and "a" in lists:
+        texts["a"] = say(rng, ("this room", "the room", "in here")) if "in" in lists else "this room"
     return _rendered(rng, action, Target(spoken, arguments, entity.domain), template, True, texts)
 
 

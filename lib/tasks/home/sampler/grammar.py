@@ -4,12 +4,6 @@ Walks the expression trees of ``home-assistant-intents`` in any of its languages
 each drawn on its own, so that an intent with a million strings is no more common than one with two. Every draw starts
 from an *anchor*, an entity that the template can be about; its area, floor and device class fill the other slots, so
 that what is asked for exists.
-
->>> from lib.tasks.home.sampler.sample_homes import sample_home
->>> sampler = Sampler("en")
->>> draw = sampler.draw(Random(4), sample_home(Random(1), (8, 20)))
->>> bool(draw.text) and isinstance(draw.gold, list)
-True
 """
 
 from __future__ import annotations
@@ -25,8 +19,7 @@ from home_assistant_intents import get_intents, get_languages
 
 from lib.core.task import Call, TaskError
 from lib.tasks.home.sampler.names import weights
-from lib.tasks.home.sampler.slots import Slots
-from lib.tasks.home.sampler.templates import Node, Unfillable, compile_expression, lists_in, walk
+from lib.tasks.home.sampler.templates import Node, Slots, Unfillable, compile_expression, lists_in, walk
 from lib.tasks.home.simulator.execute import NOTHING
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, index, mentioned, name_arguments
@@ -141,13 +134,11 @@ class Sampler:
         calls = _calls(home, template, anchor, values, text)
         if calls is None:
             return None
-        area = anchor.area if template.context_area and anchor else _satellite(rng, home)
+        area = anchor.area if template.context_area and anchor else None
+        if not template.context_area and home.areas and rng.random() < 0.4:
+            area = rng.choice(home.areas).name
         combination = f"{self.language}:{template.key}:{anchor.domain if anchor else '-'}"
         return Draw(text, area, [calls], template.intent, combination)
-
-
-def _satellite(rng: Random, home: Home) -> str | None:
-    return rng.choice(home.areas).name if home.areas and rng.random() < 0.4 else None
 
 
 def _anchors(home: Home, template: Template) -> Sequence[Entity | None]:

@@ -9,21 +9,11 @@ from __future__ import annotations
 from random import Random
 from typing import Any
 
-from lib.tasks.home.sampler.commands import Command, Target, entity_target, fits, matching, render, sample_command
+from lib.tasks.home.sampler import phrases
+from lib.tasks.home.sampler.commands import Command, Target, entity_target, matching, render, sample_command
 from lib.tasks.home.sampler.grammar import Draw, Sampler
-from lib.tasks.home.sampler.names import kind_of, wordings
-from lib.tasks.home.sampler.phrases import (
-    ACTIONS,
-    bank,
-    corrected,
-    joined,
-    misheard,
-    mistyped,
-    phrase,
-    politely,
-    say,
-    spelt,
-)
+from lib.tasks.home.sampler.names import fits, kind_of, wordings
+from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, politely, say, spelt
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import name_arguments
 
@@ -181,7 +171,7 @@ def _commands(rng: Random, home: Home, area: str | None) -> Found:
             break
     if len(found) < 2:
         return None
-    text = joined(rng, [c.text for c in found])
+    text = phrases.joined(rng, [c.text for c in found])
     text = politely(rng, text) if rng.random() < 0.3 else text
     return Draw(text, area, [[c.call for c in found]], found[0].action.tool, "+".join(c.combination for c in found))
 
@@ -206,7 +196,7 @@ def noisy(rng: Random, home: Home, sampler: Sampler) -> Found:
     base = sampler.draw(rng, home) if rng.random() < 0.3 else say(rng, (partial, free))(rng, home)
     if base is None or not base.gold[0] or _spells(base):
         return None
-    text = misheard(rng, base.text) if draw < 0.7 else mistyped(rng, base.text)
+    text = phrases.misheard(rng, base.text) if draw < 0.7 else phrases.mistyped(rng, base.text)
     return Draw(text, base.area, base.gold, base.intent, f"noisy:{base.combination}")
 
 
@@ -230,7 +220,7 @@ def _correction(rng: Random, home: Home, area: str | None) -> Found:
         wrong = sample_command(rng, home, area, free=False)
     if wrong is None or wrong.call == command.call:
         return None
-    return _one(command, corrected(rng, wrong.text, command.text), area)
+    return _one(command, wrong.text + rng.choice(bank()["corrections"]) + command.text, area)
 
 
 def _other_target(rng: Random, home: Home, command: Command, area: str | None) -> Found:
@@ -244,4 +234,4 @@ def _other_target(rng: Random, home: Home, command: Command, area: str | None) -
         return None
     before = command.text.replace(meant.text, said.text, 1)
     repeat = say(rng, (meant.text, command.text)) if last else command.text
-    return _one(command, corrected(rng, before, repeat), area)
+    return _one(command, before + rng.choice(bank()["corrections"]) + repeat, area)

@@ -20,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from lib.tasks.home.simulator.homes import Entity
+
 HELD_OUT_SHARE = 10
 """One name in this many is never seen in training."""
 _LISTS = {"person": "persons", "word": "words", "colour": "colours", "adjective": "adjectives", "place": "places"}
@@ -62,6 +64,16 @@ def kind_of(domain: str, device_class: str | None) -> Kind:
     plain = domain.replace("_", " ")
     fallback = Kind(domain, device_class, 0.0, (), (plain,), (f"{plain}s",))
     return kinds().get((domain, device_class)) or kinds().get((domain, None)) or fallback
+
+
+def called(area: str) -> list[str]:
+    """An area's name and what people also call it."""
+    return [area, *pools()["synonyms"].get(area, ())]
+
+
+def fits(entity: Entity, kinds: Sequence[str]) -> bool:
+    """Whether ``entity`` is one of ``kinds``, each a domain or ``domain/device_class``."""
+    return entity.domain in kinds or f"{entity.domain}/{entity.device_class}" in kinds
 
 
 def in_share(text: str, share: int) -> bool:

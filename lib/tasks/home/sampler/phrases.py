@@ -14,13 +14,12 @@ from random import Random
 from typing import Any, TypeVar
 
 from lib.tasks.home.sampler.names import pick, pools, table, weights, wordings
-from lib.tasks.home.sampler.slots import number_words
-from lib.tasks.home.sampler.templates import compile_text, lists_in, walk
+from lib.tasks.home.sampler.templates import compile_text, number_words, walk
 
 T = TypeVar("T")
 
 COLORS = ("white", "red", "orange", "yellow", "green", "blue", "purple", "pink", "turquoise", "brown")
-_EXPLICIT = "HassLightSet HassTurnOn HassTurnOff HassToggle HassGetState HassStopMoving HassSetPosition".split()
+EXPLICIT = "HassLightSet HassTurnOn HassTurnOff HassToggle HassGetState HassStopMoving HassSetPosition".split()
 """Tools whose groups say their domain; every other tool implies it."""
 
 bank = partial(table, "phrases")
@@ -40,11 +39,6 @@ class Action:
     value: Sequence[str] | None
     free_text: str | None
     flags: frozenset[str]
-
-    def group_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """``arguments`` of a group without what the tool implies."""
-        implied = () if self.tool in _EXPLICIT else ("domain", "device_class")
-        return {k: v for k, v in arguments.items() if k not in implied}
 
 
 def _action(name: str, row: dict[str, Any]) -> Action:
@@ -67,11 +61,6 @@ def phrase(rng: Random, template: str, **texts: str) -> str:
     return walk(compile_text(template), rng, lambda name, _: texts[name] if name in texts else free_text(rng, name))
 
 
-def needs(template: str, name: str) -> bool:
-    """Whether ``template`` refers to the list ``name``."""
-    return name in lists_in(compile_text(template))
-
-
 def free_text(rng: Random, kind: str) -> str:
     """Free text of a kind: an item, a search query, a message; ``i`` is anything, ``n`` a number."""
     if kind == "n":
@@ -83,17 +72,15 @@ def free_text(rng: Random, kind: str) -> str:
 
 def value(rng: Random, kind: str, loose: bool) -> tuple[str, Any]:
     """A value as spoken and as an argument; ``loose`` allows fractions and rare words."""
-    if kind == "color":
-        name = say(rng, COLORS) if not loose or rng.random() < 0.7 else say(rng, bank()["extra_colors"])
+    if kind in ("color", "mode"):
+        rare = kind == "color" and loose and rng.random() >= 0.7
+        name = say(rng, bank()["extra_colors"] if rare else COLORS if kind == "color" else bank()["modes"])
         return name, name
     if kind == "kelvin":
         if rng.random() < 0.6:
             return say(rng, list(bank()["kelvin"].items()))
         number = rng.randrange(1800, 6600, 100)
         return say(rng, (f"{number} kelvin", f"{number}k", f"{number}")), number
-    if kind == "mode":
-        name = say(rng, bank()["modes"])
-        return name, name
     return _degrees(rng) if kind == "degrees" else _percent(rng, kind, loose)
 
 
@@ -154,10 +141,9 @@ def misheard(rng: Random, text: str) -> str:
         elif draw < 0.6:
             tokens.insert(i, tokens[i])
         else:
-            j = next((k for k in range(len(tokens)) if tokens[(i + k) % len(tokens)] in homophones), None)
-            if j is not None:
-                k = (i + j) % len(tokens)
-                tokens[k] = homophones[tokens[k]]
+            found = [k for k in (*range(i, len(tokens)), *range(i)) if tokens[k] in homophones]
+            if found:
+                tokens[found[0]] = homophones[tokens[found[0]]]
     return " ".join(tokens)
 
 
@@ -180,11 +166,6 @@ def _typo(rng: Random, word: str) -> str:
     if draw < 0.85:
         return word[:i] + word[i] + word[i:]
     return word[:i] + rng.choice("abcdefghijklmnopqrstuvwxyz") + word[i + 1 :]
-
-
-def corrected(rng: Random, wrong: str, right: str) -> str:
-    """A self-correction: ``wrong``, a word of regret, ``right``."""
-    return wrong + rng.choice(bank()["corrections"]) + right
 
 
 def joined(rng: Random, parts: list[str]) -> str:

@@ -36,7 +36,9 @@ _BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")
 
 def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = False) -> Home:
     """A home of ``size[0]`` to ``size[1]`` entities; with ``held_out`` most of its names are held-out ones."""
-    count = _size(rng, size)
+    low, high = size
+    middle = low + (high - low) // 4  # half of the homes come from the lowest quarter of the range
+    count = rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
     areas = _areas(rng, count, held_out)
     style = _Style(rng)
     entities: list[Entity] = []
@@ -44,17 +46,10 @@ def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = F
     for _ in range(count):
         entity = _entity(rng, style, areas, entities, focus, held_out)
         entities += [entity] if entity else []
-    while len(entities) < size[0]:
+    while len(entities) < low:
         word = _word(rng, held_out)
         entities.append(_with_id(entities, f"{word} Light", kind_of("light", None), rng.choice(areas).name))
     return Home(tuple(areas), tuple(entities))
-
-
-def _size(rng: Random, size: tuple[int, int]) -> int:
-    """Small homes are as common as large ones: half of the draws come from the lowest quarter of the range."""
-    low, high = size
-    middle = low + (high - low) // 4
-    return rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
 
 
 class _Style:

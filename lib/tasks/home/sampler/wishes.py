@@ -12,20 +12,10 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from lib.tasks.home.sampler.commands import (
-    Target,
-    called,
-    entity_target,
-    fits,
-    matching,
-    place_texts,
-    render,
-    shorten,
-    spoken_area,
-)
+from lib.tasks.home.sampler.commands import Target, entity_target, matching, place_texts, render, shorten, spoken_area
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.levels import Found, satellite
-from lib.tasks.home.sampler.names import Kind, kind_of, kinds, wordings
+from lib.tasks.home.sampler.names import Kind, called, fits, kind_of, kinds, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.homes import Entity, Home

@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import json
-import lzma
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
@@ -17,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from lib.core.files import RecordError, read_json, read_jsonl
 from lib.core.task import TaskError
 
 MAX_ENTITIES = 5_000
@@ -144,15 +143,12 @@ def load_homes(path: Path) -> dict[str, Home]:
     Raises TaskError with file and line or key.
     """
     try:
-        text = (lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()).decode("utf-8")
-        lines = ".jsonl" in path.suffixes
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()] if lines else json.loads(text)
-    except (OSError, ValueError, lzma.LZMAError) as error:
+        if ".jsonl" in path.suffixes:
+            rows = {_text(row, "id", f"{path}: home {i}"): row for i, row in enumerate(read_jsonl(path), 1)}
+        else:
+            rows = read_json(path)
+    except RecordError as error:
         raise TaskError(
             f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
         ) from error
-    if isinstance(rows, list):
-        rows = {_text(row, "id", f"{path}: home {i}"): row for i, row in enumerate(rows, 1)}
-    if not isinstance(rows, dict):
-        raise TaskError(f"{path}: expected homes by key, got {type(rows).__name__}")
     return {key: Home.from_dict(row, f"{path}: {key}") for key, row in rows.items()}

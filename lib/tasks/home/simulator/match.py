@@ -73,7 +73,9 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
         arguments = {k: v for k, v in arguments.items() if k != "area"}
     name = arguments.get("name")
     named = isinstance(name, str) and not (name.casefold() == "all" and "all" not in ix.by_name)
-    found = _named(ix, str(name)) if named else _unnamed(ix, tool, arguments)
+    found = ix.by_name.get(str(name).strip().casefold(), []) if named else _unnamed(ix, tool, arguments)
+    if named and not found:
+        raise TaskError(f"no entity is called {name!r}: use a name of the home")
     found = _filter(ix, found, tool, arguments)
     if named and len(found) > 1:
         found = _one(ix, found, tool, satellite)
@@ -81,13 +83,6 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
     if not found:
         raise TaskError(f"{tool.name}: nothing in the home fits {dict(arguments)}")
     return _one(ix, found, tool, satellite) if len(found) > 1 and tool.single else found
-
-
-def _named(ix: Index, name: str) -> list[Entity]:
-    found = ix.by_name.get(name.strip().casefold())
-    if not found:
-        raise TaskError(f"no entity is called {name!r}: use a name of the home")
-    return found
 
 
 def _unnamed(ix: Index, tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:

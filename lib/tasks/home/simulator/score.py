@@ -8,8 +8,6 @@ Rejection sampling, the reward and the evaluation all use it. A wrong action cos
 >>> example = Example("1", "lamp on", {"home": home, "area": None}, gold, "L0", "doc", "dev")
 >>> score(example, [{"name": "HassTurnOn", "arguments": {"domain": "light"}}])
 Score(exact=True, reward=1.0, reason='')
->>> score(example, [])
-Score(exact=False, reward=0.2, reason='did_nothing')
 """
 
 from __future__ import annotations
@@ -25,6 +23,8 @@ from lib.tasks.home.simulator.tools import tool_name
 
 REASONS = tuple("wrong_tool wrong_target wrong_value missed_call extra_call acted_on_nothing did_nothing error".split())
 _PARTIAL, _IDLE, _FAILED, _WRONG = 0.8, 0.2, 0.1, 0.1
+_OPEN = ("item", "message", "search_query", "conversation_command")
+_ITEMS = ("add_item", "complete_item", "remove_item")
 
 
 def score(example: Example, calls: Sequence[Call]) -> Score:
@@ -57,13 +57,13 @@ def _by_accepted(example: Example, calls: list[Call], outcome: Outcome) -> Score
     A canned reply (HassRespond) is doing nothing only where the row accepts one.
     """
     home, area = example.context["home"], example.context.get("area")
-    if accepts(example.extra["accept"], calls):
+    if any(same_calls(wanted, calls) for wanted in example.extra["accept"]):
         return Score(True, 1.0)
     if calls and all(c.get("name") == "HassRespond" for c in calls):
         return Score(False, 0.0, "acted_on_nothing" if [] in example.gold else "wrong_tool")
     acting = [c for c in calls if c.get("name") not in NOTHING]
     graded = _best_of(example.gold, acting, outcome, home, area)
-    golds = [gold for gold in example.gold if same_words(gold, acting)]
+    golds = [gold for gold in example.gold if _open_words(gold) == _open_words(acting)]
     if not graded.exact or _best_of(golds, acting, outcome, home, area).exact:
         return graded
     return Score(False, _PARTIAL, "wrong_value")
@@ -94,12 +94,10 @@ def _similarity(got: Effects, right: Effects) -> float:
 
 
 def _best(effect: str, right: frozenset[str]) -> float:
-    if effect in right or (effect == "state" and any(r.startswith("state=") for r in right)):
+    kind, kinds = effect.partition("=")[0], {r.partition("=")[0] for r in right}
+    if effect in right or (kind == "state" and kind in kinds and "state" in {effect, *right}):
         return 1.0
-    kind = effect.partition("=")[0]
-    if kind == "state" and "state" in right:
-        return 1.0
-    return 0.5 if any(r.partition("=")[0] == kind for r in right) else 0.0
+    return 0.5 if kind in kinds else 0.0
 
 
 def _reason(got: Effects, right: Effects) -> str:
@@ -125,17 +123,16 @@ def _by_allowed(allowed: dict[str, list[str]], outcome: Outcome, calls: Sequence
     return Score(False, _WRONG / 2, "missed_call" if missed else "wrong_value")
 
 
-_OPEN = ("item", "message", "search_query", "conversation_command")
-_ITEMS = ("add_item", "complete_item", "remove_item")
+# --- the rules of third-party tests, as their NOTICE.md states them
 
 
 def allows(allowed: Mapping[str, Sequence[str]], effects: Effects) -> bool:
     """Every changed entity is listed with an allowed effect, and every listed one is changed, unless ``*noop``."""
     changed = {target: some for target, some in effects.items() if not target.startswith("query:")}
-    return all(
-        target in allowed and all(_allowed(effect, allowed[target]) for effect in some)
-        for target, some in changed.items()
-    ) and all(target in changed or "*noop" in some for target, some in allowed.items())
+    if not changed.keys() <= allowed.keys():
+        return False
+    right = all(_allowed(effect, allowed[target]) for target, some in changed.items() for effect in some)
+    return right and all(target in changed or "*noop" in some for target, some in allowed.items())
 
 
 def _allowed(effect: str, allowed: Sequence[str]) -> bool:
@@ -147,24 +144,15 @@ def _allowed(effect: str, allowed: Sequence[str]) -> bool:
     return not names.isdisjoint(allowed)
 
 
-def accepts(accept: Sequence[Sequence[Call]], calls: Sequence[Call]) -> bool:
-    """The calls equal one of the lists, in any order; further arguments in the answer are allowed."""
-    return any(same_calls(wanted, calls) for wanted in accept)
-
-
 def same_calls(wanted: Sequence[Call], calls: Sequence[Call]) -> bool:
-    """The calls fit the wanted ones in some order."""
+    """The calls fit the wanted ones in some order; further arguments in the answer are allowed."""
     if len(wanted) != len(calls) or len(calls) > 6:
         return False
     return any(all(map(_same_call, wanted, order)) for order in permutations(calls))
 
 
-def same_words(wanted: Sequence[Call], calls: Sequence[Call]) -> bool:
-    """The open strings of the calls (items, messages, titles) are the wanted ones, ignoring case."""
-    return _open_words(wanted) == _open_words(calls)
-
-
 def _open_words(calls: Sequence[Call]) -> list[str]:
+    """The items, messages and titles of calls, ignoring case."""
     values = ((key, value) for c in calls for key, value in (c.get("arguments") or {}).items())
     return sorted(str(value).strip().casefold() for key, value in values if key in _OPEN)
 

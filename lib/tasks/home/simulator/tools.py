@@ -4,8 +4,6 @@ Names, slots and descriptions come from the data of ``home_assistant_intents``; 
 
 >>> [a.name for a in TOOLS["HassLightSet"].arguments]
 ['name', 'area', 'floor', 'domain', 'brightness', 'color', 'temperature']
->>> validate({"name": "light__HassLightSet", "arguments": {"name": "Sink", "brightness": 40}})["name"]
-'HassLightSet'
 >>> validate({"name": "HassTurnOn", "arguments": {"nam": "Sink"}})
 Traceback (most recent call last):
 lib.core.task.TaskError: HassTurnOn: unknown argument 'nam': use name

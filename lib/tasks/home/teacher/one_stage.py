@@ -21,8 +21,7 @@ from typing import Any
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.language import calls as compact
-from lib.tasks.home.language import prefilter
-from lib.tasks.home.language.references import References, references
+from lib.tasks.home.language.references import References, keep, references
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
 from lib.tasks.home.teacher.neighbours import distinct
@@ -100,7 +99,7 @@ def _example(example: Example) -> tuple[str, str] | None:
     """An example as the turns of user and assistant, its home cut to what the answer needs; None if none can be."""
     home, area = Home.from_dict(example.context["home"]), example.context.get("area")
     for size in SHOWN:
-        kept = prefilter.keep(home, example.text, size, area)
+        kept = keep(home, example.text, size, area)
         used = {e.area for e in kept.entities} | {area}
         refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities))
         try:
