@@ -110,20 +110,14 @@ def _chosen(known: Mapping[str, Any], name: str, where: str) -> Any:
 
 
 def speed(path: Path, threads: int, runtime: str, repeats: int = REPEATS) -> Row:
-    """Tokens per second of a GGUF's weights alone: medians over ``repeats`` prompts of PROMPT_TOKENS tokens.
-
-    ``runtime``: "onnx" or "server" (lib/runtime/decode.py). Raises ValueError for a file that it cannot load.
-    """
+    """Tokens per second of a GGUF's weights alone: medians over ``repeats`` prompts of PROMPT_TOKENS tokens."""
     from lib.runtime.llama_server import instructions
 
     onnx = runtime == "onnx"
-    try:
-        prompt, decode = zip(*(_onnx if onnx else _served)(path, threads, repeats), strict=True)
-    except RuntimeError as error:  # EngineError or LlamaError
-        raise ValueError(f"{path.name}: {error}") from error
-    named = {"engine": "ONNX Runtime", "instructions": ""} if onnx else {"engine": "llama.cpp"}
+    prompt, decode = zip(*(_onnx if onnx else _served)(path, threads, repeats), strict=True)
+    engine = {"engine": "ONNX Runtime" if onnx else "llama.cpp", "instructions": "" if onnx else instructions()}
     medians = {"prompt_tokens_s": statistics.median(prompt), "decode_tokens_s": statistics.median(decode)}
-    return {"kind": "speed", **medians, "instructions": instructions(), **named}
+    return {"kind": "speed", **medians, **engine}
 
 
 def _onnx(path: Path, threads: int, repeats: int) -> Iterator[tuple[float, float]]:
@@ -171,7 +165,7 @@ def main() -> int:
         try:
             for row in rows(job):
                 print(dumps(row), file=out, flush=True)
-        except ValueError as error:
+        except (ValueError, RuntimeError) as error:  # RuntimeError: an engine cannot load the file
             print(error, file=sys.stderr)
             return 2
     return 0

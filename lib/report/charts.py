@@ -1,8 +1,7 @@
 """Charts as pure functions from a table to a figure, with the text that replaces them for those who cannot see them.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart; every series also has its own
-marker, chosen by the row's index in its table, so that a system looks the same in every chart. The PNG of a figure is
-the same bytes every time.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A row's index chooses colour
+and marker, so that a system looks the same in every chart. The PNG of a figure is the same bytes every time.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
@@ -59,19 +57,12 @@ PLACES = [(d * x, d * y) for d in (10, 16, 24, 34, 46, 60, 78, 98) for x in (1, 
 def _axes(height: float, title: str, legend: Any = "", panels: Sequence[float] = (1,), **labels: Any) -> Iterator[Any]:
     """The figure and its panels in the study's style; the legend is drawn at the end, at ``legend``."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(
-            len(panels),
-            1,
-            sharex=True,
-            squeeze=False,
-            figsize=(7.6, height),
-            layout="constrained",
-            height_ratios=panels,
-        )
+        how: Any = {"sharex": True, "squeeze": False, "layout": "constrained", "height_ratios": panels}
+        figure, axes = plt.subplots(len(panels), 1, figsize=(7.6, height), **how)
         axes[-1, 0].set(**labels)
         axes[0, 0].set_title(title)
         yield figure, axes[:, 0]
-        if legend and not figure.legends:
+        if legend:
             figure.legend(loc=legend, frameon=False, fontsize=9, ncols=4 if "center" in legend else 1)
 
 
@@ -87,30 +78,56 @@ def pareto(table: pd.DataFrame, cost: str = "usd_per_million", quality: str = "a
     return ordered[ordered[quality] > best]
 
 
-def cost_quality(table: pd.DataFrame, title: str = "") -> Figure:
-    """Accuracy with its interval over the cost of a million requests (log axis, USD), with the Pareto front.
+def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
+    """Accuracy with its interval over a cost ``x`` (above 0, log axis, described by ``label``), with the Pareto front.
 
-    ``table``: system, usd_per_million (above 0), accuracy, low, high (shares in [0, 1]).
+    ``table``: system, ``x``, accuracy, low, high (shares in [0, 1]). With a column ``step`` it tells the looks, and
+    models that are far worse than all others are in a lower panel.
     """
-    x = "usd_per_million"
-    labels: dict[str, Any] = {"xlabel": "cost of a million requests (US dollars, log scale)", "xscale": "log"}
-    with _axes(4.6, title, "outside lower right", ylabel="exactly right (%)", **labels) as (figure, (axes,)):
-        _front(axes, table, x)
-        for i, row in zip(table.index, table.to_dict("records"), strict=True):
-            _errorbar(axes, row, x, COLOURS[int(i) % 8], MARKERS[int(i) % 8])
-        axes.set_xlim(table[x].min() / 2.5, table[x].max() * 4)
-        axes.set_ylim(max(-4.0, table["low"].min() * 100 - 12), min(114.0, table["high"].max() * 100 + 14))
-        axes.set_yticks([tick for tick in axes.get_yticks() if 0 <= tick <= 100 and axes.get_ylim()[0] <= tick])
-        axes.xaxis.set_major_formatter(lambda usd, _: f"${usd:,.0f}" if usd >= 1 else f"${usd:.2g}")
-        figure.legend(loc="outside lower right", frameon=False, fontsize=9)
-        _name(figure, axes, table, x)
+    parts, front = _split(table), pareto(table, x)
+    with _axes(6.8, title, "outside lower center", (3.2, 1.0)[: len(parts)]) as (figure, panels):
+        for axes, rows in zip(panels, parts, strict=True):
+            style: dict[str, Any] = {"where": "post", "color": "#AAAAAA", "lw": 1.6, "zorder": 1}
+            axes.step(front[x], front["accuracy"] * 100, label="Pareto front" if axes is panels[0] else None, **style)
+            for row, look in zip(table.to_dict("records"), _looks(table), strict=True):
+                _errorbar(axes, row, x, *look)
+            low, high = rows["low"].min() * 100, rows["high"].max() * 100
+            room = max(3.0, 0.2 * (high - low))
+            axes.set(ylim=(max(-4.0, low - room), min(114, high + room)), ylabel="exactly right (%)", xscale="log")
+            axes.set_yticks([y for y in axes.get_yticks() if max(0, axes.get_ylim()[0]) <= y <= 100])
+        low, high = table[x].min(), table[x].max()
+        room = max(1.4, (high / low) ** 0.15)
+        axes.set(xlabel=f"{label}, log scale", xlim=(low / room, high * room * 1.1))
+        ticks = [a * 10**b for b in range(-3, 6) for a in ((1, 2, 3, 5, 7) if high / low < 20 else (1, 3))]
+        axes.set_xticks([tick for tick in ticks if low / room <= tick <= high * room])
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        for step, (colour, marker) in LOOKS.items():
+            if step in _steps(table):
+                panels[0].plot([], [], color=colour, marker=marker, ls="", label=step)
+    for axes, rows in zip(panels, parts, strict=True):
+        _name(figure, axes, rows, x)
     return figure
 
 
-def _front(axes: Axes, table: pd.DataFrame, x: str) -> None:
-    front = pareto(table, x)
-    line: dict[str, Any] = {"color": "#AAAAAA", "lw": 1.6, "zorder": 1}
-    axes.step(front[x], front["accuracy"] * 100, where="post", label="Pareto front: nothing cheaper is as good", **line)
+def _steps(table: pd.DataFrame) -> list[str]:
+    return [] if "step" not in table else table["step"].replace(NAMED_BEFORE).tolist()
+
+
+def _looks(table: pd.DataFrame) -> list[tuple[str, str]]:
+    return [LOOKS.get(s, ("#888888", "P")) for s in _steps(table)] or [
+        (COLOURS[int(i) % 8], MARKERS[int(i) % 8]) for i in table.index
+    ]
+
+
+def _split(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """The table, or the rows above and those below the widest gap in accuracy, if it is wide."""
+    ranked = table["accuracy"].sort_values()
+    gaps = ranked.diff().fillna(0.0)
+    if gaps.max() <= GAP or "step" not in table:
+        return [table]
+    worse = table["accuracy"] < ranked[gaps.idxmax()]
+    return [table[~worse], table[worse]]
 
 
 def _errorbar(axes: Axes, row: dict[str, Any], x: str, colour: str, marker: str) -> None:
@@ -123,79 +140,32 @@ def _errorbar(axes: Axes, row: dict[str, Any], x: str, colour: str, marker: str)
 
 def _name(figure: Figure, axes: Axes, table: pd.DataFrame, x: str) -> None:
     """Writes each system's name at the first place where it covers no other name or interval."""
-    canvas: Any = figure.canvas
-    canvas.draw()
+    figure.canvas.draw()
     figure.set_layout_engine("none")
-    rows = table.to_dict("records")
-    ends = [axes.transData.transform([(r[x], r["low"] * 100), (r[x], r["high"] * 100)]) for r in rows]
-    taken = [Bbox(pair).padded(6) for pair in ends]
-    frame = axes.get_window_extent()
-    for row in rows:
-        tried = [_at(axes, row, x, place) for place in PLACES]
-        for label in tried:
-            label.update_positions(canvas.get_renderer())
-        boxes = [Text.get_window_extent(label) for label in tried]
-        inside = [frame.x0 <= b.x0 and b.x1 <= frame.x1 and frame.y0 <= b.y0 and b.y1 <= frame.y1 for b in boxes]
-        free = (i for i, b in enumerate(boxes) if inside[i] and not b.count_overlaps(taken))
+    ends = axes.transData.transform
+    taken = [Bbox(ends([(r[x], r["low"] * 100), (r[x], r["high"] * 100)])).padded(6) for _, r in table.iterrows()]
+    for row in table.to_dict("records"):
+        found = [_at(axes, row, x, place) for place in PLACES]
+        free = (i for i, (_, box) in enumerate(found) if _inside(axes, box) and not box.count_overlaps(taken))
         chosen = next(free, 0)
-        taken.append(boxes[chosen].padded(1))
-        for i, label in enumerate(tried):
-            if i != chosen:
-                label.remove()
+        taken.append(found[chosen][1].padded(1))
+        for label, _ in [*found[:chosen], *found[chosen + 1 :]]:
+            label.remove()
 
 
-def _at(axes: Axes, row: dict[str, Any], x: str, place: tuple[float, float]) -> Any:
+def _at(axes: Axes, row: dict[str, Any], x: str, place: tuple[float, float]) -> tuple[Any, Bbox]:
+    """A name at ``place``, joined to its point by a line if that is far, and the box of its letters."""
     side = "center" if place[0] == 0 else "left" if place[0] > 0 else "right"
-    how: dict[str, Any] = {"xytext": place, "textcoords": "offset points", "ha": side, "va": "center"}
-    how["arrowprops"] = {"arrowstyle": "-", "color": "#888888", "lw": 0.6} if max(map(abs, place)) > 18 else None
-    return axes.annotate(row["system"], (row[x], row["accuracy"] * 100), color="#222222", fontsize=9, **how)
+    how: dict[str, Any] = {"xytext": place, "textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9}
+    how["arrowprops"] = {"arrowstyle": "-", "color": "#888888", "lw": 0.6} if max(map(abs, place)) > 10 else None
+    label = axes.annotate(row["system"], (row[x], row["accuracy"] * 100), color="#222222", **how)
+    label.update_positions(axes.figure.canvas.get_renderer())  # type: ignore[attr-defined]
+    return label, Text.get_window_extent(label)
 
 
-def frontier(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
-    """Accuracy with its interval over what a model costs, its size or its time, with the Pareto front.
-
-    ``table``: system, step (of LOOKS), ``x`` (above 0), accuracy, low, high (shares in [0, 1]). Models that are far
-    worse than all others are in a lower panel.
-    """
-    table = table.assign(step=table["step"].replace(NAMED_BEFORE))
-    parts = _split(table)
-    with _axes(6.8, title, "outside lower center", (3.2, 1.0)[: len(parts)]) as (figure, panels):
-        for axes, rows in zip(panels, parts, strict=True):
-            _front(axes, table, x)
-            for row in table.to_dict("records"):
-                _errorbar(axes, row, x, *LOOKS[row["step"]])
-            low, high = rows["low"].min() * 100, rows["high"].max() * 100
-            room = max(3.0, 0.2 * (high - low))
-            axes.set(ylim=(max(-4.0, low - room), high + room), ylabel="exactly right (%)", xscale="log")
-        _cost_axis(panels[-1], table, x, label)
-        figure.legend(handles=_handles(table), loc="outside lower center", ncols=4, frameon=False, fontsize=9)
-        for axes, rows in zip(panels, parts, strict=True):
-            _name(figure, axes, rows, x)
-    return figure
-
-
-def _split(table: pd.DataFrame) -> list[pd.DataFrame]:
-    """The table, or the rows above and those below the widest gap in accuracy, if it is wide."""
-    ranked = table["accuracy"].sort_values()
-    gaps = ranked.diff().fillna(0.0)
-    if gaps.max() <= GAP:
-        return [table]
-    edge = ranked[gaps.idxmax()]
-    return [table[table["accuracy"] >= edge], table[table["accuracy"] < edge]]
-
-
-def _cost_axis(axes: Axes, table: pd.DataFrame, x: str, label: str) -> None:
-    axes.set(xlabel=f"{label}, log scale", xlim=(table[x].min() / 1.35, table[x].max() * 1.5))
-    ticks = [a * 10**b for b in range(-1, 6) for a in (1, 2, 3, 5, 7)]
-    axes.set_xticks([tick for tick in ticks if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-
-
-def _handles(table: pd.DataFrame) -> list[Line2D]:
-    there = [(step, *look) for step, look in LOOKS.items() if step in set(table["step"])]
-    points = [Line2D([], [], color=c, marker=m, ls="", ms=11 if m == "*" else 7, label=step) for step, c, m in there]
-    return [*points, Line2D([], [], color="#AAAAAA", lw=1.6, label="Pareto front")]
+def _inside(axes: Axes, box: Bbox) -> bool:
+    frame = axes.get_window_extent()
+    return frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
 
 
 def latency(table: pd.DataFrame, title: str = "") -> Figure:

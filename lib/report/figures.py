@@ -37,7 +37,7 @@ def comparison(rows: pd.DataFrame, test: str) -> dict[str, Shown]:
 def _cost_quality(rows: pd.DataFrame, test: str, whole: pd.DataFrame, more: str = "") -> Shown:
     title = f"Cost versus quality ({test}, n = {int(whole['n'].max())}, 95% intervals)"
     alt = f"Chart of accuracy against cost. Exactly right on {test}: {describe(rows, 'accuracy', '%', 100)}.{more}"
-    return charts.cost_quality(rows, title), alt
+    return charts.tradeoff(rows, "usd_per_million", "cost of a million requests (US dollars)", title), alt
 
 
 def published(rows: pd.DataFrame, test: str, accuracies: Mapping[str, float], hosted: pd.DataFrame) -> Shown:
@@ -69,7 +69,7 @@ def _frontier(rows: pd.DataFrame, x: str, label: str, title: str, unit: str) -> 
     ]
     title = f"{title} against accuracy (n = {int(rows['n'].max())}, 95% intervals)"
     alt = f"Chart of accuracy against {label}: {'; '.join(each)}. On the frontier: {front}."
-    return charts.frontier(rows, x, label, title), alt
+    return charts.tradeoff(rows, x, label, title), alt
 
 
 def losses(cuts: Sequence[Row], run: Path) -> Shown:

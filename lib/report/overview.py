@@ -6,7 +6,6 @@ Everything is read from the files of ``reports/<profile>``: it works for committ
 from __future__ import annotations
 
 import html
-import json
 import re
 from functools import cache
 from pathlib import Path
@@ -142,7 +141,7 @@ def made(meta: dict[str, Any]) -> str:
 
 def read_json(path: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return files.read_json(path)
     except (OSError, ValueError) as error:
         raise ReportError(f"{path.name}: not readable ({error}): run the stage again") from error
 

@@ -91,10 +91,9 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _write(path: Path, content: str | bytes) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    return part.replace(path)
+    with files.replacing(path) as part:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
 
 
 def _clean(meta: dict[str, Any]) -> dict[str, Any]:

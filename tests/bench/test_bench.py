@@ -103,7 +103,6 @@ def test_figures_of_the_table(tmp_path):
         (tmp_path / f"{name}.gguf").write_bytes(bytes(size))
         entrants.append(Entrant(name, "student", tmp_path / f"{name}.gguf", "0" * 64, released=True))
         held[name] = {"weights_kind": "Q4_0", "decode_bytes": size, "decode_weights": 1000, "prompt_weights": 900}
-        held[name] |= {"cache_bytes": 0, "attention": 0}
     given = []
     for name, (warm, cold) in {"small": (10.0, 100.0), "large": (40.0, 300.0), "rules": (1.0, 1.0)}.items():
         given += [reply(name, "c", "cold", cold), reply(name, "a", "warm", warm * 9)]

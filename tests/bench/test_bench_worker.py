@@ -23,7 +23,7 @@ from lib.model.gguf_read import GgufError
 GROUPS = [[f"{g}{i}" for i in range(6)] for g in "abcde"]
 MACHINE = {"bandwidth": 10e9, "fp32": 100e9, "int8": 400e9}
 MODEL = {"decode_bytes": 100_000_000, "decode_weights": 100_000_000, "prompt_weights": 50_000_000}
-MODEL |= {"weights_kind": "Q8_0", "cache_bytes": 0, "attention": 0}
+MODEL |= {"weights_kind": "Q8_0"}
 
 
 @pytest.mark.parametrize(("cold", "warm"), [(5, 20), (3, 4), (1, 1), (4, 9)])
@@ -123,8 +123,6 @@ def test_memory_or_arithmetic_limits_decoding_and_arithmetic_a_prompt():
     assert found == {"limit_decode": pytest.approx(100), "limit_prompt": pytest.approx(4000), "arithmetic": "int8"}
     few = limits.limits({**MODEL, "decode_bytes": 1000}, {**MACHINE, "int8": None})
     assert few["limit_decode"] == pytest.approx(500) and few["arithmetic"] == "fp32"
-    kept = limits.limits({**MODEL, "cache_bytes": 10_000, "attention": 1}, MACHINE)
-    assert 1 / kept["limit_decode"] == pytest.approx((100_000_000 + 10_000 * limits.CONTEXT) / 10e9)
     assert limits.limits({**MODEL, "weights_kind": "F16"}, MACHINE)["arithmetic"] == "fp32"
 
 
@@ -138,10 +136,6 @@ def test_a_file_holds_what_its_model_multiplies(folder, tmp_path, kind, bytes_ea
     assert found["prompt_weights"] == found["decode_weights"] - matrices["model.embed_tokens.weight"]
     assert found["decode_bytes"] == pytest.approx(found["decode_weights"] * bytes_each + 4 * vectors)
     assert found["weights_kind"] == kind.upper()
-    config = model.config
-    keys = config.num_key_value_heads * config.hidden_size // config.num_attention_heads
-    assert found["cache_bytes"] == 2 * 2 * config.num_hidden_layers * keys
-    assert found["attention"] == 2 * config.num_hidden_layers * config.hidden_size
 
 
 def test_an_input_table_of_its_own_is_looked_up_and_not_read(tmp_path):

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from lib.evaluation import metrics
@@ -21,6 +22,10 @@ def table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def cost_quality(rows: pd.DataFrame, title: str = "") -> Figure:
+    return charts.tradeoff(rows, "usd_per_million", "cost", title)
+
+
 def test_front_holds_what_nothing_beats() -> None:
     rows = table()
     front = charts.pareto(rows)
@@ -33,7 +38,7 @@ def test_front_holds_what_nothing_beats() -> None:
 
 
 def test_labels_are_inside_and_apart() -> None:
-    figure = charts.cost_quality(table(), "title")
+    figure = cost_quality(table(), "title")
     figure.canvas.draw()
     axes = figure.axes[0]
     boxes = [Text.get_window_extent(t) for t in axes.texts]
@@ -55,7 +60,7 @@ def steps() -> pd.DataFrame:
 
 
 def test_names_on_a_frontier_are_inside_and_apart() -> None:
-    figure = charts.frontier(steps(), "size_mb", "MB")
+    figure = charts.tradeoff(steps(), "size_mb", "MB")
     figure.canvas.draw()
     names = []
     for axes in figure.axes:
@@ -64,13 +69,13 @@ def test_names_on_a_frontier_are_inside_and_apart() -> None:
         assert all(axes.get_window_extent().contains(*corner) for box in boxes for corner in (box.min, box.max))
         names += [text.get_text() for text in axes.texts]
     assert len(figure.axes) == 2 and sorted(names) == sorted(steps()["system"])
-    assert charts.png(charts.frontier(steps(), "size_mb", "MB")) == charts.png(
-        charts.frontier(steps(), "size_mb", "MB")
+    assert charts.png(charts.tradeoff(steps(), "size_mb", "MB")) == charts.png(
+        charts.tradeoff(steps(), "size_mb", "MB")
     )
-    assert len(charts.frontier(steps().head(11), "size_mb", "MB").axes) == 1, "none is far worse"
+    assert len(charts.tradeoff(steps().head(11), "size_mb", "MB").axes) == 1, "none is far worse"
 
 
-@pytest.mark.parametrize("chart", [charts.cost_quality, charts.latency, charts.levels])
+@pytest.mark.parametrize("chart", [cost_quality, charts.latency, charts.levels])
 def test_png_is_the_same_bytes_every_time(chart) -> None:  # type: ignore[no-untyped-def]
     first, second = (charts.png(chart(table(), "title")) for _ in range(2))
     assert first == second
@@ -78,7 +83,7 @@ def test_png_is_the_same_bytes_every_time(chart) -> None:  # type: ignore[no-unt
 
 
 def test_one_system_is_enough() -> None:
-    for chart in (charts.cost_quality, charts.latency, charts.levels):
+    for chart in (cost_quality, charts.latency, charts.levels):
         assert charts.png(chart(table().head(1)))
 
 
