@@ -1,4 +1,4 @@
-"""What a line's words alone say against it."""
+"""What the words of a paraphrase alone say against it."""
 
 import pytest
 
@@ -9,6 +9,7 @@ OFF = [{"name": "HassTurnOff", "arguments": {"name": "Shelf Lamp"}}]
 DIM = [{"name": "HassLightSet", "arguments": {"name": "Shelf Lamp", "brightness": 40}}]
 RED = [{"name": "HassLightSet", "arguments": {"name": "Shelf Lamp", "color": "red"}}]
 ASK = [{"name": "HassGetState", "arguments": {"name": "Shelf Lamp", "state": "on"}}]
+TOGGLE = [{**ON[0], "name": "HassToggle"}]
 ADD = [{"name": "HassListAddItem", "arguments": {"name": "Errands", "item": "two stamps"}}]
 WISH = [{"name": "HassTurnOn", "arguments": {"area": "Den", "domain": "light"}}]
 
@@ -32,59 +33,35 @@ WISH = [{"name": "HassTurnOn", "arguments": {"area": "Den", "domain": "light"}}]
         ("Dim the shelf lamp", "shelf lamp to 40", DIM, "another number"),
         ("Make the shelf lamp blue", "make the shelf lamp red", RED, "another colour"),
         ("Put stamps on errands", "add two stamps to errands", ADD, "another text"),
-        ("Flip the shelf lamp off", "flip the shelf lamp", [{**ON[0], "name": "HassToggle"}], "switches the other way"),
+        ("Flip the shelf lamp off", "flip the shelf lamp", TOGGLE, "switches the other way"),
         ("Lamp (name: Shelf Lamp) off", "turn off the shelf lamp", OFF, "words of the prompt"),
-    ],
-)
-def test_a_line_that_asks_for_something_else_is_told_by_its_words(text, said, calls, reason):
-    assert fault(text, said, calls) == reason
-
-
-IS_ON = [{"name": "HassGetState", "arguments": {"name": "Shelf Lamp", "state": "on"}}]
-
-
-@pytest.mark.parametrize(
-    ("text", "said", "calls", "reason"),
-    [
-        ("How is the shelf lamp?", "is the shelf lamp on", IS_ON, "asks for another state"),
-        ("How do I know the shelf lamp is on?", "is the shelf lamp on", IS_ON, "asks for advice or leave"),
-        ("The shelf lamp is on", "shelf lamp on", IS_ON, "reports instead of asking"),
+        ("How is the shelf lamp?", "is the shelf lamp on", ASK, "asks for another state"),
+        ("How do I know the shelf lamp is on?", "is the shelf lamp on", ASK, "asks for advice or leave"),
+        ("The shelf lamp is on", "shelf lamp on", ASK, "reports instead of asking"),
         ("shelf lamp", "turn off the shelf lamp", OFF, "asks for nothing"),
         ("Check if the shelf lamp is off", "turn off the shelf lamp", OFF, "asks whether it is so"),
         ("Turn off the shelf lamp tomorrow", "turn off the shelf lamp", OFF, "another time"),
         ("Turn off the shelf lamp upstairs", "turn off the shelf lamp", OFF, "another place"),
         ("Turn off the shelf lamp in the attic", "turn off the shelf lamp", OFF, "another place"),
         ("The shelf lamp will be off", "turn off the shelf lamp", OFF, "reports instead of asking"),
-        ("It's still on", "is the shelf lamp on", IS_ON, "reports instead of asking"),
+        ("It's still on", "is the shelf lamp on", ASK, "reports instead of asking"),
         ("Stop the air conditioning", "stop the temperature", [], "another device"),
         ("Shelf lamp turned off, thanks", "turn off the shelf lamp", OFF, "reports instead of asking"),
+        ("Could you turn off the shelf lamp?", "turn off the shelf lamp", OFF, ""),
+        ("The shelf lamp should be off", "turn off the shelf lamp", OFF, ""),
+        ("Make sure the shelf lamp is off", "turn off the shelf lamp", OFF, ""),
+        ("String lights and shelf lamp off", "turn off the shelf lamp", OFF, ""),
+        ("Bring the shelf lamp to forty", "shelf lamp to 40", DIM, ""),
+        ("shelf lamp at forty percent please", "shelf lamp to 40", DIM, ""),
+        ("Is the shelf lamp on?", "is the shelf lamp on", ASK, ""),
+        ("Let me know if the shelf lamp is on", "is the shelf lamp on", ASK, ""),
+        ("Errands needs two stamps", "add two stamps to errands", ADD, ""),
+        ("Why is the den so gloomy?", "it's too dark in the den", WISH, ""),
+        ("The shelf lamp is still on, turn it off", "the shelf lamp is on turn it off", OFF, ""),
+        ("Is there light on the shelf lamp, is it on?", "is the shelf lamp on", ASK, ""),
+        ("Turn the shelf lamp off first", "turn off the shelf lamp", OFF, ""),
+        ("The kettle is on now", "i turned on the kettle", [], ""),
     ],
 )
-def test_what_else_a_line_may_do(text, said, calls, reason):
+def test_what_the_words_of_a_paraphrase_show(text, said, calls, reason):
     assert fault(text, said, calls) == reason
-
-
-@pytest.mark.parametrize(
-    ("text", "said", "calls"),
-    [
-        ("Could you turn off the shelf lamp?", "turn off the shelf lamp", OFF),
-        ("The shelf lamp should be off", "turn off the shelf lamp", OFF),
-        ("Make sure the shelf lamp is off", "turn off the shelf lamp", OFF),
-        ("String lights and shelf lamp off", "turn off the shelf lamp", OFF),
-        ("Bring the shelf lamp to forty", "shelf lamp to 40", DIM),
-        ("shelf lamp at forty percent please", "shelf lamp to 40", DIM),
-        ("Is the shelf lamp on?", "is the shelf lamp on", ASK),
-        ("Let me know if the shelf lamp is on", "is the shelf lamp on", ASK),
-        ("Errands needs two stamps", "add two stamps to errands", ADD),
-        ("Why is the den so gloomy?", "it's too dark in the den", WISH),
-        ("The shelf lamp is still on, turn it off", "the shelf lamp is on turn it off", OFF),
-        ("Is there light on the shelf lamp, is it on?", "is the shelf lamp on", ASK),
-        ("Turn the shelf lamp off first", "turn off the shelf lamp", OFF),
-    ],
-)
-def test_other_ways_to_ask_pass(text, said, calls):
-    assert fault(text, said, calls) == ""
-
-
-def test_where_nothing_is_meant_every_form_is_right():
-    assert fault("The kettle is on now", "i turned on the kettle", []) == ""

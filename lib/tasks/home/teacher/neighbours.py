@@ -16,13 +16,10 @@ from lib.tasks.home.teacher.lexicon import kind_stems, respell
 from lib.tasks.home.teacher.retrieval import Nearest, mask
 from lib.tasks.home.words import stem
 
-_LEAST = 5
-"""Examples that a word must occur in to count as one that people use in commands."""
+_LEAST = 5  # examples that a word must occur in to count as one that people use in commands
 _NEIGHBOURS = 24
-_FEW = 8
-"""Examples below which nothing is said about likely domains."""
-_FAR = 0.5
-"""Similarity below which an example says little."""
+_FEW = 8  # examples below which nothing is said about likely domains
+_FAR = 0.5  # similarity below which an example says little
 _OF_THE_HOME = ("none:unknown", "none:ambiguous", "none:incapable")
 """Examples of doing nothing that only their home explains, so that they teach no choice of function."""
 
@@ -54,7 +51,8 @@ class Neighbours:
         acting = [row for row in rows if row.domains]
         self._typed = Nearest([row.masked for row in rows], rows)
         self._untyped = Nearest([untyped(row.masked) for row in acting], acting) if acting else None
-        self.listed = {key: _values(rows, key) for key in ("color", "mode", "fan_mode")}
+        said = [(key, value) for row in rows for c in row.example.gold[0] for key, value in c["arguments"].items()]
+        self.listed = {name: {v.casefold() for key, v in said if key == name} for name in ("color", "mode", "fan_mode")}
         plain = [row.masked for row in rows if row.function and not row.free]
         counts = Counter(stem(w) for text in plain for w in set(text.split()))
         self.words = frozenset(w for w, n in counts.items() if n >= _LEAST) - kind_stems()
@@ -121,9 +119,3 @@ def _domains(home: Home, calls: Sequence[Call], area: str | None) -> frozenset[s
         return frozenset(e.domain for tool, own in tools if tool.domains for e in targets(home, tool, own, area))
     except TaskError:
         return frozenset()
-
-
-def _values(rows: Sequence[Row], key: str) -> frozenset[str]:
-    """The texts that an argument has in the examples."""
-    values = (c["arguments"].get(key) for row in rows for c in row.example.gold[0])
-    return frozenset(v.casefold() for v in values if isinstance(v, str))

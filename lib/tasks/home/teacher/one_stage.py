@@ -1,10 +1,9 @@
 """The prompts of the one-stage systems: Home Assistant's way without examples, and a compact one with examples.
 
 ``ZeroShot`` has the parts of Home Assistant's own prompt for language models (``homeassistant/helpers/llm.py``, Assist
-API), in other words: how to behave, the tools with their JSON schemas (there sent beside the prompt; here first in it,
-so that all homes share them), how to choose names and areas, where the user speaks from, and every exposed entity with
-names, domain and area as YAML. ``FewShot`` shows the retrieved examples that resemble the request most, each with the
-few lines of its home that it needs, and answers in the student's compact lines.
+API), in other words: how to behave, the tools (there sent beside the prompt), how to choose names and areas, where the
+user speaks from, and the exposed entities as YAML. ``FewShot`` shows the examples that resemble the request most, each
+with the few lines of its home that it needs, and answers in the student's compact lines.
 
 >>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp"}]})
 >>> ask = ZeroShot().ask("lamp on", {"home": home, "area": None})
@@ -122,11 +121,8 @@ def _line(refs: References, area: int | None, members: Sequence[int]) -> str:
     shown = "no area" if area is None else f"A{area + 1} {refs.areas[area].name}{f' ({floor})' if floor else ''}"
     groups: dict[str, list[str]] = {}
     for i in members:
-        groups.setdefault(_kind(refs.entities[i]), []).append(f"{i + 1} {refs.entities[i].name}")
-    things = "; ".join(f"{kind} {', '.join(names)}" for kind, names in groups.items())
-    return f"{shown}: {things}"
-
-
-def _kind(entity: Entity) -> str:
-    shown = entity.device_class if entity.domain in ("cover", "sensor", "binary_sensor") else None
-    return f"{entity.domain} ({shown})" if shown else entity.domain
+        entity = refs.entities[i]
+        of_class = entity.device_class if entity.domain in ("cover", "sensor", "binary_sensor") else None
+        kind = f"{entity.domain} ({of_class})" if of_class else entity.domain
+        groups.setdefault(kind, []).append(f"{i + 1} {entity.name}")
+    return f"{shown}: " + "; ".join(f"{kind} {', '.join(names)}" for kind, names in groups.items())

@@ -9,7 +9,6 @@ function are looked up in the home, and a command that names what this home lack
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,15 +18,15 @@ from lib.tasks.home.language.prompt import MAX_TEXT
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.match import WHOLE_HOME
-from lib.tasks.home.simulator.tools import TOOLS, Tool, validate
+from lib.tasks.home.simulator.tools import TOOLS, Tool
 from lib.tasks.home.teacher import prompts
 from lib.tasks.home.teacher.lexicon import SAYS, Said
 from lib.tasks.home.teacher.neighbours import Neighbours, distinct, untyped
 from lib.tasks.home.teacher.retrieval import delexicalise
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
-from lib.tasks.home.teacher.values import Offer, offered, worded
-from lib.tasks.home.words import clean, stems
+from lib.tasks.home.teacher.values import offered
+from lib.tasks.home.words import clean
 from lib.teacher.pipeline import Ask
 
 SHOTS, FILLED = 6, 3
@@ -57,7 +56,7 @@ class HomePrototype:
         parts = cut(said, home, self.neighbours.words, lambda part: self._plain(part, home))
         if parts or nearest[0][1] >= SAME:
             return parts or [said]
-        return Ask(prompts.split(said), lambda raw: _commands(raw, said))
+        return prompts.split(said)
 
     def _plain(self, text: str, home: Home) -> bool:
         """Whether a text by itself is a command."""
@@ -78,8 +77,7 @@ class HomePrototype:
         names = [f for f in likely if not domains or _acts(TOOLS[f], domains)] or likely
         near = (row for row, _ in self.neighbours.best(command, home, 3 * SHOTS))
         shots = distinct(near, lambda row: untyped(row.masked))[:SHOTS]
-        prompt = prompts.select(command, [(row.example.text, row.function) for row in reversed(shots)], names)
-        return Ask(prompt, lambda raw: _function(raw, names))
+        return prompts.select(command, [(row.example.text, row.function) for row in reversed(shots)], names)
 
     def fill(self, command: str, function: str, context: Mapping[str, Any]) -> Ask[list[Call]] | list[Call]:
         home, area, tool = Home.from_dict(context["home"]), context.get("area"), TOOLS[function]
@@ -113,11 +111,10 @@ class HomePrototype:
         given = {key: values[0] for key, values in offer.items() if values and len(values) == 1}
         asked = {key: values for key, values in offer.items() if key not in given}
         if len(found) == 1 and not asked:
-            return _made(tool, found[0], given)
+            return prompts.made(tool, found[0], given)
         near = self.neighbours.best(command, home, 8 * FILLED) if asked else []
         shots = [row.example for row, _ in near if row.function == tool.name][:FILLED]
-        prompt = prompts.fill(command, tool, asked, [c.label for c in found], shots[::-1])
-        return Ask(prompt, lambda raw: _calls(raw, command, tool, asked, given, found))
+        return prompts.fill(command, tool, asked, found, given, shots[::-1])
 
     def refused(self, command: str, calls: Sequence[Call], context: Mapping[str, Any]) -> str:
         outcome = execute(Home.from_dict(context["home"]), calls, context.get("area"))
@@ -138,66 +135,3 @@ def _acts(tool: Tool, domains: set[str]) -> bool:
     """Whether a function can act on one of the domains, or passes on words that may name anything."""
     words = any(a.kind == "text" and a.required for a in tool.own)
     return words or tool.domains == ("*",) or not domains.isdisjoint(tool.domains)
-
-
-def _object(raw: str) -> dict[str, Any]:
-    try:
-        value = json.loads(raw)
-    except ValueError as error:
-        raise TaskError(f"That is not JSON ({error}). Answer with one JSON object.") from error
-    if not isinstance(value, dict):
-        raise TaskError("Answer with one JSON object.")
-    return value
-
-
-def _commands(raw: str, text: str) -> list[str]:
-    """The commands, each in words of the request."""
-    rows = _object(raw).get("commands")
-    if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
-        raise TaskError('Answer with {"commands": [...]}, a list of texts.')
-    found = [clean(row) for row in rows if row.strip()]
-    for row in found:
-        new = sorted(stems(row) - stems(text))
-        if len(new) > 1:
-            raise TaskError(f"Nobody said {', '.join(new)}. Use only words of what was said.")
-    return list(dict.fromkeys(found))
-
-
-def _function(raw: str, names: Sequence[str]) -> str:
-    name = _object(raw).get("function")
-    if name not in (*names, prompts.NONE):
-        raise TaskError(f"There is no function {name!r} here. Choose one that is listed, or {prompts.NONE}.")
-    return "" if name == prompts.NONE else str(name)
-
-
-def _calls(
-    raw: str, command: str, tool: Tool, offer: Offer, given: Mapping[str, Any], found: Sequence[Candidate]
-) -> list[Call]:
-    """The call with the chosen target and the ``given`` values.
-
-    Raises TaskError for a wrong number or a value that nobody said.
-    """
-    answer = _object(raw)
-    number = answer.get(prompts.TARGET) if len(found) > 1 else 1
-    if type(number) is not int or not 0 <= number <= len(found):
-        raise TaskError(f"{prompts.TARGET}={number!r}: give the number of one of the lines, 0 to {len(found)}.")
-    if number == 0:
-        return []
-    chosen = {key: answer[key] for key, values in offer.items() if _said(answer.get(key), values, command)}
-    missing = next((a.name for a in tool.own if a.required and a.name not in {**given, **chosen}), None)
-    if missing:
-        raise TaskError(f"{missing}={answer.get(missing)!r} was not said. Take it from the command.")
-    return _made(tool, found[number - 1], {**given, **chosen})
-
-
-def _made(tool: Tool, candidate: Candidate, arguments: Mapping[str, Any]) -> list[Call]:
-    return [validate({"name": tool.name, "arguments": {**t, **arguments}}) for t in candidate.targets]
-
-
-def _said(value: Any, offer: tuple[Any, ...] | None, command: str) -> bool:
-    """Whether the command backs a value: it is on offer, or its words were said."""
-    if isinstance(value, bool):
-        return False
-    if offer is not None:
-        return value in offer
-    return worded(value, command) if isinstance(value, str) else isinstance(value, int)

@@ -4,7 +4,7 @@
 >>> [(a.value, a.unit) for a in amounts("dim lamp 2 to two thirds in an hour", home)]
 [(67.0, None), (1.0, 'hou')]
 >>> from lib.tasks.home.simulator.tools import TOOLS
->>> offered(TOOLS["HassLightSet"], "lamp 2 at half", home, {"color": frozenset({"red"})})
+>>> offered(TOOLS["HassLightSet"], "lamp 2 at half", home, {"color": {"red"}})
 {'brightness': (50,)}
 """
 
@@ -82,7 +82,7 @@ def worded(value: str, text: str) -> bool:
     return bool(own) and set(own) <= set(spoken(text))
 
 
-def offered(tool: Tool, text: str, home: Home, listed: Mapping[str, frozenset[str]]) -> Offer:
+def offered(tool: Tool, text: str, home: Home, listed: Mapping[str, set[str]]) -> Offer:
     """The values on offer for each own argument that the command speaks of; empty for a required one: none was said.
 
     ``listed``: known values of arguments such as colours.
@@ -99,7 +99,7 @@ class _Command(NamedTuple):
     tool: Tool
     text: str
     found: list[Amount]
-    listed: Mapping[str, frozenset[str]]
+    listed: Mapping[str, set[str]]
 
     def values(self, argument: Argument) -> tuple[Any, ...] | None:
         if argument.name in ("state", "response"):

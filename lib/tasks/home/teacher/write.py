@@ -38,28 +38,22 @@ STYLES_OF = {level: (style,) for style, level in LEVEL_OF.items()} | {
 PROMPTS = Path(__file__).with_name("write.yaml")
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
 _QUOTES = "\"'“”‘’`"
-_TOKENS = 30
-"""New tokens for one paraphrase."""
+_TOKENS = 30  # new ones for one paraphrase
 _VERDICT = schema({"same": {"type": "boolean"}, "natural": {"type": "integer", "minimum": 1, "maximum": 5}})
 
 
 class HomeWriter:
-    """``lib.teacher.write.Writer`` for a home; ``prompts``: the file with its prompts, which a recording keeps.
-
-    Raises TaskError if it is none.
-    """
+    """``lib.teacher.write.Writer``: see there for what each method does. Raises TaskError for a file of no prompts."""
 
     def __init__(self, prompts: Path = PROMPTS) -> None:
         self.prompts = prompts
         self._said = _read(prompts)
 
     def style(self, seed: Example) -> tuple[str, str]:
-        """The style that a seed is written in, always the same for one seed, and its level."""
         style = Random(seed.id).choice(STYLES_OF[seed.level])
         return style, LEVEL_OF[style]
 
     def expand(self, seed: Example, count: int) -> Prompt:
-        """Asks for ``count`` paraphrases, up to 4."""
         style = self._said["styles"][self.style(seed)[0]]
         turns = []
         for shot in _nearest(style["examples"], meaning(seed.gold[0]), self._said.get("shots")):
@@ -68,7 +62,6 @@ class HomeWriter:
         return Prompt.of(system, *turns, _with_meaning(seed), **_sampled(seed, 0.9, count))
 
     def lines(self, reply: str, seed: Example) -> list[str]:
-        """The distinct paraphrases in a reply, without numbering, quotes and the seed's own words."""
         found: dict[str, str] = {}
         for line in reply.splitlines():
             candidate = clean(_MARK.sub("", line).strip().strip(_QUOTES))
@@ -76,15 +69,12 @@ class HomeWriter:
         return [c for key, c in found.items() if key and key != clean(seed.text).casefold()]
 
     def fault(self, candidate: Example) -> str:
-        """Why a candidate's words alone rule it out; empty if they do not."""
         return form.fault(candidate.text, str(candidate.extra["said"]), candidate.gold[0])
 
     def refine(self, seed: Example, text: str) -> Prompt:
-        """Asks for a more natural wording of ``text``."""
         return Prompt.of(self._said["refine"], f"{_with_meaning(seed)}\nAwkward: {text}", **_sampled(seed, 0.7, 2))
 
     def judge(self, seed: Example, text: str) -> Prompt:
-        """Asks whether ``text`` means what ``seed`` does, and how natural it is."""
         turns = []
         for shot in self._said["judge_examples"]:
             turns += [f"{shot['request']}\n({shot['meaning']})\nOther: {shot['other']}", json.dumps(shot["verdict"])]
@@ -92,7 +82,6 @@ class HomeWriter:
         return Prompt.of(self._said["judge"], *turns, asked, schema=_VERDICT, max_tokens=24)
 
     def verdict(self, reply: str) -> Verdict | None:
-        """Reads a judge's reply; None where it is no verdict."""
         try:
             row = json.loads(reply)
             return Verdict(bool(row["same"]), min(5, max(1, int(row["natural"]))))
@@ -112,24 +101,26 @@ def _call(call: Call) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    remedy = f"compare it with {PROMPTS.name}"
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
         missing = [key for key in ("write", "refine", "judge", "judge_examples", "styles") if key not in found]
     except (OSError, yaml.YAMLError, TypeError) as error:
-        raise TaskError(f"{path.name}: no prompts can be read ({error}); compare it with {PROMPTS.name}") from error
+        raise TaskError(f"{path.name}: no prompts can be read ({error}); {remedy}") from error
     if missing:
-        raise TaskError(f"{path.name}: {missing[0]}: missing; compare it with {PROMPTS.name}")
-    return dict(found)
+        raise TaskError(f"{path.name}: {missing[0]}: missing; {remedy}")
+    return found
 
 
-def _nearest(shots: Sequence[dict[str, Any]], wanted: str, most: int | None) -> list[dict[str, Any]]:
-    """All examples of a style in their order, or of more than ``most`` those whose meaning shares most words with
-    ``wanted``, the nearest last, where it counts most."""
+def _nearest(shots: list[dict[str, Any]], wanted: str, most: int | None) -> list[dict[str, Any]]:
+    """The examples of a style, or of more than ``most`` those whose meaning shares most words with ``wanted``, the
+    nearest last, where it counts most."""
     if most is None or len(shots) <= most:
-        return list(shots)
+        return shots
     words = Counter(wanted.replace(",", "").split())
-    ranked = sorted(shots, key=lambda shot: -(words & Counter(shot["meaning"].replace(",", "").split())).total())
-    return ranked[:most][::-1]
+    shared = [(words & Counter(shot["meaning"].replace(",", "").split())).total() for shot in shots]
+    ranked = sorted(range(len(shots)), key=lambda i: -shared[i])
+    return [shots[i] for i in reversed(ranked[:most])]
 
 
 def _with_meaning(seed: Example) -> str:
