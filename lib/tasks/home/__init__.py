@@ -6,8 +6,9 @@ need them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -19,9 +20,13 @@ from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.homes import Home, load_homes
 
 if TYPE_CHECKING:
-    from lib.teacher.contract import TeacherSet
-    from lib.teacher.pipeline import OneStage, Prototype
+    from lib.teacher.pipeline import OneStage
     from lib.teacher.write import Writer
+
+
+def _later(module: str, name: str) -> Any:
+    """A function or class of this package whose module is imported when it is first called."""
+    return staticmethod(lambda *given, **named: getattr(import_module(f"{__name__}.{module}"), name)(*given, **named))
 
 
 class HomeTask:
@@ -35,10 +40,10 @@ class HomeTask:
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
     grammar = staticmethod(grammar.grammar)
 
-    def corpus(self) -> Iterable[str]:
-        from lib.tasks.home.examples.data import corpus
-
-        return corpus()
+    corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
+    overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
+    third_party = _later("examples.third_party", "load")
+    teacher_set, prototype = _later("teacher.teacher_set", "draw"), _later("teacher.steps", "HomePrototype")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         home, area = Home.from_dict(row.get("home"), f"{where}: home"), row.get("area")
@@ -53,27 +58,8 @@ class HomeTask:
     def request(self, refs: References, context: dict[str, Any], text: str) -> list[Piece]:
         return prompt.request(refs, context.get("area"), text)
 
-    def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
-        from lib.tasks.home.examples.data import sample
-
-        return sample(params, out)
-
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Home]) -> list[Example]:
         return [replace(e, context={**e.context, "home": contexts[e.context["home"]]}) for e in examples]
-
-    def overlap(
-        self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Home]
-    ) -> list[dict[str, Any]]:
-        from lib.tasks.home.examples.checks import overlap
-
-        return overlap(train, tests, contexts)
-
-    def accept(
-        self, seeds: Iterable[Example], contexts: Mapping[str, Home], tests: Collection[Example]
-    ) -> tuple[list[Example], list[Example]]:
-        from lib.tasks.home.examples.checks import accept
-
-        return accept(seeds, contexts, tests)
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
         from lib.tasks.home.baselines.hassil import HassilBaseline
@@ -81,25 +67,10 @@ class HomeTask:
 
         return [HassilBaseline(), *([TfidfBaseline().fit(train)] if train else [])]
 
-    def third_party(self, path: Path) -> dict[str, list[Example]]:
-        from lib.tasks.home.examples.third_party import load
-
-        return load(path)
-
-    def teacher_set(self, seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
-        from lib.tasks.home.teacher.teacher_set import draw
-
-        return draw(seeds, tests, pool, seed)
-
     def writer(self, prompts: Path | None = None) -> Writer:
         from lib.tasks.home.teacher.write import PROMPTS, HomeWriter
 
         return HomeWriter(prompts or PROMPTS)
-
-    def prototype(self, pool: Sequence[Example]) -> Prototype:
-        from lib.tasks.home.teacher.steps import HomePrototype
-
-        return HomePrototype(pool)
 
     def one_stage(self, pool: Sequence[Example]) -> dict[str, OneStage]:
         from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot

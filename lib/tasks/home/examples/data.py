@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -103,8 +104,8 @@ def _training(
             key = f"train-{len(homes)}"
             homes[key] = home = sample_home(rng, size)
             whole = len(home.entities) <= FILTER_OVER
-            count = params["per_home"] if whole else max(1, params["per_home"] // _FILTERED_SHARE)
-            for level, draw in requests(rng, home, shares, min(count, params["seeds"] - len(rows)), False, sampler):
+            most = params["per_home"] if whole else max(1, params["per_home"] // _FILTERED_SHARE)
+            for level, draw in requests(rng, home, shares, min(most, params["seeds"] - len(rows)), False, sampler):
                 rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
             bar.update(len(rows) - bar.n)
     return rows
@@ -117,11 +118,9 @@ def balanced(
 
     Ids and the keys of the homes, which are added to ``homes``, begin with ``start``, by default ``split``.
     """
-    missing = dict.fromkeys(LEVELS, per_level)
-    number = 0
+    missing, numbers = dict.fromkeys(LEVELS, per_level), count()
     while any(missing.values()):
-        key = f"{start}-test-{number}" if start else f"{split}-{number}"
-        number += 1
+        key = f"{start}-test-{next(numbers)}" if start else f"{split}-{next(numbers)}"
         home = sample_home(rng, size, held_out=True)
         for level in LEVELS:
             for _ in range(min(3, missing[level])):

@@ -61,11 +61,10 @@ def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str],
     arguments = name_arguments(home, entity)
     if arguments is None:
         return None
-    if rng.random() >= exact:
-        for _ in range(4):
-            text = shorten(rng, entity)
-            if any(not w.isdigit() for w in content(text)) and matching(home, text, kinds) == [entity]:
-                return Target(_article(rng, text), arguments, entity.domain)
+    for _ in range(4 if rng.random() >= exact else 0):
+        text = shorten(rng, entity)
+        if any(not w.isdigit() for w in content(text)) and matching(home, text, kinds) == [entity]:
+            return Target(_article(rng, text), arguments, entity.domain)
     if matching(home, entity.name, kinds) != [entity]:
         return None
     return Target(_article(rng, entity.name), arguments, entity.domain)

@@ -56,11 +56,9 @@ def _general(rng: Random, area: str | None) -> Draw:
     """The time, the date, an announcement, the running timers."""
     row = say(rng, bank()["general"])
     template = say(rng, row["text"])
-    arguments: dict[str, str] = {}
-    texts: dict[str, str] = {}
-    if "free_text" in row:
-        texts["i"] = arguments[row["free_text"]] = phrase(rng, "{" + row["free_text"] + "}")
-    return Draw.of(phrase(rng, template, **texts), area, row["tool"], arguments, f"general:{template}:-")
+    arguments = {key: phrase(rng, f"{{{key}}}") for key in (row.get("free_text"),) if key}
+    text = phrase(rng, template, i="".join(arguments.values()))
+    return Draw.of(text, area, row["tool"], arguments, f"general:{template}:-")
 
 
 def _timer(rng: Random, area: str | None) -> Draw:
@@ -164,11 +162,9 @@ def _commands(rng: Random, home: Home, area: str | None) -> Found:
     count = 3 if rng.random() < 0.25 else 2
     found: list[Command] = []
     for _ in range(count * 3):
-        command = sample_command(rng, home, area, free=rng.random() < 0.5, attempts=8)
-        if command and not any(_clash(command, other) for other in found):
-            found.append(command)
-        if len(found) == count:
-            break
+        if len(found) < count:
+            command = sample_command(rng, home, area, free=rng.random() < 0.5, attempts=8)
+            found += [command] if command and not any(_clash(command, other) for other in found) else []
     if len(found) < 2:
         return None
     text = phrases.joined(rng, [c.text for c in found])

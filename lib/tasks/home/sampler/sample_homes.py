@@ -2,10 +2,6 @@
 
 Names repeat across domains, contain each other, share words, or are those of an area; some devices have no area, some
 homes no floors. Held-out names (``names.is_held_out``) appear only in homes drawn with ``held_out=True``.
-
->>> home = sample_home(Random(1), (3, 8))
->>> 3 <= len(home.entities) <= 8
-True
 """
 
 from __future__ import annotations

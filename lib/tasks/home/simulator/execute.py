@@ -66,9 +66,8 @@ def _read(call: Any) -> tuple[Tool, Arguments]:
 
 
 def _effects(aspects: dict[str, str]) -> frozenset[str]:
-    if aspects.get("power") == "on" and any(a in aspects for a in _IMPLY_ON):
-        aspects = {a: e for a, e in aspects.items() if a != "power"}
-    return frozenset(aspects.values())
+    implied = aspects.get("power") == "on" and any(a in aspects for a in _IMPLY_ON)
+    return frozenset(e for a, e in aspects.items() if not (implied and a == "power"))
 
 
 def _apply(home: Home, tool: Tool, arguments: Arguments, area: str | None, state: State) -> None:
@@ -133,11 +132,13 @@ def _change(aspects: dict[str, str], tool: Tool, arguments: Arguments, domain: s
     elif tool.name == "HassLightSet":
         _light(aspects, tool, arguments)
     elif tool.name == "HassMediaSearchAndPlay":
-        aspects["playback"] = f"play={_text(tool, arguments, 'search_query').partition('=')[2]}"
+        aspects["playback"] = _text(tool, arguments, "search_query").replace("search_query", "play", 1)
         if arguments.get("media_class"):
             aspects["media_class"] = f"media_class={normal(arguments['media_class'])}"
     elif tool.name == "HassSetVolumeRelative":
-        aspects["volume"] = _step(tool, arguments)
+        step = str(arguments.get("volume_step", "")).strip().casefold()
+        sign = {"up": "+", "down": "-"}.get(step) or f"{_number(tool, 'volume_step', step):+g}"
+        aspects["volume"] = f"volume{sign}"
     elif tool.name in DATA["sets"]:
         _set(aspects, tool, arguments)
     else:
@@ -162,12 +163,6 @@ def _light(aspects: dict[str, str], tool: Tool, arguments: Arguments) -> None:
     if "temperature" in arguments:
         aspects.pop("color", None)
         aspects["color_temp"] = f"color_temp={_number(tool, 'temperature', arguments['temperature']):g}"
-
-
-def _step(tool: Tool, arguments: Arguments) -> str:
-    step = str(arguments.get("volume_step", "")).strip().casefold()
-    known = {"up": "volume+", "down": "volume-"}
-    return known[step] if step in known else f"volume{_number(tool, 'volume_step', step):+g}"
 
 
 def _set(aspects: dict[str, str], tool: Tool, arguments: Arguments) -> None:

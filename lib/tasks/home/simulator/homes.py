@@ -1,10 +1,4 @@
-"""A home: areas on floors and the entities in them, as Home Assistant exposes them to a voice assistant.
-
->>> home = Home.from_dict({"areas": [{"name": "Kitchen", "floor": None}], "entities": [
-...     {"id": "light.sink", "name": "Sink", "domain": "light", "area": "Kitchen", "device_class": None}]})
->>> home.entities[0].area
-'Kitchen'
-"""
+"""A home: areas on floors and the entities in them, as Home Assistant exposes them to a voice assistant."""
 
 from __future__ import annotations
 

@@ -3,11 +3,6 @@
 Names, areas and floors match whole, ignoring case. A name that several entities share must be decided by area, floor,
 domain or the satellite's place, or the call fails; tools of one domain look for names in that domain only, the others
 (``HassTurnOn`` …) in all. A tool reaches only the domains it can act on.
-
->>> from lib.tasks.home.simulator.tools import TOOLS
->>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [{"id": "light.a", "name": "Lamp", "area": "Den"}]})
->>> [e.id for e in targets(home, TOOLS["HassTurnOn"], {"name": "lamp"})]
-['light.a']
 """
 
 from __future__ import annotations

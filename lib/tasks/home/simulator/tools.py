@@ -184,14 +184,10 @@ def _check_value(where: str, argument: Argument, value: Any) -> None:
             raise TaskError(f"{where} must be a whole number")
     elif argument.choices and value not in argument.choices:
         raise TaskError(f"{where}{_nearest(str(value), list(argument.choices))}")
-    elif not _is_text(value, argument.kind):
-        raise TaskError(f"{where} must be a non-empty string")
-
-
-def _is_text(value: Any, kind: str) -> bool:
-    if kind in ("domain", "device_class") and isinstance(value, list) and value:
-        return all(_is_text(v, "text") for v in value)
-    return isinstance(value, str) and bool(value.strip())
+    else:
+        texts = value if isinstance(value, list) and argument.kind in ("domain", "device_class") else [value]
+        if not texts or not all(isinstance(v, str) and v.strip() for v in texts):
+            raise TaskError(f"{where} must be a non-empty string")
 
 
 def _nearest(word: str, known: list[str]) -> str:
