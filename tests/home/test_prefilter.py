@@ -8,7 +8,6 @@ from lib.core.task import TaskError
 from lib.tasks.home.examples.data import draw_request
 from lib.tasks.home.language.calls import answer
 from lib.tasks.home.language.references import keep, references
-from lib.tasks.home.sampler.grammar import Sampler
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
@@ -89,11 +88,11 @@ def test_small_homes_stay_whole():
 @pytest.mark.parametrize("size", [100, 450])
 def test_what_drawn_requests_of_all_levels_need_is_kept(size):
     """The task's own homes and requests: a right answer can be written with the numbers of what was kept."""
-    rng, sampler, asked, kept = Random(size), Sampler("en"), 0, 0
+    rng, asked, kept = Random(size), 0, 0
     for number in range(8):
         home = sample_home(rng, (size, size), held_out=number % 2 == 1)
         for level in ("L0", "L1", "L2", "L3", "L4", "L5") * 8:
-            draw = draw_request(rng, home, level, True, sampler)
+            draw = draw_request(rng, home, level, True)
             if draw and draw.gold[0]:
                 refs = references(home, draw.text, None, draw.area)
                 assert len(refs.entities) <= 40

@@ -22,22 +22,22 @@ from lib.core.task import Example, TaskError
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.language.prompt import prefix
 from lib.tasks.home.language.references import FILTER_OVER, references
-from lib.tasks.home.sampler import levels
-from lib.tasks.home.sampler.grammar import Draw, Sampler
+from lib.tasks.home.sampler import grammar, levels
+from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.names import in_share, pools
 from lib.tasks.home.sampler.phrases import bank, surface
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.sampler.wishes import implicit, nothing
 from lib.tasks.home.simulator.homes import Home
 
-LEVELS: dict[str, Callable[[Random, Home, Sampler], Draw | None]] = {
-    "L0": lambda rng, home, sampler: sampler.draw(rng, home),
-    "L1": lambda rng, home, _: levels.partial(rng, home),
-    "L2": lambda rng, home, _: levels.free(rng, home),
-    "L3": lambda rng, home, _: levels.several(rng, home),
+LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
+    "L0": grammar.draw,
+    "L1": levels.partial,
+    "L2": levels.free,
+    "L3": levels.several,
     "L4": levels.noisy,
-    "L5": lambda rng, home, _: implicit(rng, home),
-    "L6": lambda rng, home, _: nothing(rng, home),
+    "L5": implicit,
+    "L6": nothing,
 }
 """What draws a request of each level."""
 HELD_OUT_COMBINATIONS = 20
@@ -54,20 +54,20 @@ def is_held_out(combination: str) -> bool:
 
 
 def requests(
-    rng: Random, home: Home, shares: Mapping[str, float], count: int, held_out: bool, sampler: Sampler
+    rng: Random, home: Home, shares: Mapping[str, float], count: int, held_out: bool
 ) -> Iterator[tuple[str, Draw]]:
     """``count`` (level, request) pairs for one home, levels drawn by ``shares``; fewer if nothing is left to ask."""
     for _ in range(count):
         level = rng.choices(list(shares), list(shares.values()))[0]
-        draw = draw_request(rng, home, level, held_out, sampler)
+        draw = draw_request(rng, home, level, held_out)
         if draw:
             yield level, draw
 
 
-def draw_request(rng: Random, home: Home, level: str, held_out: bool, sampler: Sampler) -> Draw | None:
+def draw_request(rng: Random, home: Home, level: str, held_out: bool) -> Draw | None:
     """One request of a level, as written or recognised; None where ``home`` has none that the split allows."""
     for _ in range(_ATTEMPTS):
-        draw = LEVELS[level](rng, home, sampler)
+        draw = LEVELS[level](rng, home)
         if draw and (held_out or not is_held_out(draw.combination)):
             return replace(draw, text=surface(rng, draw.text))
     return None
@@ -84,10 +84,10 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
         raise TaskError(f"shares: {dict(shares)}: expected a share of at least 0 for levels among {', '.join(LEVELS)}")
     if not 1 <= size[0] <= size[1]:
         raise TaskError(f"home_size: {list(size)}: expected [low, high] with 1 <= low <= high")
-    sampler, homes = Sampler("en"), dict[str, Home]()
-    train, tests = _training(params, shares, size, sampler, homes), list[Example]()
+    homes = dict[str, Home]()
+    train, tests = _training(params, shares, size, homes), list[Example]()
     for split in ("dev", "test"):
-        tests += balanced(Random(f"{split} {params['seed']}"), split, params[split], size, sampler, homes)
+        tests += balanced(Random(f"{split} {params['seed']}"), split, params[split], size, homes)
     write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
     write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in train))
     write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
@@ -96,7 +96,7 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 
 def _training(
-    params: Mapping[str, Any], shares: Mapping[str, float], size: Any, sampler: Sampler, homes: dict[str, Home]
+    params: Mapping[str, Any], shares: Mapping[str, float], size: Any, homes: dict[str, Home]
 ) -> list[Example]:
     rng, rows = Random(f"train {params['seed']}"), list[Example]()
     with tqdm(total=params["seeds"], desc="seeds", unit=" requests", disable=None) as bar:
@@ -105,14 +105,14 @@ def _training(
             homes[key] = home = sample_home(rng, size)
             whole = len(home.entities) <= FILTER_OVER
             most = params["per_home"] if whole else max(1, params["per_home"] // _FILTERED_SHARE)
-            for level, draw in requests(rng, home, shares, min(most, params["seeds"] - len(rows)), False, sampler):
+            for level, draw in requests(rng, home, shares, min(most, params["seeds"] - len(rows)), False):
                 rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
             bar.update(len(rows) - bar.n)
     return rows
 
 
 def balanced(
-    rng: Random, split: str, per_level: int, size: Any, sampler: Sampler, homes: dict[str, Home], start: str = ""
+    rng: Random, split: str, per_level: int, size: Any, homes: dict[str, Home], start: str = ""
 ) -> Iterator[Example]:
     """``per_level`` requests of every level over homes of held-out names, a few of each level a home.
 
@@ -124,7 +124,7 @@ def balanced(
         home = sample_home(rng, size, held_out=True)
         for level in LEVELS:
             for _ in range(min(3, missing[level])):
-                draw = draw_request(rng, home, level, True, sampler)
+                draw = draw_request(rng, home, level, True)
                 if draw is None:
                     break
                 name = f"{start or split}-{level}-{per_level - missing[level]}"
@@ -161,9 +161,9 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _sampled() -> Iterator[str]:
-    rng, sampler = Random(CORPUS_SEED), Sampler("en")
+    rng = Random(CORPUS_SEED)
     for _ in range(200):
         home = sample_home(rng, (3, 40))
         yield "".join(prefix(references(home)))
-        for _, draw in requests(rng, home, dict.fromkeys(LEVELS, 1.0), 20, False, sampler):
+        for _, draw in requests(rng, home, dict.fromkeys(LEVELS, 1.0), 20, False):
             yield f" {draw.text}"

@@ -190,13 +190,11 @@ def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: 
     return replace(target, arguments=arguments) if target and known else None
 
 
-def render(rng: Random, action: Action, target: Target, template: str, free: bool) -> Command:
+def render(rng: Random, action: Action, target: Target, template: str, free: bool, **texts: str) -> Command:
     """``template`` about ``target`` with a value where the action takes one."""
-    texts = {"t": target.text, "n": target.text.removeprefix("the ").removeprefix("my ").removeprefix("our ")}
-    return _rendered(rng, action, target, template, free, texts)
-
-
-def _rendered(rng: Random, action: Action, target: Target, template: str, free: bool, texts: dict[str, str]) -> Command:
+    if not texts:
+        name = target.text.removeprefix("the ").removeprefix("my ").removeprefix("our ")
+        texts = {"t": target.text, "n": name}
     arguments = {**target.arguments, **action.arguments}
     if action.free_text:
         texts["i"] = arguments[action.free_text] = free_text(rng, action.free_text)
@@ -223,7 +221,7 @@ def _placed(
     lists = set(lists_in(compile_text(template)))
     if here and "a" in lists:
         texts["a"] = say(rng, ("this room", "the room", "in here")) if "in" in lists else "this room"
-    return _rendered(rng, action, Target(spoken, arguments, entity.domain), template, True, texts)
+    return render(rng, action, Target(spoken, arguments, entity.domain), template, True, **texts)
 
 
 def place_texts(rng: Random, area: str) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Home Assistant's own sentences, sampled: utterance, satellite area and gold calls for a given home.
 
-Walks the expression trees of ``home-assistant-intents`` in any of its languages: intent, then block, then template,
+Walks the expression trees of ``home-assistant-intents`` in English: intent, then block, then template,
 each drawn on its own, so that an intent with a million strings is no more common than one with two. Every draw starts
 from an *anchor*, an entity that the template can be about; its area, floor and device class fill the other slots, so
 that what is asked for exists.
@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 
 from hassil.intents import Intents
-from home_assistant_intents import get_intents, get_languages
+from home_assistant_intents import get_intents
 
 from lib.core.task import Call, TaskError
 from lib.tasks.home.sampler.names import weights
-from lib.tasks.home.sampler.templates import Node, Slots, Unfillable, compile_expression, lists_in, walk
+from lib.tasks.home.sampler.templates import Node, Unfillable, compile_expression, lists_in, slots, walk
 from lib.tasks.home.simulator.execute import NOTHING
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, index, mentioned, name_arguments
@@ -64,13 +64,9 @@ class Draw:
 
 
 @cache
-def templates(language: str) -> dict[str, list[list[Template]]]:
-    """Intent -> blocks -> templates of ``language``. Raises TaskError for a language that the package lacks."""
-    data = get_intents(language)
-    if data is None:
-        known = ", ".join(sorted(get_languages()))
-        raise TaskError(f"language '{language}' is not in home-assistant-intents; it has {known}")
-    intents = Intents.from_dict(data)
+def templates() -> dict[str, list[list[Template]]]:
+    """Intent -> blocks -> templates, in English."""
+    intents = Intents.from_dict(get_intents("en") or {})
     return {
         name: [list(_block(name, f"{name}/{i}", block, intents)) for i, block in enumerate(intent.data)]
         for name, intent in intents.intents.items()
@@ -90,55 +86,55 @@ def _block(intent: str, key: str, block: Any, intents: Intents) -> Iterable[Temp
         yield Template(intent, f"{key}/{i}", node, frozenset(lists_in(node)), domains, fixed, context_area)
 
 
-class Sampler:
-    """Draws requests of one language; ``intents`` restricts which."""
+@cache
+def _intents() -> tuple[list[str], list[float]]:
+    """The intents that have sentences, and their weights."""
+    names = [name for name, blocks in templates().items() if blocks]
+    return names, [float(weights()["intents"].get(name, 1.0)) for name in names]
 
-    def __init__(self, language: str = "en", intents: Iterable[str] | None = None) -> None:
-        self.language = language
-        self._blocks = templates(language)
-        self.intents = [name for name, blocks in self._blocks.items() if blocks and (not intents or name in intents)]
-        self._weights = [float(weights()["intents"].get(name, 1.0)) for name in self.intents]
 
-    def draw(self, rng: Random, home: Home, attempts: int = 500) -> Draw:
-        """One request that makes sense in ``home``. Raises TaskError if none was found in ``attempts`` draws."""
-        for _ in range(attempts):
-            template = self._template(rng, rng.choices(self.intents, self._weights)[0])
-            draw = self._fill(rng, home, template)
-            if draw:
-                return draw
-        raise TaskError(f"no sentence of {', '.join(self.intents[:3])}… fits this home after {attempts} draws")
+def draw(rng: Random, home: Home, intent: str = "", attempts: int = 500) -> Draw:
+    """One request that makes sense in ``home``, of any intent or of one. Raises TaskError if ``attempts`` find none."""
+    names, shares = ([intent], [1.0]) if intent else _intents()
+    for _ in range(attempts):
+        found = _fill(rng, home, _template(rng, rng.choices(names, shares)[0]))
+        if found:
+            return found
+    raise TaskError(f"no sentence of {', '.join(names[:3])}… fits this home after {attempts} draws")
 
-    def _template(self, rng: Random, intent: str) -> Template:
-        """A template of ``intent``; blocks about a named device are as likely as all the others together."""
-        blocks = self._blocks[intent]
-        if intent == "HassGetState":
-            named = [b for b in blocks if b and "name" in b[0].lists]
-            blocks = named if named and rng.random() < 0.5 else blocks
-        return rng.choice(rng.choice(blocks))
 
-    def _fill(self, rng: Random, home: Home, template: Template) -> Draw | None:
-        """``template`` filled from ``home``, or None where the home has nothing for it or the result is ambiguous."""
-        anchors = _anchors(home, template)
-        if not anchors:
-            return None
-        anchor = rng.choice(anchors)
-        if template.intent == CLEAN_AREA and anchor and home.areas:
-            anchor = replace(anchor, area=rng.choice(home.areas).name)
-        if template.placed and not (anchor and anchor.area):
-            return None
-        values = dict(template.fixed)
-        try:
-            text = walk(template.node, rng, Slots.of(self.language).filler(rng, home, anchor, values))
-        except Unfillable:
-            return None
-        calls = _calls(home, template, anchor, values, text)
-        if calls is None:
-            return None
-        area = anchor.area if template.context_area and anchor else None
-        if not template.context_area and home.areas and rng.random() < 0.4:
-            area = rng.choice(home.areas).name
-        combination = f"{self.language}:{template.key}:{anchor.domain if anchor else '-'}"
-        return Draw(text, area, [calls], template.intent, combination)
+def _template(rng: Random, intent: str) -> Template:
+    """A template of ``intent``; blocks about a named device are as likely as all the others together."""
+    blocks = templates()[intent]
+    if intent == "HassGetState":
+        named = [b for b in blocks if b and "name" in b[0].lists]
+        blocks = named if named and rng.random() < 0.5 else blocks
+    return rng.choice(rng.choice(blocks))
+
+
+def _fill(rng: Random, home: Home, template: Template) -> Draw | None:
+    """``template`` filled from ``home``, or None where the home has nothing for it or the result is ambiguous."""
+    anchors = _anchors(home, template)
+    if not anchors:
+        return None
+    anchor = rng.choice(anchors)
+    if template.intent == CLEAN_AREA and anchor and home.areas:
+        anchor = replace(anchor, area=rng.choice(home.areas).name)
+    if template.placed and not (anchor and anchor.area):
+        return None
+    values = dict(template.fixed)
+    try:
+        text = walk(template.node, rng, slots().filler(rng, home, anchor, values))
+    except Unfillable:
+        return None
+    calls = _calls(home, template, anchor, values, text)
+    if calls is None:
+        return None
+    area = anchor.area if template.context_area and anchor else None
+    if not template.context_area and home.areas and rng.random() < 0.4:
+        area = rng.choice(home.areas).name
+    combination = f"en:{template.key}:{anchor.domain if anchor else '-'}"
+    return Draw(text, area, [calls], template.intent, combination)
 
 
 def _anchors(home: Home, template: Template) -> Sequence[Entity | None]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from lib.tasks.home.sampler import phrases
 from lib.tasks.home.sampler.commands import Command, Target, entity_target, matching, render, sample_command
-from lib.tasks.home.sampler.grammar import Draw, Sampler
+from lib.tasks.home.sampler.grammar import Draw, draw
 from lib.tasks.home.sampler.names import fits, kind_of, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, politely, say, spelt
 from lib.tasks.home.simulator.homes import Home
@@ -74,13 +74,13 @@ def _timer(rng: Random, area: str | None) -> Draw:
 
 def _duration(rng: Random) -> tuple[str, dict[str, Any]]:
     """A duration as spoken and as hours, minutes, seconds."""
-    draw = rng.random()
-    if draw < 0.12:
+    share = rng.random()
+    if share < 0.12:
         spoken, arguments = say(rng, list(wordings()["durations"].items()))
         return spoken, dict(arguments)
     unit = say(rng, ("minute", "minute", "minute", "hour", "second"))
     first, number = _count(rng, unit, 1 if unit == "hour" else 2)
-    if draw > 0.85 and unit != "second":
+    if share > 0.85 and unit != "second":
         other = "second" if unit == "minute" else "minute"
         second, more = _count(rng, other, 5)
         return f"{first} {say(rng, ('and ', ''))}{second}", {f"{unit}s": number, f"{other}s": more}
@@ -184,22 +184,22 @@ def _clash(one: Command, other: Command) -> bool:
 # --- L4
 
 
-def noisy(rng: Random, home: Home, sampler: Sampler) -> Found:
+def noisy(rng: Random, home: Home) -> Found:
     """L4: corrections, recognition noise, typing errors."""
-    draw = rng.random()
-    if draw < 0.4:
+    share = rng.random()
+    if share < 0.4:
         return _correction(rng, home, satellite(rng, home))
-    base = sampler.draw(rng, home) if rng.random() < 0.3 else say(rng, (partial, free))(rng, home)
+    base = draw(rng, home) if rng.random() < 0.3 else say(rng, (partial, free))(rng, home)
     if base is None or not base.gold[0] or _spells(base):
         return None
-    text = phrases.misheard(rng, base.text) if draw < 0.7 else phrases.mistyped(rng, base.text)
+    text = phrases.misheard(rng, base.text) if share < 0.7 else phrases.mistyped(rng, base.text)
     return Draw(text, base.area, base.gold, base.intent, f"noisy:{base.combination}")
 
 
-def _spells(draw: Draw) -> bool:
+def _spells(base: Draw) -> bool:
     """Whether an argument is free text, which noise would change."""
-    keys = {"item", "search_query", "message", "conversation_command", *(["name"] if "Timer" in draw.intent else [])}
-    return any(keys & c["arguments"].keys() for c in draw.gold[0])
+    keys = {"item", "search_query", "message", "conversation_command", *(["name"] if "Timer" in base.intent else [])}
+    return any(keys & c["arguments"].keys() for c in base.gold[0])
 
 
 def _correction(rng: Random, home: Home, area: str | None) -> Found:
@@ -207,10 +207,10 @@ def _correction(rng: Random, home: Home, area: str | None) -> Found:
     command = sample_command(rng, home, area, free=rng.random() < 0.4)
     if command is None or command.action.free_text or command.action.flags:
         return None
-    draw = rng.random()
-    if draw < 0.55:
+    share = rng.random()
+    if share < 0.55:
         return _other_target(rng, home, command, area)
-    if command.action.value and draw < 0.85:
+    if command.action.value and share < 0.85:
         wrong: Command | None = render(rng, command.action, command.target, command.template, False)
     else:
         wrong = sample_command(rng, home, area, free=False)

@@ -87,7 +87,7 @@ def value(rng: Random, kind: str, loose: bool) -> tuple[str, Any]:
 def _degrees(rng: Random) -> tuple[str, float]:
     low, high = say(rng, ((16, 27), (60, 80)))
     number: float = rng.randint(low, high) + (0.5 if rng.random() < 0.08 else 0)
-    spoken = f"{number:g}" if number % 1 or rng.random() < 0.75 else number_words("en", int(number))
+    spoken = f"{number:g}" if number % 1 or rng.random() < 0.75 else number_words(int(number))
     unit = say(rng, ("", "", " degrees", " degrees", "°", " degrees celsius" if number < 40 else " degrees fahrenheit"))
     return spoken + unit, int(number) if number == int(number) else number
 
@@ -105,7 +105,7 @@ def _percent(rng: Random, kind: str, loose: bool) -> tuple[str, int]:
 
 def spelt(rng: Random, number: int) -> str:
     """A number in digits, now and then in words."""
-    return str(number) if rng.random() < 0.75 else number_words("en", number)
+    return str(number) if rng.random() < 0.75 else number_words(number)
 
 
 def politely(rng: Random, text: str) -> str:

@@ -47,13 +47,7 @@ def compile_expression(expression: tree.Expression, rules: Mapping[str, tree.Sen
             raise ValueError(f"expansion rule <{expression.rule_name}> is missing or refers to itself")
         return compile_expression(rules[expression.rule_name].expression, rules, depth + 1)
     assert isinstance(expression, tree.Group), expression
-    kind = (
-        "alt"
-        if isinstance(expression, tree.Alternative)
-        else "perm"
-        if isinstance(expression, tree.Permutation)
-        else "seq"
-    )
+    kind = {tree.Alternative: "alt", tree.Permutation: "perm"}.get(type(expression), "seq")
     return (kind, tuple(compile_expression(item, rules, depth + 1) for item in expression.items))
 
 
@@ -102,11 +96,10 @@ _CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}
 
 
 class Slots:
-    """The value lists of one language, compiled."""
+    """The grammar's value lists, compiled."""
 
-    def __init__(self, language: str) -> None:
-        intents = Intents.from_dict(get_intents(language) or {})
-        self.language = language
+    def __init__(self) -> None:
+        intents = Intents.from_dict(get_intents("en") or {})
         self.texts: dict[str, list[tuple[Node, Any]]] = {}
         self.ranges: dict[str, RangeSlotList] = {}
         for name, values in intents.slot_lists.items():
@@ -115,11 +108,6 @@ class Slots:
                 self.texts[name] = list(zip(compiled, (v.value_out for v in values.values), strict=True))
             elif isinstance(values, RangeSlotList):
                 self.ranges[name] = values
-
-    @classmethod
-    @cache
-    def of(cls, language: str) -> Slots:
-        return cls(language)
 
     def filler(self, rng: Random, home: Home, anchor: Entity | None, values: dict[str, Any]) -> Fill:
         """A ``fill`` for ``templates.walk`` that records each slot's value in ``values``."""
@@ -135,7 +123,7 @@ class Slots:
             text = _target(home, anchor, list_name)
             return text, text
         if list_name in self.ranges:
-            return self._number(rng, self.ranges[list_name])
+            return _number(rng, self.ranges[list_name])
         if list_name in self.texts:
             node, value = rng.choice(self._options(anchor, list_name, slot))
             return walk(node, rng, self.filler(rng, home, anchor, {})), value
@@ -153,23 +141,23 @@ class Slots:
             raise Unfillable
         return options
 
-    def _number(self, rng: Random, numbers: RangeSlotList) -> tuple[str, Any]:
-        value: float = _typical(rng, numbers)
-        if numbers.fraction_type and rng.random() < 0.12 and value < numbers.stop:
-            value += 0.5
-        result = value * (numbers.multiplier or 1)
-        digits = value != int(value) or rng.random() > WORDS_SHARE
-        spoken = "" if digits else number_words(self.language, int(value))
-        return spoken or f"{value:g}", int(result) if result == int(result) else result
+
+slots = cache(Slots)
+
+
+def _number(rng: Random, numbers: RangeSlotList) -> tuple[str, Any]:
+    value: float = _typical(rng, numbers)
+    if numbers.fraction_type and rng.random() < 0.12 and value < numbers.stop:
+        value += 0.5
+    result = value * (numbers.multiplier or 1)
+    digits = value != int(value) or rng.random() > WORDS_SHARE
+    return f"{value:g}" if digits else number_words(int(value)), int(result) if result == int(result) else result
 
 
 @cache
-def number_words(language: str, value: int) -> str:
-    """``value`` spelt out in ``language``, or an empty string where the package cannot."""
-    try:
-        return get_rbnf_engine(language).format_number(value).text.replace("-", " ")
-    except (ValueError, KeyError):
-        return ""
+def number_words(value: int) -> str:
+    """``value`` spelt out."""
+    return get_rbnf_engine("en").format_number(value).text.replace("-", " ")
 
 
 def _typical(rng: Random, numbers: RangeSlotList) -> int:

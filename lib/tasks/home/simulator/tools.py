@@ -53,12 +53,9 @@ class Argument:
         if self.kind == "number":
             kind = "number" if self.fraction else "integer"
             return {"type": kind, "minimum": self.low, "maximum": self.high, "description": self.description}
-        schema: dict[str, Any] = {"type": "string", "description": self.description}
-        if self.kind == "choice":
-            schema["enum"] = list(self.choices)
-        if self.kind == "step":
-            schema["type"] = ["string", "integer"]
-        return schema
+        kinds = ["string", "integer"] if self.kind == "step" else "string"
+        choices = {"enum": list(self.choices)} if self.kind == "choice" else {}
+        return {"type": kinds, "description": self.description, **choices}
 
 
 @dataclass(frozen=True)

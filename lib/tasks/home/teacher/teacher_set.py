@@ -17,7 +17,6 @@ from lib.core.task import Example
 from lib.tasks.home.examples import data
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.language.references import FILTER_OVER
-from lib.tasks.home.sampler.grammar import Sampler
 from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.homes import Home
 from lib.teacher.contract import TeacherSet
@@ -33,19 +32,18 @@ FEWEST_WORDS = 3
 def draw(seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
     """A teacher's set over new homes, the same for the same numbers; ``tests`` is of each level."""
     homes: dict[str, Home] = {}
-    sampler = Sampler("en")
-    found = list(_seeds(Random(f"teacher seeds {seed}"), "t", seeds, sampler, homes))
-    shown = list(_seeds(Random(f"teacher pool {seed}"), "p", pool, sampler, homes))
-    balanced = data.balanced(Random(f"teacher tests {seed}"), "dev", tests, SIZE, sampler, homes, "teacher")
+    found = list(_seeds(Random(f"teacher seeds {seed}"), "t", seeds, homes))
+    shown = list(_seeds(Random(f"teacher pool {seed}"), "p", pool, homes))
+    balanced = data.balanced(Random(f"teacher tests {seed}"), "dev", tests, SIZE, homes, "teacher")
     return TeacherSet(homes, found, list(balanced), shown)
 
 
-def _seeds(rng: Random, prefix: str, count: int, sampler: Sampler, homes: dict[str, Home]) -> Iterator[Example]:
+def _seeds(rng: Random, prefix: str, count: int, homes: dict[str, Home]) -> Iterator[Example]:
     made = 0
     while made < count:
         key = f"teacher-{len(homes)}"
         homes[key] = home = sample_home(rng, SIZE)
-        for level, draw_ in data.requests(rng, home, SHARES, PER_HOME, False, sampler):
+        for level, draw_ in data.requests(rng, home, SHARES, PER_HOME, False):
             example = data.to_example(f"{prefix}{made}", key, level, draw_, "train")
             if made < count and len(draw_.text.split()) >= FEWEST_WORDS and not fault(example, home, draw_.area):
                 made += 1
