@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, find
 
 AREAS = ("Kitchen", "Den", "Mia's Room", "Büro", "書斎", "Ground", "A2", "=A3")
 NAMES = (
@@ -133,3 +133,22 @@ def random_value(rng: Random, argument: Argument) -> Any:
         number = rng.randint(int(argument.low), int(argument.high))
         return number - 0.5 if argument.fraction and number > argument.low and rng.random() < 0.3 else number
     return rng.choice(argument.choices or STRINGS)
+
+
+def absent(calls: list[dict[str, Any]], home: Home) -> list[str]:
+    """What calls choose their targets by and the home does not have, as "kind value"; read from the home alone."""
+    known: dict[str, set[Any]] = {
+        "name": {e.name.casefold() for e in home.entities},
+        "area": {a.name.casefold() for a in home.areas},
+        "floor": {f.casefold() for f in home.floors},
+        "domain": {e.domain for e in home.entities},
+        "device_class": {e.device_class for e in home.entities},
+    }
+    found = []
+    for call in calls:
+        for key, value in call["arguments"].items():
+            argument = find(call["name"]).accepted(key)
+            if argument and argument.kind in CLOSED:
+                values = value if isinstance(value, list) else [value]
+                found += [f"{key} {v}" for v in values if v.casefold() not in known[argument.kind]]
+    return found

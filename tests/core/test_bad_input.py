@@ -6,6 +6,7 @@ from random import Random
 
 import pytest
 from odd_text import OddText
+from small_homes import absent
 from toy_model import tiny_base
 
 from lib.core.task import Control
@@ -15,7 +16,6 @@ from lib.predict import main
 from lib.runtime.requests import open_system, predict
 from lib.tasks import load
 from lib.tasks.home import TASK
-from lib.tasks.home.sampler.odd import absent
 
 NAMES = (
     '"',

@@ -6,14 +6,14 @@ need them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from lib.core.task import Call, Example, Piece, System, TaskError
+from lib.core.task import Example, Piece, System, TaskError
 from lib.tasks.home.language import calls, grammar, prompt
 from lib.tasks.home.language.references import References, references
 from lib.tasks.home.simulator import score, tools
@@ -76,17 +76,6 @@ class HomeTask:
         from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot
 
         return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
-
-    def odd_context(self, rng: Random, name: Callable[[], str]) -> dict[str, Any]:
-        from lib.tasks.home.sampler.odd import odd_home
-
-        home = odd_home(rng, name)
-        return {"home": home, "area": rng.choice([None, *(a.name for a in home.areas)])}
-
-    def absent(self, calls: Sequence[Call], context: dict[str, Any]) -> list[str]:
-        from lib.tasks.home.sampler.odd import absent
-
-        return absent(calls, context["home"])
 
     def masked(self, example: Example, contexts: Mapping[str, Home]) -> str:
         from lib.tasks.home.examples.checks import masked
