@@ -19,22 +19,14 @@ from lib.core.task import Example
 
 def table(examples: Sequence[Example]) -> pd.DataFrame:
     """A row for each level: n, different texts, different words, tools used, mean words and mean calls a request."""
-    levels = sorted({e.level for e in examples})
-    return pd.DataFrame([_row(level, [e for e in examples if e.level == level]) for level in levels])
-
-
-def _row(level: str, rows: Sequence[Example]) -> dict[str, object]:
-    words = [e.text.casefold().split() for e in rows]
-    calls = [call["name"] for e in rows for call in (e.gold or [[]])[0]]
-    return {
-        "level": level,
-        "n": len(rows),
-        "different": len({e.text.casefold() for e in rows}),
-        "words": len({w for ws in words for w in ws}),
-        "tools": len(set(calls)),
-        "mean_words": sum(map(len, words)) / len(rows),
-        "mean_calls": len(calls) / len(rows),
-    }
+    rows = []
+    for level in sorted({e.level for e in examples}):
+        found = [e for e in examples if e.level == level]
+        texts, n = [e.text.casefold() for e in found], len(found)
+        words = [word for text in texts for word in text.split()]
+        calls = [call["name"] for e in found for call in (e.gold or [[]])[0]]
+        rows.append([level, n, len({*texts}), len({*words}), len({*calls}), len(words) / n, len(calls) / n])
+    return pd.DataFrame(rows, columns=["level", "n", "different", "words", "tools", "mean_words", "mean_calls"])
 
 
 def compare(left: Sequence[Example], right: Sequence[Example]) -> pd.DataFrame:

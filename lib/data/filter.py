@@ -1,9 +1,8 @@
 """Rejection sampling: which of a teacher's candidates pass, why the others do not, and how good that filter is.
 
 A *verifier* is any system that answered a candidate without knowing its gold calls; it votes for the candidate if its
-answer has their effect (``task.score``). So does the teacher's own judge, if it finds the same meaning. A rule lists
-sets of voters: a candidate passes if all of one set vote for it. "student at 0.9" is a vote with at least that
-confidence. Precision and recall of a rule are measured on candidates labelled by hand.
+answer has their effect (``task.score``), and the teacher's own judge does if it finds the same meaning. A rule lists
+sets of voters: a candidate passes if all of one set vote for it. "student at 0.9" is a vote with that confidence.
 
 >>> passes({"a", "b"}, [["a", "b"], ["c"]]), passes({"a"}, [["a", "b"], ["c"]])
 (True, False)
@@ -25,12 +24,8 @@ from lib.data.recording import Recording, letters
 from lib.evaluation.metrics import wilson
 from lib.teacher.write import Verdict
 
-JUDGE = "judge"
-"""The judge's name among the voters."""
-
-TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"
-"""Two of the reasons for rejecting a candidate."""
-
+JUDGE = "judge"  # the judge's name among the voters
+TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"  # two of the reasons for a rejection
 _AT_LEAST = re.compile(r"(.+) at (0|1|0?\.\d+)")
 
 Rule = Sequence[Sequence[str]]
@@ -65,9 +60,8 @@ def accept(
 ) -> Acceptance:
     """Applies ``rule`` to candidates.
 
-    ``natural``: how natural the judge must find one to vote for it; ``judged``: levels that need the judge's vote
-    besides; ``tested``: resolved examples whose words, names masked, no candidate may have. The recording's own tests
-    are always among them.
+    ``natural``: how natural the judge must find one to vote for it; ``judged``: levels that need the judge's vote, too;
+    ``tested``: resolved examples whose words, names masked, no candidate may have, besides the recording's own tests.
     """
     rows = recording.votes_on(candidates)
     voters, seen_by = votes(rows, verdicts, rule, natural)

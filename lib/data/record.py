@@ -2,10 +2,9 @@
 
     python -m lib.record --backend torch:FOLDER            (or make record BACKEND=openai:MODEL@URL)
 
-Everything is kept in ``runs/record`` as it comes, so a killed recording goes on where it was; a recording of the same
-model that is there already is extended. The task's folder changes only at the end, all at once. Of third-party tests
-it keeps ids, calls and counts; a line of the teacher's that is such a sentence is blanked as it comes. Several GPUs
-serve one teacher behind one endpoint, such as vLLM's.
+Everything is kept in ``runs/record`` as it comes, so a killed recording goes on where it was; an earlier recording of
+the same model is extended. The task's folder changes only at the end, all at once. Of third-party tests it keeps ids,
+calls and counts. Several GPUs serve one teacher behind one endpoint, such as vLLM's.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ from lib.teacher.contract import PIPELINE, Sampled, TeacherSet, TeacherTask, com
 from lib.teacher.pipeline import Pipeline
 
 PARAMS = paths.PARAMS / "record.yaml"
-BATCH = 512 if torch.cuda.is_available() else 64
-"""Candidates that a student reads at a time."""
+BATCH = 512 if torch.cuda.is_available() else 64  # candidates that a student reads at a time
 
 
 class RecordSettings(Settings):
@@ -103,8 +101,9 @@ class Session:
         for system in compared(self.task, self.pool, replies, self.settings.systems):  # to record their replies
             system.answer_many([(e.text, e.context) for e in tests])
         whole = self.task.resolve([c for c in candidates if c.text], self.set.contexts)
-        readings = self._readings(whole)
-        facts = {"parameters": self.settings.model_dump(), "readers": self.models}
+        models = {name: sha256(paths.ROOT / path) for name, path in self.settings.students.items()}
+        readings = self._readings(whole, models)
+        facts = {"parameters": self.settings.model_dump(), "readers": models}
         pack(self.task, self.set, readings, self._others(), replies, facts, self.backend)
         counts = {"seeds": self.set.seeds, "candidates": candidates, "verdicts": verdicts, "readings": readings}
         return {name: len(rows) for name, rows in counts.items()}
@@ -114,11 +113,6 @@ class Session:
         """Third-party tests, by name."""
         path = self.settings.third_party
         return self.task.third_party(paths.ROOT / path) if path else {}
-
-    @cached_property
-    def models(self) -> dict[str, str]:
-        """The SHA-256 of each student, by its name."""
-        return {name: sha256(paths.ROOT / path) for name, path in self.settings.students.items()}
 
     @cached_property
     def set(self) -> TeacherSet:
@@ -145,11 +139,11 @@ class Session:
     def _recorder(self, name: str) -> Recorder:
         return Recorder(self.backend, self.work / f"{name}.jsonl", self.settings.chunk)
 
-    def _readings(self, candidates: Sequence[Example]) -> list[Row]:
-        """What verifiers make of candidates (resolved), of whom they see words and context and not the calls."""
+    def _readings(self, candidates: Sequence[Example], models: dict[str, str]) -> list[Row]:
+        """What verifiers make of candidates (resolved); ``models``: the SHA-256 of each student."""
         some = [c for c in candidates if in_share(c, self.settings.read_every)]
         asked, rows = [[c.id, c.text, c.context] for c in candidates], list[Row]()
-        with Resumable(self.work / "readings.jsonl", [self.backend.model, self.models, asked]) as out:
+        with Resumable(self.work / "readings.jsonl", [self.backend.model, models, asked]) as out:
             for verifier in (*(self._pipelines() if some else ()), *self._students()):
                 confident = isinstance(verifier, TorchStudent)
                 read = candidates if confident else some

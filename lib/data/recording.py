@@ -9,9 +9,6 @@
 | ``labels.jsonl`` | candidates judged by hand: id, digest, right |
 | ``prompts.yaml`` | what the teacher was asked with, as it was |
 | ``provenance.json`` | model, its SHA-256, those of the verifiers, parameters, date and hardware of each session |
-
-    recording = Recording.read(task)
-    candidates, verdicts = recording.candidates()
 """
 
 from __future__ import annotations
@@ -40,8 +37,7 @@ from lib.teacher.write import Verdict, Writer, judge, refine, write
 READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
 PROMPTS = "prompts.yaml"
 SETS = ("seeds", "tests", "pool")
-GOLD = "gold"
-"""The short form of calls that are exactly the first that count as right."""
+GOLD = "gold"  # the short form of calls that are exactly the first that count as right
 
 
 class _Answer(Line):
@@ -50,17 +46,13 @@ class _Answer(Line):
     system: str
 
 
-class Reading(_Answer):
-    """What a verifier made of a candidate; ``calls`` may be GOLD."""
-
+class _Reading(_Answer):
     calls: Literal["gold"] | list[CallLine]
     confidence: Annotated[float, Field(ge=0, le=1)] = 1.0
     error: str = ""
 
 
-class Prediction(_Answer):
-    """An answer to a third-party test."""
-
+class _Prediction(_Answer):
     test: str
     level: str
     reason: str
@@ -75,17 +67,14 @@ class Prediction(_Answer):
     exact: bool
 
 
-class Label(Line):
-    """A candidate judged by hand."""
-
+class _Label(Line):
     id: str
     digest: str
     kind: str
     right: bool
 
 
-KINDS: dict[str, type[Line]] = {READINGS: Reading, PREDICTIONS: Prediction, LABELS: Label}
-"""What a row of each file must hold."""
+KINDS: dict[str, type[Line]] = {READINGS: _Reading, PREDICTIONS: _Prediction, LABELS: _Label}
 
 
 def letters(text: str) -> str:
@@ -199,9 +188,8 @@ class Recording:
         calls = candidate.gold[0] if row["calls"] == GOLD else row["calls"]
         key = repr((candidate.id, calls))
         score = scores[key] = scores.get(key) or self.task.score(candidate, calls)
-        vote = {"id": row["id"], "system": row["system"], "exact": score.exact and not row.get("error")}
-        sure = {"confidence": row["confidence"]} if "confidence" in row else {}
-        return {**vote, "reason": score.reason, **sure}
+        kept: Row = {name: row[name] for name in ("id", "system", "confidence") if name in row}
+        return {**kept, "exact": score.exact and not row.get("error"), "reason": score.reason}
 
     def labelled(self, candidates: Sequence[Example], kind: str) -> dict[str, bool]:
         """Hand labels of these candidates by id; ``kind``: which of the samples that were labelled."""
@@ -244,7 +232,7 @@ def pack(
 ) -> None:
     """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept.
 
-    ``facts``: what its provenance holds besides: the parameters, and the SHA-256 of each student that is a verifier.
+    ``facts``: what its provenance holds besides: the parameters, and the SHA-256 of each verifier.
     """
     with replacing(task.recordings) as part:
         write_set(part, teacher_set)

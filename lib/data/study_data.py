@@ -1,9 +1,4 @@
-"""The data of a run that its students are trained and tested on: what parts 1 and 2 wrote.
-
->>> data = of_run(task, paths.run_dir("cpu"))                                            # doctest: +SKIP
->>> len(data.accepted), len(data.part("dev"))                                            # doctest: +SKIP
-(28112, 280)
-"""
+"""The data of a run that its students are trained and tested on: what parts 1 and 2 wrote."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 from lib.llm.types import Prompt, Reply
 
 EXCERPT = 120  # characters of a server's message in an error
+SETTINGS = ("max_tokens", "temperature", "top_p", "seed")
 
 
 def answer_all(answer: Callable[[Prompt], Reply], prompts: Sequence[Prompt], workers: int, name: str) -> list[Reply]:
@@ -29,6 +30,12 @@ def answer_all(answer: Callable[[Prompt], Reply], prompts: Sequence[Prompt], wor
         return list(tqdm(done, total=len(prompts), desc=name[:24], unit=" prompts", disable=None, leave=None))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def chat_request(prompt: Prompt) -> dict[str, Any]:
+    """What every kind of endpoint gets, without the schema."""
+    messages = [{"role": role, "content": content} for role, content in prompt.messages]
+    return {"messages": messages, **{name: getattr(prompt, name) for name in SETTINGS}}
 
 
 def read_answer(body: bytes, prompt: Prompt, model: str, seconds: float) -> Reply:

@@ -2,8 +2,6 @@
 
 Each slot keeps the keys and values of its last prompt, so that a common beginning is read once. A JSON schema
 constrains decoding through llguidance; the text has no optional blanks, as in ``lib.llm.torch``.
-
-    GgufBackend("qwen2.5-1.5b-instruct-q4_k_m.gguf", threads=4).complete([Prompt.of("Count.", "A cat's legs?")])
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from typing import Any
 import llguidance
 
 from lib.core.files import sha256
-from lib.llm.answer import answer_all, failed, read_answer
+from lib.llm.answer import answer_all, chat_request, failed, read_answer
 from lib.llm.types import BackendError, Prompt, Reply
 from lib.runtime.llama_server import LlamaError, open_server
 
@@ -27,17 +25,17 @@ _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
 
 
 class GgufBackend:
-    """A Backend. ``model``: the weights' name as recorded, by default the file's without its ending.
+    """A Backend. ``model``: the file; ``name``: as recordings call it, by default the file's without its ending.
 
     ``threads``: CPU threads of one step; ``context_tokens``: of a prompt and its answer, at least 256; ``slots``:
     prompts at once, each with keys and values of its own. ``sha256``: of the file.
     """
 
     def __init__(
-        self, path: Path | str, threads: int = 2, context_tokens: int = 4096, slots: int = 1, name: str = ""
+        self, model: Path | str, threads: int = 2, context_tokens: int = 4096, slots: int = 1, name: str = ""
     ) -> None:
         """Loads the model. Raises BackendError for a file that is no whole GGUF of a chat model."""
-        path = Path(path)
+        path = Path(model)
         if min(threads, context_tokens, slots) < 1:
             raise BackendError(f"{path.name}: threads, context_tokens and slots must each be at least 1")
         check_file(path)
@@ -55,26 +53,17 @@ class GgufBackend:
         began = time.perf_counter()
         try:
             response = self._server.handle_chat_completions(_request(prompt))
+            if "choices" not in response:
+                raise ValueError(response.get("error", response))
         except (ValueError, RuntimeError) as error:  # llama.cpp's own messages
             return failed(Reply("", self.model), "refused", error)
-        if "choices" not in response:
-            said = response.get("error", response)
-            return failed(Reply("", self.model), "refused", said.get("message", said))
         return read_answer(json.dumps(response).encode(), prompt, self.model, time.perf_counter() - began)
 
 
 def _request(prompt: Prompt) -> dict[str, Any]:
     """llama.cpp's request. Raises ValueError for a schema that it would silently not follow."""
-    return {
-        "messages": [{"role": role, "content": content} for role, content in prompt.messages],
-        "max_tokens": prompt.max_tokens,
-        "temperature": prompt.temperature,
-        "samplers": ["temperature", "top_p"],
-        "top_p": prompt.top_p,
-        "seed": prompt.seed,
-        "cache_prompt": True,
-        **({"grammar": _grammar(json.dumps(prompt.schema))} if prompt.schema is not None else {}),
-    }
+    grammar = {"grammar": _grammar(json.dumps(prompt.schema))} if prompt.schema is not None else {}
+    return {**chat_request(prompt), "samplers": ["temperature", "top_p"], "cache_prompt": True, **grammar}
 
 
 @lru_cache(512)

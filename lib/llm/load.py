@@ -43,8 +43,7 @@ def backend(spec: str | Mapping[str, Any], recordings: Path | None = None, where
         raise params.ParamsError(f"{where}: {told}; {params.suggest(str(kind), [*KINDS])}; write {FORMS}")
     if kind == "replay" and recordings is not None:
         given.setdefault("folder", str(recordings))
-    module, name = KINDS[kind]
-    made: Backend = _make(getattr(importlib.import_module(module), name), kind, given, f"{where} ({kind})")
+    made: Backend = _make(kind, given, f"{where} ({kind})")
     return made
 
 
@@ -66,16 +65,15 @@ def parse(text: str, where: str = "backend") -> dict[str, Any]:
         raise params.ParamsError(f"{where}: settings are not setting=value&…: write {FORMS}") from error
 
 
-def _make(create: Any, kind: str, given: dict[str, Any], where: str) -> Any:
-    """``create`` called with the settings, once their names and types are right."""
-    first = "folder" if kind == "replay" else "model"
-    parameters = list(inspect.signature(create).parameters.values())
-    names = {first: parameters[0], **{p.name: p for p in parameters[1:]}}
+def _make(kind: str, given: dict[str, Any], where: str) -> Any:
+    """A backend with these settings, once their names and types are right."""
+    module, name = KINDS[kind]
+    create = getattr(importlib.import_module(module), name)
+    names = dict(inspect.signature(create).parameters)
     required = [name for name, p in names.items() if p.default is p.empty]
     if secret := next((key for key in given if re.search("key(?!.*env)", str(key).lower())), None):
         raise params.ParamsError(f"{where}: '{secret}': a key is read from the environment alone: see key_env")
     params.check({name: "" if name in required else p.default for name, p in names.items()}, given, where)
-    for name in required:
-        if not given.get(name):
-            raise params.ParamsError(f"{where}: '{name}' is missing")
-    return create(given.pop(first), **given)
+    if missing := [name for name in required if not given.get(name)]:
+        raise params.ParamsError(f"{where}: '{missing[0]}' is missing")
+    return create(**given)

@@ -1,9 +1,6 @@
 """Any OpenAI-compatible chat endpoint (vLLM, Ollama, llama.cpp's server, hosted), through the ``openai`` client.
 
-At most ``concurrency`` requests are under way at a time. The client itself retries what may pass (429, 5xx, timeouts,
-broken connections) and waits as long as the server's Retry-After asks for.
-
-    OpenAIBackend("qwen2.5:1.5b", "http://localhost:11434/v1").complete([Prompt.of("Be brief.", "Capital of France?")])
+The client itself retries what may pass (429, 5xx, timeouts, broken connections) and waits as the server asks for.
 """
 
 from __future__ import annotations
@@ -15,10 +12,10 @@ from typing import Any
 
 import openai
 
-from lib.llm.answer import answer_all, failed, read_answer
+from lib.llm.answer import SETTINGS, answer_all, chat_request, failed, read_answer
 from lib.llm.types import BackendError, Prompt, Reply
 
-OPTIONAL = ("max_tokens", "temperature", "top_p", "seed", "response_format")
+OPTIONAL = (*SETTINGS, "response_format")
 _SHORTEST_KEY = 8  # shorter ones ("EMPTY") are placeholders for local servers
 
 
@@ -26,8 +23,8 @@ class OpenAIBackend:
     """A Backend. ``model``: as the endpoint calls it; ``name``: as recordings call it, by default the same.
 
     ``base_url``: with its path, such as http://localhost:8000/v1; ``key_env``: the environment variable with the key,
-    which may be unset for a local endpoint; ``timeout_s``: seconds for one answer; ``retries``: attempts after the
-    first; ``omit``: those of OPTIONAL, with commas, that the endpoint does not take.
+    which may be unset for a local endpoint; ``concurrency``: requests at a time; ``timeout_s``: seconds for one answer;
+    ``retries``: attempts after the first; ``omit``: those of OPTIONAL, with commas, that the endpoint does not take.
     """
 
     def __init__(
@@ -80,13 +77,11 @@ class OpenAIBackend:
         return read_answer(self._hidden(raw.text).encode(), prompt, self.model, raw.elapsed.total_seconds())
 
     def _request(self, prompt: Prompt) -> dict[str, Any]:
-        optional: dict[str, Any] = {name: getattr(prompt, name) for name in OPTIONAL[:4]}
+        request = {"model": self._served_name, **chat_request(prompt)}
         if prompt.schema is not None:
             schema = {"name": "reply", "strict": True, "schema": prompt.schema}
-            optional["response_format"] = {"type": "json_schema", "json_schema": schema}
-        messages = [{"role": role, "content": content} for role, content in prompt.messages]
-        kept = {name: value for name, value in optional.items() if name not in self._omitted}
-        return {"model": self._served_name, "messages": messages, **kept}
+            request["response_format"] = {"type": "json_schema", "json_schema": schema}
+        return {name: value for name, value in request.items() if name not in self._omitted}
 
     def _refused(self, reply: Reply) -> Reply:
         """A refusal as this request's error. Raises BackendError with the remedy if nothing was ever answered."""

@@ -3,11 +3,6 @@
 A recording is a folder with ``replies.jsonl.xz`` (a reply a line, sorted by the key of its prompt) and
 ``provenance.json`` (whose replies they are and how they were made). A prompt that failed for good is part of it: its
 reply has the reason without details, so that what dealt with the failure while recording does the same in a replay.
-
-    recorder = Recorder(backend, Path("runs/replies.jsonl"))
-    replies = recorder.complete(prompts)
-    pack(recorder.path, folder, {"model": recorder.model})
-    assert Replay(folder).complete(prompts) == replies
 """
 
 from __future__ import annotations
@@ -54,11 +49,8 @@ class _Line(Line):
 
 def to_line(key: str, reply: Reply) -> str:
     """A reply as one compact line of JSON."""
-    row = {"key": key, **asdict(reply)}
-    return (
-        json.dumps({k: v for k, v in row.items() if k != "error" or v}, ensure_ascii=False, separators=(",", ":"))
-        + "\n"
-    )
+    row = {k: v for k, v in {"key": key, **asdict(reply)}.items() if k != "error" or v}
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
 def read_replies(path: Path, model: str = "") -> tuple[dict[str, Reply], list[str]]:
@@ -129,7 +121,7 @@ class Replay:
     """
 
     def __init__(self, folder: Path | str, model: str = "") -> None:
-        """Raises BackendError for a folder or file that cannot be read, or a recording of another model."""
+        """Raises BackendError for what cannot be read, or a recording of another model."""
         self.folder, self.provenance = Path(folder), read_provenance(Path(folder))
         self.model = str(self.provenance["model"])
         if model not in ("", self.model):

@@ -1,11 +1,8 @@
 """A chat model in transformers, on a GPU or a CPU: prompts in batches of a common prefix, which is read once.
 
-Prompts are sorted by their tokens, so that those of a batch begin alike and share keys and values
-(``lib.model.generate``). llguidance enforces a JSON schema token by token. Sampling takes the ``TOP`` likeliest tokens,
-cuts them at top_p, and draws with a random number that depends on the prompt and its seed alone, so a reply does not
-depend on the batch, except for rounding.
-
-    TorchBackend("Qwen/Qwen2.5-Coder-1.5B-Instruct").complete([Prompt.of("Be brief.", "Hi")])
+Prompts are sorted by their tokens, so that those of a batch begin alike (``lib.model.generate``). llguidance enforces a
+JSON schema. Sampling takes the ``TOP`` likeliest tokens, cuts them at top_p, and draws with a random number that
+depends on the prompt and its seed alone, so a reply does not depend on the batch, except for rounding.
 """
 
 from __future__ import annotations
@@ -42,23 +39,22 @@ class _Row:
 
 
 class TorchBackend:
-    """A Backend. ``model``: the weights' name as recorded, by default the last part of ``source``.
+    """A Backend. ``model``: a hub id, a transformers folder, or a GGUF file (dequantised).
 
-    ``source``: a hub id, a transformers folder, or a GGUF file (dequantised). ``batch``: rows at most;
-    ``batch_tokens``: rows times tokens at most (of keys and values; memory). bf16 unless ``dtype`` says otherwise.
+    ``name``: as recordings call it, by default the last part of ``model``; ``batch``: rows at most; ``batch_tokens``:
+    rows times tokens at most (of keys and values; memory). bf16 unless ``dtype`` says otherwise.
     """
 
     def __init__(
-        self, source: str, name: str = "", batch: int = 128, batch_tokens: int = 65_536, dtype: str = "bfloat16"
+        self, model: str, name: str = "", batch: int = 128, batch_tokens: int = 65_536, dtype: str = "bfloat16"
     ) -> None:
         """Loads the model. Raises BackendError for one that cannot be loaded or was not trained for chat."""
-        self.model = name or Path(source).name.removesuffix(".gguf")
+        self.model = name or Path(model).name.removesuffix(".gguf")
         self.batch, self.batch_tokens = batch, batch_tokens
-        self.sha256 = sha256(Path(source)) if Path(source).exists() else ""
-        self.tokenizer, self.net = _load(source, getattr(torch, dtype))
-        known = self.tokenizer.get_vocab()
-        names = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
-        self.ends = {self.tokenizer.eos_token_id, *(known[n] for n in names if n in known)} - {None}
+        self.sha256 = sha256(Path(model)) if Path(model).exists() else ""
+        self.tokenizer, self.net = _load(model, getattr(torch, dtype))
+        names, known = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>"), self.tokenizer.get_vocab()
+        self.ends = {self.tokenizer.eos_token_id, *(known.get(name) for name in names)} - {None}
         self.prefix: Prefix | None = None
         self.matcher = lru_cache(maxsize=512)(self._compiled)
 
@@ -74,15 +70,12 @@ class TorchBackend:
 
     def _batches(self, rows: list[_Row]) -> list[list[_Row]]:
         batches: list[list[_Row]] = []
-        widest = 0
         for row in rows:
-            width = len(row.ids) + row.prompt.max_tokens
-            widest = max(widest, width)
+            widest = max(len(r.ids) + r.prompt.max_tokens for r in [row, *(batches[-1] if batches else [])])
             if batches and len(batches[-1]) < min(self.batch, self.batch_tokens // widest):
                 batches[-1].append(row)
             else:
                 batches.append([row])
-                widest = width
         return batches
 
     def _encode(self, prompt: Prompt) -> list[int]:
@@ -101,9 +94,9 @@ class TorchBackend:
         chooser = _Chooser(rows, self.model, [self._constraint(row.prompt.schema) for row in rows])
         rest = [row.ids[len(begun) :] for row in rows]
         decoded = decode(self.net, self.prefix, rest, self.ends, limits, chooser)
-        seconds = time.perf_counter() - began
+        seconds = round(time.perf_counter() - began, 3)
         cached = [len(begun) if i or known else 0 for i in range(len(rows))]
-        return [self._reply(row, d, n, seconds) for row, d, n in zip(rows, decoded, cached, strict=True)]
+        return [self._reply(*row, seconds) for row in zip(rows, decoded, cached, strict=True)]
 
     def _constraint(self, schema: Mapping[str, Any] | None) -> Any:
         """A matcher of what a schema allows, or None without one. Raises BackendError if it cannot be enforced."""
@@ -123,8 +116,8 @@ class TorchBackend:
     def _reply(self, row: _Row, decoded: Decoded, cached: int, seconds: float) -> Reply:
         stopped = decoded.ids[-1] in self.ends
         text = self.tokenizer.decode(decoded.ids[:-1] if stopped else decoded.ids, skip_special_tokens=True)
-        finish = "stop" if stopped else "length"
-        return Reply(text, self.model, len(row.ids), cached, len(decoded.ids), round(seconds, 3), finish)
+        counts = (len(row.ids), cached, len(decoded.ids))
+        return Reply(text, self.model, *counts, seconds, "stop" if stopped else "length")
 
 
 class _Chooser:
@@ -188,9 +181,9 @@ def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
         if packed and not path.is_file():
             raise OSError("no such file")
         tokenizer = AutoTokenizer.from_pretrained(place, **file)
-        net: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file, **dense)
+        net: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file, **dense).eval()
     except (OSError, ValueError) as error:
         raise BackendError(f"model '{source}' cannot be loaded ({error}): name a folder, a GGUF or a hub id") from error
     if not tokenizer.chat_template:
         raise BackendError(f"model '{source}' has no chat template: use one that was trained for chat")
-    return tokenizer, net.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return tokenizer, net.to("cuda" if torch.cuda.is_available() else "cpu")

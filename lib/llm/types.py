@@ -1,8 +1,7 @@
 """One small interface to large language models: a chat prompt goes in, a reply comes out.
 
-Backends differ only in where the model runs: ``lib.llm.torch`` (transformers, batched, GPU or CPU), ``lib.llm.gguf``
-(a GGUF file), ``lib.llm.openai`` (any OpenAI-compatible endpoint) and ``lib.llm.replay`` (a recording, the default).
-A prompt's key names it in recordings, so that equal requests to one model are answered once:
+Backends differ in where the model runs: ``lib.llm.torch`` (transformers), ``lib.llm.gguf`` (a GGUF file),
+``lib.llm.openai`` (an endpoint) and ``lib.llm.replay`` (a recording, the default). A prompt's key names it there:
 
 >>> prompt = Prompt.of("Answer with one word.", "What is the capital of France?", max_tokens=4)
 >>> prompt.key("a-model") == prompt.key("another")
@@ -73,8 +72,4 @@ class Backend(Protocol):
     model: str
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """Replies in the order of ``prompts``. A prompt that fails gets a reply with ``error``.
-
-        Raises BackendError where no prompt could succeed.
-        """
-        ...
+        """Replies in order, with ``error`` for a prompt that fails. Raises BackendError where none could succeed."""

@@ -12,8 +12,7 @@ from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.pipeline import OneStage, OneStageSystem, Pipeline, Prototype
 from lib.teacher.write import Writer
 
-PIPELINE = "pipeline"
-"""The pipeline's name in records."""
+PIPELINE = "pipeline"  # its name in records
 
 
 @dataclass(frozen=True)
@@ -37,23 +36,18 @@ class TeacherTask(StudyTask, Protocol):
 
     def teacher_set(self, seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
         """Draws ``seeds`` requests to paraphrase, ``tests`` of each level, and ``pool`` requests to show."""
-        ...
 
     def writer(self, prompts: Path | None = None) -> Writer:
         """How candidates are requested and judged, with the prompts in a file or the task's own."""
-        ...
 
     def prototype(self, pool: Sequence[Example]) -> Prototype:
         """The pipeline's steps; ``pool``: resolved examples to retrieve from."""
-        ...
 
     def one_stage(self, pool: Sequence[Example]) -> dict[str, OneStage]:
         """Prompts of one-stage systems by name."""
-        ...
 
     def masked(self, example: Example, contexts: Mapping[str, Any]) -> str:
         """The words of a request with names and numbers masked, for comparing with tests."""
-        ...
 
 
 def has_teacher(task: StudyTask) -> bool:

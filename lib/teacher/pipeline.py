@@ -8,10 +8,6 @@ settles by program asks no question. All requests go through a step together, as
     Pipeline(prototype, backend).answer_many([("play some jazz and wake me at seven", context)])
 
 A domain brings the steps: each is a question to the model, or its result where none is needed.
-
->>> ask = Ask(Prompt.of("Answer with a number.", "How many legs has a cat?"), int)
->>> ask.read("4")
-4
 """
 
 from __future__ import annotations
@@ -24,8 +20,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from lib.core.task import Answer, Call, TaskError
 from lib.llm.types import Backend, Prompt, Reply
 
-REPAIRS = 2
-"""How often a failed answer goes back to the model with its error."""
+_COUNTS = ("prompt_tokens", "cached_tokens", "new_tokens")
+REPAIRS = 2  # how often a failed answer goes back to the model
 
 Result = TypeVar("Result")
 
@@ -43,19 +39,15 @@ class Prototype(Protocol):
 
     def split(self, text: str, context: dict[str, Any]) -> Ask[list[str]] | list[str]:
         """The single commands that a request consists of; empty: there is nothing to do."""
-        ...
 
     def select(self, command: str, context: dict[str, Any]) -> Ask[str] | str:
         """The name of the function that a command asks for; empty: none."""
-        ...
 
     def fill(self, command: str, function: str, context: dict[str, Any]) -> Ask[list[Call]] | list[Call]:
         """The calls of one function with their arguments; empty: nothing here fits."""
-        ...
 
     def refused(self, command: str, calls: Sequence[Call], context: dict[str, Any]) -> str:
         """Executes calls: why that fails, worded for the model, or an empty string."""
-        ...
 
 
 class OneStage(Protocol):
@@ -78,11 +70,9 @@ class _Account:
             [] if self.error else calls,
             "\n".join(self.trace),
             latency_ms=1000 * sum(r.latency_s for r in self.replies),
-            prompt_tokens=sum(r.prompt_tokens for r in self.replies),
-            cached_tokens=sum(r.cached_tokens for r in self.replies),
-            new_tokens=sum(r.new_tokens for r in self.replies),
             llm_calls=len(self.replies),
             error=self.error,
+            **{name: sum(getattr(r, name) for r in self.replies) for name in _COUNTS},
         )
 
 

@@ -34,38 +34,31 @@ class Writer(Protocol):
 
     def expand(self, seed: Example, count: int) -> Prompt:
         """Requests ``count`` paraphrases of ``seed``."""
-        ...
 
     def style(self, seed: Example) -> tuple[str, str]:
         """The style that ``seed`` is paraphrased in and the level that its candidates belong to."""
-        ...
 
     def lines(self, reply: str, seed: Example) -> list[str]:
         """The candidates in a reply to ``expand`` or ``refine``."""
-        ...
 
     def refine(self, seed: Example, text: str) -> Prompt:
         """Requests a more natural wording of a candidate."""
-        ...
 
     def judge(self, seed: Example, text: str) -> Prompt:
         """Asks whether ``text`` means what ``seed`` does and how natural it is."""
-        ...
 
     def verdict(self, reply: str) -> Verdict | None:
         """Reads a reply to ``judge``; None where it cannot be read."""
-        ...
 
     def fault(self, candidate: Example) -> str:
         """Why the words alone rule a candidate out; empty if they do not."""
-        ...
 
 
 def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:
     """Candidates, up to about ``count`` a seed, each with its seed's context and gold calls.
 
-    ``extra`` holds ``seed`` (its id), ``said`` (its text), ``style`` and ``new_tokens`` (of the whole reply). A reply
-    with an error gives a candidate without text and with that ``error``, so that nothing vanishes uncounted.
+    ``extra`` holds ``seed`` (its id), ``said`` (its text), ``style`` and ``new_tokens`` (of the whole reply). A failed
+    reply gives a candidate without text and with its ``error``.
     """
     replies = backend.complete([writer.expand(seed, count) for seed in seeds])
     return [c for seed, reply in zip(seeds, replies, strict=True) for c in _candidates(writer, seed, reply)]
