@@ -44,8 +44,8 @@ def test_openai_from_a_mapping_or_a_line() -> None:
 @pytest.mark.parametrize("kind", ["gguf", "torch"])
 def test_local_models_get_their_file_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     class Local:
-        def __init__(self, path: Path | str, threads: int = 2, dtype: str = "float32") -> None:
-            self.got = (path, threads, dtype)
+        def __init__(self, model: Path | str, threads: int = 2, dtype: str = "float32") -> None:
+            self.got = (model, threads, dtype)
 
     module = ModuleType("local")
     module.Local = Local  # type: ignore[attr-defined]
