@@ -19,7 +19,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from lib.core import notebook_files, paths
+from lib.core import paths
 
 
 class ParamsError(ValueError):
@@ -62,6 +62,8 @@ def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str,
     Raises ParamsError, NotebookError or PathError. The notebook's ``profile`` parameter is set, not read.
     """
     paths.check_profile(profile, params)
+    from lib.core import notebook_files  # slow to import, and what answers requests needs no notebook
+
     book = notebook_files.read(notebook)
     defaults = notebook_files.defaults(book, notebook.name)
     found = sorted((params / profile).glob(f"{paths.stage_number(notebook)}_*.yaml"))

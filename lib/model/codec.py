@@ -49,8 +49,7 @@ class Codec:
     """Writes prompts and targets, reads answers. Prefixes of the latest contexts are remembered."""
 
     def __init__(self, task: Task, vocabulary: Vocabulary) -> None:
-        self.task = task
-        self.vocabulary = vocabulary
+        self.task, self.vocabulary = task, vocabulary
         self.prefix = lru_cache(CONTEXTS_KEPT)(self._prefix)
 
     def prompt(self, context: dict[str, Any], text: str, rng: Random | None = None, refs: Any = None) -> Prompt:

@@ -42,10 +42,7 @@ class GgufError(ValueError):
 
 
 def reorder(weight: NDArray[Any], heads: int, back: bool = False) -> NDArray[Any]:
-    """Moves query or key rows from transformers' half-split rotary order to llama.cpp's interleaved one, or back.
-
-    ``weight``: (heads x head size, hidden).
-    """
+    """Rows of queries or keys, (heads x head size, hidden), from transformers' rotary order to llama.cpp's, or back."""
     half = weight.shape[0] // heads // 2
     shape = (heads, half, 2, -1) if back else (heads, 2, half, -1)
     return weight.reshape(shape).swapaxes(1, 2).reshape(weight.shape)
@@ -72,6 +69,13 @@ def readable(kind: Ggml) -> bool:
     return True
 
 
+class _Reader(gguf.GGUFReader):
+    """Reads from a plain array in place of numpy's memmap, whose slices are slow."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, np.asarray(value) if name == "data" else value)
+
+
 class GgufFile:
     """A llama GGUF opened for reading. Raises GgufError if it is absent, truncated or of another architecture."""
 
@@ -80,7 +84,7 @@ class GgufFile:
         if not path.is_file():
             raise GgufError(f"{path}: no such file; train a model first (make reproduce) or give another path")
         try:
-            self._reader = gguf.GGUFReader(path)
+            self._reader = _Reader(path)
             architecture = self.get("general.architecture")
         except Exception as error:  # the reader raises whatever numpy and struct raise on broken bytes
             if Ggml.__name__ in str(error):

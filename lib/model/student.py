@@ -27,11 +27,10 @@ from lib.core.task import Task
 from lib.model.base import WHEEL, Base, load_base
 from lib.model.codec import StudentError, check_task
 from lib.model.gguf_read import GgufFile
-from lib.model.vocabulary import Trimmed, Vocabulary, like, trim
+from lib.model.vocabulary import Trimmed, Vocabulary, trim
 
 __all__ = ["Student", "StudentError", "build", "check_task", "is_student", "load", "save", "start", "write"]
 
-FORMAT = 1
 NOISE = 0.3
 """Spread of the noise added to a new token's embedding, in standard deviations of the base's embeddings."""
 
@@ -59,22 +58,17 @@ def build(
     vocab_size: int = 4096,
     layers: int | Sequence[int] = 30,
     seed: int = 0,
-    vocabulary: Vocabulary | None = None,
 ) -> Student:
     """A student for ``task``: ``layers`` is how many of the base's to keep, evenly spaced, or the list of them.
 
-    ``vocabulary``: another student's, in place of one of ``vocab_size``; one can then be distilled into the other.
     Raises StudentError for layers that the base does not have, BaseError for a base that cannot be had.
     """
     base = load_base(base) if isinstance(base, str) else base
     kept = keep_layers(layers, base.model.config.num_hidden_layers)
-    if vocabulary:
-        cut = like(base.tokenizer, vocabulary)
-    else:
-        cut = trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
+    cut = trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
     state = {new: t for name, t in base.model.state_dict().items() if (new := _renumber(name, kept))}
     state["model.embed_tokens.weight"] = state["lm_head.weight"] = _embeddings(base, cut, seed)
-    info = {"format": FORMAT, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
+    info = {"format": 1, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
     info |= {"vocabulary": cut.report, "source": base.source}
     return Student(_model(base, cut.vocabulary, len(kept), state), cut.vocabulary, info)
 

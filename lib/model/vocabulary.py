@@ -30,7 +30,6 @@ START, END = Control("<|im_start|>"), Control("<|im_end|>")
 
 TokenizerJson = dict[str, Any]
 """The content of a ``tokenizer.json``."""
-
 TEXTS_KEPT = 200_000
 """Encoded texts that are remembered, since the same names come again and again."""
 
@@ -147,18 +146,6 @@ def trim(base: TokenizerJson, controls: Sequence[str], corpus: Iterable[str], vo
     return Trimmed(vocabulary, kept, coverage(base, vocabulary, texts))
 
 
-def like(base: TokenizerJson, vocabulary: Vocabulary) -> Trimmed:
-    """``vocabulary`` as a cut of ``base``: each token with the base's id, or -1 where the base lacks it."""
-    check_bpe(base)
-    old = {t["content"]: t["id"] for t in base.get("added_tokens", [])} | dict(base["model"]["vocab"])
-    own = {t["content"]: t["id"] for t in vocabulary.json["added_tokens"]}
-    kept = [-1] * len(vocabulary)
-    for token, number in (vocabulary.json["model"]["vocab"] | own).items():
-        if token not in own or token in (START, END):
-            kept[number] = old.get(token, -1)
-    return Trimmed(vocabulary, kept, coverage(base, vocabulary, []))
-
-
 def check_bpe(tokenizer: TokenizerJson) -> None:
     """Raises VocabularyError unless this is a byte-level BPE."""
     kinds = json.dumps([tokenizer.get("pre_tokenizer"), tokenizer.get("decoder")])
@@ -166,9 +153,9 @@ def check_bpe(tokenizer: TokenizerJson) -> None:
         raise VocabularyError("the base model's tokenizer is not a byte-level BPE: use a model such as SmolLM2 or Qwen")
 
 
-def _usage(base: TokenizerJson, texts: Iterable[str]) -> Counter[str]:
+def _usage(base: TokenizerJson, texts: Sequence[str]) -> Counter[str]:
     """How often each of the base's tokens occurs in the texts."""
-    encoded = _without_controls(base).encode_batch(list(texts), add_special_tokens=False)
+    encoded = _without_controls(base).encode_batch(texts, add_special_tokens=False)
     return Counter(token for encoding in encoded for token in encoding.tokens)
 
 
@@ -212,9 +199,8 @@ def added_token(text: str, number: int, special: bool) -> dict[str, Any]:
     return {"id": number, "content": str(text), **flags, "special": special}
 
 
-def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Iterable[str]) -> dict[str, float]:
+def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Sequence[str]) -> dict[str, float]:
     """What cutting the vocabulary costs on ``texts``: tokens per word with the base's and with the cut one."""
-    texts = list(dict.fromkeys(texts))
     usage = _usage(base, texts)
     words = max(sum(len(text.split()) for text in texts), 1)
     cut = sum(len(vocabulary.encode_text(text)) for text in texts)

@@ -111,7 +111,7 @@ def to_lark(text: str, controls: Mapping[str, int]) -> str:
 
 
 def to_gbnf(text: str, controls: Mapping[str, int]) -> str:
-    """A task's grammar in llama.cpp's notation. Its regular expressions have to be classes of characters.
+    r"""A task's grammar in llama.cpp's notation. Its regular expressions have to be classes of characters.
 
     >>> print(to_gbnf('start: <"=1","=2"> T0\nT0: /[0-9]/{1,3}', {"=1": 271, "=2": 272}))
     root ::= (<[271]> | <[272]>) T0

@@ -1,7 +1,4 @@
-"""llama.cpp's server in this process, without a port: for GGUF files that ONNX Runtime does not run as they are.
-
->>> server = open_server(Path("student-q4_1.gguf"), threads=2, context_tokens=4096)    # doctest: +SKIP
-"""
+"""llama.cpp's server in this process, without a port: for GGUF files that ONNX Runtime does not run as they are."""
 
 from __future__ import annotations
 

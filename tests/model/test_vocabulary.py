@@ -113,6 +113,6 @@ def test_saved_tokenizer_opens_in_transformers(cut, tmp_path):
 
 
 def test_coverage_counts_tokens_per_word(cut, base):
-    report = coverage(base, cut.vocabulary, ["the water", "the water"])
+    report = coverage(base, cut.vocabulary, ["the water"])
     assert report["words"] == 2
     assert report["tokens_per_word"] >= report["tokens_per_word_base"] > 0

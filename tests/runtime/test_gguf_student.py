@@ -1,10 +1,13 @@
 """The GGUF at run time: the grammar holds, the prefix is reused, text stays data, wrong models are refused."""
 
 import pytest
+from gguf import GGMLQuantizationType as Ggml
+from gguf import LlamaFileType
 from toy_model import saved_student
 from toy_task import TASK, Vending
 
 from lib.core.task import TaskError
+from lib.model import gguf_kinds
 from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import GgufError, export
@@ -71,10 +74,14 @@ def test_all_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(
         GgufStudent(path, TASK, runtime="abacus")
 
 
-def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path):
+def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path, monkeypatch):
+    monkeypatch.setitem(gguf_kinds.KINDS, "q4_1", gguf_kinds.Kind(Ggml.Q4_1, LlamaFileType.MOSTLY_Q4_1))
     folder = saved_student(tmp_path / "student")
-    found = {kind: suits(GgufFile(export(folder, tmp_path / f"{kind}.gguf", kind))) for kind in ("q4_0", "f16", "q4_1")}
+    files = {kind: export(folder, tmp_path / f"{kind}.gguf", kind) for kind in ("q4_0", "f16", "q4_1")}
+    found = {kind: suits(GgufFile(file)) for kind, file in files.items()}
     assert found == {"q4_0": "onnx", "f16": "onnx", "q4_1": "server"}
+    answer = GgufStudent(files["q4_1"], TASK, threads=1).answer("one tea please", CONTEXT)
+    assert answer.error == "" and answer.calls == TASK.parse(answer.raw, tuple(CONTEXT["items"]))
 
 
 def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch):

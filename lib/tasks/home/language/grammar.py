@@ -63,7 +63,7 @@ def _either(tool: Tool, refs: References, rules: _Rules) -> str:
     sensible = not tool.domains or _has_device(tool, refs) or _references("area", tool, refs)
     arguments = _arguments(tool, refs, rules) if sensible else ""
     nothing = rules.add(f"{control('name')} {control(f'={NO_TARGET}')} {_CLOSE}") if takes_name(tool) else ""
-    return rules.add(f"{arguments} | {nothing}") if arguments and nothing else arguments or nothing
+    return rules.add(" | ".join(part for part in (arguments, nothing) if part))
 
 
 def _has_device(tool: Tool, refs: References) -> bool:
@@ -101,8 +101,7 @@ def _body(target: str, values: str, needed: bool, always: bool) -> str:
 
 def _target(tool: Tool, refs: References, rules: _Rules) -> str:
     """A numbered entity, or a place with a kind of device, or a kind alone."""
-    known = {a.name for a in tool.arguments if a.kind in CLOSED}
-    places = [kind for kind in ("area", "floor", "domain", "device_class") if kind in known]
+    places = [a.kind for a in tool.arguments if a.kind in CLOSED and a.kind != "name"]
     kinds = places if _has_device(tool, refs) else ["area"]
     chain = [(part, False) for kind in kinds if (part := _reference(kind, kind, tool, refs))]
     return " | ".join(part for part in (_reference("name", "name", tool, refs), _values(chain, rules)) if part)
