@@ -38,10 +38,9 @@ def table(
     deployed: str = "",
     untimed: Sequence[str] = (),
 ) -> pd.DataFrame:
-    """The rows of metrics.by_level with ``usd_per_million`` requests on the machine of ``prices`` (from the mean
+    """The rows of metrics.by_level with their cost on the machine of ``prices`` (``usd_per_million`` requests),
 
-    latency), ``size_mb`` (10^6 bytes; missing without a file) and ``deployed``. Systems of ``untimed`` were asked in
-    batches or on other hardware: they get no latency and no cost.
+    ``size_mb`` (10^6 bytes) and ``deployed``. Systems of ``untimed`` were asked in batches or elsewhere: no latency.
     """
     rows = metrics.by_level(predictions)
     rows = rows.assign(usd_per_million=[cost.local(prices, ms) for ms in rows["mean_ms"]])
@@ -51,10 +50,7 @@ def table(
 
 
 def mark(rows: pd.DataFrame, shown: Sequence[str], released: Sequence[str]) -> pd.DataFrame:
-    """``table`` with the columns ``released`` and ``shown``: the systems that charts of all systems show.
-
-    These are the ones named, the released, the deployed, and all without a file.
-    """
+    """``table`` with the columns ``released`` and ``shown``: named, released, deployed or without a file."""
     public = rows["system"].isin(list(released))
     drawn = rows["system"].isin(list(shown)) | public | rows["deployed"] | rows["size_mb"].isna()
     return rows.assign(released=public, shown=drawn & ~rows["system"].str.endswith(" free"))
@@ -84,8 +80,7 @@ def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, a
 def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str) -> pd.DataFrame:
     """A row for each system on ``test``: what its large model is asked and what that costs.
 
-    Means per request: ``llm_calls``, ``prompt_tokens``, ``cached_tokens``, ``new_tokens``, ``seconds``; and
-    ``usd_per_million`` requests at the token prices of the hosted model named ``hosted``. Raises ParamsError.
+    Means per request, and ``usd_per_million`` requests at the prices of the model ``hosted``. Raises ParamsError.
     """
     if hosted not in prices.hosted:
         raise ParamsError(f"hosted model '{hosted}': no price; known: {', '.join(prices.hosted)}")
@@ -98,10 +93,7 @@ def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str)
 
 
 def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.DataFrame:
-    """A row for each test: ``system`` against the most accurate of ``rivals`` there, in points, with a paired test.
-
-    Columns: test, n, rival, accuracy, rival_accuracy, points, p (McNemar's exact test). No row where none answered.
-    """
+    """A row (GAIN) for each test: ``system`` against the most accurate of ``rivals`` there, by McNemar's exact test."""
     rows: list[dict[str, Any]] = []
     for test, group in predictions.groupby("test", sort=False) if len(predictions) else []:
         shares = group.groupby("system")["exact"].mean()

@@ -66,10 +66,7 @@ def load_prices(path: Path = paths.PRICES) -> Prices:
 
 
 def hosted(price: Hosted, prompt_tokens: float, new_tokens: float, cached_tokens: float = 0.0) -> float:
-    """USD per million requests through an API, from mean tokens per request.
-
-    ``cached_tokens`` are those of the prompt that the API had cached.
-    """
+    """USD per million requests through an API, from mean tokens per request; ``cached_tokens``: of the prompt."""
     fresh = prompt_tokens - cached_tokens
     return round(fresh * price.input + cached_tokens * price.cached_input + new_tokens * price.output, 6)
 
@@ -88,9 +85,6 @@ def energy_usd(prices: Prices, seconds: float) -> float:
 
 def hosted_table(prices: Prices, prompt_tokens: float, new_tokens: float, cached_share: float = 0.0) -> pd.DataFrame:
     """A row for each hosted model: ``model``, ``usd_per_million`` requests, ``source`` and ``date`` of its prices."""
-    cached = prompt_tokens * cached_share
-    rows = [
-        (name, hosted(price, prompt_tokens, new_tokens, cached), price.source, price.date)
-        for name, price in prices.hosted.items()
-    ]
+    tokens = (prompt_tokens, new_tokens, prompt_tokens * cached_share)
+    rows = [(name, hosted(price, *tokens), price.source, price.date) for name, price in prices.hosted.items()]
     return pd.DataFrame(rows, columns=["model", "usd_per_million", "source", "date"])

@@ -29,10 +29,9 @@ def evaluate(
     progress: bool = True,
     chunk: int = CHUNK,
 ) -> list[dict[str, Any]]:
-    """One prediction record for each example, appended to ``out``; those already there are not asked again.
+    """The prediction record of each example, in order, appended to ``out``; those already there are not asked again.
 
-    ``test`` names the set in the records; ``chunk``: requests that ``answer_many`` gets at a time. Returns the records
-    of this system and test in the examples' order.
+    ``test`` names the set in the records; ``chunk``: requests that ``answer_many`` gets at a time.
     """
     known = {row["id"]: row for row in out.rows if (row["system"], row["test"]) == (system.name, test)}
     rest = [e for e in examples if e.id not in known]

@@ -77,8 +77,7 @@ def by_level(table: pd.DataFrame) -> pd.DataFrame:
 def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Every other system against ``reference`` on each test, over the requests that both answered.
 
-    ``only_reference`` and ``only_system``: requests that one alone got right; ``points``: what the system has more of
-    100; ``p``: McNemar's exact test.
+    ``only_reference`` and ``only_system``: requests that one alone got right; ``points``: the system's gain.
     """
     rows = []
     for (test, system), group in table[table["system"] != reference].groupby(["test", "system"], sort=False):
@@ -99,10 +98,7 @@ def reasons(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.D
 
 
 def agreement(table: pd.DataFrame, left: str, right: str, test: str) -> dict[str, float]:
-    """Share of requests of ``test`` on which two systems gave the same calls, with n and Wilson's interval.
-
-    Computed by the local ``evaluate`` metric, so that it is the same outside this package.
-    """
+    """Share of requests of ``test`` with the same calls of two systems, n, Wilson's interval, by the local metric."""
     import evaluate
 
     chosen = table[table["test"] == test]

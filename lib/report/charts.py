@@ -207,14 +207,13 @@ def levels(table: pd.DataFrame, title: str = "") -> Figure:
 
 def curve(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "loss") -> Figure:
     """One line for each column over ``x``, log scale; rows without a value are left out. ``table``: a training log."""
-    with _axes(3.2, title, xlabel=x, ylabel=f"{ylabel} (log scale)", yscale="log") as (figure, (axes,)):
+    legend = "outside right center" if len(columns) > 1 else ""
+    with _axes(3.2, title, legend, xlabel=x, ylabel=f"{ylabel} (log scale)", yscale="log") as (figure, (axes,)):
         for i, column in enumerate(columns):
             rows = table[[x, column]].dropna()
             width, alpha = (2.0, 1.0) if column == columns[-1] else (0.8, 0.5)
             axes.plot(rows[x], rows[column], label=column, color=COLOURS[i % 8], lw=width, alpha=alpha)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        if len(columns) > 1:
-            axes.legend(frameon=False)
     return figure
 
 
