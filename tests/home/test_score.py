@@ -7,7 +7,7 @@ from small_homes import plain_home, random_call, random_home
 
 from lib.core.task import Example, Score
 from lib.tasks.home.simulator.execute import execute
-from lib.tasks.home.simulator.score import REASONS, score
+from lib.tasks.home.simulator.score import score
 
 HOME = plain_home()
 
@@ -71,7 +71,7 @@ def test_equal_effects_are_exact(gold, answer):
 )
 def test_wrong_answers_have_a_reason(gold, answer, reason):
     result = score(example(gold), answer)
-    assert (result.exact, result.reason) == (False, reason) and reason in REASONS
+    assert (result.exact, result.reason) == (False, reason)
     assert 0 <= result.reward <= 0.8
 
 

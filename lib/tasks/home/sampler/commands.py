@@ -114,7 +114,10 @@ def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None)
         text = _group(rng, "here", plural, word=rng.choice(kind.words))
         return Target(text, {"area": satellite, **arguments}, entity.domain)
     if floor and rng.random() < 0.35:
-        return Target(_on_floor(rng, plural, floor), {"floor": floor, **arguments}, entity.domain)
+        level = floor.casefold() in ("upstairs", "downstairs")
+        spoken = floor if level or "floor" in floor.casefold() else rng.choice((floor, f"{floor} floor"))
+        text = _group(rng, "level" if level else "floor", plural, place=spoken)
+        return Target(text, {"floor": floor, **arguments}, entity.domain)
     if entity.area and rng.random() < 0.85:
         text = _group(rng, "area", plural, place=spoken_area(rng, entity.area))
         named = any(content(e.name) == content(text) and e.domain == entity.domain for e in home.entities)
@@ -124,12 +127,6 @@ def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None)
 
 def _group(rng: Random, where: str, plural: str, **texts: str) -> str:
     return rng.choice(wordings()["groups"][where]).format(plural=plural, one=plural.removesuffix("s"), **texts)
-
-
-def _on_floor(rng: Random, plural: str, floor: str) -> str:
-    level = floor.casefold() in ("upstairs", "downstairs")
-    spoken = floor if level or "floor" in floor.casefold() else rng.choice((floor, f"{floor} floor"))
-    return _group(rng, "level" if level else "floor", plural, place=spoken)
 
 
 @dataclass(frozen=True)

@@ -86,16 +86,10 @@ def _block(intent: str, key: str, block: Any, intents: Intents) -> Iterable[Temp
         yield Template(intent, f"{key}/{i}", node, frozenset(lists_in(node)), domains, fixed, context_area)
 
 
-@cache
-def _intents() -> tuple[list[str], list[float]]:
-    """The intents that have sentences, and their weights."""
-    names = [name for name, blocks in templates().items() if blocks]
-    return names, [float(weights()["intents"].get(name, 1.0)) for name in names]
-
-
 def draw(rng: Random, home: Home, intent: str = "", attempts: int = 500) -> Draw:
     """One request that makes sense in ``home``, of any intent or of one. Raises TaskError if ``attempts`` find none."""
-    names, shares = ([intent], [1.0]) if intent else _intents()
+    names = [intent] if intent else [name for name, blocks in templates().items() if blocks]
+    shares = [weights()["intents"].get(name, 1.0) for name in names]
     for _ in range(attempts):
         found = _fill(rng, home, _template(rng, rng.choices(names, shares)[0]))
         if found:

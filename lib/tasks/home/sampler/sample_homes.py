@@ -36,11 +36,11 @@ def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = F
     middle = low + (high - low) // 4  # half of the homes come from the lowest quarter of the range
     count = rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
     areas = _areas(rng, count, held_out)
-    style = _Style(rng)
+    style = _Style(rng, areas, held_out)
+    style.kinds, style.weights = _focus(rng, count)
     entities: list[Entity] = []
-    focus = _focus(rng, count)
     for _ in range(count):
-        entity = _entity(rng, style, areas, entities, focus, held_out)
+        entity = _entity(rng, style, entities)
         entities += [entity] if entity else []
     while len(entities) < low:
         word = _word(rng, held_out)
@@ -49,9 +49,13 @@ def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = F
 
 
 class _Style:
-    """How one household names things: one owner's habits, mixed a little."""
+    """What one household has and how it names things: one owner's habits, mixed a little."""
 
-    def __init__(self, rng: Random) -> None:
+    kinds: list[Kind]
+    weights: list[float]
+
+    def __init__(self, rng: Random, areas: list[Area], held_out: bool) -> None:
+        self.areas, self.held_out = areas, held_out
         self.area_in_name = rng.choice((0.15, 0.5, 0.9))
         self.lower = rng.random() < 0.12
         self.plain = rng.choice((0.2, 0.5, 0.8))
@@ -110,21 +114,14 @@ def _common() -> tuple[list[Kind], list[float]]:
     return every, list(accumulate(k.weight for k in every))
 
 
-def _entity(
-    rng: Random,
-    style: _Style,
-    areas: list[Area],
-    others: list[Entity],
-    focus: tuple[list[Kind], list[float]],
-    held_out: bool,
-) -> Entity | None:
-    kind = rng.choices(*focus)[0]
-    area = None if rng.random() < style.area_optional or kind.domain in _NOWHERE else rng.choice(areas).name
+def _entity(rng: Random, style: _Style, others: list[Entity]) -> Entity | None:
+    kind, held_out = rng.choices(style.kinds, style.weights)[0], style.held_out
+    area = None if rng.random() < style.area_optional or kind.domain in _NOWHERE else rng.choice(style.areas).name
     taken = {e.name.casefold() for e in others if e.domain == kind.domain}
     fallback = None
     attempts = 4 * _ATTEMPTS if held_out else _ATTEMPTS
     for attempt in range(attempts):
-        name = _confusing(rng, others, areas) if others and rng.random() < 0.08 else _name(rng, style, kind, area)
+        name = _confusing(rng, others, style.areas) if others and rng.random() < 0.08 else _name(rng, style, kind, area)
         name = name.lower() if style.lower else name
         if name.casefold() in taken or (is_held_out(name) and not held_out):
             continue

@@ -21,7 +21,6 @@ from lib.tasks.home.simulator.execute import NOTHING, Effects, Outcome, execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.tools import tool_name
 
-REASONS = tuple("wrong_tool wrong_target wrong_value missed_call extra_call acted_on_nothing did_nothing error".split())
 _PARTIAL, _IDLE, _FAILED, _WRONG = 0.8, 0.2, 0.1, 0.1
 _OPEN = ("item", "message", "search_query", "conversation_command")
 _ITEMS = ("add_item", "complete_item", "remove_item")
