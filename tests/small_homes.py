@@ -25,39 +25,16 @@ NAMES = (
     "-:",
     "Kitchen",
 )
-KINDS = (
-    ("light", None),
-    ("switch", "outlet"),
-    ("cover", "blind"),
-    ("cover", "garage"),
-    ("lock", None),
-    ("fan", None),
-    ("climate", None),
-    ("media_player", "tv"),
-    ("binary_sensor", "window"),
-    ("sensor", "temperature"),
-    ("todo", None),
-    ("vacuum", None),
-    ("weather", None),
-    ("humidifier", None),
-    ("lawn_mower", None),
-    ("scene", None),
-    ("made_up", None),
-)
-STRINGS = (
-    "oat milk",
-    "a, b",
-    "(x)",
-    "\\",
-    "),",
-    " =3 ",
-    '"quoted"',
-    "naïve",
-    "牛乳",
-    "🍕",
-    "none",
-    "HassTurnOn(name=1)",
-)
+KINDS = [
+    (kind.partition("/")[0], kind.partition("/")[2] or None)
+    for kind in "light switch/outlet cover/blind cover/garage lock fan climate media_player/tv binary_sensor/window "
+    "sensor/temperature todo vacuum weather humidifier lawn_mower scene made_up".split()
+]
+STRINGS = 'oat milk|a, b|(x)|\\|),| =3 |"quoted"|naïve|牛乳|🍕|none|HassTurnOn(name=1)'.split("|")
+
+
+def call(name: str, /, **arguments: Any) -> dict[str, Any]:
+    return {"name": name, "arguments": arguments}
 
 
 def random_home(rng: Random, size: int) -> Home:

@@ -89,7 +89,7 @@ def test_small_homes_stay_whole():
 def test_what_drawn_requests_of_all_levels_need_is_kept(size):
     """The task's own homes and requests: a right answer can be written with the numbers of what was kept."""
     rng, asked, kept = Random(size), 0, 0
-    for number in range(8):
+    for number in range(4):
         home = sample_home(rng, (size, size), held_out=number % 2 == 1)
         for level in ("L0", "L1", "L2", "L3", "L4", "L5") * 8:
             draw = draw_request(rng, home, level, True)
@@ -97,7 +97,7 @@ def test_what_drawn_requests_of_all_levels_need_is_kept(size):
                 refs = references(home, draw.text, None, draw.area)
                 assert len(refs.entities) <= 40
                 asked, kept = asked + 1, kept + any(can_be_written(calls, refs) for calls in draw.gold)
-    assert asked > 300 and kept / asked >= 0.95, f"{kept} of {asked}"
+    assert asked > 150 and kept / asked >= 0.95, f"{kept} of {asked}"
 
 
 def can_be_written(calls, refs):

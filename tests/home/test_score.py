@@ -3,17 +3,13 @@
 from random import Random
 
 import pytest
-from small_homes import plain_home, random_call, random_home
+from small_homes import call, plain_home, random_call, random_home
 
 from lib.core.task import Example, Score
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.score import score
 
 HOME = plain_home()
-
-
-def call(name, /, **arguments):
-    return {"name": name, "arguments": arguments}
 
 
 def example(*gold, area=None, home=HOME, **extra):

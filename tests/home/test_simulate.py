@@ -3,16 +3,12 @@
 from random import Random
 
 import pytest
-from small_homes import plain_home, random_call, random_home
+from small_homes import call, plain_home, random_call, random_home
 
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.words import normal
 
 HOME = plain_home()
-
-
-def call(name, /, **arguments):
-    return {"name": name, "arguments": arguments}
 
 
 def effects(*calls, area=None):

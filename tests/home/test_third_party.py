@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from small_homes import call
 
 from lib.core.task import TaskError
 from lib.tasks.home.examples.third_party import load
@@ -17,10 +18,6 @@ HOMES = {
     }
 }
 ROW = {"id": "r1", "text": "made up", "home": "one", "area": "Den", "no_call": False}
-
-
-def call(name, /, **arguments):
-    return {"name": name, "arguments": arguments}
 
 
 def write(folder, rows):

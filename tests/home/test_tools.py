@@ -3,13 +3,10 @@
 import jsonschema
 import pytest
 from home_assistant_intents import get_intent_info
+from small_homes import call
 
 from lib.core.task import TaskError
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, find, schemas, validate
-
-
-def call(name, /, **arguments):
-    return {"name": name, "arguments": arguments}
 
 
 def test_catalogue_has_the_packages_intents_with_their_slots_and_the_tools_it_lacks():

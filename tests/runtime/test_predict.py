@@ -111,7 +111,8 @@ def test_the_released_models_are_those_of_the_release():
 def test_predict_needs_neither_torch_nor_the_teacher():
     code = "import sys, lib.predict, lib.runtime.gguf_student; lib.predict.tasks.load('home').controls()\n"
     code += (
-        "heavy = ('torch', 'transformers', 'pandas', 'nbformat', 'lib.teacher', 'lib.llm', 'lib.report', 'xllamacpp')\n"
+        "heavy = ('torch', 'transformers', 'pandas', 'nbformat', 'lib.teacher', 'lib.llm', 'xllamacpp', 'scipy',"
+        " 'lib.report', 'lib.tasks.home.sampler')\n"
     )
     code += "print([name for name in heavy if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
