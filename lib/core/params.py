@@ -10,7 +10,7 @@ must be of its default's type. What a mapping may hold is said by a class of ``S
 from __future__ import annotations
 
 import difflib
-import importlib
+import pydoc
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,14 +79,10 @@ def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str,
 
 def _named(kind: str) -> Any:
     """The class that a comment names, or ``dict[str, CLASS]``. Raises ParamsError."""
-    match = re.fullmatch(r"(dict\[str, )?(lib[\w.]*)\.(\w+)(?(1)\])", kind)
-    try:
-        found = getattr(importlib.import_module(match[2]), match[3]) if match else None
-    except (ImportError, AttributeError):
-        found = None
-    if match is None or found is None:
+    found = pydoc.locate(kind.removeprefix("dict[str, ").removesuffix("]"))
+    if not isinstance(found, type):
         raise ParamsError(f"parameters cell: '# type: {kind}': expected lib.ROOM.MODULE.CLASS or dict[str, that]")
-    return dict[str, found] if match[1] else found  # type: ignore[valid-type]
+    return dict[str, found] if kind.startswith("dict[") else found  # type: ignore[valid-type]
 
 
 class _Loader(yaml.SafeLoader):

@@ -87,17 +87,6 @@ def test_a_stage_whose_outputs_are_gone_runs_again(tmp_path: Path, capsys: pytes
     assert "running (01_a.txt missing, 01_folder missing)" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("quick")
-def test_a_stage_recorded_without_its_outputs_counts_as_complete(tmp_path: Path) -> None:
-    path = notebook(tmp_path, "01_a.ipynb", WRITE.format(out="01_a.txt"))
-    run(path, tmp_path)
-    meta = json.loads((tmp_path / "01_meta.json").read_text())
-    del meta["outputs"]
-    (tmp_path / "01_meta.json").write_text(json.dumps(meta))
-    (tmp_path / "01_a.txt").unlink()
-    assert not run(path, tmp_path)
-
-
 def test_meta_says_what_it_was_made_with(tmp_path: Path) -> None:
     ballast = "ballast = bytearray(50_000_000)"
     path = notebook(tmp_path, "01_a.ipynb", ballast, "import time; time.sleep(0.6)", WRITE.format(out="01_a.txt"))
@@ -124,14 +113,6 @@ def test_failing_stage_names_notebook_cell_line_and_error(tmp_path: Path) -> Non
     assert [p.parent.name for p in tmp_path.rglob("*.ipynb")] == [tmp_path.name, "failed"]
     assert run(notebook(tmp_path, "01_a.ipynb", "x = 1"), tmp_path)
     assert not list((tmp_path / "failed").iterdir())
-
-
-def test_failing_inside_the_library_names_the_notebook_s_line(tmp_path: Path) -> None:
-    path = notebook(tmp_path, "01_a.ipynb", "from lib.core import paths\n\npaths.check_profile('paper')")
-    with pytest.raises(
-        stages.StageError, match=r"code cell 2, line 3: paths.check_profile\('paper'\)\nPathError: unknown"
-    ):
-        run(path, tmp_path)
 
 
 def test_killed_kernel_is_a_failure(tmp_path: Path) -> None:
