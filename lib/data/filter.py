@@ -37,8 +37,7 @@ Fault = Callable[[Example], str]
 class Acceptance:
     """``kept`` and ``dropped`` candidates, the latter with a ``reason`` in ``extra``, and what decided.
 
-    ``voters``: who voted for a candidate, ``seen_by``: who looked at it, both by its id; ``faulty``: ids of those that
-    their words alone rule out; ``verifiers``: names of those that read any.
+    By id: ``voters`` for a candidate, ``seen_by`` whom, and those ``faulty`` by their words; all ``verifiers``' names.
     """
 
     kept: list[Example]
@@ -134,15 +133,13 @@ def sift(
     rejected: list[Example] = []
     lines: set[tuple[str, str]] = set()
     for candidate in candidates:
-        place = repr(sorted((k, str(v)) for k, v in candidate.context.items() if isinstance(v, str)))
-        line = place, letters(candidate.text)
+        place = sorted((k, v) for k, v in candidate.context.items() if isinstance(v, str))
+        line = repr(place), letters(candidate.text)
         reason = _fault(candidate, tested, fault) or ("same line twice for one context" if line in lines else "")
         reason = reason or _unmoved(voters.get(candidate.id, ()), rule, seen_by.get(candidate.id, ()))
         lines.add(line)
-        if reason:
-            rejected.append(replace(candidate, extra={**candidate.extra, "reason": reason}))
-        else:
-            accepted.append(candidate)
+        marked = replace(candidate, extra={**candidate.extra, "reason": reason}) if reason else candidate
+        (rejected if reason else accepted).append(marked)
     return accepted, rejected
 
 

@@ -27,16 +27,7 @@ from lib.core.params import Settings, read_yaml
 from lib.core.task import Example
 from lib.data.filter import JUDGE
 from lib.data.leakage import Blanked, apart, bare, chosen
-from lib.data.recording import (
-    GOLD,
-    in_share,
-    pack,
-    produce,
-    read_set,
-    take_up,
-    text_digest,
-    write_set,
-)
+from lib.data.recording import GOLD, in_share, pack, produce, read_set, take_up, text_digest, write_set
 from lib.evaluation.evaluate import evaluate
 from lib.llm import load as llm_load
 from lib.llm.replay import Recorder

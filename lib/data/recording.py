@@ -1,10 +1,10 @@
-"""A teacher's recording: what it worked on, what it answered, how verifiers understood it (``lib.data.record`` makes it).
+"""A teacher's recording: what it worked on, what it answered, how verifiers understood it. ``lib.record`` makes it.
 
 | file | holds |
 |---|---|
 | ``contexts``, ``seeds``, ``tests``, ``pool`` ``.jsonl.xz`` | the TeacherSet |
 | ``replies.jsonl.xz`` | every reply to prompts about these, by the prompt's key (``lib.llm.replay``) |
-| ``readings.jsonl.xz`` | verifiers' answers to candidates: id, system, calls (or "gold"), the text's digest, confidence |
+| ``readings.jsonl.xz`` | verifiers' answers to candidates: id, system, calls (or "gold"), digest, confidence |
 | ``predictions.jsonl.xz`` | answers to third-party tests: ids, calls, counts, no sentence |
 | ``labels.jsonl`` | candidates judged by hand: id, digest, right |
 | ``prompts.yaml`` | what the teacher was asked with, as it was |
@@ -108,8 +108,7 @@ def read_set(folder: Path, task: TeacherTask) -> TeacherSet:
 
 @dataclass
 class Recording:
-    """``rejected``: lines of its files that could not be used, each with file, line and reason; ``writer``: with the
-    prompts that it was recorded with."""
+    """``rejected``: why lines of its files could not be used; ``writer``: with the prompts of its time."""
 
     task: TeacherTask
     set: TeacherSet

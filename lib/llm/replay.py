@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import NonNegativeInt, model_validator
-from tqdm.auto import tqdm
+from tqdm.auto import trange
 
 from lib.core.files import Amount, Line, RecordError, Row, lines, parse_object, tolerant, write_json, write_xz
 from lib.core.params import validated
@@ -102,15 +102,13 @@ class Recorder:
     def _ask(self, wanted: list[tuple[str, Prompt]]) -> dict[str, Reply]:
         """Asks for prompts by key, keeps the replies, and gives back what failed."""
         failed: dict[str, Reply] = {}
-        with tqdm(total=len(wanted), desc="recording", unit=" prompts", disable=None) as bar:
-            for start in range(0, len(wanted), self.chunk):
-                part = dict(wanted[start : start + self.chunk])
-                replies = dict(zip(part, self.backend.complete(list(part.values())), strict=True))
-                with self.path.open("ab") as file:
-                    file.write("".join(to_line(*row) for row in replies.items()).encode("utf-8", "replace"))
-                failed |= {key: reply for key, reply in replies.items() if reply.error}
-                self._replies |= {key: reply for key, reply in replies.items() if not reply.error}
-                bar.update(len(part))
+        for start in trange(0, len(wanted), self.chunk, desc="recording", unit=" chunks", disable=None):
+            part = dict(wanted[start : start + self.chunk])
+            replies = dict(zip(part, self.backend.complete(list(part.values())), strict=True))
+            with self.path.open("ab") as file:
+                file.write("".join(to_line(*row) for row in replies.items()).encode("utf-8", "replace"))
+            failed |= {key: reply for key, reply in replies.items() if reply.error}
+            self._replies |= {key: reply for key, reply in replies.items() if not reply.error}
         return failed
 
 
