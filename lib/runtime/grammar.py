@@ -60,10 +60,10 @@ class Answer:
         """Takes ``token``; returns it and the tokens after it that have no alternative, which are taken too."""
         taken = [token]
         while self._matcher.consume_token(taken[-1]) and taken[-1] != self._end:
-            following = np.flatnonzero(self.allowed())
-            if len(following) != 1:
+            following = int.from_bytes(self._matcher.compute_bitmask(), "little")
+            if following.bit_count() != 1:
                 break
-            taken.append(int(following[0]))
+            taken.append(following.bit_length() - 1)
         if self._matcher.is_error():
             raise GrammarError(f"grammar: {self._matcher.get_error()}")
         return taken
