@@ -5,8 +5,7 @@ the student's vocabulary (Mirzadeh et al., arXiv 1902.03393). The loss is ``ce_w
 accepted answers plus the rest of 1 times the divergence (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
 
 TRL's DistillationTrainer is not used: it writes every prompt out by itself, where rows share prefixes here; its answers
-are all sampled; it has neither cross-entropy nor top-k; and it makes ids of text, in which a control token cannot be
-told from a person's words.
+are all sampled; and it makes ids of text, in which a control token cannot be told from a person's words.
 
     params = {"max_steps": 400, "divergence": "forward", "top_k": 100, "ce_weight": 0.3}
     result = distill.train(params, task, assistant, student, by_context, Path("runs/gpu/04_student"), held_out)
@@ -17,7 +16,7 @@ told from a person's words.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,18 +27,16 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lib.core.files import sha256
-from lib.core.task import Example, Task
+from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.training import layers, losses, workdir
-from lib.training.finetune import row_batches
-from lib.training.packing import Packer, collate
+from lib.training import layers, losses
+from lib.training.packing import ByContext, Packer, collate
 from lib.training.params import Distillation, RowTraining, TrainingError
-from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits
+from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits, claim, row_batches
 
 ACROSS = "trl.experimental.gold.GOLDTrainer"  # TRL's trainer for a teacher and a student of different vocabularies
-_REMEDY = f"A teacher with a vocabulary of its own needs {ACROSS}, which compares texts instead of tokens"
 
 
 @dataclass(frozen=True)
@@ -66,7 +63,7 @@ class DistillTrainer(PackedTrainer):
         with torch.no_grad():
             assistant_logits, _ = answer_logits(self.assistant, inputs, self.args.bf16)
         ce = F.cross_entropy(logits, answers, reduction="none")
-        divergence = losses.loss(assistant_logits, logits, p.divergence, p.top_k, p.temperature)
+        divergence = losses.loss(assistant_logits, logits, p.divergence, p.top_k)
         return {"loss": p.ce_weight * ce + (1 - p.ce_weight) * divergence, "ce": ce, "divergence": divergence}
 
 
@@ -75,11 +72,11 @@ def train(
     task: Task,
     assistant: Path,
     student: Path,
-    by_context: Sequence[Sequence[Example]],
+    by_context: ByContext,
     out_dir: Path,
-    held_out: Sequence[Sequence[Example]] = (),
+    held_out: ByContext = (),
 ) -> Distilled:
-    """Distils ``assistant`` into ``student`` on ``by_context`` (lists of examples that share a context) to ``out_dir``.
+    """Distils ``assistant`` into ``student`` on ``by_context`` and writes the folder ``out_dir``.
 
     Both are students' folders or GGUF files of one vocabulary; neither is changed. A killed distillation is resumed as
     a fine-tuning is. Raises ParamsError, StudentError, or TrainingError for vocabularies that differ, no examples, work
@@ -92,7 +89,7 @@ def train(
     facts = {**params.model_dump(), "assistant": sha256(assistant), "student": sha256(student)}
     if facts["assistant"] == facts["student"] and not params.qat:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
-    work = workdir.claim(out_dir, facts, by_context)
+    work = claim(out_dir, facts, by_context)
     before = measure(task, teacher, learner, held_out, params)
     rows, size = row_batches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
     result = DistillTrainer(teacher, params, learner, rows, work, size).fit(learner, facts, out_dir)
@@ -102,27 +99,21 @@ def train(
 
 def load_pair(task: Task, assistant: Path, student: Path) -> tuple[Student, Student]:
     """Assistant and student. Raises TrainingError unless both are students with one vocabulary, and StudentError."""
+    remedy = f"A teacher with a vocabulary of its own needs {ACROSS}, which compares texts instead of tokens"
     if not students.is_student(str(assistant)):
-        raise TrainingError(f"{assistant}: no student is there: run the notebook that writes it. {_REMEDY}")
+        raise TrainingError(f"{assistant}: no student is there: run the notebook that writes it. {remedy}")
     pair = students.load(assistant), students.load(student)
     for path, found in zip((assistant, student), pair, strict=True):
         students.check_task(found.info, task, str(path))
-    if _tokens(pair[0]) != _tokens(pair[1]):
+    first, second = ((v.bytes, v.controls, v.json["model"]["merges"]) for v in (pair[0].vocabulary, pair[1].vocabulary))
+    if first != second:
         sizes = [f"{path} ({len(s.vocabulary):,} tokens)" for path, s in zip((assistant, student), pair, strict=True)]
-        raise TrainingError(f"{' and '.join(sizes)} have different vocabularies: give both one vocab_size. {_REMEDY}")
+        raise TrainingError(f"{' and '.join(sizes)} have different vocabularies: give both one vocab_size. {remedy}")
     return pair
 
 
-def _tokens(student: Student) -> tuple[Any, ...]:
-    """All that decides how texts become ids."""
-    vocabulary = student.vocabulary
-    return vocabulary.bytes, vocabulary.controls, [tuple(pair) for pair in vocabulary.json["model"]["merges"]]
-
-
 @torch.no_grad()
-def measure(
-    task: Task, assistant: Student, student: Student, by_context: Sequence[Sequence[Example]], params: RowTraining
-) -> float:
+def measure(task: Task, assistant: Student, student: Student, by_context: ByContext, params: RowTraining) -> float:
     """KL(assistant || student) in nats, the mean over the tokens of the accepted answers, over the whole vocabulary.
 
     Of ``params``: how rows are made and computed. NaN without examples.
@@ -131,13 +122,11 @@ def measure(
         return math.nan
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models: list[Any] = [s.model.eval().to(device) for s in (assistant, student)]
-    packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens)
-    total, tokens = 0.0, 0
-    rows, at_once = list(packer.epoch()), params.rows_at_once
-    for first in tqdm(range(0, len(rows), at_once), desc="divergence", disable=None):
-        inputs = collate(rows[first : first + at_once], student.vocabulary.end)
+    rows = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens).epoch()
+    found = []
+    for first in tqdm(range(0, len(rows), params.rows_at_once), desc="divergence", disable=None):
+        inputs = collate(rows[first : first + params.rows_at_once], student.vocabulary.end)
         batch = {name: value.to(device) for name, value in inputs.items()}
         logits = [answer_logits(model, batch, params.bf16)[0] for model in models]
-        total += float(losses.loss(logits[0], logits[1]).sum())
-        tokens += len(logits[0])
-    return total / tokens
+        found.append(losses.loss(logits[0], logits[1]).cpu())
+    return float(torch.cat(found).double().mean())

@@ -25,14 +25,9 @@ class StepLog(TrainerCallback):
 
     def __init__(self, path: Path, minutes: float, cap: float = 0.0, more: Sequence[str] = ()) -> None:
         """``more``: columns of numbers that this training has besides COLUMNS."""
-        self.path, self.minutes, self.cap = path, minutes, cap
-        self.columns = [*COLUMNS, *more]
+        self.path, self.minutes, self.cap, self.more = path, minutes, cap, more
         self.rows: list[dict[str, Any]] = []
-        self.seconds = 0.0
-        self._begin_step()
-
-    def _begin_step(self) -> None:
-        self._counts = dict.fromkeys(["tokens", *self.columns[len(COLUMNS) :]], 0.0)
+        self.seconds, self._counts = 0.0, dict.fromkeys(["tokens", *more], 0.0)
 
     def count(self, **values: float) -> None:
         """Adds to the columns of the current step."""
@@ -41,11 +36,10 @@ class StepLog(TrainerCallback):
 
     def measured(self) -> dict[str, float]:
         """What the trainer does not log itself of the step that has ended."""
+        counts, self._counts = self._counts, dict.fromkeys(self._counts, 0.0)
         took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
-        counts, tokens = self._counts, int(self._counts["tokens"])
-        self._begin_step()
-        rate = round(tokens / max(took, 1e-9), 1)
-        return {**counts, "tokens": tokens, "tokens_per_s": rate, "seconds": round(self.seconds, 3)}
+        rate = round(counts["tokens"] / max(took, 1e-9), 1)
+        return {**counts, "tokens": int(counts["tokens"]), "tokens_per_s": rate, "seconds": round(self.seconds, 3)}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
@@ -68,7 +62,7 @@ class StepLog(TrainerCallback):
             self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
 
     def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
-        return {name: logs["learning_rate" if name == "lr" else name] for name in self.columns}
+        return {name: logs["learning_rate" if name == "lr" else name] for name in [*COLUMNS, *self.more]}
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Marks the checkpoint: a kill while it was written leaves it without the mark."""

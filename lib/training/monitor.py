@@ -87,17 +87,11 @@ def examine(student: Student, task: Task, dev: Sequence[Example], batch: int = 6
     answers = system.answer_many([(e.text, e.context) for e in dev])
     student.model.train(training)
     rows = [record(system.name, e, a, task, "guard") for e, a in zip(dev, answers, strict=True)]
-    levels = sorted({e.level for e in dev})
-    parts = [(level, [r for r in rows if r["level"] == level]) for level in levels]
-    return [_line(level, part) for level, part in [*parts, (ALL, rows)]]
-
-
-def _line(level: str, rows: Sequence[Line]) -> Line:
-    flags = {
-        "accuracy": [r["exact"] for r in rows],
-        "reward": [r["reward"] for r in rows],
-        "none": [not r["calls"] and not r["error"] for r in rows],
-        "invalid": [bool(r["error"]) for r in rows],
-        "tokens": [r["new_tokens"] for r in rows],
-    }
-    return {"level": level, "n": len(rows), **{name: round(sum(v) / len(rows), 6) for name, v in flags.items()}}
+    names = {"level": "level", "exact": "accuracy", "reward": "reward", "new_tokens": "tokens"}
+    table = pd.DataFrame(rows)[[*names]].rename(columns=names)
+    table["invalid"] = [bool(row["error"]) for row in rows]
+    table["none"] = [not row["calls"] and not row["error"] for row in rows]
+    found = pd.concat([table.sort_values("level"), table.assign(level=ALL)]).groupby("level", sort=False)
+    means = found[["accuracy", "reward", "none", "invalid", "tokens"]].mean().round(6)
+    means.insert(0, "n", found.size())
+    return means.reset_index().to_dict("records")

@@ -1,9 +1,9 @@
 """Many requests behind one copy of what they share: rows for training, as dense as a token budget allows.
 
-A prompt's context is several times as long as its request and answer, so requests of one context follow a single copy
-of its prefix: each continues the prefix's positions, and a 4-D mask lets it see the prefix and itself alone. A row
-holds several such blocks. The logits are those of the unpacked prompts (tests/training/test_packing.py). Prefix
-sharing as in inference (Juravsky et al., *Hydragen*, arXiv 2402.05099), here for training.
+A context is several times as long as a request and its answer, so requests of one context follow a single copy of its
+prefix: each continues the prefix's positions, and a 4-D mask lets it see the prefix and itself alone. A row holds
+several such blocks. The logits are those of the unpacked prompts. Prefix sharing as in inference (Juravsky et al.,
+*Hydragen*, arXiv 2402.05099), here for training.
 
 For a prefix ``P`` and requests ``a`` and ``b``, row ``P P a a b b`` has positions ``0 1 2 3 2 3``; ``b`` sees no ``a``:
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from random import Random
 
 import numpy as np
@@ -29,6 +30,9 @@ from lib.model.codec import Codec, Prompt
 IGNORED = -100
 ALIGN = 8  # the width of a batch is a multiple of this
 OPEN_ROWS = 24
+
+ByContext = Sequence[Sequence[Example]]
+"""Lists of examples that share a context."""
 
 
 class PackingError(ValueError):
@@ -60,7 +64,7 @@ class Block:
 
 
 Row = list[Block]
-Plan = tuple[int, tuple[int, ...]]
+Plan = tuple[int, list[int]]
 """A block to be: the index of its context and those of its examples."""
 
 
@@ -71,76 +75,65 @@ class Packer:
     pre-filter), each request gets a prefix of its own.
     """
 
-    def __init__(self, codec: Codec, by_context: Sequence[Sequence[Example]], max_tokens: int, seed: int = 0) -> None:
+    def __init__(self, codec: Codec, by_context: ByContext, max_tokens: int, seed: int = 0) -> None:
         """Raises PackingError for an example longer than ``max_tokens``, or without an answer."""
         if not by_context:
             raise PackingError("no examples to train on: check the stage before")
         self.codec, self.by_context, self.max_tokens, self.seed = codec, by_context, max_tokens, seed
         self._sizes = [self._size(examples) for examples in tqdm(by_context, "measure", leave=False, disable=None)]
         self._plans: list[list[Plan]] = []
-        self._epoch_starts = [0]
-        self._planner = self._plan()
+        self._epochs = 0
 
     def _size(self, examples: Sequence[Example]) -> tuple[int, list[int], bool]:
         """Tokens of the prefix and of each request with its answer, and whether the prefix is shared."""
         prompts = [self.codec.prompt(e.context, e.text) for e in examples]
         sizes = [len(_segment(self.codec, e, p).ids) for e, p in zip(examples, prompts, strict=True)]
-        shared = all(p.refs == prompts[0].refs for p in prompts)
         prefix = max(len(p.prefix) for p in prompts)
-        longest = max(range(len(examples)), key=sizes.__getitem__)
-        if prefix + sizes[longest] > self.max_tokens:
-            key, tokens = examples[longest].id, prefix + sizes[longest]
-            raise PackingError(f"example '{key}' has {tokens} tokens, a row holds {self.max_tokens}: raise row_tokens")
-        return prefix, sizes, shared
+        if (most := prefix + max(sizes)) > self.max_tokens:
+            key = examples[sizes.index(max(sizes))].id
+            raise PackingError(f"example '{key}' has {most} tokens, a row holds {self.max_tokens}: raise row_tokens")
+        return prefix, sizes, all(p.refs == prompts[0].refs for p in prompts)
 
-    def epoch(self) -> Iterator[Row]:
+    def epoch(self) -> list[Row]:
         """The rows of the first epoch."""
-        index = 0
-        while len(self._epoch_starts) < 2 or index < self._epoch_starts[1]:
-            yield self.row(index)
-            index += 1
+        return [self.row(i) for i in range(len(self._plan(1)))]
 
     def row(self, index: int) -> Row:
         """Row ``index``, counted through the epochs."""
         while len(self._plans) <= index:
-            self._plans.append(next(self._planner))
+            self._epochs += 1
+            self._plans += self._plan(self._epochs)
         rng = Random(f"{self.seed}/row/{index}")
         return [self._encode(plan, rng) for plan in self._plans[index]]
 
-    def _plan(self) -> Iterator[list[Plan]]:
-        """Row after row, without end: in each epoch contexts and their examples come in a new order, and each block
-        goes into the fullest row that it fits."""
-        rows = 0
-        while True:
-            rng = Random(f"{self.seed}/epoch/{len(self._epoch_starts)}")
-            order = list(range(len(self.by_context)))
-            rng.shuffle(order)
-            open_: list[tuple[int, list[Plan]]] = []
-            for plan, size in (block for context in order for block in self._blocks(context, rng)):
-                fits = [i for i, (room, _) in enumerate(open_) if size <= room]
-                room, row = open_.pop(min(fits, key=lambda i: open_[i][0])) if fits else (self.max_tokens, [])
-                open_.append((room - size, [*row, plan]))
-                if len(open_) > OPEN_ROWS:
-                    rows += 1
-                    yield open_.pop(min(range(len(open_)), key=lambda i: open_[i][0]))[1]
-            rows += len(open_)
-            self._epoch_starts.append(rows)
-            yield from (row for _, row in open_)
+    def _plan(self, epoch: int) -> list[list[Plan]]:
+        """The rows of an epoch: contexts and their examples in a new order, each block in the fullest row it fits."""
+        rng = Random(f"{self.seed}/epoch/{epoch}")
+        order = list(range(len(self.by_context)))
+        rng.shuffle(order)
+        rows: list[list[Plan]] = []
+        open_: list[tuple[int, list[Plan]]] = []
+        for plan, size in (block for context in order for block in self._blocks(context, rng)):
+            fullest = min((row for row in open_ if size <= row[0]), key=itemgetter(0), default=(self.max_tokens, []))
+            if fullest[1]:
+                open_.remove(fullest)
+            open_.append((fullest[0] - size, [*fullest[1], plan]))
+            if len(open_) > OPEN_ROWS:
+                rows.append(open_.pop(open_.index(min(open_, key=itemgetter(0))))[1])
+        return rows + [row for _, row in open_]
 
     def _blocks(self, context: int, rng: Random) -> Iterator[tuple[Plan, int]]:
         """A context's examples cut into blocks within the budget, with their sizes in tokens."""
         prefix, sizes, shared = self._sizes[context]
-        order = list(range(len(sizes)))
+        order, size, chosen = list(range(len(sizes))), prefix, list[int]()
         rng.shuffle(order)
-        chosen: list[int] = []
-        size = prefix
         for i in order:
             if chosen and (not shared or size + sizes[i] > self.max_tokens):
-                yield (context, tuple(chosen)), size
+                yield (context, chosen), size
                 chosen, size = [], prefix
             chosen.append(i)
             size += sizes[i]
-        yield (context, tuple(chosen)), size
+        yield (context, chosen), size
 
     def _encode(self, plan: Plan, rng: Random) -> Block:
         examples = [self.by_context[plan[0]][i] for i in plan[1]]
@@ -158,20 +151,17 @@ def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
 
 
 def pack(blocks: Sequence[Block], max_tokens: int) -> list[Row]:
-    """Given blocks in rows of up to ``max_tokens`` (one request alone may be longer); their order stays."""
-    rows: list[Row] = []
-    room = 0
-    for block in blocks:
-        fresh = True  # the block's prefix has yet to be put into the current row
-        for segment in block.segments:
-            size = len(segment.ids) + fresh * len(block.prefix)
-            if not rows or size > room:
-                size, room, fresh = len(block.prefix) + len(segment.ids), max_tokens, True
-                rows.append([])
-            if fresh:
-                rows[-1].append(Block(block.prefix, []))
-            rows[-1][-1].segments.append(segment)
-            room, fresh = room - size, False
+    """Blocks in rows of up to ``max_tokens`` (one request alone may be longer), in order; equal prefixes are one."""
+    rows: list[Row] = [[]]
+    for prefix, segment in ((block.prefix, segment) for block in blocks for segment in block.segments):
+        shared = bool(rows[-1]) and rows[-1][-1].prefix == prefix
+        size = len(segment.ids) + (0 if shared else len(prefix))
+        if rows[-1] and sum(map(len, rows[-1])) + size > max_tokens:
+            rows.append([])
+            shared = False
+        if not shared:
+            rows[-1].append(Block(prefix, []))
+        rows[-1][-1].segments.append(segment)
     return rows
 
 
@@ -181,29 +171,21 @@ def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tens
     ``input_ids``, ``labels`` (IGNORED but for answers), ``position_ids`` and what ``visible`` needs, ``blocks`` and
     ``segments``, are (rows, tokens); ``tokens`` (rows,) counts those that are no padding.
     """
-    columns = [_columns(row) for row in rows]
-    width = -(-max(len(c[0]) for c in columns) // align) * align
-    names = {"input_ids": pad, "labels": IGNORED, "position_ids": 0, "blocks": -1, "segments": 0}
-    batch = {name: np.full((len(rows), width), fill) for name, fill in names.items()}
-    for r, row in enumerate(columns):
-        for array, column in zip(batch.values(), row, strict=True):
-            array[r, : len(column)] = column
-    tokens = torch.tensor([len(c[0]) for c in columns])
-    return {name: torch.from_numpy(array) for name, array in batch.items()} | {"tokens": tokens}
-
-
-def _columns(row: Row) -> tuple[list[int], ...]:
-    """A row's ids, labels, positions, block and segment numbers (0: the prefix)."""
-    columns: tuple[list[int], ...] = ([], [], [], [], [])
-    for b, block in enumerate(row):
-        for s, part in enumerate([Segment(block.prefix, 0), *block.segments]):
-            n, begin = len(part.ids), len(block.prefix) if s else 0
-            labels = [IGNORED] * (n - part.answer) + part.ids[n - part.answer :]
-            for column, values in zip(
-                columns, (part.ids, labels, range(begin, begin + n), [b] * n, [s] * n), strict=True
-            ):
-                column.extend(values)
-    return columns
+    lengths = [sum(map(len, row)) for row in rows]
+    shape = len(rows), -(-max(lengths) // align) * align
+    fill = {"input_ids": pad, "labels": IGNORED, "position_ids": 0, "blocks": -1, "segments": 0}
+    batch = {name: np.full(shape, value) for name, value in fill.items()}
+    for r, row in enumerate(rows):
+        at = 0
+        for b, block in enumerate(row):
+            for s, part in enumerate([Segment(block.prefix, 0), *block.segments]):
+                end, begin = at + len(part.ids), len(block.prefix) if s else 0
+                batch["input_ids"][r, at:end] = part.ids
+                batch["labels"][r, end - part.answer : end] = part.ids[len(part.ids) - part.answer :]
+                batch["position_ids"][r, at:end] = np.arange(begin, begin + end - at)
+                batch["blocks"][r, at:end], batch["segments"][r, at:end] = b, s
+                at = end
+    return {name: torch.from_numpy(array) for name, array in batch.items()} | {"tokens": torch.tensor(lengths)}
 
 
 def visible(blocks: Tensor, segments: Tensor) -> Tensor:

@@ -1,8 +1,5 @@
 """The parameters of a training: one mapping in a notebook or YAML file, checked by the class that its training names.
 
-A budget is a number of steps, over which the learning rate follows its schedule; ``max_minutes`` only stops a training
-that a slow machine would not finish in time.
-
 >>> Finetuning.read({"max_steps": 100, "learning_rate": 5.0e-4}, "training").method
 'full'
 """
@@ -30,8 +27,8 @@ class Training(Settings):
     learning_rate: float = Field(5.0e-4, gt=0, lt=1)
     warmup: float = Field(0.03, ge=0, lt=1)  # share of the steps in which the learning rate rises
     row_tokens: int = Field(1024, ge=16)
-    max_steps: int = Field(ge=1)
-    max_minutes: float = Field(0.0, ge=0)  # stops the training early; 0: never
+    max_steps: int = Field(ge=1)  # the learning rate's schedule is over these
+    max_minutes: float = Field(0.0, ge=0)  # a cap that stops a training early on a slow machine; 0: never
     checkpoint_minutes: float = Field(10.0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": bf16 where the hardware computes it
     seed: int = 0
@@ -54,7 +51,7 @@ class RowTraining(Training):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.rows_per_step % self.rows_at_once:
-            raise ValueError(f"rows_at_once: {self.rows_at_once} does not divide rows_per_step, {self.rows_per_step}")
+            raise ValueError(f"rows_at_once: {self.rows_at_once} does not divide rows_per_step")
         if self.qat and self.method != "full":
             raise ValueError("qat: needs method: full, since adapters are merged after the training")
         return self
@@ -71,9 +68,8 @@ class Finetuning(RowTraining):
 class Distillation(RowTraining):
     """A training with an assistant."""
 
-    divergence: Literal["forward", "reverse", "jsd"] = "forward"  # lib/training/losses.py
+    divergence: Literal["forward", "reverse"] = "forward"  # lib/training/losses.py
     top_k: int = Field(100, ge=0)  # the assistant's likeliest tokens; all others are one class; 0: the vocabulary
-    temperature: float = Field(1.0, gt=0)
     ce_weight: float = Field(0.5, ge=0, le=1)  # share of cross-entropy in the loss
 
 
@@ -100,8 +96,5 @@ class Reinforcement(Training):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.groups_per_step % self.groups_at_once:
-            where = f"groups_per_step, {self.groups_per_step}"
-            raise ValueError(f"groups_at_once: {self.groups_at_once} does not divide {where}")
-        if self.sequences_at_once < self.samples:
-            raise ValueError(f"sequences_at_once: {self.sequences_at_once} is less than samples, {self.samples}")
+            raise ValueError(f"groups_at_once: {self.groups_at_once} does not divide groups_per_step")
         return self

@@ -7,8 +7,8 @@ divergence from the start, and graded rewards follow STAR (arXiv 2602.03022).
 
 Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
 gives every answer a copy of its prompt; here the answers of a context share its prefix (lib/training/packing.py), and
-equal answers are one. A group whose answers got equal rewards counts for nothing, as in the dynamic sampling of DAPO
-(arXiv 2503.14476, section 3.2), but no other group takes its place.
+equal answers are one. A group whose answers got equal rewards counts for nothing (DAPO, arXiv 2503.14476, section 3.2),
+but no other group takes its place.
 
     result = reinforce.train({"max_steps": 40}, task, student, by_context, dev, Path("runs/gpu/05_student"))
 
@@ -23,6 +23,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -31,12 +32,12 @@ from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.training import layers, workdir
+from lib.training import layers
 from lib.training.monitor import Monitor, examine
-from lib.training.packing import Block, Segment, collate, pack
+from lib.training.packing import Block, ByContext, Segment, collate, pack
 from lib.training.params import Reinforcement, TrainingError
 from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
-from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits
+from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits, claim
 
 COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
 """What steps.csv has besides lib.training.log.COLUMNS, of a step's samples: mean reward and its standard deviation,
@@ -70,16 +71,16 @@ class ReinforceTrainer(PackedTrainer):
         groups = self.sample([place for batch in places for place in batch["places"].tolist()])
         self.step_log.count(**statistics(groups))
         at_once = len(groups) // len(places)
-        parts = [groups[i : i + at_once] for i in range(0, len(groups), at_once)]
         self.answers = sum(len(g.samples) for g in groups)
         self.answer_tokens = max(sum(len(s.ids) for g in groups if g.spread for s in g.samples), 1)
-        return [self.batch(part) for part in parts], self.accelerator.num_processes
+        parts = [self.batch(groups[i : i + at_once]) for i in range(0, len(groups), at_once)]
+        return parts, self.accelerator.num_processes
 
     def sample(self, places: Sequence[int]) -> list[Group]:
         """The groups of the requests at these places; the seed and the step's number decide what is drawn."""
         p, model = self.settings, self.accelerator.unwrap_model(self.model)
         draw = Sampler(p.temperature, f"{p.seed}/step {self.state.global_step + 1}", model.device)
-        requests = self.pool.requests(places, self.codec, p.seed)
+        requests = list(self.pool.requests(places, self.codec, p.seed))
         return sample(model.eval(), self.codec, p, requests, p.samples, draw)
 
     def batch(self, groups: Sequence[Group]) -> Batch:
@@ -93,8 +94,8 @@ class ReinforceTrainer(PackedTrainer):
             "shares": [s.count / self.answer_tokens for s in answers],
         }
         lengths = torch.tensor([s.answer for s in answers])
-        more = {name: torch.tensor(values).repeat_interleave(lengths) for name, values in columns.items()}
-        return {**collate(rows, self.codec.vocabulary.end), **more}
+        of_tokens = {name: torch.tensor(values).repeat_interleave(lengths) for name, values in columns.items()}
+        return {**collate(rows, self.codec.vocabulary.end), **of_tokens}
 
     def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
         """GRPO's, where the probability ratio is 1; the divergence is the estimator k3 (arXiv 2402.03300, eq. 4)."""
@@ -114,48 +115,45 @@ class ReinforceTrainer(PackedTrainer):
 def tries(group: Group) -> Iterator[Segment]:
     """A group's distinct answers with their advantages: rewards less their mean, divided by their spread."""
     rewards = torch.tensor([s.reward for s in group.samples])
-    advantages = ((rewards - rewards.mean()) / (rewards.std() + 1e-4)).tolist()
-    found: dict[tuple[int, ...], list[float]] = {}
-    for s, advantage in zip(group.samples, advantages, strict=True):
-        found.setdefault(tuple(s.ids), []).append(advantage)
-    for ids, own in found.items():
-        counts = (sum(own), len(own)) if group.spread else (0.0, 0)
-        yield Segment(group.prompt.request + list(ids), len(ids), *counts)
+    advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+    for ids in dict.fromkeys(tuple(s.ids) for s in group.samples):
+        same = torch.tensor([tuple(s.ids) == ids for s in group.samples]) & group.spread
+        yield Segment(group.prompt.request + list(ids), len(ids), float(advantages[same].sum()), int(same.sum()))
 
 
 def statistics(groups: Sequence[Group]) -> dict[str, float]:
     """The columns of COLUMNS that a step's samples give."""
-    samples = [s for g in groups for s in g.samples]
-    rewards = torch.tensor([s.reward for s in samples], dtype=torch.float64)
-    return {
-        "reward": float(rewards.mean()),
-        "spread": float(rewards.std(unbiased=False)),
-        "exact": sum(s.exact for s in samples) / len(samples),
-        "dropped": sum(not g.spread for g in groups) / len(groups),
-        "none": sum(s.nothing for s in samples) / len(samples),
-        "invalid": sum(s.invalid for s in samples) / len(samples),
-        "answer_tokens": sum(len(s.ids) for s in samples) / len(samples),
-    }
+    samples = [(s, s.reading) for g in groups for s in g.samples]
+    names = ["reward", "exact", "none", "invalid", "answer_tokens"]
+    values = [(s.reward, s.exact, not (r.calls or r.error), bool(r.error), len(s.ids)) for s, r in samples]
+    table = pd.DataFrame(values, columns=names)
+    dropped = sum(not g.spread for g in groups) / len(groups)
+    return {**table.mean().to_dict(), "spread": float(table["reward"].std(ddof=0)), "dropped": dropped}
 
 
 def train(
     params: Mapping[str, Any] | Reinforcement,
     task: Task,
     student: Path,
-    by_context: Sequence[Sequence[Example]],
+    by_context: ByContext,
     dev: Sequence[Example],
     out_dir: Path,
 ) -> Reinforced:
-    """Trains the student in the folder ``student`` on ``by_context`` (lists of examples that share a context).
+    """Trains the student in the folder ``student`` on ``by_context`` and writes the folder ``out_dir``.
 
-    Writes the folder ``out_dir``; ``dev`` is examined on the way. A killed training is resumed as a fine-tuning is.
-    Raises ParamsError, StudentError, or TrainingError for nothing to learn from, work of other parameters, or a loss
+    ``dev`` is examined on the way. A killed training is resumed as a fine-tuning is. Raises ParamsError, StudentError, or TrainingError for nothing to learn from, work of other parameters, or a loss
     that is no number.
     """
     params = Reinforcement.read(params, "training")
-    learner, start = _load(task, student, by_context, dev), students.load(student)
+    if not any(by_context) or not dev:
+        which = "development set to examine the student on" if any(by_context) else "examples to learn from"
+        raise TrainingError(f"no {which}: run the stages that write the accepted requests and the tests")
+    if not student.is_dir():
+        raise TrainingError(f"{student}: reinforcement starts from a student's folder: run the stage that trains it")
+    learner, start = students.load(student), students.load(student)
+    students.check_task(learner.info, task, str(student))
     facts = {**params.model_dump(), "start": sha256(student)}
-    work = workdir.claim(out_dir, facts, [*by_context, dev])
+    work = claim(out_dir, facts, [*by_context, dev])
     pool = _pool(params, task, learner, by_context, work / "pool.json")
     at_once = max(params.sequences_at_once // params.samples, 64)
     ask = partial(examine, learner, task, dev, batch=at_once, max_new=params.max_new)
@@ -168,22 +166,7 @@ def train(
     return Reinforced(**vars(result), reward=trainer.last("reward"), seen=pool.seen, kept=pool.kept)
 
 
-def _load(task: Task, student: Path, by_context: Sequence[Sequence[Example]], dev: Sequence[Example]) -> Student:
-    """The student to begin with, once everything that can be known has been checked."""
-    if not any(by_context):
-        raise TrainingError("no examples to learn from: check the stage that writes the accepted requests")
-    if not dev:
-        raise TrainingError("no development set to examine the student on: check the stage that samples the tests")
-    if not student.is_dir():
-        raise TrainingError(f"{student}: reinforcement starts from a student's folder: run the stage that trains it")
-    found = students.load(student)
-    students.check_task(found.info, task, str(student))
-    return found
-
-
-def _pool(
-    params: Reinforcement, task: Task, student: Student, by_context: Sequence[Sequence[Example]], path: Path
-) -> Pool:
+def _pool(params: Reinforcement, task: Task, student: Student, by_context: ByContext, path: Path) -> Pool:
     """The requests to train on; what was kept is remembered in ``path``, for a training that is resumed."""
     if path.is_file():
         return Pool([e for group in by_context for e in group], **read_json(path))

@@ -4,6 +4,9 @@ It is TRL's SFTTrainer with ``skip_prepare_dataset`` (so transformers' Trainer):
 precision, clipping, checkpoints and distribution are theirs. Rows, the learning rate's schedule (a warm-up, then a
 cosine, arXiv 1608.03983) and losses are this project's, through public methods alone. The loss calls the model that the
 trainer wrapped, so that a training on several processes synchronises its gradients.
+
+Work in progress is in ``<student>.part``. A killed training leaves it, and the same training (parameters, data and
+models) resumes it; another one is refused.
 """
 
 from __future__ import annotations
@@ -11,28 +14,35 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
 from tokenizers import Tokenizer
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from lib.core.examples import digest_examples
+from lib.core.files import read_json, write_json
+from lib.core.task import Task
+from lib.model import student as students
+from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.model.vocabulary import END, Vocabulary
-from lib.training import workdir
-from lib.training.layers import Prepared, attention_mask
+from lib.model.vocabulary import END
+from lib.training import layers
 from lib.training.log import StepLog, last_checkpoint
-from lib.training.packing import IGNORED, visible
-from lib.training.params import Training, TrainingError
+from lib.training.packing import ALIGN, IGNORED, ByContext, Packer, collate, visible
+from lib.training.params import RowTraining, Training, TrainingError
 
 Batch = dict[str, Any]
 
@@ -77,23 +87,24 @@ class PackedTrainer(SFTTrainer):
         callbacks: Sequence[TrainerCallback] = (),
     ) -> None:
         """``size``: items of a step, and of one forward pass; ``collator`` makes a batch of their numbers."""
-        self.params, self.prepared = params, Prepared(student.model, params)
-        minutes = params.checkpoint_minutes, params.max_minutes
-        self.step_log = StepLog(work / "steps.csv", *minutes, self.columns)
+        self.params, self.prepared = params, layers.Prepared(student.model, params)
+        self.step_log = StepLog(work / "steps.csv", params.checkpoint_minutes, params.max_minutes, self.columns)
+        tokenizer = Tokenizer.from_str(json.dumps(student.vocabulary.json))
         super().__init__(
             model=student.model,
             args=_arguments(params, work, *size),
             train_dataset=Dataset.from_dict({"item": range(params.max_steps * size[0])}),
             data_collator=lambda features: collator([feature["item"] for feature in features]),
-            processing_class=_tokenizer(student.vocabulary),
+            processing_class=PreTrainedTokenizerFast(
+                tokenizer_object=tokenizer, eos_token=str(END), pad_token=str(END)
+            ),
             callbacks=[self.step_log, *callbacks],
         )
         self.remove_callback(PrinterCallback)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
-        steps, warmup = self.params.max_steps, self.params.warmup
-        chosen: Any = optimizer or self.optimizer
-        self.lr_scheduler = LambdaLR(chosen, lambda step: rate(step / steps, warmup, 0.5 / steps))
+        steps, of = self.params.max_steps, cast(Optimizer, optimizer or self.optimizer)
+        self.lr_scheduler = LambdaLR(of, lambda step: rate(step / steps, self.params.warmup, 0.5 / steps))
         return self.lr_scheduler
 
     def training_step(self, *arguments: Any, **more: Any) -> Tensor:
@@ -122,27 +133,25 @@ class PackedTrainer(SFTTrainer):
         return {"loss": F.cross_entropy(logits, answers, reduction="none")}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs:
-            logs |= self.step_log.measured()
-        super().log(logs, start_time)
+        super().log(logs | self.step_log.measured() if "loss" in logs else logs, start_time)
 
     def fit(self, student: Student, facts: Mapping[str, Any], out_dir: Path) -> Result:
         """Trains, from the last checkpoint if there is one, and writes the folder ``out_dir``.
 
         ``facts`` becomes ``training`` in the folder's student.json, with the steps. Raises TrainingError.
         """
-        work = workdir.folder(out_dir)
+        work = self.step_log.path.parent
         self.train(resume_from_checkpoint=last_checkpoint(work / "checkpoints"))
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.prepared.restore()
         rows = self.step_log.rows
-        loss, tokens = self.last("loss"), sum(row["tokens"] for row in rows)
-        result = Result(out_dir, len(rows), self.params.max_steps, tokens, self.step_log.seconds, loss)
-        student.info["training"] = {**facts, "steps": len(rows)}
+        tokens, seconds = sum(row["tokens"] for row in rows), self.step_log.seconds
+        result = Result(out_dir, len(rows), self.params.max_steps, tokens, seconds, self.last("loss"))
         if result.stopped:
             tqdm.write(f"{out_dir.name}: {result.stopped}")
+        student.info["training"] = {**facts, "steps": len(rows)}
         if self.is_world_process_zero():
-            workdir.finish(student, work, out_dir)
+            _finish(student, work, out_dir)
         return result
 
     def last(self, column: str, count: int = 20) -> float:
@@ -159,7 +168,7 @@ def rate(done: float, warmup: float, least: float) -> float:
     """
     if done < warmup:
         return min(max(done, least) / warmup, 1.0)
-    return 0.5 * (1 + math.cos(math.pi * (min(done, 1.0) - warmup) / (1 - warmup)))
+    return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
 def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFTConfig:
@@ -175,7 +184,7 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
         gradient_checkpointing=False,
         seed=params.seed,
         train_sampling_strategy="sequential",
-        dataloader_num_workers=getattr(params, "workers", 0),
+        dataloader_num_workers=params.workers if isinstance(params, RowTraining) else 0,
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -187,9 +196,14 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
     )
 
 
-def _tokenizer(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer.from_str(json.dumps(vocabulary.json))
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=str(END), pad_token=str(END))
+def row_batches(
+    params: RowTraining, task: Task, student: Student, by_context: ByContext
+) -> Callable[[list[int]], Batch]:
+    """Makes a batch of the rows with these numbers. Raises PackingError."""
+    packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed)
+    align = layers.ALIGN if params.compile else ALIGN
+    batch = partial(collate, pad=student.vocabulary.end, align=align)
+    return lambda numbers: batch([packer.row(i) for i in numbers])
 
 
 def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) -> tuple[Tensor, Tensor]:
@@ -201,7 +215,7 @@ def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) 
     answers = following != IGNORED
     llama = next(module for module in model.modules() if isinstance(module, LlamaForCausalLM))
     seen = visible(inputs["blocks"], inputs["segments"])
-    mask = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
+    mask = layers.attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
     chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
     try:
         with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
@@ -210,3 +224,35 @@ def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) 
     finally:
         chosen.remove()
     return logits.float(), following[answers]
+
+
+def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Path:
+    """Makes the work folder of ``out_dir``, or checks that the work in it has the same facts and data; returns it.
+
+    ``facts``: JSON-able, all that the result depends on besides the data. Work without a checkpoint is begun anew.
+    Raises TrainingError.
+    """
+    work = out_dir.with_name(out_dir.name + ".part")
+    mark, data = work / "run.json", digest_examples([e for examples in by_context for e in examples])
+    run: dict[str, Any] = {"params": dict(facts), "data": data}
+    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
+    if not mark.is_file() or last_checkpoint(work / "checkpoints") is None:
+        write_json(mark, run)
+    elif (old := read_json(mark)) != run:
+        changed = [k for k, v in run["params"].items() if old["params"].get(k) != v] or ["the examples"]
+        raise TrainingError(
+            f"{work}: holds an interrupted training with another {', '.join(changed)}; "
+            "delete this folder to start anew, or put the old values back to go on"
+        )
+    return work
+
+
+def _finish(student: Student, work: Path, out_dir: Path) -> None:
+    """Writes the student inside the work folder, then puts it in place and clears the work."""
+    student.model.cpu()
+    done = students.save(student, work / "student")
+    for log in work.glob("*.csv"):
+        shutil.copy(log, done)
+    shutil.rmtree(out_dir, ignore_errors=True)
+    done.replace(out_dir)
+    shutil.rmtree(work)

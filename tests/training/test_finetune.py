@@ -155,7 +155,7 @@ def test_the_rate_warms_up_and_decays():
         ({"learning_rate": "5e-4"}, "learning_rate: .* got '5e-4'"),
         ({"max_steps": 0}, "max_steps: .* greater than or equal to 1"),
         ({"method": "qlora"}, "method: .*'full' or 'lora'"),
-        ({"rows_per_step": 3, "rows_at_once": 2}, "rows_at_once: 2 does not divide rows_per_step, 3"),
+        ({"rows_per_step": 3, "rows_at_once": 2}, "rows_at_once: 2 does not divide rows_per_step"),
         ({"compile": "all"}, "compile: "),
         ({"qat": "q3"}, "qat: "),
         ({"qat": "q4_0", "method": "lora"}, "qat: needs method: full"),

@@ -115,4 +115,4 @@ def test_given_blocks_are_packed_in_their_order():
     blocks = [Block([1] * 4, [Segment([2] * 3, 1)] * 3), Block([5] * 4, [Segment([6] * 3, 1)] * 2)]
     for room, sizes in ((100, [[13, 10]]), (20, [[13, 7], [7]]), (10, [[10], [7], [10]]), (1, [[7]] * 5)):
         assert [[len(block) for block in row] for row in pack(blocks, room)] == sizes
-    assert pack([], 10) == []
+    assert pack([*blocks[:1] * 2], 100) == [[Block([1] * 4, [Segment([2] * 3, 1)] * 6)]], "one prefix"
