@@ -64,22 +64,14 @@ class HassilBaseline:
             language=self.language,
             best_slot_name="name",
         )
-        calls = [_call(result)] if result else []
-        latency = 1000 * (perf_counter() - started)
-        raw = (result.intent_sentence.text or "") if result and result.intent_sentence else ""
-        return Answer(calls, raw, confidence=float(bool(calls)), latency_ms=latency)
+        if result is None:
+            return Answer([], confidence=0.0, latency_ms=1000 * (perf_counter() - started))
+        raw = (result.intent_sentence.text or "") if result.intent_sentence else ""
+        return Answer([_call(result)], raw, latency_ms=1000 * (perf_counter() - started))
 
 
 def _call(result: RecognizeResult) -> Call:
     tool = TOOLS[result.intent.name]
-    values = {e.name: e.value for e in result.entities.values()}
-    return {
-        "name": tool.name,
-        "arguments": {a.name: _plain(values[a.name]) for a in tool.arguments if a.name in values},
-    }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    return value.strip() if isinstance(value, str) else value
+    said = {e.name: e.value.strip() if isinstance(e.value, str) else e.value for e in result.entities.values()}
+    plain = {key: int(v) if isinstance(v, float) and v.is_integer() else v for key, v in said.items()}
+    return {"name": tool.name, "arguments": {a.name: plain[a.name] for a in tool.arguments if a.name in plain}}

@@ -19,10 +19,8 @@ from lib.tasks.home.simulator.match import CLEAN_AREA, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS, Tool
 from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
 
-NEIGHBOURS = 20
-"""Training requests that are tried until one can be filled."""
-LIMIT = 30_000
-"""Training requests that are kept at most."""
+NEIGHBOURS = 20  # training requests that are tried until one can be filled
+LIMIT = 30_000  # training requests that are kept at most
 
 Slot = tuple[Any, ...]
 """("name", i, domain), ("area", i), ("floor", i), ("here",), ("number", i), ("text", left, right), ("value", v)."""
@@ -114,12 +112,13 @@ def _text_slot(value: str, said: Delexicalised) -> Slot | None:
 
 def _fill(template: Template, said: Delexicalised, here: str | None, home: Home) -> list[Call] | None:
     """The calls with this request's values, or None if a slot has nothing to hold."""
-    calls: list[Call] = []
-    for tool, slots in template:
-        filled = [_filled(key, slot, said, here, home) for key, slot in slots]
-        if None in filled:
-            return None
-        calls.append({"name": tool, "arguments": {k: v for some in filled for k, v in (some or {}).items()}})
+    calls: list[Call] = [{"name": tool, "arguments": {}} for tool, _ in template]
+    for call, (_, slots) in zip(calls, template, strict=True):
+        for key, slot in slots:
+            filled = _filled(key, slot, said, here, home)
+            if filled is None:
+                return None
+            call["arguments"] |= filled
     return calls
 
 
@@ -130,19 +129,17 @@ def _filled(key: str, slot: Slot, said: Delexicalised, here: str | None, home: H
     if kind in ("here", "text"):
         text = here if kind == "here" else _between(said.tokens, *slot[1:])
         return {key: text} if text else None
-    value = next(iter(said.slots[kind][slot[1] :]), None)
-    if value is None:
+    if slot[1] >= len(said.slots[kind]):
         return None
+    value = said.slots[kind][slot[1]]
     if kind == "name":
-        entity = next((e for e in value if e.domain == slot[2]), None)
-        return name_arguments(home, entity) if entity else None
+        return next((name_arguments(home, e) for e in value if e.domain == slot[2]), None)
     return {key: int(value) if kind == "number" and value == int(value) else value}
 
 
 def _between(tokens: tuple[str, ...], left: str | None, right: str | None) -> str:
     """The words after ``left`` and before the last ``right``; None stands for an end of the request."""
-    start = 0 if left is None else tokens.index(left) + 1 if left in tokens else len(tokens)
-    rest = tokens[start:]
-    if right is not None:
-        rest = rest[: len(rest) - 1 - rest[::-1].index(right)] if right in rest else ()
-    return " ".join(rest)
+    padded = [None, *tokens, None]
+    rest = padded[padded.index(left) + 1 :] if left in padded else []
+    end = len(rest) - 1 - rest[::-1].index(right) if right in rest else 0
+    return " ".join(str(word) for word in rest[:end])

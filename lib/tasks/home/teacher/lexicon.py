@@ -37,8 +37,7 @@ def patterns(section: str, flags: int = 0) -> dict[str, re.Pattern[str]]:
 
 
 SAYS = patterns("request", re.IGNORECASE)
-_SPELT = 0.82
-"""Similarity from which an unknown word counts as a misspelt word of the home."""
+_SPELT = 0.82  # similarity from which an unknown word counts as a misspelt one of the home
 
 
 @cache
@@ -57,6 +56,13 @@ def _nouns() -> frozenset[str]:
 def kind_stems() -> frozenset[str]:
     """The stems of the nouns for kinds of things that mean nothing else."""
     return _nouns() - stems(" ".join(WORDS["ambiguous"]))
+
+
+@cache
+def room_stems() -> frozenset[str]:
+    """The stems of common names of rooms that are one word and mean nothing else."""
+    names = [name for some in ("common", "usual") for name in pools()["areas"][some] if " " not in name]
+    return stems(" ".join(names)) - WORDS["ambiguous"]
 
 
 def _called(area: str) -> list[str]:

@@ -37,10 +37,7 @@ class Mention(NamedTuple):
 
 
 class Delexicalised(NamedTuple):
-    """``tokens``: the words and slots of a request; ``slots``: what they stand for, in order, by the kind of slot.
-
-    A name stands for all entities of that name.
-    """
+    """``tokens``: words and slots; ``slots``: what they stand for by kind, in order; a name, for all that have it."""
 
     tokens: tuple[str, ...]
     slots: dict[str, list[Any]]

@@ -23,7 +23,7 @@ from lib.tasks.home.sampler.names import kind_of
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.match import CLEAN_AREA, name_arguments, targets
 from lib.tasks.home.simulator.tools import Tool
-from lib.tasks.home.teacher.lexicon import Said, area_words, kind_stems, kind_words, lexicon
+from lib.tasks.home.teacher.lexicon import Said, area_words, kind_stems, kind_words, lexicon, room_stems
 from lib.tasks.home.words import stems
 
 LIMIT = 6
@@ -91,7 +91,7 @@ class _Scorer:
     def __init__(self, home: Home, said: Said, prior: Mapping[str, float], near: str | None, free: Words) -> None:
         self.said, self.prior, self.near, self.lex = said, prior, near, lexicon(home)
         kinds, words = kind_stems(), self.lex.words
-        self.telling = said.stems & (kinds | (words - free)) | (said.nouns & words)
+        self.telling = said.stems & (kinds | room_stems() | (words - free)) | (said.nouns & words)
         self.strange = said.nouns - free - kinds - words
         self.kind = said.plural or not said.stems.isdisjoint(kinds)
         self.grouped = said.plural or said.stems.isdisjoint(kinds.union(*self.lex.names) - self.lex.places)

@@ -29,13 +29,11 @@ from lib.tasks.home.teacher.values import offered
 from lib.tasks.home.words import clean
 from lib.teacher.pipeline import Ask
 
-SHOTS, FILLED = 6, 3
-"""Retrieved examples in the prompt that selects the function, and in the one that fills arguments."""
-SURE, LIKELY, UNLIKELY = 0.7, 0.5, 0.02
-"""Share of the nearest examples' votes that settles the function; that makes a part of a request a command; and below
-which a function is not offered."""
-SAME = 0.85
-"""Similarity to a single command from which a request is one, too."""
+SHOTS, FILLED = 6, 3  # retrieved examples in the prompts that select the function and fill its arguments
+SURE = 0.7  # share of the nearest examples' votes that settles the function
+LIKELY = 0.5  # share that makes a part of a request a command
+UNLIKELY = 0.02  # share below which a function is not offered
+SAME = 0.85  # similarity to a single command from which a request is one, too
 
 
 class HomePrototype:
@@ -96,11 +94,9 @@ class HomePrototype:
         several = len(tool.domains) > 1 or tool.domains == ("*",)
         prior = self.neighbours.domains(command, home, tool.name) if several else {}
         found = shortlist(home, tool, said, area, prior, self.neighbours.words)
-        if (
-            not found
-            or found[0].lacks
-            or (not found[0].hits and tool.name in WHOLE_HOME and SAYS["points"].search(command))
-        ):
+        if not found or found[0].lacks:
+            return []
+        if not found[0].hits and tool.name in WHOLE_HOME and SAYS["points"].search(command):
             return []
         return found[:1] if found[0].exact and sum(c.exact for c in found) == 1 else found
 

@@ -2,10 +2,6 @@
 
 So a change of the sampler does not make the recording useless. Seeds come from training homes and allowed combinations
 only, tests from held-out names, like all of this task's data.
-
->>> teacher_set = draw(seeds=14, tests=1, pool=7, seed=3)
->>> len(teacher_set.seeds), len(teacher_set.tests), {e.split for e in teacher_set.tests}
-(14, 7, {'dev'})
 """
 
 from __future__ import annotations
@@ -23,10 +19,8 @@ from lib.teacher.contract import TeacherSet
 
 SHARES = {"L0": 1.8, "L1": 1.6, "L2": 2.2, "L3": 1.5, "L4": 0.4, "L5": 1.2, "L6": 1.6}
 """More of the levels that people's own words matter for."""
-PER_HOME = 16
-SIZE = (2, FILTER_OVER)
-FEWEST_WORDS = 3
-"""A shorter seed ("please", "set to") has no other way to be said."""
+PER_HOME, SIZE = 16, (2, FILTER_OVER)
+FEWEST_WORDS = 3  # a shorter seed ("please", "set to") has no other way to be said
 
 
 def draw(seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
