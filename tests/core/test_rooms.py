@@ -30,7 +30,8 @@ HOME = [
     ["language"],
     ["sampler"],
     ["examples"],
-    ["teacher", "baselines"],
+    ["teacher"],
+    ["baselines"],
 ]
 """The same for the rooms and modules of lib/tasks/home; its __init__ imports from all."""
 MODULES = [p for p in sorted(LIB.rglob("*.py")) if "__pycache__" not in p.parts]
