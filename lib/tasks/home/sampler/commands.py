@@ -174,7 +174,6 @@ def sample_command(rng: Random, home: Home, satellite: str | None, free: bool, a
 
 
 def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: str | None) -> Target | None:
-    """``entity`` or its group."""
     if "silent_target" in action.flags:
         return Target("", {}, entity.domain)
     grouped = entity.domain in action.groups and (entity.domain != "cover" or entity.device_class)

@@ -53,7 +53,6 @@ def _one(command: Command, text: str, area: str | None) -> Draw:
 
 
 def _general(rng: Random, area: str | None) -> Draw:
-    """The time, the date, an announcement, the running timers."""
     row = say(rng, bank()["general"])
     template = say(rng, row["text"])
     arguments = {key: phrase(rng, f"{{{key}}}") for key in (row.get("free_text"),) if key}
@@ -62,7 +61,6 @@ def _general(rng: Random, area: str | None) -> Draw:
 
 
 def _timer(rng: Random, area: str | None) -> Draw:
-    """A timer to start, lengthen or shorten."""
     kind = say(rng, ("start", "start", "start_named", "add", "remove"))
     template = say(rng, bank()["timers"][kind])
     spoken, arguments = _duration(rng)

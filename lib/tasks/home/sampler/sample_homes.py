@@ -14,17 +14,6 @@ from lib.tasks.home.sampler.names import Kind, fill, is_held_out, kind_of, kinds
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
 _ATTEMPTS = 12
-_AREAS = ((0.35, "common"), (0.78, "usual"), (0.86, "numbered"), (0.92, "owned"), (0.97, "coloured"))
-"""Pools of area names, with the upper end of each one's share."""
-_QUALIFIED = (
-    (0.35, "{adjective} {noun}", 1.0),
-    (0.65, "{place} {noun}", 1.0),
-    (0.75, "{person}'s {noun}", 1.0),
-    (0.87, "{word} {noun}", 0.7),
-    (0.95, "{pseudo} {noun}", 0.6),
-    (1.0, "{adjective} {place} {noun}", 1.0),
-)
-"""Forms of a device's name: the upper end of each one's share, the form, and how often it has its noun."""
 _NOWHERE = ("person", "weather", "todo", "script")
 _BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")
 """Domains whose names are mostly a noun alone."""
@@ -92,7 +81,7 @@ def _areas(rng: Random, count: int, held_out: bool) -> list[Area]:
 
 def _area_name(rng: Random) -> str:
     draw = rng.random()
-    pool = next((pool for top, pool in _AREAS if draw < top), None)
+    pool = next((pool for top, pool in wordings()["area_pools"] if draw < top), None)
     return pick(rng, pools()["areas"][pool]) if pool else fill("{foreign}" if draw < 0.985 else "{pseudo} Room", rng)
 
 
@@ -158,7 +147,7 @@ def _name(rng: Random, style: _Style, kind: Kind, area: str | None) -> str:
 
 def _qualified(rng: Random, noun: str) -> str:
     draw = rng.random()
-    form, with_noun = next((form, share) for top, form, share in _QUALIFIED if draw < top)
+    form, with_noun = next((form, share) for top, form, share in wordings()["device_names"] if draw < top)
     if with_noun < 1 and rng.random() >= with_noun:
         form = form.removesuffix(" {noun}")
     return fill(form.replace("{noun}", noun), rng)

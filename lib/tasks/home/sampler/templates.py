@@ -174,7 +174,6 @@ def _typical(rng: Random, numbers: RangeSlotList) -> int:
 
 
 def _target(home: Home, anchor: Entity | None, kind: str) -> str:
-    """The anchor's name, area or floor."""
     area = anchor.area if anchor else None
     found = home.floor_of.get(area or "") if kind == "floor" else area if kind == "area" else anchor and anchor.name
     if not found:

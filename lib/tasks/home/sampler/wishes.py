@@ -79,7 +79,6 @@ _ATTEMPTS = 12
 """Draws of one sort before another is tried."""
 _WITHOUT_NAME = ("todo", "lawn_mower")
 """Kinds that Home Assistant's sentences address without a name, so that no wording of them is unknown or ambiguous."""
-_CONTENT_SHARE = 0.2
 
 
 def nothing(rng: Random, home: Home) -> Found:
@@ -190,12 +189,11 @@ def _incapable(rng: Random, home: Home, area: str | None) -> Found:
 
 def remark(rng: Random, home: Home, area: str | None) -> Found:
     """Something that is said about an action on a device, or about a room, and asks for nothing."""
-    text, template = _content(rng, home) if rng.random() < _CONTENT_SHARE else _about_action(rng, home)
+    text, template = _content(rng, home) if rng.random() < 0.2 else _about_action(rng, home)
     return _none(text, area, f"remark:{template}") if text else None
 
 
 def _content(rng: Random, home: Home) -> tuple[str, str]:
-    """The text and its template."""
     area = spoken_area(rng, say(rng, home.areas).name) if home.areas and rng.random() < 0.6 else ""
     template = say(rng, bank()["nothing"]["content"])
     return phrase(rng, template, **place_texts(rng, area)), template

@@ -172,7 +172,6 @@ def validate(call: Any) -> Call:
 
 
 def _check_value(where: str, argument: Argument, value: Any) -> None:
-    """Raises TaskError if the argument cannot have that value."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if argument.kind == "number" or (argument.kind == "step" and number):
         if not number or not argument.low <= value <= argument.high:
