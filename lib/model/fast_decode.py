@@ -5,10 +5,6 @@ to them and once for each head that shares them, and on a GPU its some sixty ope
 to run. Here keys and values are written into memory that is there, and heads that share keys (Ainslie et al., *GQA*,
 arXiv 2305.13245) are rows of one product. Numbers are those of transformers' pass, to rounding, in autocast's type if
 that is on when the memory is made; a trainer that put autocast into the model's own ``forward`` has to open it.
-
->>> memory = LeanMemory.of(model, rows=2, room=64)                                       # doctest: +SKIP
->>> memory.read(ids, seen, positions).shape                                              # doctest: +SKIP
-torch.Size([2, 16384])
 """
 
 from __future__ import annotations

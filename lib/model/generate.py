@@ -1,12 +1,8 @@
 """Batched decoding in torch: requests that begin alike share their prefix's keys and values, finished ones leave.
 
 Rows are left-padded behind one common prefix. Once a quarter of a batch's rows have finished they are taken out of it,
-so that on a CPU a long reply does not hold up the short ones. A student's own pass (lib/model/fast_decode.py) reads them;
-other models, and students that are trained with adapters, are read by transformers'.
-
->>> prefix = Prefix.read(model, [1, 2, 3])                                               # doctest: +SKIP
->>> decode(model, prefix, [[4, 5], [6]], ends={0}, limits=[8, 8], choose=likeliest)      # doctest: +SKIP
-[Decoded(ids=[7, 0], logprobs=[-0.1, 0.0]), Decoded(ids=[9, 9, 0], logprobs=[-0.3, -0.1, 0.0])]
+so that on a CPU a long reply does not hold up the short ones. Students are read by lib/model/fast_decode.py; other
+models, and students that are trained with adapters, by transformers.
 """
 
 from __future__ import annotations
@@ -144,7 +140,7 @@ def decode(
 
 
 def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool) -> list[list[int]]:
-    """Indexes of prompts in batches of about one length; ``by_prefix``: those of one prefix have batches of their own."""
+    """Indexes of prompts in batches of about one length; ``by_prefix``: each prefix has batches of its own."""
     often = Counter(tuple(p.prefix) for p in prompts) if by_prefix else Counter()
     own = [tuple(p.prefix) if often[tuple(p.prefix)] > 1 else () for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (own[i], len(prompts[i].ids), i))

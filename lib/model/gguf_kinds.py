@@ -1,7 +1,7 @@
 """Quantised weights: the kinds of GGUF blocks that are written, and what a matrix gets where a kind does not fit.
 
-``q4_0``, ``q5_0`` and ``q8_0`` cut a row into blocks of 32 weights with one fp16 scale; the ``gguf`` package rounds each
-weight to the nearest level. An importance matrix, as llama.cpp uses for some kinds, is not used: it was no better here.
+``q4_0``, ``q5_0`` and ``q8_0`` cut a row into blocks of 32 weights with one fp16 scale; the ``gguf`` package rounds
+each weight to the nearest level. An importance matrix, as llama.cpp uses for some kinds, was no better here.
 
 >>> quantised(np.full((1, 32), 0.5, np.float32), "q4_0")[0, 0], pack(np.zeros((2, 32), np.float32), "q4_0").shape
 (np.float32(0.5), (2, 18))

@@ -30,8 +30,8 @@ EMBEDDING = "token_embd.weight"
 def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None = None) -> Path:
     """Writes the student in ``folder`` (lib/model/student.py) to ``path``.
 
-    ``kind``: what matrices are quantised to; ``embedding``: the token embedding's kind, if it is another. A matrix whose
-    rows are no whole blocks is written in fp16.
+    ``kind``: what matrices are quantised to; ``embedding``: the token embedding's kind, if it is another. A matrix
+    whose rows are no whole blocks is written in fp16.
 
     Raises GgufError for an unknown kind, weights that are not finite, or a folder without a student.
     """

@@ -2,9 +2,6 @@
 
 Decoding is free (no grammar); an answer that does not parse is an empty one with its error. Requests of one context
 share its prefix's keys and values on a CPU; on a GPU requests of about the same length form a left-padded batch.
-
->>> TorchStudent(student, task).answer("two teas please", context).calls              # doctest: +SKIP
-[{'name': 'Give', 'arguments': {'item': 'Tea', 'amount': 2}}]
 """
 
 from __future__ import annotations
