@@ -32,7 +32,8 @@ def test_a_notebook_gives_the_outputs_that_it_keeps(name: str, path: Path, monke
     run = paths.run_dir("smoke")
     stages.run_stage(path, params.load(path, "smoke"), run)
     kept, made = (notebook_files.normalised(notebook_files.read(p)) for p in (path, run / "notebooks" / path.name))
-    assert not differences(kept, made), "\n".join(differences(kept, made))
+    if found := differences(kept, made):
+        pytest.fail("\n".join(found), pytrace=False)
 
 
 def differences(kept: Any, made: Any) -> list[str]:

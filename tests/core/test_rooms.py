@@ -64,7 +64,8 @@ def wrong(path: Path, order: list[list[str]], below: str) -> list[str]:
 
 @pytest.mark.parametrize(("order", "below"), [(ORDER, "lib."), (HOME, "lib.tasks.home.")], ids=["lib", "home"])
 def test_a_room_imports_from_itself_and_from_those_before_it(order: list[list[str]], below: str) -> None:
-    assert [found for path in MODULES for found in wrong(path, order, below)] == []
+    found = [line for path in MODULES for line in wrong(path, order, below)]
+    assert not found, "\n".join(found)
 
 
 def test_nothing_but_the_tasks_names_a_domain() -> None:
