@@ -8,8 +8,6 @@ paper's: the language model's loss, here the log-probability of a token of the a
   file formats want; in the paper layers differ;
 - the budget is kept by shifting logits instead of clipping probabilities, and a mask is compared with the others of
   its step (Kool et al., *Buy 4 REINFORCE samples, get a baseline for free*, 2019) instead of with a moving average.
-
-    small = prune(student, search(student, task, by_context, Sizes(ffn_width=1024)), Sizes(ffn_width=1024))
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ What stays is chosen by how it behaves on requests of the task, one forward pass
 - a key-value head, with the query heads that share it, by the same measure at the input of the output projection.
 
 All layers keep equally many, because the file formats want one number.
-
-    small = prune(student, measure(student, task, examples), Sizes(20, 1024, 2))
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ SHAPE = {"layers": "layers", "ffn_width": "ffn_width", "kv_heads": "kv_heads"}
 
 def models(made: Sequence[Row]) -> None:
     """What each model is (rows of lib.compression.models.make)."""
-    rows = [{**row, "cut": _cut(row.get("shape") or {}), "embedding": row.get("embedding")} for row in made]
+    rows = [
+        {**row, "cut": _cut(row.get("shape") or {}), "embedding": row.get("embedding") or "the same"} for row in made
+    ]
     labels = {"name": "model", "step": "what it is", "of": "made from", "cut": "cut to", "kind": "quantised to"}
     labels |= {"embedding": "embedding", "weights": "weights", "size_mb": "file"}
     table(rows, labels, {"weights": MILLIONS, "size_mb": MEGABYTES})
