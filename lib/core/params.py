@@ -42,7 +42,7 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
     try:
         return TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
+        problem = min(error.errors(include_url=False), key=lambda found: found["type"] != "extra_forbidden")
     place = ".".join(map(str, problem["loc"]))
     if problem["type"] == "extra_forbidden":
         schema = TypeAdapter(kind).json_schema()

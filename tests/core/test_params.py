@@ -80,7 +80,7 @@ class Inner(params.Settings):
 
 
 class Outer(params.Settings):
-    steps: int = Field(1, ge=0)
+    steps: int = Field(ge=0)
     inner: Inner | None = None
 
 
