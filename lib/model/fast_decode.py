@@ -64,7 +64,7 @@ class LeanMemory:
 
     model: Any
     layers: list[_Layer]
-    words: Tensor
+    embedding: Tensor
     kind: torch.dtype
     keys: Tensor
     values: Tensor
@@ -111,7 +111,7 @@ class LeanMemory:
                 state = state + self._attend(number, layer, self._norm(layer.before, state), turns, mask)
                 state = state + _mlp(layer, self._norm(layer.after, state))
             self.length += ids.shape[1]
-            return F.linear(self._norm(inner.norm, state[:, -1]), self.words).float()
+            return F.linear(self._norm(inner.norm, state[:, -1]), self.embedding).float()
 
     def _norm(self, norm: Any, state: Tensor) -> Tensor:
         return F.rms_norm(state, norm.weight.shape, norm.weight, norm.variance_epsilon).to(self.kind)

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,21 +40,9 @@ class Decoded:
         return sum(self.logprobs)
 
 
-class Memory(Protocol):
-    """What a batch of rows has read so far: see lib.model.fast_decode.LeanMemory, whose methods these are."""
-
-    def read(self, ids: Tensor, seen: Tensor, positions: Tensor) -> Tensor: ...
-
-    def expand(self, rows: int, room: int) -> Memory: ...
-
-    def repeat(self, copies: int) -> None: ...
-
-    def select(self, rows: Tensor) -> None: ...
-
-
 @dataclass
 class ModelMemory:
-    """The Memory of any causal model of transformers."""
+    """What rows have read with any causal model of transformers; methods as of lib.model.fast_decode.LeanMemory."""
 
     model: Any
     cache: Any
@@ -79,6 +67,9 @@ class ModelMemory:
         self.cache.batch_select_indices(rows)
 
 
+Memory = fast_decode.LeanMemory | ModelMemory
+
+
 @dataclass(frozen=True)
 class Prefix:
     """Token ids that several rows begin with, and the memory of one row that has read them."""
@@ -97,9 +88,7 @@ class Prefix:
         )
         if ids:
             tokens = torch.tensor([list(ids)], device=model.device)
-            memory.read(
-                tokens, torch.ones_like(tokens, dtype=torch.bool), torch.arange(len(ids), device=model.device)[None]
-            )
+            memory.read(tokens, tokens >= 0, torch.arange(len(ids), device=model.device)[None])
         return cls(tuple(ids), memory)
 
 

@@ -19,11 +19,9 @@ from lib.model.codec import Codec, Prompt, check_task
 from lib.model.generate import Decoded, batches, complete
 from lib.model.student import Student
 
-BATCH = {"cuda": 256, "cpu": 64}
-"""Requests that are answered together, by kind of device."""
+BATCH = {"cuda": 256, "cpu": 64}  # requests that are answered together, by kind of device
 
-Request = tuple[str, dict[str, Any]]
-"""A request's text and context."""
+Request = tuple[str, dict[str, Any]]  # a request's text and context
 
 
 def bf16_hardware() -> bool:
