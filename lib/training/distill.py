@@ -78,9 +78,8 @@ def train(
 ) -> Distilled:
     """Distils ``assistant`` into ``student`` on ``by_context`` and writes the folder ``out_dir``.
 
-    Both are students' folders or GGUF files of one vocabulary; neither is changed. A killed distillation is resumed as
-    a fine-tuning is. Raises ParamsError, StudentError, or TrainingError for vocabularies that differ, no examples, work
-    of other parameters or models, or a loss that is no number.
+    Both are students' folders or GGUF files of one vocabulary; neither is changed. Resumes as a fine-tuning does.
+    Raises ParamsError, StudentError, or TrainingError for vocabularies that differ, no examples, or as a fine-tuning.
     """
     params = Distillation.read(params, "training")
     if not any(by_context):
@@ -93,6 +92,7 @@ def train(
     before = measure(task, teacher, learner, held_out, params)
     rows, size = row_batches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
     result = DistillTrainer(teacher, params, learner, rows, work, size).fit(learner, facts, out_dir)
+    layers.accelerate_layers(teacher.model, "")
     after = measure(task, teacher, learner, held_out, params)
     return Distilled(**vars(result), kl_before=before, kl_after=after)
 

@@ -28,7 +28,7 @@ class Prepared:
     def __init__(self, model: LlamaForCausalLM, params: Training) -> None:
         """Raises TrainingError for a model that cannot be quantised as asked."""
         self.model: Any = model.requires_grad_(True)
-        self.adapted = adapt(model, params.lora_rank) if params.method == "lora" else None
+        self.adapted = _adapt(model, params.lora_rank) if params.method == "lora" else None
         try:
             self.quantiser = Quantiser(model, getattr(params, "qat", ""))
         except ValueError as error:
@@ -40,12 +40,10 @@ class Prepared:
         if self.adapted:
             self.adapted.merge_and_unload()
         self.quantiser.quantise()
-        for layer in self.model.model.layers:
-            layer.__dict__.pop("forward", None)
         accelerate_layers(self.model, "")
 
 
-def adapt(model: LlamaForCausalLM, rank: int) -> Any:
+def _adapt(model: LlamaForCausalLM, rank: int) -> Any:
     """Adds adapters to ``model`` in place; norms and the embedding are trained as they are. Returns peft's model."""
     adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED))
     for name, weight in model.named_parameters():
@@ -61,8 +59,10 @@ def accelerate_layers(model: Any, compile: str) -> None:
     torch.backends.cuda.enable_cudnn_sdp(False)
     plain = "sdpa" if torch.cuda.is_available() else "eager"
     model.set_attn_implementation(FLEX if compile == "flex" else plain)
-    for layer in model.model.layers if compile else ():
-        layer.forward = torch.compile(layer.forward)
+    for layer in model.model.layers:
+        layer.__dict__.pop("forward", None)
+        if compile:
+            layer.forward = torch.compile(layer.forward)
 
 
 def attention_mask(model: Any, seen: Tensor, dtype: torch.dtype) -> Any:

@@ -56,9 +56,9 @@ def read(path: Path) -> list[Line]:
 
 
 def alarms(lines: Sequence[Line]) -> list[str]:
-    """What the last examination shows that the first did not, in words; empty if there is nothing to worry about.
+    """What is worse in the last examination than in the first, in words.
 
-    A level counts as given up if its accuracy is now below its first 95% interval (Wilson), the others by NOTABLE.
+    A level counts if its accuracy is now below its first 95% interval (Wilson), all else by NOTABLE.
     """
     first, last = ({x["level"]: x for x in lines if x["step"] == lines[i]["step"]} for i in (0, -1))
     begun, ended = first[ALL], last[ALL]
@@ -79,8 +79,7 @@ def alarms(lines: Sequence[Line]) -> list[str]:
 def examine(student: Student, task: Task, dev: Sequence[Example], batch: int = 64, max_new: int = 96) -> list[Line]:
     """Greedy answers to ``dev``, a line for each level in the levels' order and one for all of them.
 
-    ``accuracy``, ``reward``, ``none`` (the share that validly says to do nothing) and ``invalid`` are means in [0, 1],
-    ``tokens`` is the mean length of an answer. The model is left in the mode (training or not) in which it came.
+    Means: ``accuracy``, ``reward``, ``none`` (validly does nothing) and ``invalid`` in [0, 1]; ``tokens`` of an answer.
     """
     training = student.model.training
     system = TorchStudent(student, task, batch=batch, max_new=max_new)

@@ -141,8 +141,8 @@ def train(
 ) -> Reinforced:
     """Trains the student in the folder ``student`` on ``by_context`` and writes the folder ``out_dir``.
 
-    ``dev`` is examined on the way. A killed training is resumed as a fine-tuning is. Raises ParamsError, StudentError, or TrainingError for nothing to learn from, work of other parameters, or a loss
-    that is no number.
+    ``dev`` is examined on the way. Resumes as a fine-tuning does. Raises ParamsError, StudentError, or TrainingError
+    for nothing to learn from, or as a fine-tuning.
     """
     params = Reinforcement.read(params, "training")
     if not any(by_context) or not dev:
