@@ -1,19 +1,14 @@
 """Variants with several seeds compared: paired differences with bootstrap intervals over seeds and requests.
 
-Both variants answered the same requests, which are drawn with replacement 2,000 times from a fixed seed, and so are the
-seeds of each (Efron 1979; scipy's bootstrap draws along one axis only). A p-value out of B draws, k of them at least as
-extreme, is (k + 1) / (B + 1) and never 0 (Davison and Hinkley 1997, section 4.2).
-
->>> rows = [{"variant": v, "seed": s, "test": "t", "id": str(i), "exact": i < n} for v, n in (("a", 5), ("b", 8))
-...         for s in (1, 2) for i in range(10)]
->>> compare(pd.DataFrame(rows), "a")[["variant", "mean", "points", "low", "high"]].round(1).values.tolist()
-[['a', 0.5, nan, nan, nan], ['b', 0.8, 30.0, 0.0, 60.0]]
+The requests that both answered are drawn with replacement 2,000 times, and so are the seeds of each (Efron 1979;
+scipy's bootstrap draws along one axis only). p is (k + 1) / (B + 1) for k of B draws at least as extreme (Davison and
+Hinkley 1997, section 4.2).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,20 +64,16 @@ def compare(records: pd.DataFrame, reference: str, against: Mapping[str, Sequenc
     ``against``: the variant that ``points`` are measured from, "" for none. ``low``, ``high``: 95 % interval of the
     difference; ``p``: twice the share of draws beyond zero.
     """
-    tests = records.groupby("test", sort=False)
-    return pd.DataFrame([row for test, part in tests for row in _rows(test, part, reference, against or {})])
-
-
-def _rows(
-    test: Any, records: pd.DataFrame, reference: str, against: Mapping[str, Sequence[str]]
-) -> Iterator[dict[str, Any]]:
-    tables = {name: _table(part) for name, part in records.groupby("variant", sort=False)}
-    for name, table in tables.items():
-        row = {"test": test, "variant": name, "seeds": table.shape[0], "n": table.shape[1]}
-        row |= {"mean": table.mean(), "by_seed": table.mean(axis=1).tolist()}
-        for other in against.get(str(name)) or [reference]:
-            found = _difference(tables[other], table) if name != other else dict.fromkeys(DIFFERENCE)
-            yield {**row, "against": other if name != other else "", **found}
+    rows: list[dict[str, Any]] = []
+    for test, part in records.groupby("test", sort=False):
+        tables = {name: _table(own) for name, own in part.groupby("variant", sort=False)}
+        for name, table in tables.items():
+            row = {"test": test, "variant": name, "seeds": table.shape[0], "n": table.shape[1]}
+            row |= {"mean": table.mean(), "by_seed": table.mean(axis=1).tolist()}
+            for other in (against or {}).get(str(name)) or [reference]:
+                found = _difference(tables[other], table) if name != other else dict.fromkeys(DIFFERENCE)
+                rows.append({**row, "against": other if name != other else "", **found})
+    return pd.DataFrame(rows)
 
 
 def _table(records: pd.DataFrame) -> NDArray[np.float64]:
@@ -95,12 +86,12 @@ def _table(records: pd.DataFrame) -> NDArray[np.float64]:
 def _difference(left: NDArray[np.float64], right: NDArray[np.float64]) -> dict[str, float]:
     rng = np.random.default_rng(0)
     requests = rng.integers(left.shape[1], size=(DRAWS, left.shape[1]))
-    seeds = [rng.integers(side.shape[0], size=(DRAWS, side.shape[0])) for side in (left, right)]
+    seeds = zip(*(rng.integers(len(side), size=(DRAWS, len(side))) for side in (left, right)), strict=True)
     means = [
-        np.array([side[np.ix_(s, q)].mean() for s, q in zip(chosen, requests, strict=True)])
-        for side, chosen in zip((left, right), seeds, strict=True)
+        right[np.ix_(own, asked)].mean() - left[np.ix_(other, asked)].mean()
+        for asked, (other, own) in zip(requests, seeds, strict=True)
     ]
-    draws = 100 * (means[1] - means[0])
+    draws = 100 * np.array(means)
     low, high = np.percentile(draws, [2.5, 97.5])
     beyond = min((draws <= 0).sum(), (draws >= 0).sum())
     p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))

@@ -1,30 +1,92 @@
-"""Systems and models compared: quality with intervals, latency, size and cost; which model to deploy.
+"""Systems, models and steps of the training compared: quality with intervals, latency, size, cost; what to deploy.
 
-``table`` has a row for each system, test and level; ``frontier`` a row for each model of a list, all compared with one
-of them, the parent, on the development set and the third-party tests together.
+What a million requests cost, in US dollars, follows from measured tokens and seconds and params/prices.yaml.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import NonNegativeFloat, PositiveFloat
 
-from lib.core.files import Row
-from lib.core.params import ParamsError
-from lib.evaluation import cost, metrics
-from lib.evaluation.cost import Prices
+from lib.core import params, paths
+from lib.core.files import Row, read_jsonl
+from lib.core.params import ParamsError, Settings
+from lib.evaluation import metrics
 
-ALL = "all"
+YEAR_S, JOULES_PER_KWH = 365.25 * 24 * 3600, 3.6e6
+ALL, TOGETHER = "all", "together"
 GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]
 TIMED = ["p50_ms", "p95_ms", "mean_ms", "usd_per_million"]
-TOGETHER = "together"
-WARM = 0.5
-"""The share of a prompt that is in the cache when a request of the same context came before."""
+Names = Sequence[str]
+WARM = 0.5  # share of a prompt that is in the cache when a request of the same context came before
+ASSISTANT = "assistant"
+STEPS = {
+    "untrained": ("03", "untrained torch", ""),
+    ASSISTANT: ("03", "assistant torch", "03_assistant"),
+    "fine-tuned": ("03", "student torch", "03_student"),
+    "distilled": ("04", "after", "04_student"),
+    "reinforced": ("05", "after", "05_student"),
+}
+"""The training's steps, in order: the number of the notebook that answered, the system's name there, the model."""
 
 
-def check(names: Sequence[str], **asked: str) -> None:
+class Hosted(Settings):
+    """List prices of a hosted model, USD per million tokens."""
+
+    input: NonNegativeFloat
+    cached_input: NonNegativeFloat
+    output: NonNegativeFloat
+    source: str
+    date: str
+
+
+class Electricity(Settings):
+    usd_per_kwh: NonNegativeFloat
+    source: str
+    date: str
+
+
+class Machine(Settings):
+    """``busy_share``: the part of its lifetime of ``years`` in which it works on requests."""
+
+    name: str
+    usd: NonNegativeFloat
+    years: PositiveFloat
+    busy_share: PositiveFloat
+    watts: NonNegativeFloat
+    source: str
+
+
+class Prices(Settings):
+    hosted: dict[str, Hosted]
+    electricity: Electricity
+    machine: Machine
+
+
+def load_prices(path: Path = paths.PRICES) -> Prices:
+    """The checked prices. Raises ParamsError that names file and key."""
+    return Prices.read(params.read_yaml(path), path.name)
+
+
+def hosted_usd(price: Hosted, prompt_tokens: Any, new_tokens: Any, cached_tokens: Any = 0.0) -> Any:
+    """USD per million requests through an API, from mean tokens per request; ``cached_tokens``: of the prompt."""
+    fresh = prompt_tokens - cached_tokens
+    return round(fresh * price.input + cached_tokens * price.cached_input + new_tokens * price.output, 6)
+
+
+def local_usd(prices: Prices, latency_ms: Any) -> Any:
+    """USD per million requests, one at a time, on the machine of ``prices``: purchase over busy seconds, and energy."""
+    machine = prices.machine
+    purchase = machine.usd / (machine.years * YEAR_S * machine.busy_share)
+    energy = machine.watts / JOULES_PER_KWH * prices.electricity.usd_per_kwh
+    return latency_ms / 1000 * (purchase + energy) * 1e6
+
+
+def check(names: Names, **asked: str) -> None:
     """Raises ParamsError for a parameter of ``asked`` that names no model of the list."""
     for key, name in asked.items():
         if name not in names:
@@ -32,24 +94,19 @@ def check(names: Sequence[str], **asked: str) -> None:
 
 
 def table(
-    predictions: pd.DataFrame,
-    prices: Prices,
-    size_mb: Mapping[str, float],
-    deployed: str = "",
-    untimed: Sequence[str] = (),
+    predictions: pd.DataFrame, prices: Prices, size_mb: Mapping[str, float], deployed: str = "", untimed: Names = ()
 ) -> pd.DataFrame:
-    """The rows of metrics.by_level with their cost on the machine of ``prices`` (``usd_per_million`` requests),
+    """metrics.by_level with ``usd_per_million`` requests on the machine of ``prices``, ``size_mb`` and ``deployed``.
 
-    ``size_mb`` (10^6 bytes) and ``deployed``. Systems of ``untimed`` were asked in batches or elsewhere: no latency.
+    Systems of ``untimed`` were asked in batches or elsewhere: no latency.
     """
     rows = metrics.by_level(predictions)
-    rows = rows.assign(usd_per_million=[cost.local(prices, ms) for ms in rows["mean_ms"]])
+    rows = rows.assign(usd_per_million=local_usd(prices, rows["mean_ms"]))
     rows[TIMED] = rows[TIMED].where(~rows["system"].isin(list(untimed)))
-    sizes = rows["system"].map(lambda name: size_mb.get(name))
-    return rows.assign(size_mb=sizes, deployed=rows["system"] == deployed)
+    return rows.assign(size_mb=rows["system"].map(dict(size_mb)), deployed=rows["system"] == deployed)
 
 
-def mark(rows: pd.DataFrame, shown: Sequence[str], released: Sequence[str]) -> pd.DataFrame:
+def mark(rows: pd.DataFrame, shown: Names, released: Names) -> pd.DataFrame:
     """``table`` with the columns ``released`` and ``shown``: named, released, deployed or without a file."""
     public = rows["system"].isin(list(released))
     drawn = rows["system"].isin(list(shown)) | public | rows["deployed"] | rows["size_mb"].isna()
@@ -58,9 +115,7 @@ def mark(rows: pd.DataFrame, shown: Sequence[str], released: Sequence[str]) -> p
 
 def drawn(rows: pd.DataFrame, marked: pd.DataFrame) -> pd.DataFrame:
     """Those of ``rows`` whose system is shown in charts: all, if none was marked."""
-    if "shown" not in marked:
-        return rows
-    names = marked.loc[marked["shown"].fillna(False).astype(bool), "system"]
+    names = marked.loc[marked["shown"].fillna(False).astype(bool), "system"] if "shown" in marked else rows["system"]
     return rows[rows["system"].isin(names)].reset_index(drop=True)
 
 
@@ -87,15 +142,21 @@ def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str)
     chosen = predictions[predictions["test"] == test].assign(seconds=lambda t: t["latency_ms"] / 1000)
     columns = ["llm_calls", "prompt_tokens", "cached_tokens", "new_tokens", "seconds"]
     means = chosen.groupby("system", sort=False)[columns].mean().reset_index()
-    price = prices.hosted[hosted]
-    usd = [cost.hosted(price, r.prompt_tokens, r.new_tokens, r.cached_tokens) for r in means.itertuples()]
-    return means.assign(usd_per_million=usd)
+    tokens = means["prompt_tokens"], means["new_tokens"], means["cached_tokens"]
+    return means.assign(usd_per_million=hosted_usd(prices.hosted[hosted], *tokens))
 
 
-def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.DataFrame:
+def hosted_table(prices: Prices, prompt_tokens: float, new_tokens: float, cached_share: float = 0.0) -> pd.DataFrame:
+    """A row for each hosted model: ``model``, ``usd_per_million`` requests, ``source`` and ``date`` of its prices."""
+    tokens = (prompt_tokens, new_tokens, prompt_tokens * cached_share)
+    rows = [(name, hosted_usd(price, *tokens), price.source, price.date) for name, price in prices.hosted.items()]
+    return pd.DataFrame(rows, columns=["model", "usd_per_million", "source", "date"])
+
+
+def gain(predictions: pd.DataFrame, system: str, rivals: Names) -> pd.DataFrame:
     """A row (GAIN) for each test: ``system`` against the most accurate of ``rivals`` there, by McNemar's exact test."""
     rows: list[dict[str, Any]] = []
-    for test, group in predictions.groupby("test", sort=False) if len(predictions) else []:
+    for test, group in predictions.groupby("test", sort=False):
         shares = group.groupby("system")["exact"].mean()
         best = max((name for name in rivals if name in shares), key=lambda name: shares[name], default="")
         if best and system in shares:
@@ -106,40 +167,66 @@ def gain(predictions: pd.DataFrame, system: str, rivals: Sequence[str]) -> pd.Da
     return pd.DataFrame(rows, columns=GAIN)
 
 
-def frontier(
-    predictions: pd.DataFrame, models: Sequence[Row], parent: str, dev: Sequence[str], others: Sequence[str]
-) -> pd.DataFrame:
-    """A row for each of ``models`` (name, step, weights, size_mb): how often it is right, what it lost, its time.
+def frontier(predictions: pd.DataFrame, models: Sequence[Row], parent: str, dev: Names, others: Names) -> pd.DataFrame:
+    """A row for each of ``models`` (name, step, weights, size_mb) with its accuracy on these tests.
 
-    ``dev``, ``others``: names of tests. Columns: system, step, weights, size_mb; n_dev, dev, dev_low, dev_high;
-    n_others, others, others_low, others_high (missing without such tests); n, accuracy, low, high (together);
-    pairs, ``lost`` (points against the parent, of the requests that both answered) and ``p`` (McNemar's exact test);
-    p50_ms and p95_ms of requests whose context was in the cache, and ``faster``, the parent's median over the model's.
-    Accuracies and their Wilson intervals are shares in [0, 1].
+    n, accuracy, low, high: of all together; the same with ``dev`` or ``others`` in their names: of these, if any.
+    ``lost``: points against the parent, over the ``pairs`` that both answered, with McNemar's ``p``. p50_ms, p95_ms: of
+    requests whose context was in the cache, or of all if none was; ``faster``: the parent's median over the model's.
     """
     own = predictions[predictions["system"].isin([row["name"] for row in models])]
     rows = pd.DataFrame(list(models)).set_index("name")[["step", "weights", "size_mb"]].rename_axis("system")
-    for name, tests in {"dev": dev, "others": others, "": [*dev, *others]}.items():
-        prefix = f"{name}_" if name else ""
-        names = {"n": f"n_{name}".strip("_"), "accuracy": name or "accuracy", "low": f"{prefix}low"}
-        names |= {"high": f"{prefix}high"}
-        found = metrics.summary(pooled(own, tests)).set_index("system")[list(names)].astype(float)
-        rows = rows.join(found.rename(columns=names)).fillna({names["n"]: 0}).astype({names["n"]: int})
     together = pooled(own, [*dev, *others])
+    for name, chosen in {"dev": pooled(own, dev), "others": pooled(own, others), "": together}.items():
+        found = metrics.summary(chosen).set_index("system")[["n", "accuracy", "low", "high"]].astype(float)
+        found.columns = [f"n_{name}", name, f"{name}_low", f"{name}_high"] if name else found.columns
+        rows = rows.join(found).fillna({found.columns[0]: 0}).astype({found.columns[0]: int})
     pairs = metrics.paired(together, parent).set_index("system")
     rows["pairs"] = pairs["n"].reindex(rows.index).fillna(rows["n"]).astype(int)
     rows = rows.assign(lost=0 - pairs["points"], p=pairs["p"])
-    rows = rows.join(metrics.summary(_warm(together)).set_index("system")[["p50_ms", "p95_ms"]])
+    warm = together["cached_tokens"] >= WARM * together["prompt_tokens"]
+    timed = together[warm | ~together["system"].isin(together.loc[warm, "system"])]
+    rows = rows.join(metrics.summary(timed).set_index("system")[["p50_ms", "p95_ms"]])
     return rows.assign(faster=rows.loc[parent, "p50_ms"] / rows["p50_ms"]).reset_index()
 
 
-def pooled(predictions: pd.DataFrame, tests: Sequence[str]) -> pd.DataFrame:
+def pooled(predictions: pd.DataFrame, tests: Names) -> pd.DataFrame:
     """The records of ``tests`` as those of one test; ids stay distinct."""
     chosen = predictions[predictions["test"].isin(list(tests))]
     return chosen.assign(id=chosen["test"] + "/" + chosen["id"], test=TOGETHER)
 
 
-def _warm(rows: pd.DataFrame) -> pd.DataFrame:
-    """Requests whose context was in the cache; of a system that had none such, all."""
-    warm = rows["cached_tokens"] >= WARM * rows["prompt_tokens"]
-    return rows[warm | ~rows["system"].isin(rows.loc[warm, "system"])]
+def of_model(run: Path, model: str, name: str) -> list[Row]:
+    """The records of the step that made ``model``, such as "05_student", with ``name`` as their system.
+
+    Raises ValueError if no step made it.
+    """
+    made = {folder: step for step, (_, _, folder) in STEPS.items() if folder}
+    if model not in made:
+        raise ValueError(f"model: '{model}': use one of {', '.join(made)}")
+    return _records(run, made[model], name)
+
+
+def _records(run: Path, step: str, name: str) -> list[Row]:
+    path, system = run / f"{STEPS[step][0]}_predictions.jsonl", STEPS[step][1]
+    found = read_jsonl(path) if path.exists() else []
+    return [{**row, "system": name} for row in found if row["system"] == system]
+
+
+def steps(run: Path) -> pd.DataFrame:
+    """A row for each step of the training that ran: n, accuracy with interval, ``points`` over the step before, ``p``.
+
+    The first step and the assistant are compared with nothing, the others on the requests that both steps answered.
+    """
+    predictions = metrics.frame(row for step in STEPS for row in _records(run, step, step))
+    summary = metrics.summary(predictions).set_index("system")
+    made: list[dict[str, Any]] = []
+    before = ""
+    for step in summary.index:
+        row = {"system": step, **summary.loc[step, ["n", "accuracy", "low", "high"]].to_dict()}
+        if step != ASSISTANT:
+            pairs = metrics.paired(predictions[predictions["system"].isin([step, before])], before)
+            row |= pairs[["points", "p"]].iloc[0].to_dict() if before else {}
+            before = step
+        made.append(row)
+    return pd.DataFrame(made, columns=["system", "n", "accuracy", "low", "high", "points", "p"])

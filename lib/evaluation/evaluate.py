@@ -1,8 +1,7 @@
 """Runs a system over a test and records every answer with its score: the one path that all systems go through.
 
-Rule systems, the classic pipeline and GGUF files are asked through ``answer``, one request at a time, as a user would.
-A system whose latency is not reported (the torch reference) offers ``answer_many`` and is asked in batches. Tables are
-computed from the records afterwards (``lib.evaluation.metrics``).
+Rule systems and GGUF files are asked one request at a time, as a user would; a system whose latency is not reported
+(the torch reference) offers ``answer_many`` and is asked in batches.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from tqdm import tqdm
 from lib.core.files import Resumable
 from lib.core.task import Answer, Example, Score, System, Task
 
-CHUNK = 64
-
 
 def evaluate(
     system: System,
@@ -27,11 +24,11 @@ def evaluate(
     test: str,
     out: Resumable,
     progress: bool = True,
-    chunk: int = CHUNK,
+    chunk: int = 64,
 ) -> list[dict[str, Any]]:
-    """The prediction record of each example, in order, appended to ``out``; those already there are not asked again.
+    """The record of each example, in order, appended to ``out``; what is there is not asked again.
 
-    ``test`` names the set in the records; ``chunk``: requests that ``answer_many`` gets at a time.
+    ``test``: the set's name in the records; ``chunk``: requests that ``answer_many`` gets at a time.
     """
     known = {row["id"]: row for row in out.rows if (row["system"], row["test"]) == (system.name, test)}
     rest = [e for e in examples if e.id not in known]
@@ -45,10 +42,9 @@ def evaluate(
 
 
 def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
-    """In chunks where the system offers ``answer_many``: latencies are then the chunk's time, shared out evenly.
+    """In chunks, whose time is shared out evenly, where there is ``answer_many``; else one by one, after an unrecorded
 
-    Else one by one, after one unrecorded request: loading is no part of a request's time. It is the last example, so
-    that the first recorded one seldom finds its context in the cache.
+    request, since loading is no part of a request's time: the last one, whose context the first seldom shares.
     """
     many, size = getattr(system, "answer_many", None), max(size, getattr(system, "batch", 0))
     if many is None:
@@ -81,21 +77,5 @@ def _timed(answer: Answer, elapsed_ms: float) -> Answer:
 def record(system: str, example: Example, answer: Answer, task: Task, test: str) -> dict[str, Any]:
     """The record of one answer. One with an error counts as wrong, even where nothing was to be done."""
     score = Score(False, 0.0, "error") if answer.error else task.score(example, answer.calls)
-    return {
-        "id": example.id,
-        "system": system,
-        "test": test,
-        "level": example.level,
-        "calls": answer.calls,
-        "raw": answer.raw,
-        "confidence": answer.confidence,
-        "latency_ms": round(answer.latency_ms, 3),
-        "prompt_tokens": answer.prompt_tokens,
-        "cached_tokens": answer.cached_tokens,
-        "new_tokens": answer.new_tokens,
-        "llm_calls": answer.llm_calls,
-        "exact": score.exact,
-        "reward": score.reward,
-        "reason": score.reason,
-        "error": answer.error,
-    }
+    asked = {"id": example.id, "system": system, "test": test, "level": example.level}
+    return {**asked, **vars(answer), "latency_ms": round(answer.latency_ms, 3), **vars(score)}

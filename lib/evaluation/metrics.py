@@ -1,10 +1,6 @@
-"""From prediction records to tables: accuracy with intervals, paired tests, latency.
+"""From prediction records to tables: accuracy with Wilson's 95% score interval, McNemar's exact test, latency.
 
-Accuracy comes with Wilson's 95% score interval (Wilson 1927; Brown, Cai and DasGupta 2001 on why not Wald's). Two
-systems on the same requests are compared by McNemar's exact test (McNemar 1947). Both are scipy's.
-
->>> [round(x, 3) for x in wilson(49, 50)], round(mcnemar_p(2, 9), 4)
-([0.895, 0.996], 0.0654)
+Both are scipy's; Brown, Cai and DasGupta (2001) say why not Wald's interval.
 """
 
 from __future__ import annotations
@@ -15,21 +11,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-METRIC = Path(__file__).parent / "exact_match_metric"
 COLUMNS = ["system", "test", "level"]
 PAIRED = ["test", "system", "reference", "n", "only_reference", "only_system", "points", "p"]
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
     """Lower and upper end (shares in [0, 1]) of Wilson's interval for ``right`` out of ``n``; (0, 1) for n = 0."""
-    if n == 0:
-        return 0.0, 1.0
-    interval = binomtest(right, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    low, high = binomtest(right, n).proportion_ci(method="wilson") if n else (0.0, 1.0)
+    return float(low), float(high)
 
 
 def mcnemar_p(only_left: int, only_right: int) -> float:
@@ -50,28 +42,23 @@ def summary(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.D
 
     Accuracies are shares in [0, 1]; latencies milliseconds; tokens are means per request.
     """
-    groups = table.groupby(list(by), sort=False) if len(table) else []
-    rows = [dict(zip(by, key, strict=True)) | _row(group) for key, group in groups]
+    rows = [dict(zip(by, key, strict=True)) | _row(group) for key, group in table.groupby(list(by), sort=False)]
     return pd.DataFrame(rows, columns=[*by, *_row(table.head(0))])
 
 
 def _row(group: pd.DataFrame) -> dict[str, Any]:
-    n, right = len(group), int(group["exact"].sum())
+    n, right, times = len(group), int(group["exact"].sum()), group["latency_ms"].astype(float)
     low, high = wilson(right, n)
-    means = {c: float(group[c].mean()) if n else math.nan for c in ("reward", "prompt_tokens", "new_tokens")}
-    p50, p95 = np.percentile(group["latency_ms"], [50, 95]) if n else (math.nan, math.nan)
-    ends = {"accuracy": right / n if n else math.nan, "low": low, "high": high}
-    times = {"p50_ms": float(p50), "p95_ms": float(p95), "mean_ms": float(group["latency_ms"].mean())}
-    return {"n": n, "right": right, **ends, **means, **times}
+    found = {"n": n, "right": right, "accuracy": right / n if n else math.nan, "low": low, "high": high}
+    found |= {name: float(group[name].mean()) for name in ("reward", "prompt_tokens", "new_tokens")}
+    return found | {"p50_ms": times.quantile(0.5), "p95_ms": times.quantile(0.95), "mean_ms": times.mean()}
 
 
 def by_level(table: pd.DataFrame) -> pd.DataFrame:
-    """summary by system, test and level in the levels' order, each followed by the test as a whole as level 'all'."""
-    parts = [summary(table.head(0), COLUMNS)]
-    for _, group in table.groupby(["system", "test"], sort=False):
-        parts.append(summary(group.sort_values("level", kind="stable"), COLUMNS))
-        parts.append(summary(group.assign(level="all"), COLUMNS))
-    return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+    """``summary`` by system, test and level in order, each followed by the test as a whole as level 'all'."""
+    groups = [group for _, group in table.groupby(["system", "test"], sort=False)]
+    parts = [part for g in groups for part in (g.sort_values("level", kind="stable"), g.assign(level="all"))]
+    return summary(pd.concat(parts or [table], ignore_index=True), COLUMNS)
 
 
 def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
@@ -101,11 +88,9 @@ def agreement(table: pd.DataFrame, left: str, right: str, test: str) -> dict[str
     """Share of requests of ``test`` with the same calls of two systems, n, Wilson's interval, by the local metric."""
     import evaluate
 
-    chosen = table[table["test"] == test]
-    sides = [chosen[chosen["system"] == name].set_index("id")["calls"] for name in (left, right)]
-    both = sides[0].index.intersection(sides[1].index)
-    texts = [[canonical(calls) for calls in side[both]] for side in sides]
-    metric = evaluate.load(str(METRIC), experiment_id="agreement")
+    calls = table[table["test"] == test].pivot(index="id", columns="system", values="calls")[[left, right]].dropna()
+    texts = [calls[name].map(canonical).tolist() for name in (left, right)]
+    metric = evaluate.load(str(Path(__file__).parent / "exact_match_metric"), experiment_id="agreement")
     return dict(metric.compute(predictions=texts[1], references=texts[0]))
 
 

@@ -1,10 +1,14 @@
-"""Comparisons: what to deploy, marks of the charts; pooled accuracy, loss against the parent, warm times."""
+"""Comparisons: what to deploy, pooled accuracy, loss against the parent, warm times; costs by hand; training steps."""
 
+import copy
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 
+from lib.core.files import write_jsonl
 from lib.core.params import ParamsError
 from lib.evaluation import comparison, metrics
 
@@ -70,10 +74,94 @@ def test_without_tests_of_others() -> None:
 def test_names_that_are_no_models() -> None:
     with pytest.raises(ParamsError, match="parent: 'huge' is not in models: use one of whole, small"):
         comparison.check(["whole", "small"], parent="huge")
-    comparison.check(["whole"], parent="whole")
 
 
 def test_deployed_is_the_smallest_that_the_best_does_not_beat() -> None:
     rows = predictions()
     assert comparison.deploy(rows, {"whole": 500.0, "small": 60.0}, "dev") == "small"
     assert comparison.deploy(rows, {"whole": 500.0, "small": 60.0}, "unseen") == "whole"
+
+
+GIVEN: dict[str, Any] = {
+    "hosted": {"m": {"input": 1.0, "cached_input": 0.1, "output": 5.0, "source": "list", "date": "2026"}},
+    "electricity": {"usd_per_kwh": 0.36, "source": "bill", "date": "2026"},
+    "machine": {"name": "box", "usd": 100.0, "years": 1.0, "busy_share": 0.5, "watts": 10.0, "source": "shop"},
+}
+PRICES = comparison.Prices.read(GIVEN, "prices")
+
+
+def test_hosted_by_hand() -> None:
+    price = PRICES.hosted["m"]
+    assert comparison.hosted_usd(price, prompt_tokens=1000, new_tokens=10) == 1000 * 1.0 + 10 * 5.0
+    assert comparison.hosted_usd(price, 1000, 10, cached_tokens=900) == pytest.approx(100 * 1.0 + 900 * 0.1 + 10 * 5.0)
+    assert comparison.hosted_usd(price, 0, 0) == 0
+
+
+def test_local_by_hand() -> None:
+    # A request of one second takes 1 / (half a year in seconds) of the machine, and 10 Ws.
+    expected = 1e6 * (100 / (0.5 * comparison.YEAR_S) + 10 / 3.6e6 * 0.36)
+    assert comparison.local_usd(PRICES, 1000.0) == pytest.approx(expected)
+    assert comparison.local_usd(PRICES, 20.0) == pytest.approx(expected / 50)
+
+
+def test_table_names_source_and_date() -> None:
+    assert comparison.load_prices().hosted, "the project's own are well formed"
+    row = comparison.hosted_table(PRICES, 1000, 10, cached_share=0.9).iloc[0].to_dict()
+    assert row == {"model": "m", "usd_per_million": pytest.approx(240.0), "source": "list", "date": "2026"}
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (("machine", "watts"), "many", "p.yaml: machine.watts: Input should be a valid number, got 'many'"),
+        (("machine", "years"), 0.0, "machine.years: Input should be greater than 0"),
+        (("electricity", "usd_per_kwh"), -1.0, "electricity.usd_per_kwh: Input should be greater than or equal to 0"),
+        (("hosted", "m", "date"), 2026, "hosted.m.date: Input should be a valid string"),
+    ],
+)
+def test_bad_prices_are_named(tmp_path: Path, place: tuple[str, ...], value: Any, message: str) -> None:
+    prices = copy.deepcopy(GIVEN)
+    spot = prices
+    for key in place[:-1]:
+        spot = spot[key]
+    spot[place[-1]] = value
+    (tmp_path / "p.yaml").write_text(yaml.safe_dump(prices))
+    with pytest.raises(ParamsError) as error:
+        comparison.load_prices(tmp_path / "p.yaml")
+    assert message in str(error.value)
+
+
+def step(system: str, key: int, exact: bool) -> dict[str, Any]:
+    return record(system, "dev", key, exact, 1.0)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    right = {"untrained torch": 0, "assistant torch": 18, "student torch": 8}
+    write_jsonl(tmp_path / "03_predictions.jsonl", [step(s, i, i < n) for s, n in right.items() for i in range(20)])
+    for number, before, after in (("04", 8, 16), ("05", 16, 15)):
+        rows = [step(s, i, i < n) for s, n in (("before", before), ("after", after)) for i in range(20)]
+        write_jsonl(tmp_path / f"{number}_predictions.jsonl", rows)
+    return tmp_path
+
+
+def test_each_step_is_compared_with_the_one_before(run: Path) -> None:
+    table = comparison.steps(run).set_index("system")
+    assert list(table.index) == ["untrained", "assistant", "fine-tuned", "distilled", "reinforced"]
+    assert table["points"].tolist()[2:] == pytest.approx([40.0, 40.0, -5.0])
+    assert table["points"].isna().tolist()[:2] == [True, True], "neither is a step up from anything"
+    assert table.loc["distilled", "p"] == pytest.approx(2 / 2**8) and table.loc["reinforced", "p"] == 1.0
+    assert table.loc["assistant", "accuracy"] == 0.9
+
+
+def test_steps_that_did_not_run_are_left_out(run: Path) -> None:
+    (run / "04_predictions.jsonl").unlink()
+    table = comparison.steps(run).set_index("system")
+    assert table.loc["reinforced", "points"] == pytest.approx(35.0), "against fine-tuning, then"
+
+
+def test_the_records_of_a_model(run: Path) -> None:
+    found = comparison.of_model(run, "04_student", "student torch")
+    assert {row["system"] for row in found} == {"student torch"} and sum(row["exact"] for row in found) == 16
+    with pytest.raises(ValueError, match="model: '07_student': use one of 03_assistant, 03_student"):
+        comparison.of_model(run, "07_student", "x")

@@ -11,7 +11,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from lib.core import files, notebook_files, paths
-from lib.evaluation import comparison, cost, metrics
+from lib.evaluation import comparison, metrics
 from lib.report import charts, figures, overview, pages, show
 
 META = {
@@ -37,7 +37,7 @@ def predictions() -> pd.DataFrame:
 def compared() -> pd.DataFrame:
     sizes = {"small": 60.0, "big": 500.0}
     chosen = comparison.deploy(predictions(), sizes, "dev")
-    return comparison.table(predictions(), cost.load_prices(), sizes, chosen)
+    return comparison.table(predictions(), comparison.load_prices(), sizes, chosen)
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_comparison_has_every_group_and_unit() -> None:
     whole = comparison.overall(rows, "dev").set_index("system")
     assert set(rows["level"]) == {"L0", "L1", "all"}
     assert whole["deployed"].to_dict() == {"rules": False, "small": True, "big": False}
-    assert whole.loc["big", "usd_per_million"] == pytest.approx(cost.local(cost.load_prices(), 60.0))
+    assert whole.loc["big", "usd_per_million"] == pytest.approx(comparison.local_usd(comparison.load_prices(), 60.0))
     assert pd.isna(whole.loc["rules", "size_mb"])
     for figure, alt in figures.comparison(rows, "dev").values():
         assert charts.png(figure) and "small" in alt

@@ -7,17 +7,14 @@ import evaluate
 
 from lib.evaluation.metrics import wilson
 
-_DESCRIPTION = "Share of predictions that equal their reference as text, with Wilson's 95% interval."
-
 
 class ExactMatchMetric(evaluate.Metric):
     """predictions and references: texts of equal number."""
 
     def _info(self) -> evaluate.MetricInfo:
-        features = datasets.Features({"predictions": datasets.Value("string"), "references": datasets.Value("string")})
-        return evaluate.MetricInfo(
-            description=_DESCRIPTION, citation="", features=features, inputs_description=self.__doc__ or ""
-        )
+        text = datasets.Value("string")
+        features = datasets.Features({"predictions": text, "references": text})
+        return evaluate.MetricInfo(description=__doc__ or "", citation="", features=features)
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         right = sum(p == r for p, r in zip(predictions, references, strict=True))
