@@ -12,13 +12,11 @@ import time
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import llguidance
 
 from lib.core.files import sha256
-from lib.llm.answer import answer_all, chat_request, failed, read_answer
-from lib.llm.types import BackendError, Prompt, Reply
+from lib.llm.types import BackendError, Prompt, Reply, answer_all, read_answer
 from lib.runtime.llama_server import LlamaError, open_server
 
 _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
@@ -28,7 +26,7 @@ class GgufBackend:
     """A Backend. ``model``: the file; ``name``: as recordings call it, by default the file's without its ending.
 
     ``threads``: CPU threads of one step; ``context_tokens``: of a prompt and its answer, at least 256; ``slots``:
-    prompts at once, each with keys and values of its own. ``sha256``: of the file.
+    prompts at once, each with keys and values of its own.
     """
 
     def __init__(
@@ -52,22 +50,19 @@ class GgufBackend:
     def _answer(self, prompt: Prompt) -> Reply:
         began = time.perf_counter()
         try:
-            response = self._server.handle_chat_completions(_request(prompt))
+            grammar = {} if prompt.schema is None else {"grammar": _grammar(json.dumps(prompt.schema))}
+            request = {**prompt.request(), "samplers": ["temperature", "top_p"], "cache_prompt": True, **grammar}
+            response = self._server.handle_chat_completions(request)
             if "choices" not in response:
                 raise ValueError(response.get("error", response))
         except (ValueError, RuntimeError) as error:  # llama.cpp's own messages
-            return failed(Reply("", self.model), "refused", error)
+            return Reply("", self.model).failed("refused", error)
         return read_answer(json.dumps(response).encode(), prompt, self.model, time.perf_counter() - began)
-
-
-def _request(prompt: Prompt) -> dict[str, Any]:
-    """llama.cpp's request. Raises ValueError for a schema that it would silently not follow."""
-    grammar = {"grammar": _grammar(json.dumps(prompt.schema))} if prompt.schema is not None else {}
-    return {**chat_request(prompt), "samplers": ["temperature", "top_p"], "cache_prompt": True, **grammar}
 
 
 @lru_cache(512)
 def _grammar(schema: str) -> str:
+    """In llama.cpp's notation. Raises ValueError for a schema that it would silently not follow."""
     compact = {"x-guidance": {"whitespace_flexible": False}, **json.loads(schema)}
     grammar = f"%llguidance {{}}\nstart: %json {json.dumps(compact)}"
     if problem := llguidance.LLMatcher.validate_grammar(grammar):

@@ -1,178 +1,112 @@
-"""A chat model in transformers, on a GPU or a CPU: prompts in batches of a common prefix, which is read once.
+"""A chat model in transformers, on a GPU or a CPU, in batches of prompts with the same sampling settings.
 
-Prompts are sorted by their tokens, so that those of a batch begin alike (``lib.model.generate``). llguidance enforces a
-JSON schema. Sampling takes the ``TOP`` likeliest tokens, cuts them at top_p, and draws with a random number that
-depends on the prompt and its seed alone, so a reply does not depend on the batch, except for rounding.
+llguidance constrains decoding to a JSON schema. A batch is sampled from a seed that is made of its prompts.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from itertools import takewhile
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import llguidance.hf
 import torch
 from llguidance.torch import allocate_token_bitmask, fill_next_token_bitmask
 from torch import Tensor
-from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig, LogitsProcessor
 
-from lib.core.files import sha256
+from lib.core.files import digest, sha256
 from lib.llm.types import BackendError, Prompt, Reply
-from lib.model.generate import Decoded, Prefix, decode
 
-TOP = 64
-_SHORTEST_PREFIX = 16  # tokens
-
-
-@dataclass(frozen=True)
-class _Row:
-    index: int
-    prompt: Prompt
-    ids: list[int]
+_ENDS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>")
 
 
 class TorchBackend:
-    """A Backend. ``model``: a hub id, a transformers folder, or a GGUF file (dequantised).
+    """A Backend. ``model``: a hub id, a transformers folder, or a GGUF file (dequantised); ``batch``: prompts at once.
 
-    ``name``: as recordings call it, by default the last part of ``model``; ``batch``: rows at most; ``batch_tokens``:
-    rows times tokens at most (of keys and values; memory). bf16 unless ``dtype`` says otherwise.
+    ``name``: as recordings call it, by default the last part of ``model``; ``dtype``: of weights and computation.
     """
 
-    def __init__(
-        self, model: str, name: str = "", batch: int = 128, batch_tokens: int = 65_536, dtype: str = "bfloat16"
-    ) -> None:
+    def __init__(self, model: str, name: str = "", batch: int = 64, dtype: str = "bfloat16") -> None:
         """Loads the model. Raises BackendError for one that cannot be loaded or was not trained for chat."""
-        self.model = name or Path(model).name.removesuffix(".gguf")
-        self.batch, self.batch_tokens = batch, batch_tokens
+        self.model, self.batch = name or Path(model).name.removesuffix(".gguf"), batch
         self.sha256 = sha256(Path(model)) if Path(model).exists() else ""
         self.tokenizer, self.net = _load(model, getattr(torch, dtype))
-        names, known = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>"), self.tokenizer.get_vocab()
-        self.ends = {self.tokenizer.eos_token_id, *(known.get(name) for name in names)} - {None}
-        self.prefix: Prefix | None = None
-        self.matcher = lru_cache(maxsize=512)(self._compiled)
+        known = self.tokenizer.get_vocab()
+        self.ends = [known[name] for name in {self.tokenizer.eos_token, *_ENDS} & known.keys()]
+        self.vocabulary = llguidance.hf.from_tokenizer(self.tokenizer)
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
-        """Replies in order. A common prefix counts as cached for all that share it but the one it is read for."""
-        rows = sorted((_Row(i, p, self._encode(p)) for i, p in enumerate(prompts)), key=lambda row: row.ids)
+        """Replies in order."""
         replies: dict[int, Reply] = {}
-        with tqdm(total=len(prompts), desc=self.model[:24], mininterval=5, leave=False, disable=None) as bar:
-            for batch in self._batches(rows):
-                replies.update(zip((row.index for row in batch), self._answer(batch), strict=True))
-                bar.update(len(batch))
+        order = sorted(range(len(prompts)), key=lambda i: (_sampling(prompts[i]), len(str(prompts[i].messages))))
+        for _, alike in groupby(order, key=lambda i: _sampling(prompts[i])):
+            places = list(alike)
+            for start in range(0, len(places), self.batch):
+                some = places[start : start + self.batch]
+                replies.update(zip(some, self._answer([prompts[i] for i in some]), strict=True))
         return [replies[i] for i in range(len(prompts))]
 
-    def _batches(self, rows: list[_Row]) -> list[list[_Row]]:
-        batches: list[list[_Row]] = []
-        for row in rows:
-            widest = max(len(r.ids) + r.prompt.max_tokens for r in [row, *(batches[-1] if batches else [])])
-            if batches and len(batches[-1]) < min(self.batch, self.batch_tokens // widest):
-                batches[-1].append(row)
-            else:
-                batches.append([row])
-        return batches
-
-    def _encode(self, prompt: Prompt) -> list[int]:
-        messages = [{"role": role, "content": content} for role, content in prompt.messages]
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False).input_ids
-        return ids
-
-    def _answer(self, rows: list[_Row]) -> list[Reply]:
-        """Replies to the rows of one batch, which are sorted."""
+    def _answer(self, prompts: list[Prompt]) -> list[Reply]:
         began = time.perf_counter()
-        begun = tuple(_common(rows))
-        known = self.prefix is not None and self.prefix.ids == begun
-        self.prefix = self.prefix if known and self.prefix else Prefix.read(self.net, begun)
-        limits = [row.prompt.max_tokens for row in rows]
-        chooser = _Chooser(rows, self.model, [self._constraint(row.prompt.schema) for row in rows])
-        rest = [row.ids[len(begun) :] for row in rows]
-        decoded = decode(self.net, self.prefix, rest, self.ends, limits, chooser)
+        chats = [[{"role": role, "content": content} for role, content in p.messages] for p in prompts]
+        asked = {"add_generation_prompt": True, "padding": True, "return_tensors": "pt", "return_dict": True}
+        inputs = self.tokenizer.apply_chat_template(chats, **asked).to(self.net.device)
+        temperature, top_p, most = _sampling(prompts[0])
+        sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p} if temperature > 0 else {}
+        torch.manual_seed(int(digest([p.key(self.model) for p in prompts])[:15], 16))
+        schemas = _Schemas([self._constraint(p) for p in prompts])
+        settings = {"max_new_tokens": most, "eos_token_id": self.ends, "pad_token_id": self.ends[0], **sampling}
+        whole = self.net.generate(**inputs, logits_processor=[schemas], **settings)
+        rows = zip(whole[:, inputs.input_ids.shape[1] :].tolist(), inputs.attention_mask.sum(1).tolist(), strict=True)
         seconds = round(time.perf_counter() - began, 3)
-        cached = [len(begun) if i or known else 0 for i in range(len(rows))]
-        return [self._reply(*row, seconds) for row in zip(rows, decoded, cached, strict=True)]
+        return [self._reply(ids, read, seconds) for ids, read in rows]
 
-    def _constraint(self, schema: Mapping[str, Any] | None) -> Any:
+    def _reply(self, ids: list[int], read: int, seconds: float) -> Reply:
+        end = next((i for i, token in enumerate(ids) if token in self.ends), None)
+        text = self.tokenizer.decode(ids[:end], skip_special_tokens=True)
+        count, finish = (len(ids), "length") if end is None else (end + 1, "stop")
+        return Reply(text, self.model, read, 0, count, seconds, finish)
+
+    def _constraint(self, prompt: Prompt) -> Any:
         """A matcher of what a schema allows, or None without one. Raises BackendError if it cannot be enforced."""
-        return self.matcher(json.dumps(schema)).deep_copy() if schema is not None else None
-
-    @cached_property
-    def _vocabulary(self) -> Any:
-        return llguidance.hf.from_tokenizer(self.tokenizer)
-
-    def _compiled(self, schema: str) -> Any:
+        if prompt.schema is None:
+            return None
+        schema = json.dumps(prompt.schema)
         grammar = llguidance.LLMatcher.grammar_from_json_schema(schema, defaults={"whitespace_flexible": False})
-        matcher = llguidance.LLMatcher(self._vocabulary, grammar)
+        matcher = llguidance.LLMatcher(self.vocabulary, grammar)
         if matcher.is_error():
             raise BackendError(f"JSON schema cannot be enforced ({matcher.get_error()}): {schema[:80]}")
         return matcher
 
-    def _reply(self, row: _Row, decoded: Decoded, cached: int, seconds: float) -> Reply:
-        stopped = decoded.ids[-1] in self.ends
-        text = self.tokenizer.decode(decoded.ids[:-1] if stopped else decoded.ids, skip_special_tokens=True)
-        counts = (len(row.ids), cached, len(decoded.ids))
-        return Reply(text, self.model, *counts, seconds, "stop" if stopped else "length")
+
+def _sampling(prompt: Prompt) -> tuple[float, float, int]:
+    return prompt.temperature, prompt.top_p, prompt.max_tokens
 
 
-class _Chooser:
-    """Chooses next tokens: schema first, then greedy or sampled, for each row by its own prompt."""
+class _Schemas(LogitsProcessor):
+    """Excludes the tokens that a row's matcher does not allow next; None: any may come."""
 
-    def __init__(self, rows: list[_Row], model: str, matchers: list[Any]) -> None:
-        self.temperatures = torch.tensor([max(row.prompt.temperature, 0.0) for row in rows])
-        self.top_p = torch.tensor([row.prompt.top_p for row in rows])
-        self.random = [Random(row.prompt.key(model)) for row in rows]
-        self.matchers = matchers
+    def __init__(self, matchers: list[Any]) -> None:
+        self.matchers, self.begun = matchers, False
 
-    def __call__(self, logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
-        _mask([self.matchers[row] for row in rows], logits)
-        values, ids = (part.cpu() for part in logits.topk(min(TOP, logits.shape[-1])))
-        values = values.log_softmax(-1)
-        places = self._places(values, rows)
-        chosen = ids.gather(1, places[:, None])[:, 0]
-        for row, token in zip(rows, chosen.tolist(), strict=True):
-            if self.matchers[row] and not self.matchers[row].is_stopped():
-                self.matchers[row].consume_token(token)
-        return chosen.to(logits.device), values.gather(1, places[:, None])[:, 0]
-
-    def _places(self, values: Tensor, rows: list[int]) -> Tensor:
-        """Which of each row's likeliest tokens is taken, (rows,): the first if greedy."""
-        temperature = self.temperatures[rows]
-        p = (values / temperature.clamp(min=1e-4)[:, None]).softmax(-1)
-        p = p * ((p.cumsum(-1) - p) < self.top_p[rows][:, None])
-        draws = torch.tensor([self.random[row].random() for row in rows])
-        sampled = (p.cumsum(-1) < draws[:, None] * p.sum(-1, keepdim=True)).sum(-1).clamp(max=p.shape[-1] - 1)
-        return torch.where(temperature > 0, sampled, 0)
-
-
-def _mask(matchers: Sequence[Any], logits: Tensor) -> None:
-    """Sets the logits, (rows, vocabulary), of tokens that may not come next to minus infinity, in place."""
-    if not any(matchers):
-        return
-    packed = allocate_token_bitmask(*logits.shape)
-    for row, matcher in enumerate(matchers):
-        if matcher:
-            fill_next_token_bitmask(matcher, packed, row)
-    bits = packed.to(logits.device)[:, :, None] >> torch.arange(32, dtype=torch.int32, device=logits.device) & 1
-    logits.masked_fill_(bits.flatten(1)[:, : logits.shape[1]] == 0, -torch.inf)
-
-
-def _common(rows: list[_Row]) -> list[int]:
-    """The longest beginning that sorted rows share and that leaves each a token of its own."""
-    pairs = zip(rows[0].ids, rows[-1].ids, strict=False)
-    shared = [a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
-    room = min(len(shared), min(len(row.ids) for row in rows) - 1) if len(rows) > 1 else 0
-    return shared[:room] if room >= _SHORTEST_PREFIX else []
+    def __call__(self, ids: Tensor, scores: Tensor) -> Tensor:
+        """``ids``: (rows, tokens) so far; ``scores``: (rows, vocabulary)."""
+        packed = allocate_token_bitmask(*scores.shape)
+        for row, (matcher, last) in enumerate(zip(self.matchers, ids[:, -1].tolist(), strict=True)):
+            if matcher and self.begun and not matcher.is_stopped():
+                matcher.consume_token(last)
+            if matcher:
+                fill_next_token_bitmask(matcher, packed, row)
+        self.begun = True
+        bits = packed.to(scores.device)[:, :, None] >> torch.arange(32, dtype=torch.int32, device=scores.device) & 1
+        return scores.masked_fill(bits.flatten(1)[:, : scores.shape[1]] == 0, -torch.inf)
 
 
 def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-
     path = Path(source)
     packed = path.suffix == ".gguf"
     place, file = (str(path.parent), {"gguf_file": path.name}) if packed else (source, {})
@@ -180,10 +114,12 @@ def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
     try:
         if packed and not path.is_file():
             raise OSError("no such file")
-        tokenizer = AutoTokenizer.from_pretrained(place, **file)
+        tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **file)
         net: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file, **dense).eval()
     except (OSError, ValueError) as error:
         raise BackendError(f"model '{source}' cannot be loaded ({error}): name a folder, a GGUF or a hub id") from error
     if not tokenizer.chat_template:
         raise BackendError(f"model '{source}' has no chat template: use one that was trained for chat")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    net.generation_config = GenerationConfig()  # a prompt's settings alone count, not the model's defaults
     return tokenizer, net.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -19,8 +19,7 @@ PIPELINE = "pipeline"  # its name in records
 class TeacherSet:
     """What a teacher works on; examples name a key of ``contexts``, and no kind has the words of another.
 
-    ``seeds`` are paraphrased (split "train"), ``tests`` are answered (split "dev"), and ``pool`` holds the examples
-    that prompts may show: other requests than the seeds, so that no verifier of a candidate is shown its seed.
+    ``seeds`` are paraphrased (split "train"), ``tests`` are answered (split "dev"), ``pool`` is shown in prompts.
     """
 
     contexts: dict[str, Any]
@@ -56,10 +55,9 @@ def has_teacher(task: StudyTask) -> bool:
 
 
 def teacher_task(task: StudyTask) -> TeacherTask:
-    """``task`` if it brings what a teacher needs. Raises TaskError with what is missing."""
-    needed = ("recordings", "teacher_set", "writer", "prototype", "one_stage", "masked")
-    if missing := [name for name in needed if not hasattr(task, name)]:
-        raise TaskError(f"task '{task.name}' lacks {', '.join(missing)}: see TeacherTask in lib/teacher/contract.py")
+    """``task`` if it has a recorded teacher. Raises TaskError."""
+    if not has_teacher(task):
+        raise TaskError(f"task '{task.name}' has no teacher: see TeacherTask in lib/teacher/contract.py")
     return task  # type: ignore[return-value]
 
 

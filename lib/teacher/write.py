@@ -25,10 +25,7 @@ class Verdict:
 
 
 class Writer(Protocol):
-    """A domain's prompts for writing and judging, and how their replies are read.
-
-    ``prompts``: the file that they come from; a recording keeps a copy, so that it replays after they change.
-    """
+    """A domain's prompts for writing and judging, from the file ``prompts`` (recordings keep a copy of it)."""
 
     prompts: Path
 
@@ -54,39 +51,38 @@ class Writer(Protocol):
         """Why the words alone rule a candidate out; empty if they do not."""
 
 
+Seeds = Mapping[str, Example]
+"""By id."""
+
+
 def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:
     """Candidates, up to about ``count`` a seed, each with its seed's context and gold calls.
 
     ``extra`` holds ``seed`` (its id), ``said`` (its text), ``style`` and ``new_tokens`` (of the whole reply). A failed
     reply gives a candidate without text and with its ``error``.
     """
-    replies = backend.complete([writer.expand(seed, count) for seed in seeds])
-    return [c for seed, reply in zip(seeds, replies, strict=True) for c in _candidates(writer, seed, reply)]
+    made = []
+    for seed, reply in zip(seeds, backend.complete([writer.expand(s, count) for s in seeds]), strict=True):
+        style, level = writer.style(seed)
+        texts, error = _texts(writer, seed, reply)
+        extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens, **error}
+        extra |= {"wanted": seed.extra["wanted"]} if "wanted" in seed.extra else {}
+        ids = [f"{seed.id}/{k}" for k in range(len(texts))] if not error else [f"{seed.id}/-"]
+        found = replace(seed, level=level, source="teacher", extra=extra)
+        made += [replace(found, id=key, text=text) for key, text in zip(ids, texts or [""], strict=True)]
+    return made
 
 
-def _candidates(writer: Writer, seed: Example, reply: Reply) -> list[Example]:
-    style, level = writer.style(seed)
-    texts, error = _texts(writer, seed, reply)
-    extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens}
-    extra |= {key: seed.extra[key] for key in ("wanted",) if key in seed.extra}
-    made = replace(seed, level=level, source="teacher", extra=extra)
-    if error:
-        return [replace(made, id=f"{seed.id}/-", text="", extra={**extra, "error": error})]
-    return [replace(made, id=f"{seed.id}/{k}", text=text) for k, text in enumerate(texts)]
-
-
-def _texts(writer: Writer, seed: Example, reply: Reply) -> tuple[list[str], str]:
-    """The whole lines of a reply, and why there are none."""
+def _texts(writer: Writer, seed: Example, reply: Reply) -> tuple[list[str], dict[str, str]]:
+    """The whole lines of a reply or, if there are none, the ``error``."""
     if reply.error:
-        return [], reply.error
+        return [], {"error": reply.error}
     cut_off = reply.finish == "length"
     texts = writer.lines(reply.text.rpartition("\n")[0] if cut_off else reply.text, seed)
-    return texts, "" if texts else "cut off" if cut_off else "empty reply"
+    return texts, {} if texts else {"error": "cut off" if cut_off else "empty reply"}
 
 
-def judge(
-    writer: Writer, seeds: Mapping[str, Example], candidates: Sequence[Example], backend: Backend
-) -> dict[str, Verdict]:
+def judge(writer: Writer, seeds: Seeds, candidates: Sequence[Example], backend: Backend) -> dict[str, Verdict]:
     """Verdicts by candidate id; a candidate whose verdict cannot be read has none."""
     asked = [c for c in candidates if c.text]
     replies = backend.complete([writer.judge(seeds[c.extra["seed"]], c.text) for c in asked])
@@ -105,7 +101,7 @@ def tokens(candidates: Sequence[Example]) -> int:
 
 def refine(
     writer: Writer,
-    seeds: Mapping[str, Example],
+    seeds: Seeds,
     candidates: Sequence[Example],
     verdicts: Mapping[str, Verdict],
     backend: Backend,
@@ -117,15 +113,11 @@ def refine(
     and its ``error``, as in ``write``; one that repeats the candidate is left out.
     """
     awkward = [c for c in candidates if c.id in verdicts and verdicts[c.id].same and verdicts[c.id].natural < below]
+    made = []
     replies = backend.complete([writer.refine(seeds[c.extra["seed"]], c.text) for c in awkward])
-    found = (_refined(writer, seeds[c.extra["seed"]], c, r) for c, r in zip(awkward, replies, strict=True))
-    return [c for c in found if c]
-
-
-def _refined(writer: Writer, seed: Example, candidate: Example, reply: Reply) -> Example | None:
-    texts, error = _texts(writer, seed, reply)
-    if not error and texts[0].casefold() == candidate.text.casefold():
-        return None
-    extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens}
-    extra |= {"error": error} if error else {}
-    return replace(candidate, id=f"{candidate.id}r", text="".join(texts[:1]), extra=extra)
+    for candidate, reply in zip(awkward, replies, strict=True):
+        texts, error = _texts(writer, seeds[candidate.extra["seed"]], reply)
+        extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens, **error}
+        if error or texts[0].casefold() != candidate.text.casefold():
+            made.append(replace(candidate, id=f"{candidate.id}r", text="".join(texts[:1]), extra=extra))
+    return made

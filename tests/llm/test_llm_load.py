@@ -1,7 +1,6 @@
 """From a parameter to a backend: each kind gets its settings, each mistake one error that names it."""
 
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -47,10 +46,7 @@ def test_local_models_get_their_file_first(kind: str, monkeypatch: pytest.Monkey
         def __init__(self, model: Path | str, threads: int = 2, dtype: str = "float32") -> None:
             self.got = (model, threads, dtype)
 
-    module = ModuleType("local")
-    module.Local = Local  # type: ignore[attr-defined]
-    monkeypatch.setattr(llm_load.importlib, "import_module", lambda name: module)
-    monkeypatch.setitem(llm_load.KINDS, kind, ("local", "Local"))
+    monkeypatch.setattr(llm_load.pydoc, "locate", lambda name: Local)
     found: Any = backend({"kind": kind, "model": "m.gguf", "threads": 4})
     assert found.got == ("m.gguf", 4, "float32")
     found = backend(f"{kind}:m.gguf?dtype=bfloat16")
@@ -62,9 +58,9 @@ def test_local_models_get_their_file_first(kind: str, monkeypatch: pytest.Monkey
 def test_every_kind_names_a_class_that_takes_the_documented_settings() -> None:
     wanted = {
         "replay": {"model"},
-        "openai": {"base_url", "key_env", "name", "concurrency", "timeout_s", "retries", "omit"},
+        "openai": {"base_url", "key_env", "name", "concurrency", "timeout_s", "retries"},
         "gguf": {"threads", "context_tokens", "slots", "name"},
-        "torch": {"name", "batch", "batch_tokens", "dtype"},
+        "torch": {"name", "batch", "dtype"},
     }
     for kind, names in wanted.items():
         for name in names:
@@ -75,7 +71,7 @@ def test_every_kind_names_a_class_that_takes_the_documented_settings() -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"model": "m"}, "backend: no kind; .*write replay, openai:"),
+        ({"model": "m"}, "backend: unknown kind 'None'; .*write replay, openai:"),
         ({"kind": "opnai", "model": "m"}, "unknown kind 'opnai'; did you mean 'openai'"),
         ("vllm:m", "unknown kind 'vllm'; .*write replay"),
         ("", "unknown kind ''; .*write replay"),

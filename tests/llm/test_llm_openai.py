@@ -151,16 +151,11 @@ def test_schema_is_sent_strictly_and_its_answer_checked() -> None:
     assert replies[2].error == "not JSON: a schema was asked for: four"
 
 
-def test_what_an_endpoint_does_not_take_can_be_left_out() -> None:
-    def decide(number: int, request: dict[str, Any]) -> Answer:
-        return refusal(400, "unsupported: seed") if "seed" in request else chat("ok")
-
-    with serving(decide) as endpoint:
-        with pytest.raises(BackendError, match=r"HTTP 400: unsupported: seed: .*omit"):
+def test_a_first_request_that_is_refused_is_one_error() -> None:
+    with serving(lambda n, r: refusal(400, "unsupported: seed")) as endpoint:
+        with pytest.raises(BackendError, match=r"HTTP 400: unsupported: seed: use an endpoint"):
             backend(endpoint.url).complete(prompts(20))
         assert len(endpoint.requests) == 1
-        assert backend(endpoint.url, omit="seed, top_p").complete(prompts(1))[0].text == "ok"
-        assert not {"seed", "top_p"} & endpoint.requests[-1].keys()
 
 
 def test_a_server_that_is_not_there_or_goes_away_is_one_error_with_the_remedy() -> None:
@@ -224,7 +219,6 @@ def test_the_key_is_nowhere(caplog: pytest.LogCaptureFixture, capfd: pytest.Capt
         ({"model": ""}, "name a model"),
         ({"concurrency": 0}, "concurrency and timeout_s more than 0"),
         ({"retries": -1}, "retries at least 0"),
-        ({"omit": "model"}, "omit: 'model' cannot be left out"),
     ],
 )
 def test_settings_that_cannot_work(settings: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:

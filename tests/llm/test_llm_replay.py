@@ -139,7 +139,7 @@ def test_every_bad_line_is_named(tmp_path: Path) -> None:
 
 def test_recordings_that_cannot_be_read_are_one_error(tmp_path: Path) -> None:
     folder = tmp_path / "rec"
-    with pytest.raises(BackendError, match=r"rec/provenance.json: cannot be read .*make record"):
+    with pytest.raises(BackendError, match=r"rec: provenance.json: not readable .*make record"):
         Replay(folder)
     pack(recorded(tmp_path / "r.jsonl", *[f"w{i}" for i in range(50)]), folder, {"model": "echo"})
     with pytest.raises(BackendError, match="a recording of 'echo', not of 'other'"):
@@ -155,7 +155,7 @@ def test_recordings_that_cannot_be_read_are_one_error(tmp_path: Path) -> None:
         Replay(folder)
     for text in ("{", "[]", '{"model": 5}', "{}"):
         (folder / "provenance.json").write_text(text)
-        with pytest.raises(BackendError, match="provenance.json: cannot be read"):
+        with pytest.raises(BackendError, match="provenance.json: (not readable|a recording of)"):
             Replay(folder)
 
 
@@ -186,16 +186,6 @@ def test_failures_are_replayed_by_their_reason(tmp_path: Path) -> None:
     replay = Replay(tmp_path / "rec")
     assert replay.complete(asked) == [replace(r, error=r.error.partition(":")[0]) for r in replies]
     assert [r.error for r in replay.complete(asked)] == ["", "HTTP 500", "", ""]
-
-
-def test_packing_refuses_a_provenance_that_is_not_the_replies(tmp_path: Path) -> None:
-    path = recorded(tmp_path / "r.jsonl", "a")
-    for provenance in ({}, {"model": "other"}):
-        with pytest.raises(BackendError, match=r"r.jsonl: replies of .*the provenance names"):
-            pack(path, tmp_path / "rec", provenance)
-    with pytest.raises(BackendError, match="none.jsonl: cannot be read"):
-        pack(tmp_path / "none.jsonl", tmp_path / "rec", {"model": "echo"})
-    assert not (tmp_path / "rec").exists()
 
 
 def test_a_reply_that_utf8_cannot_hold_does_not_stop_a_recording(tmp_path: Path) -> None:
