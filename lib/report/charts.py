@@ -1,40 +1,33 @@
-"""Charts as pure functions from a table to a figure, with the text that replaces them for those who cannot see them.
+"""Charts: pure functions from a table to a figure, most with the text that replaces it for those who cannot see it.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A row's index chooses colour
-and marker, so that a system looks the same in every chart. The PNG of a figure is the same bytes every time.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A row's index chooses colour and
+marker, so that a system looks the same in every chart. The PNG of a figure is the same bytes every time.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.transforms import Bbox
+from matplotlib.ticker import LogLocator, NullLocator
+
+from lib.core.files import Row
+from lib.evaluation.comparison import ALL, drawn, overall
 
 matplotlib.use("agg")
 
+Shown = tuple[Figure, str]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-STYLE: Any = {
-    "figure.dpi": 110,
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.7,
-    "axes.axisbelow": True,
-    "axes.titlesize": 11,
-    "axes.titlelocation": "left",
-}
 LOOKS = {
     "parent": ("#000000", "*"),
     "quantised": ("#0072B2", "o"),
@@ -49,21 +42,26 @@ NAMED_BEFORE = {"rounded": "quantised", "rounding trained": "quantisation-aware 
 """Names in older records."""
 GAP = 0.25
 """Two neighbours in accuracy that are further apart than this are put into panels of their own."""
-PLACES = [(d * x, d * y) for d in (10, 16, 24, 34, 46, 60, 78, 98) for x in (1, -1, 0) for y in (-0.8, 0.8, 0)]
-"""Where a name may stand beside its point, in typographic points, the best first."""
 
 
 @contextmanager
-def _axes(height: float, title: str, legend: Any = "", panels: Sequence[float] = (1,), **labels: Any) -> Iterator[Any]:
-    """The figure and its panels in the study's style; the legend is drawn at the end, at ``legend``."""
-    with plt.rc_context(STYLE):
+def _axes(height: float, title: str, panels: Sequence[float] = (1,), **labels: Any) -> Iterator[tuple[Figure, Any]]:
+    """The figure and its panels in the study's style; in the end whatever has a label gets a legend below."""
+    with plt.style.context(Path(__file__).parent / "template" / "charts.mplstyle"):
         how: Any = {"sharex": True, "squeeze": False, "layout": "constrained", "height_ratios": panels}
         figure, axes = plt.subplots(len(panels), 1, figsize=(7.6, height), **how)
         axes[-1, 0].set(**labels)
         axes[0, 0].set_title(title)
         yield figure, axes[:, 0]
-        if legend:
-            figure.legend(loc=legend, frameon=False, fontsize=9, ncols=4 if "center" in legend else 1)
+        if len(axes[0, 0].get_legend_handles_labels()[0]) > 1:
+            figure.legend(loc="outside lower center", ncols=4)
+
+
+def _points(axes: Axes, x: Any, rows: pd.DataFrame, look: tuple[str, str], **how: Any) -> None:
+    """Accuracy in percent with its interval."""
+    y = rows["accuracy"] * 100
+    around = [(y - rows["low"] * 100).clip(lower=0), (rows["high"] * 100 - y).clip(lower=0)]
+    axes.errorbar(x, y, yerr=around, color=look[0], marker=look[1], ls="", elinewidth=1.2, **how)
 
 
 def pareto(table: pd.DataFrame, cost: str = "usd_per_million", quality: str = "accuracy") -> pd.DataFrame:
@@ -74,8 +72,7 @@ def pareto(table: pd.DataFrame, cost: str = "usd_per_million", quality: str = "a
     ['a', 'b']
     """
     ordered = table.sort_values([cost, quality], ascending=[True, False], kind="stable")
-    best = ordered[quality].cummax().shift(fill_value=float("-inf"))
-    return ordered[ordered[quality] > best]
+    return ordered[ordered[quality] > ordered[quality].cummax().shift(fill_value=float("-inf"))]
 
 
 def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
@@ -84,40 +81,25 @@ def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure
     ``table``: system, ``x``, accuracy, low, high (shares in [0, 1]). With a column ``step`` it tells the looks, and
     models that are far worse than all others are in a lower panel.
     """
+    steps = table["step"].replace(NAMED_BEFORE).to_dict() if "step" in table else {}
+    looks = {i: LOOKS.get(steps.get(i, ""), (COLOURS[int(i) % 8], MARKERS[int(i) % 8])) for i in table.index}
     parts, front = _split(table), pareto(table, x)
-    with _axes(6.8, title, "outside lower center", (3.2, 1.0)[: len(parts)]) as (figure, panels):
+    labels = {"xlabel": f"{label}, log scale", "xscale": "log"}
+    with _axes(6.8, title, (3.2, 1)[: len(parts)], **labels) as (figure, panels):
         for axes, rows in zip(panels, parts, strict=True):
             style: dict[str, Any] = {"where": "post", "color": "#AAAAAA", "lw": 1.6, "zorder": 1}
             axes.step(front[x], front["accuracy"] * 100, label="Pareto front" if axes is panels[0] else None, **style)
-            for row, look in zip(table.to_dict("records"), _looks(table), strict=True):
-                _errorbar(axes, row, x, *look)
+            for i in rows.index:
+                _points(axes, rows.loc[[i], x], rows.loc[[i]], looks[i], ms=7, capsize=3)
+            _name(axes, rows, x)
             low, high = rows["low"].min() * 100, rows["high"].max() * 100
-            room = max(3.0, 0.2 * (high - low))
-            axes.set(ylim=(max(-4.0, low - room), min(114, high + room)), ylabel="exactly right (%)", xscale="log")
-            axes.set_yticks([y for y in axes.get_yticks() if max(0, axes.get_ylim()[0]) <= y <= 100])
-        low, high = table[x].min(), table[x].max()
-        room = max(1.4, (high / low) ** 0.15)
-        axes.set(xlabel=f"{label}, log scale", xlim=(low / room, high * room * 1.1))
-        ticks = [a * 10**b for b in range(-3, 6) for a in ((1, 2, 3, 5, 7) if high / low < 20 else (1, 3))]
-        axes.set_xticks([tick for tick in ticks if low / room <= tick <= high * room])
+            axes.set(ylabel="exactly right (%)", ylim=(low - 2, high + 2))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if table[x].max() < 20 * table[x].min() else (1,)))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        for step, (colour, marker) in LOOKS.items():
-            if step in _steps(table):
-                panels[0].plot([], [], color=colour, marker=marker, ls="", label=step)
-    for axes, rows in zip(panels, parts, strict=True):
-        _name(figure, axes, rows, x)
+        for step in (step for step in LOOKS if step in steps.values()):
+            panels[0].plot([], [], color=LOOKS[step][0], marker=LOOKS[step][1], ls="", label=step)
     return figure
-
-
-def _steps(table: pd.DataFrame) -> list[str]:
-    return [] if "step" not in table else table["step"].replace(NAMED_BEFORE).tolist()
-
-
-def _looks(table: pd.DataFrame) -> list[tuple[str, str]]:
-    return [LOOKS.get(s, ("#888888", "P")) for s in _steps(table)] or [
-        (COLOURS[int(i) % 8], MARKERS[int(i) % 8]) for i in table.index
-    ]
 
 
 def _split(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -130,42 +112,13 @@ def _split(table: pd.DataFrame) -> list[pd.DataFrame]:
     return [table[~worse], table[worse]]
 
 
-def _errorbar(axes: Axes, row: dict[str, Any], x: str, colour: str, marker: str) -> None:
-    """A point of accuracy in percent with its interval; a star is larger, as it fills less."""
-    y = row["accuracy"] * 100
-    around = [[max(0.0, y - row["low"] * 100)], [max(0.0, row["high"] * 100 - y)]]
-    size: dict[str, Any] = {"ms": 11, "zorder": 4} if marker == "*" else {"ms": 7, "zorder": 3}
-    axes.errorbar(row[x], y, yerr=around, color=colour, marker=marker, capsize=3, lw=1.2, **size)
-
-
-def _name(figure: Figure, axes: Axes, table: pd.DataFrame, x: str) -> None:
-    """Writes each system's name at the first place where it covers no other name or interval."""
-    figure.canvas.draw()
-    figure.set_layout_engine("none")
-    ends = axes.transData.transform
-    taken = [Bbox(ends([(r[x], r["low"] * 100), (r[x], r["high"] * 100)])).padded(6) for _, r in table.iterrows()]
-    for row in table.to_dict("records"):
-        found = [_at(axes, row, x, place) for place in PLACES]
-        free = (i for i, (_, box) in enumerate(found) if _inside(axes, box) and not box.count_overlaps(taken))
-        chosen = next(free, 0)
-        taken.append(found[chosen][1].padded(1))
-        for label, _ in [*found[:chosen], *found[chosen + 1 :]]:
-            label.remove()
-
-
-def _at(axes: Axes, row: dict[str, Any], x: str, place: tuple[float, float]) -> tuple[Any, Bbox]:
-    """A name at ``place``, joined to its point by a line if that is far, and the box of its letters."""
-    side = "center" if place[0] == 0 else "left" if place[0] > 0 else "right"
-    how: dict[str, Any] = {"xytext": place, "textcoords": "offset points", "ha": side, "va": "center", "fontsize": 9}
-    how["arrowprops"] = {"arrowstyle": "-", "color": "#888888", "lw": 0.6} if max(map(abs, place)) > 10 else None
-    label = axes.annotate(row["system"], (row[x], row["accuracy"] * 100), color="#222222", **how)
-    label.update_positions(axes.figure.canvas.get_renderer())  # type: ignore[attr-defined]
-    return label, Text.get_window_extent(label)
-
-
-def _inside(axes: Axes, box: Bbox) -> bool:
-    frame = axes.get_window_extent()
-    return frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+def _name(axes: Axes, rows: pd.DataFrame, x: str) -> None:
+    """The systems' names in a column on the right, in the order of their accuracies, each joined to its point."""
+    line = {"arrowstyle": "-", "color": "#CCCCCC", "lw": 0.6, "relpos": (0, 0.5)}
+    ordered = rows.sort_values(["accuracy", x]).to_dict("records")
+    for row, y in zip(ordered, np.linspace(0.03, 0.97, len(ordered)), strict=True):
+        how: Any = {"xycoords": "data", "textcoords": "axes fraction", "va": "center", "fontsize": 9}
+        axes.annotate(row["system"], (row[x], row["accuracy"] * 100), (1.02, y), arrowprops=line, zorder=0, **how)
 
 
 def latency(table: pd.DataFrame, title: str = "") -> Figure:
@@ -175,15 +128,14 @@ def latency(table: pd.DataFrame, title: str = "") -> Figure:
     """
     label = "time per request: median (dot) to 95th percentile (bar), log scale"
     with _axes(0.9 + 0.42 * len(table), title, xscale="log", xlabel=label) as (figure, (axes,)):
-        for y, (i, row) in enumerate(zip(table.index[::-1], table.to_dict("records")[::-1], strict=True)):
-            axes.plot([row["p50_ms"], row["p95_ms"]], [y, y], color=COLOURS[i % 8], lw=2.5, zorder=2)
+        for y, (i, row) in enumerate(table.iterrows()):
+            axes.plot([row["p50_ms"], row["p95_ms"]], [y, y], "-|", color=COLOURS[i % 8], lw=2.5, ms=14, mew=2.5)
             axes.plot(row["p50_ms"], y, "o", color=COLOURS[i % 8], ms=8, zorder=3)
-            axes.plot(row["p95_ms"], y, "|", color=COLOURS[i % 8], ms=14, mew=2.5)
             note = f"{_short(row['p50_ms'])} / {_short(row['p95_ms'])} ms"
             axes.annotate(note, (row["p95_ms"], y), (8, 0), textcoords="offset points", va="center", fontsize=9)
-        axes.set_yticks(range(len(table)), table["system"].tolist()[::-1])
+        axes.set_yticks(range(len(table)), table["system"].tolist())
         axes.xaxis.set_major_formatter(lambda ms, _: f"{ms:,g} ms")
-        axes.set(xlim=(table["p50_ms"].min() / 1.8, table["p95_ms"].max() * 6), ylim=(-0.6, len(table) - 0.4))
+        axes.set(xlim=(table["p50_ms"].min() / 1.8, table["p95_ms"].max() * 6), ylim=(len(table) - 0.4, -0.6))
         axes.grid(axis="y", visible=False)
     return figure
 
@@ -191,39 +143,31 @@ def latency(table: pd.DataFrame, title: str = "") -> Figure:
 def levels(table: pd.DataFrame, title: str = "") -> Figure:
     """Accuracy by level, a marker with its interval for each system. ``table``: system, level, accuracy, low, high."""
     names, systems = list(dict.fromkeys(table["level"])), list(dict.fromkeys(table["system"]))
-    with _axes(4.2, title, "outside lower center", ylabel="exactly right (%)", ylim=(-3, 103)) as (figure, (axes,)):
+    with _axes(4.2, title, ylabel="exactly right (%)", ylim=(-3, 103)) as (figure, (axes,)):
         for i, system in enumerate(systems):
             rows = table[table["system"] == system]
             spot = [names.index(n) + (i - (len(systems) - 1) / 2) * 0.8 / len(systems) for n in rows["level"]]
-            y = rows["accuracy"] * 100
-            around = [(y - rows["low"] * 100).clip(lower=0), (rows["high"] * 100 - y).clip(lower=0)]
-            look: dict[str, Any] = {"color": COLOURS[i % 8], "marker": MARKERS[i % 8], "ls": "", "ms": 5}
-            axes.errorbar(spot, y, yerr=around, label=system, elinewidth=1.1, **look)
+            _points(axes, spot, rows, (COLOURS[i % 8], MARKERS[i % 8]), label=system, ms=5)
         axes.set_xticks(range(len(names)), names)
-        axes.set_xlim(-0.6, len(names) - 0.4)
         axes.grid(axis="x", visible=False)
     return figure
 
 
-def curve(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "loss") -> Figure:
-    """One line for each column over ``x``, log scale; rows without a value are left out. ``table``: a training log."""
-    legend = "outside right center" if len(columns) > 1 else ""
-    with _axes(3.2, title, legend, xlabel=x, ylabel=f"{ylabel} (log scale)", yscale="log") as (figure, (axes,)):
+def curve(
+    table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "loss", percent: bool = False
+) -> Figure:
+    """One line for each column over ``x``, the last one bold, log scale, or shares in [0, 1] in ``percent``.
+
+    Rows without a value are left out. ``table``: a training log.
+    """
+    labels: dict[str, Any] = {"ylabel": ylabel} if percent else {"ylabel": f"{ylabel} (log scale)", "yscale": "log"}
+    with _axes(3.4, title, xlabel=x, **labels) as (figure, (axes,)):
         for i, column in enumerate(columns):
-            rows = table[[x, column]].dropna()
-            width, alpha = (2.0, 1.0) if column == columns[-1] else (0.8, 0.5)
-            axes.plot(rows[x], rows[column], label=column, color=COLOURS[i % 8], lw=width, alpha=alpha)
+            rows, bold = table[[x, column]].dropna(), percent or column == columns[-1]
+            look: dict[str, Any] = {"color": COLOURS[i % 8], "lw": 1.8 if bold else 0.8, "alpha": 1.0 if bold else 0.5}
+            look |= {"marker": MARKERS[i % 8], "ms": 4} if percent and len(rows) <= 40 else {}
+            axes.plot(rows[x], rows[column] * (100 if percent else 1), label=column, **look)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    return figure
-
-
-def shares(table: pd.DataFrame, x: str, columns: Sequence[str], title: str = "", ylabel: str = "share (%)") -> Figure:
-    """One line for each column of shares in [0, 1] over ``x``, in percent; rows without a value are left out."""
-    with _axes(3.4, title, "outside right center", xlabel=x, ylabel=ylabel) as (figure, (axes,)):
-        for i, column in enumerate(columns):
-            rows = table[[x, column]].dropna()
-            marks: dict[str, Any] = {"marker": MARKERS[i % 8], "ms": 4} if len(rows) <= 40 else {}
-            axes.plot(rows[x], rows[column] * 100, label=column, color=COLOURS[i % 8], lw=1.6, **marks)
     return figure
 
 
@@ -235,11 +179,72 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def describe(table: pd.DataFrame, value: str, unit: str = "", scale: float = 1.0) -> str:
+def describe(table: pd.DataFrame, value: str, unit: str, scale: float = 1.0) -> str:
     """Alternative text: every system with its value, such as 'student 91.2 %, rules 60.0 %'."""
-    rows = table.to_dict("records")
-    return ", ".join(f"{r['system']} {_short(r[value] * scale)}{' ' + unit if unit else ''}" for r in rows)
+    return ", ".join(f"{r['system']} {_short(r[value] * scale)} {unit}" for r in table.to_dict("records"))
 
 
 def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def comparison(rows: pd.DataFrame, test: str) -> dict[str, Shown]:
+    """cost_quality, latency and levels of the systems of ``rows`` that are to be shown, on ``test``."""
+    rows = drawn(rows, rows)
+    whole, own = overall(rows, test), rows[(rows["test"] == test) & (rows["level"] != ALL)]
+    timed = whole[whole["usd_per_million"].notna()]
+    times = f"Chart of median times: {describe(timed, 'p50_ms', 'ms')}."
+    by_level = f"Chart of accuracy by level for {', '.join(whole['system'])}; the table has the figures."
+    return {
+        "cost_quality": _cost_quality(timed, test, whole),
+        "latency": (latency(timed, f"Time to answer one request ({test})"), times),
+        "levels": (levels(own, f"Accuracy by level of difficulty ({test}, 95% intervals)"), by_level),
+    }
+
+
+def _cost_quality(rows: pd.DataFrame, test: str, whole: pd.DataFrame) -> Shown:
+    title = f"Cost versus quality ({test}, n = {int(whole['n'].max())}, 95% intervals)"
+    alt = f"Chart of accuracy against cost. Exactly right on {test}: {describe(rows, 'accuracy', '%', 100)}."
+    alt += f" Cost of a million requests: {describe(rows, 'usd_per_million', 'dollars')}."
+    return tradeoff(rows, "usd_per_million", "cost of a million requests (US dollars)", title), alt
+
+
+def published(rows: pd.DataFrame, test: str, accuracies: Mapping[str, float], hosted: pd.DataFrame) -> Shown:
+    """cost_quality on ``test`` with hosted models added: published accuracy (no interval), price from ``hosted``.
+
+    ``accuracies``: model to share in [0, 1]; models without a price are left out.
+    """
+    whole, extra = overall(drawn(rows, rows), test), hosted[hosted["model"].isin(list(accuracies))]
+    share = extra["model"].map(dict(accuracies))
+    extra = extra.assign(system=extra["model"] + " (published)", accuracy=share, low=share, high=share)
+    both = pd.concat([whole, extra], ignore_index=True)
+    return _cost_quality(both[both["usd_per_million"].notna()], test, whole)
+
+
+def frontier(rows: pd.DataFrame) -> dict[str, Shown]:
+    """frontier_size and frontier_latency of lib.evaluation.comparison.frontier."""
+    time = "median time per request, its context in the cache (ms)"
+    size = _frontier(rows, "size_mb", "file size (MB)", "Size", "MB")
+    return {"frontier_size": size, "frontier_latency": _frontier(rows, "p50_ms", time, "Time", "ms")}
+
+
+def _frontier(rows: pd.DataFrame, x: str, label: str, title: str, unit: str) -> Shown:
+    named = rows.assign(system=rows["system"] + " (" + rows["step"] + ")")
+    alt = f"Chart of accuracy against {label}: {describe(named, 'accuracy', '%', 100)}; {describe(rows, x, unit)}."
+    alt += f" On the frontier: {', '.join(pareto(rows, x)['system'])}."
+    return tradeoff(rows, x, label, f"{title} against accuracy (n = {int(rows['n'].max())}, 95% intervals)"), alt
+
+
+def losses(cuts: Sequence[Row], run: Path) -> Shown:
+    """The smoothed training loss of the models that were distilled, over the steps of all their cuts.
+
+    ``cuts``: model, and the folder of its training's steps.csv in ``run``.
+    """
+    logs: dict[str, list[float]] = {}
+    for cut in cuts:
+        logs.setdefault(cut["model"], []).extend(pd.read_csv(run / cut["folder"] / "steps.csv")["loss"])
+    smooth = {name: pd.Series(loss).ewm(span=max(2, len(loss) // 20)).mean() for name, loss in logs.items()}
+    table = pd.DataFrame(smooth).rename_axis("step").reset_index()
+    ends = ", ".join(f"{name} {loss.iloc[-1]:.3f}" for name, loss in smooth.items())
+    chart = curve(table, "step", list(logs), "Error on the answers while distilling, smoothed")
+    return chart, f"Training loss of the distilled models over the steps of all their cuts; at the end: {ends}."

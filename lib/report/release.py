@@ -11,8 +11,6 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +43,39 @@ def publish(
     models = [_checked(run, name, most, paths.report_dir(profile, reports)) for name, most in limits.items()]
     if not models:
         raise ReleaseError(f"release: names no model: set it in params/{profile}/{STAGE}_*.yaml")
-    domain = domain or paths.ROOT / "lib" / "tasks" / models[0].student["task"] / "model_card.md"
+    domain = domain or paths.ROOT / "lib" / "tasks" / models[0]["student"]["task"] / "model_card.md"
     if not domain.is_file():
         raise ReleaseError(f"{paths.relative(domain)}: not there: write what the card says of data, licence and limits")
-    deployed = next((m for m in models if m.deployed), models[0]).source.name
-    counts = dict(Counter(str(row["source"]) for row in files.iter_jsonl(run / "02_accepted.jsonl")).most_common())
-    made = f"at commit `{provenance.commit()[:12]}`, profile {profile}"
-    text = card(models, deployed, made, counts, domain.read_text("utf-8"))
+    deployed = next((m for m in models if m["deployed"]), models[0])["file"]
     with files.replacing(run / FOLDER) as part:
         part.mkdir()
         for model in models:
-            shutil.copyfile(model.source, part / model.source.name)
-        digests = {m.source.name: m.made["sha256"] for m in models}
-        (part / "README.md").write_text(text, encoding="utf-8")
+            shutil.copyfile(model["source"], part / model["file"])
+        (part / "README.md").write_text(_card(run, profile, models, deployed, domain.read_text("utf-8")), "utf-8")
+        digests = {m["file"]: m["made"]["sha256"] for m in models}
         (part / "release.json").write_text(files.dumps({"deployed": deployed, "models": digests}) + "\n")
     return sorted((run / FOLDER).iterdir())
 
 
-def _checked(run: Path, name: str, most: float, reported: Path) -> Released:
-    """A model and its records, if it may be published."""
+def _card(run: Path, profile: str, models: Sequence[Row], deployed: str, domain: str) -> str:
+    """The whole card. ``domain``: the domain's part, in which ``{data}`` and ``{weakest}`` are replaced."""
+    counts = Counter(str(row["source"]) for row in files.iter_jsonl(run / "02_accepted.jsonl"))
+    each = ", ".join(f"{n:,} from the {source}" for source, n in counts.most_common())
+    weakest = [
+        f"The weakest level of `{m['file']}` is {m['weakest']['level']}: {m['weakest']['accuracy'] * 100:.0f} % of "
+        f"{m['weakest']['n']} requests right."
+        for m in models
+    ]
+    text = domain.replace("{data}", f"{counts.total():,} training requests: {each}.")
+    about, _, rest = text.replace("{weakest}", " ".join(weakest)).partition("\n\n")
+    known: dict[str, Any] = {"about": about, "deployed": deployed, "rest": rest.strip(), "models": models}
+    known |= {"measured": f"at commit `{provenance.commit()[:12]}`, profile {profile}"}
+    data = ModelCardData(library_name="gguf", tags=["function-calling", models[0]["student"]["task"]])
+    return str(ModelCard.from_template(data, str(TEMPLATES / "card.md.j2"), **known)).rstrip() + "\n"
+
+
+def _checked(run: Path, name: str, most: float, reported: Path) -> Row:
+    """What the card says of a model, with its ``source``, if it may be published."""
     again = f"run stage {STAGE} (make reproduce PROFILE={run.name})"
     tables = [run / f"{STAGE}_{kind}.jsonl" for kind in ("metrics", "frontier")]
     rows, edges = (files.read_jsonl(path) if path.is_file() else [] for path in tables)
@@ -78,7 +90,15 @@ def _checked(run: Path, name: str, most: float, reported: Path) -> Released:
         problem = f"{size:.1f} MB, more than {most:g}"
         raise ReleaseError(f"release: {name}: {problem}: choose a smaller one, or raise the limit")
     parent = next(row["system"] for row in edges if pd.isna(row["p"]))
-    return Released(file, made, edge[0], parent, pd.DataFrame(own), latency(reported, edge[0], made["sha256"]))
+    shown = [row for row in own if row["test"] == "dev" or row["level"] == ALL]
+    shown.append({**edge[0], "test": f"dev and third-party tests {TOGETHER}", "level": ALL})
+    levels = [row for row in own if row["test"] == "dev" and row["level"] != ALL]
+    known: Row = {
+        "weakest": min(levels, key=lambda row: row["accuracy"]),
+        "time": latency(reported, edge[0], made["sha256"]),
+    }
+    known |= {"config": GgufFile(file).config(), "student": GgufFile(file).student, "file": file.name, "source": file}
+    return {**known, "made": made, "edge": edge[0], "parent": parent, "rows": shown, "deployed": own[0]["deployed"]}
 
 
 def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False) -> list[Path]:
@@ -98,102 +118,3 @@ def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False)
     with files.replacing(folder) as part:
         shutil.copytree(run / FOLDER, part)
     return sorted(folder.iterdir())
-
-
-@dataclass(frozen=True)
-class Released:
-    """A file and its records: ``made`` (of lib.compression), ``edge`` (its row of the frontier), ``parent`` (the model
-
-    that it is compared with there), its rows of metrics, its ``latency`` (lib.report.overview).
-    """
-
-    source: Path
-    made: Row
-    edge: Row
-    parent: str
-    metrics: pd.DataFrame
-    latency: Row
-
-    @cached_property
-    def student(self) -> dict[str, Any]:
-        return GgufFile(self.source).student
-
-    @property
-    def deployed(self) -> bool:
-        return bool(self.metrics["deployed"].any())
-
-
-def card(models: Sequence[Released], deployed: str, made: str, counts: Mapping[str, int], domain: str) -> str:
-    """The whole card. ``deployed``: the file that is used unless another is named; ``made``: the commit and profile;
-
-    ``counts``: training requests by source; ``domain``: the domain's part, in which ``{data}`` and ``{weakest}`` are
-    replaced. Raises GgufError for a damaged file.
-    """
-    each = ", ".join(f"{n:,} from the {source}" for source, n in counts.items())
-    text = domain.replace("{data}", f"{sum(counts.values()):,} training requests: {each}.")
-    about, _, rest = text.replace("{weakest}", " ".join(map(_weakest, models))).partition("\n\n")
-    known: dict[str, Any] = {"about": about, "deployed": deployed, "rest": rest.strip()}
-    known["models"] = [{"file": m.source.name, "facts": _facts(m, made), "accuracies": _accuracies(m)} for m in models]
-    data = ModelCardData(library_name="gguf", tags=["function-calling", models[0].student["task"]])
-    return str(ModelCard.from_template(data, str(TEMPLATES / "card.md.j2"), **known)).rstrip() + "\n"
-
-
-def _facts(model: Released, run: str) -> dict[str, str]:
-    made, config = model.made, GgufFile(model.source).config()
-    shape = f"{config['num_hidden_layers']} layers, ffn_width {config['intermediate_size']:,}"
-    kind = f"{made['kind']}, embedding in {made.get('embedding') or made['kind']}"
-    return {
-        "file": f"`{model.source.name}`, {made['size_mb']:.1f} MB, {kind}",
-        "SHA-256": f"`{made['sha256']}`",
-        "weights": f"{made['weights'] / 1e6:.1f} million: {shape}, {config['num_attention_heads']} heads",
-        "what it is": f"{made['step']}, made from `{made['of']}` of the run",
-        **_training(model.student),
-        **_measured(model),
-        "measured": f"{run}; all figures in `../metrics.csv` and `../frontier.csv`, how they were made in "
-        "`../provenance.json`",
-    }
-
-
-def _training(info: Mapping[str, Any]) -> dict[str, str]:
-    """What the file itself says about its training."""
-    tokens, base, training = info.get("vocabulary", {}), info["source"], info.get("training", {})
-    rows = {"base": f"{base['name']} (SHA-256 `{base['sha256']}`)"}
-    if tokens:
-        rows["base"] += f", vocabulary cut from {tokens['tokens_base']:,} to {tokens['tokens']:,}"
-    if "pruned" in info:
-        cut, names = info["pruned"], {"layers": "layers", "channels": "ffn_width", "groups": "kv_heads"}
-        sizes = {name: (was, cut[key]) for (key, name), was in zip(names.items(), cut["of"], strict=True)}
-        parts = [f"{name} {was:,} to {now:,}" for name, (was, now) in sizes.items() if was != now]
-        rows["last cut"] = f"{', '.join(parts)} (`{cut.get('chosen', 'importance')}`)"
-    taught = f", taught by the model of SHA-256 `{training['assistant']}`" if "assistant" in training else ""
-    quantised = f", quantised to {training['rounded']} while training" if training.get("rounded") else ""
-    steps = f"{training['steps']:,} steps" if "steps" in training else "none"
-    return {**rows, "last training": f"{steps}, seed {training.get('seed', '–')}{taught}{quantised}"}
-
-
-def _measured(model: Released) -> dict[str, str]:
-    """Its loss against the parent, and its latency."""
-    edge, time, parent, lost = model.edge, model.latency, model.parent, "it is the parent"
-    if edge["system"] != parent:
-        p = "p < 0.001" if edge["p"] < 0.001 else f"p = {edge['p']:.3f}"
-        change = f"{abs(edge['lost']):.1f} points {'lost' if edge['lost'] >= 0 else 'gained'}"
-        lost = f"{change}, over {edge['pairs']:,} requests, {p} (McNemar's exact test)"
-    speed = f"median {time['p50_ms']:.0f} ms, 95 % within {time['p95_ms']:.0f} ms, context in the cache ({time['by']})"
-    return {
-        f"against {parent}": lost,
-        "time": f"{speed}; in the evaluation {edge['faster']:.1f} times as fast as {parent}",
-    }
-
-
-def _accuracies(model: Released) -> list[Row]:
-    rows = model.metrics[(model.metrics["test"] == "dev") | (model.metrics["level"] == ALL)]
-    whole: Row = {**model.edge, "test": f"dev and third-party tests {TOGETHER}", "level": ALL}
-    return [*rows.to_dict("records"), whole]
-
-
-def _weakest(model: Released) -> str:
-    """The level of the development set with the fewest right answers."""
-    levels = model.metrics[(model.metrics["test"] == "dev") & (model.metrics["level"] != ALL)]
-    row = levels.sort_values("accuracy", kind="stable").iloc[0]
-    share = f"{row['accuracy'] * 100:.0f} % of {row['n']} requests right"
-    return f"The weakest level of `{model.source.name}` is {row['level']}: {share}."

@@ -13,14 +13,42 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
+from lib.core.files import Row
 from lib.report import charts
 
 Format = Callable[[Any], str] | str
+Labels = Mapping[str, str] | Sequence[str]
 THIRD_PARTY = "third_party"
 """The ``split`` of third-party examples."""
 TEXTS = ("text", "said", "request")
 """Columns that hold what somebody said."""
 WITHHELD = "[a third-party test sentence, withheld]"
+HEADINGS = {
+    "n": "requests",
+    "others": "third-party",
+    "n_others": "n third-party",
+    "lost": "points lost",
+    "rival": "best",
+}
+HEADINGS |= {"usd_per_million": "a million requests", "size_mb": "file", "step": "what it is", "of": "made from"}
+"""Of columns whose name does not say it, in tables that give no headings of their own."""
+FORMATS: dict[str, Format] = {
+    **dict.fromkeys(("accuracy", "rival_accuracy", "mean"), "{:.1%}"),
+    **dict.fromkeys(("weights", "parameters"), lambda n: f"{n / 1e6:.1f} M"),
+    **dict.fromkeys(("p50_ms", "p95_ms"), "{:.1f}"),
+    **dict.fromkeys(("points", "lost"), "{:+.1f}"),
+    **{"p": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}", "size_mb": "{:.1f} MB", "faster": "{:.2f} x"},
+    **{"prompt_tokens": "{:.0f}", "new_tokens": "{:.1f}", "usd_per_million": "${:,.2f}", "seconds": "{:.0f} s"},
+}
+"""Of columns with these names, in all tables that give no others."""
+GAIN = ["test", "n", "accuracy", "rival", "rival_accuracy", "points", "p"]
+COSTS = ["system", "p50_ms", "p95_ms", "size_mb", "prompt_tokens", "new_tokens", "usd_per_million"]
+SHAPE = ["layers", "ffn_width", "kv_heads"]
+CUTS = ["model", "step", *SHAPE, "parameters", "kl_before", "kl_after", "train_steps", "seconds"]
+MODELS = ["name", "step", "of", "shape", "kind", "embedding", "weights", "size_mb"]
+FRONTIER = ["system", "step", "weights", "size_mb", "n_dev", "dev", "n_others", "others", "lost", "p"]
+FRONTIER += ["p50_ms", "p95_ms", "faster"]
+"""Columns of lib.evaluation.comparison's gain, overall and frontier, and of lib.compression.models' rows and cuts."""
 
 
 def say(*paragraphs: str) -> None:
@@ -35,35 +63,39 @@ def figure(chart: Figure, alt: str) -> None:
     display({**data, "text/plain": alt}, metadata=metadata, raw=True)
 
 
-def table(rows: Any, labels: Mapping[str, str] | None = None, formats: Mapping[str, Format] | None = None) -> None:
-    """Shows a table: the columns of ``labels`` under these headings, each value through its format if it has one.
+def table(rows: Any, labels: Labels = (), formats: Mapping[str, Format] | None = None) -> None:
+    """Shows a table: the columns of ``labels``, all by default, under its headings, values through their ``formats``.
 
     ``rows``: a DataFrame or a list of dicts; none give the headings alone. A format is a function, or a format such as
     ``"{:,.0f}"``. TEXTS of rows whose ``split`` is THIRD_PARTY are masked.
     """
-    frame = pd.DataFrame(rows)
+    frame, how = pd.DataFrame(rows), {**FORMATS, **(formats or {})}
     if "split" in frame:
         hidden = frame["split"] == THIRD_PARTY
         frame = frame.assign(**{c: frame[c].mask(hidden, WITHHELD) for c in TEXTS if c in frame})
     if labels:
         frame = frame[list(labels)] if len(frame.columns) else pd.DataFrame(columns=list(labels))
-    shown = pd.DataFrame({c: [_text(v, (formats or {}).get(c)) for v in frame[c]] for c in frame.columns})
-    shown = shown.rename(columns=dict(labels or {}))
+    shown = pd.DataFrame({c: [_text(v, how.get(c)) for v in frame[c]] for c in frame.columns})
+    shown = shown.rename(columns=labels if isinstance(labels, Mapping) else _heading if labels else {})
     html = shown.to_html(index=False, border=0, escape=True)
     display({"text/html": html, "text/plain": shown.to_string(index=False)}, raw=True)
 
 
-def text(example: Any) -> str:
-    """What an example says, masked if it is of a third-party test."""
-    return WITHHELD if example.split == THIRD_PARTY else str(example.text)
+def _heading(column: str) -> str:
+    return HEADINGS.get(column, column.replace("_", " "))
 
 
 def _text(value: Any, how: Format | None) -> str:
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "–"
-    if how is None:
+    if how is None or isinstance(value, str):
         return f"{value:.3g}" if isinstance(value, float) else str(value)
     return how.format(value) if isinstance(how, str) else how(value)
+
+
+def text(example: Any) -> str:
+    """What an example says, masked if it is of a third-party test."""
+    return WITHHELD if example.split == THIRD_PARTY else str(example.text)
 
 
 def calls(answer: Sequence[Mapping[str, Any]]) -> str:
@@ -85,43 +117,58 @@ def share(accuracy: float, low: float, high: float) -> str:
     return f"{accuracy * 100:.1f} % ({low * 100:.1f}–{high * 100:.1f})"
 
 
+def shares(rows: pd.DataFrame, columns: Sequence[str] = ("accuracy", "low", "high")) -> list[str]:
+    """The accuracies of all rows, each with its interval."""
+    return [share(*row) for row in rows[list(columns)].itertuples(index=False)]
+
+
+def models(made: Sequence[Row]) -> None:
+    """What each model is (rows of lib.compression.models.make)."""
+    shapes = [[f"{part} {row['shape'][part]}" for part in SHAPE if (row.get("shape") or {}).get(part)] for row in made]
+    rows = [
+        {"embedding": None, **row, "shape": ", ".join(shape) or None} for row, shape in zip(made, shapes, strict=True)
+    ]
+    table(rows, MODELS)
+
+
+def frontier(edge: pd.DataFrame) -> None:
+    """What each model is worth for its size and time (lib.evaluation.comparison.frontier)."""
+    for name in ("dev", "others"):
+        found = pd.Series(shares(edge, [name, f"{name}_low", f"{name}_high"]), edge.index)
+        edge = edge.assign(**{name: found.where(edge[f"n_{name}"] > 0, None)})
+    table(edge, FRONTIER)
+
+
 def variants(compared: pd.DataFrame) -> None:
     """Shows what lib.experiments.ablation.compare found, with the seconds that training took."""
     rows = compared.to_dict("records")
     for row in rows:
         row["by_seed"] = ", ".join(f"{mean:.1%}" for mean in row["by_seed"])
         known = f"{row['points']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
-        row |= {"change": known if row["against"] else None, "against": row["against"] or None}
-    labels = {"test": "test", "variant": "variant", "n": "requests", "mean": "right", "by_seed": "by seed"}
-    labels |= {"against": "against", "change": "points more (95 % interval)", "p": "p", "seconds": "training"}
-    table(rows, labels, {"mean": "{:.1%}", "p": "{:.3f}", "seconds": "{:.0f} s"})
+        row |= {"points more (95 % interval)": known if row["against"] else None, "against": row["against"] or None}
+    columns = ["test", "variant", "n", "mean", "by_seed", "against", "points more (95 % interval)", "p", "seconds"]
+    table(rows, columns)
 
 
 def significant(compared: pd.DataFrame, test: str) -> None:
     """Says which differences of a test that lib.experiments.ablation.compare found are significant."""
-    rows = [row for row in compared.to_dict("records") if row["test"] == test and row["against"]]
-    real = [row for row in rows if row["low"] > 0 or row["high"] < 0]
-    rest = [row for row in rows if row not in real]
-    said = f"On **{test}**, significant differences (the 95 % interval excludes zero): {_differences(real)}."
-    say(f"{said} Not significant: {_differences(rest)}.")
+    rows = compared[(compared["test"] == test) & (compared["against"] != "")].to_dict("records")
+    named: dict[bool, list[str]] = {True: [], False: []}
+    for r in rows:
+        text = f"{r['variant']} against {r['against']} ({r['points']:+.1f} points)"
+        named[r["low"] > 0 or r["high"] < 0].append(text)
+    real, rest = (", ".join(named[kind]) or "none" for kind in (True, False))
+    say(f"On **{test}**, significant differences (95 % interval excludes zero): {real}. Not significant: {rest}.")
 
 
-def _differences(rows: Sequence[Mapping[str, Any]]) -> str:
-    return ", ".join(f"{r['variant']} against {r['against']} ({r['points']:+.1f} points)" for r in rows) or "none"
-
-
-def accuracies(summary: pd.DataFrame, columns: str, order: Sequence[str] | None = None) -> None:
+def accuracies(summary: pd.DataFrame, columns: str) -> None:
     """Shows a row for each system and a column for each test or level (``columns``), n in the heading or the cell.
 
     ``summary``: system, the column named ``columns``, n, accuracy, low, high. Cells: percent with 95% interval.
     """
-    names = list(order or dict.fromkeys(summary[columns]))
-    n = {name: int(summary.loc[summary[columns] == name, "n"].max()) for name in names}
-    cells = {(r["system"], r[columns]): _cell(r, n[r[columns]]) for r in summary.to_dict("records")}
-    systems = dict.fromkeys(summary["system"])
-    table([{"system": s} | {f"{c} (n = {n[c]})": cells.get((s, c), "–") for c in names} for s in systems])
-
-
-def _cell(row: dict[str, Any], n: int) -> str:
-    text = share(row["accuracy"], row["low"], row["high"])
-    return text if row["n"] == n else f"{text}, n = {row['n']}"
+    most = summary.groupby(columns, sort=False)["n"].transform("max")
+    few = [f", n = {n}" if n < whole else "" for n, whole in zip(summary["n"], most, strict=True)]
+    cells = [text + more for text, more in zip(shares(summary), few, strict=True)]
+    heading = summary[columns] + " (n = " + most.astype(str) + ")"
+    found = summary.assign(cell=cells, heading=heading).pivot(index="system", columns="heading", values="cell")
+    table(found.loc[summary["system"].unique(), heading.unique()].reset_index())

@@ -12,7 +12,8 @@ from IPython.core.formatters import DisplayFormatter
 
 from lib.core import files, notebook_files, paths
 from lib.evaluation import comparison, metrics
-from lib.report import charts, figures, overview, pages, show
+from lib.report import __main__ as pages
+from lib.report import charts, overview, show
 
 META = {
     "parameters": {"seed": 1, "third_party": "", "base": "/somewhere/else/model"},
@@ -139,8 +140,14 @@ def test_overview_shows_what_is_deployed(run: Path, tmp_path: Path) -> None:
         assert text in page
     assert (tmp_path / "reports" / "smoke" / "charts" / "cost_quality.png").exists()
     (found,) = overview.headline(tmp_path / "reports" / "smoke")
-    names = [f["name"] for f in found["figures"]]
-    assert names == ["right on dev, L0", "right on dev", "right on others", "size", "time to answer", "cost"]
+    assert list(found["figures"]) == [
+        "right on dev, L0",
+        "right on dev",
+        "right on others",
+        "size",
+        "time to answer",
+        "cost",
+    ]
 
 
 def test_readme_block_is_replaced_and_only_it(run: Path, tmp_path: Path) -> None:
@@ -191,7 +198,7 @@ def test_charts_show_the_marked_systems_only() -> None:
     rows = rows.assign(deployed=False)
     rows = comparison.mark(rows, ["big"], [])
     assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "big"}
-    for figure, alt in figures.comparison(rows, "dev").values():
+    for figure, alt in charts.comparison(rows, "dev").values():
         assert charts.png(figure) and "big" in alt and "small" not in alt
 
 
@@ -207,7 +214,7 @@ def test_comparison_has_every_group_and_unit() -> None:
     assert whole["deployed"].to_dict() == {"rules": False, "small": True, "big": False}
     assert whole.loc["big", "usd_per_million"] == pytest.approx(comparison.local_usd(comparison.load_prices(), 60.0))
     assert pd.isna(whole.loc["rules", "size_mb"])
-    for figure, alt in figures.comparison(rows, "dev").values():
+    for figure, alt in charts.comparison(rows, "dev").values():
         assert charts.png(figure) and "small" in alt
 
 
