@@ -156,7 +156,7 @@ def hosted_table(prices: Prices, prompt_tokens: float, new_tokens: float, cached
 def gain(predictions: pd.DataFrame, system: str, rivals: Names) -> pd.DataFrame:
     """A row (GAIN) for each test: ``system`` against the most accurate of ``rivals`` there, by McNemar's exact test."""
     rows: list[dict[str, Any]] = []
-    for test, group in predictions.groupby("test", sort=False):
+    for test, group in predictions.groupby("test", sort=False) if len(predictions) else []:
         shares = group.groupby("system")["exact"].mean()
         best = max((name for name in rivals if name in shares), key=lambda name: shares[name], default="")
         if best and system in shares:
