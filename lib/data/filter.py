@@ -29,8 +29,6 @@ TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"  # two of
 _AT_LEAST = re.compile(r"(.+) at (0|1|0?\.\d+)")
 
 Rule = Sequence[Sequence[str]]
-Fault = Callable[[Example], str]
-"""Why the words of a candidate alone rule it out; empty if they do not."""
 
 
 @dataclass(frozen=True)
@@ -57,23 +55,29 @@ def accept(
     judged: Collection[str],
     tested: Iterable[Example],
 ) -> Acceptance:
-    """Applies ``rule`` to candidates.
+    """Applies ``rule`` to candidates. One that no set of the rule's has read is no verdict on it.
 
     ``natural``: how natural the judge must find one to vote for it; ``judged``: levels that need the judge's vote, too;
     ``tested``: resolved examples whose words, names masked, no candidate may have, besides the recording's own tests.
     """
     rows = recording.votes_on(candidates)
     voters, seen_by = votes(rows, verdicts, rule, natural)
-    contexts = recording.set.contexts
-    tests = Contamination([*tested, *recording.tests], lambda e: recording.task.masked(e, contexts))
-
-    def fault(candidate: Example) -> str:
-        alone = candidate.level in judged and JUDGE not in voters.get(candidate.id, ())
-        return recording.writer.fault(candidate) or ("the judge finds another meaning" if alone else "")
-
-    kept, dropped = sift(candidates, voters, rule, tests, seen_by, fault)
-    faulty = {c.id for c in candidates if c.text and fault(c)}
-    return Acceptance(kept, dropped, voters, seen_by, faulty, sorted({row["system"] for row in rows}))
+    found = Acceptance([], [], voters, seen_by, set(), sorted({row["system"] for row in rows}))
+    holds = contamination([*tested, *recording.tests], lambda e: recording.task.masked(e, recording.set.contexts))
+    lines: set[str] = set()
+    for candidate in candidates:
+        fault = recording.writer.fault(candidate) if candidate.text else ""
+        if candidate.level in judged and JUDGE not in voters.get(candidate.id, ()):
+            fault = fault or "the judge finds another meaning"
+        found.faulty.update([candidate.id] if fault and candidate.text else [])
+        place = sorted((k, v) for k, v in candidate.context.items() if isinstance(v, str))
+        line = repr((place, letters(candidate.text)))
+        reason = _excluded(candidate, holds, fault) or ("same line twice for one context" if line in lines else "")
+        reason = reason or _rejected(voters.get(candidate.id, set()), rule, seen_by.get(candidate.id, set()))
+        lines.add(line)
+        marked = replace(candidate, extra={**candidate.extra, "reason": reason}) if reason else candidate
+        (found.dropped if reason else found.kept).append(marked)
+    return found
 
 
 def votes(
@@ -104,62 +108,33 @@ def passes(voters: Collection[str], rule: Rule) -> bool:
     return any(all(name in voters for name in names) for names in rule)
 
 
-class Contamination:
-    """What is tested on: by plain words, and by words with names masked (``key(example)``)."""
+def contamination(tests: Collection[Example], key: Callable[[Example], str]) -> Callable[[Example], bool]:
+    """Whether a candidate, or its seed, has the words of a test: plainly, or with names masked (``key(example)``)."""
+    plain, masked = {letters(e.text) for e in tests}, {key(e) for e in tests}
 
-    def __init__(self, tests: Collection[Example], key: Callable[[Example], str]) -> None:
-        self.key = key
-        self.plain, self.masked = {letters(e.text) for e in tests}, {key(e) for e in tests}
+    def holds(candidate: Example) -> bool:
+        words = {letters(candidate.text), letters(str(candidate.extra.get("said", "")))}
+        return bool(words & plain) or (bool(masked) and key(candidate) in masked)
 
-    def holds(self, candidate: Example) -> bool:
-        """Whether a candidate, or the seed that it was written for, has the words of a test."""
-        plain = {letters(candidate.text), letters(str(candidate.extra.get("said", "")))} & self.plain
-        return bool(plain) or (bool(self.masked) and self.key(candidate) in self.masked)
+    return holds
 
 
-def sift(
-    candidates: Iterable[Example],
-    voters: Mapping[str, Collection[str]],
-    rule: Rule,
-    tested: Contamination,
-    seen_by: Mapping[str, Collection[str]],
-    fault: Fault,
-) -> tuple[list[Example], list[Example]]:
-    """Accepted and rejected candidates, the latter with a ``reason`` in ``extra``.
-
-    ``seen_by``: who looked at a candidate, by its id; one that no set of the rule's has read is no verdict on it.
-    """
-    accepted: list[Example] = []
-    rejected: list[Example] = []
-    lines: set[tuple[str, str]] = set()
-    for candidate in candidates:
-        place = sorted((k, v) for k, v in candidate.context.items() if isinstance(v, str))
-        line = repr(place), letters(candidate.text)
-        reason = _fault(candidate, tested, fault) or ("same line twice for one context" if line in lines else "")
-        reason = reason or _unmoved(voters.get(candidate.id, ()), rule, seen_by.get(candidate.id, ()))
-        lines.add(line)
-        marked = replace(candidate, extra={**candidate.extra, "reason": reason}) if reason else candidate
-        (rejected if reason else accepted).append(marked)
-    return accepted, rejected
-
-
-def _fault(candidate: Example, tested: Contamination, fault: Fault) -> str:
+def _excluded(candidate: Example, tested: Callable[[Example], bool], fault: str) -> str:
     """Why a candidate is none, whoever understands it."""
     if not candidate.text:
         return str(candidate.extra.get("error") or "empty reply").partition(":")[0]
-    if tested.holds(candidate):
+    if tested(candidate):
         return TESTED
-    repeats = letters(candidate.text) == letters(candidate.extra["said"])
-    return fault(candidate) or ("repeats its seed" if repeats else "")
+    return fault or ("repeats its seed" if letters(candidate.text) == letters(candidate.extra["said"]) else "")
 
 
-def _unmoved(voters: Collection[str], rule: Rule, seen_by: Collection[str]) -> str:
+def _rejected(voters: set[str], rule: Rule, seen_by: set[str]) -> str:
     """Why the verifiers do not let a candidate pass."""
     if not passes(seen_by, rule):
         return UNREAD
     if passes(voters, rule):
         return ""
-    return "too few verifiers reach its calls" if set(voters) - {JUDGE} else "no verifier reaches its calls"
+    return "too few verifiers reach its calls" if voters - {JUDGE} else "no verifier reaches its calls"
 
 
 def quality(labels: Mapping[str, bool], found: Acceptance, rule: Rule) -> dict[str, Any]:

@@ -3,7 +3,7 @@
     python -m lib.label --kind filter --count 300 --profile cpu
 
 ``filter``: a sample of all candidates, to measure the filter with; ``accepted``: a sample of those that the profile's
-notebook 02 accepts, to measure what a student would learn from. Every answer is appended to ``labels.jsonl`` of the
+stage 02 accepted, to measure what a student learns from. Every answer is appended to ``labels.jsonl`` of the
 recording at once, so the work can be interrupted. A sample is the same for everybody: it is drawn by candidates' ids.
 """
 
@@ -13,16 +13,15 @@ import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
 
 from lib.core import params, paths
+from lib.core.examples import read_examples
 from lib.core.files import digest, dumps
-from lib.core.task import Call, Example
-from lib.data.filter import accept
+from lib.core.task import Example
 from lib.data.recording import LABELS, Recording, text_digest
+from lib.data.study_data import ACCEPTED
 from lib.tasks import load
 from lib.teacher.contract import teacher_task
-from lib.teacher.write import Verdict
 
 NOTEBOOK = paths.NOTEBOOKS / "02_teacher_data.ipynb"
 _SHORT = 40  # characters of a context's value that is shown
@@ -34,48 +33,24 @@ def sample(candidates: Iterable[Example], count: int, labelled: Mapping[str, obj
     return [c for c in chosen if c.id not in labelled]
 
 
-def ask(candidates: Sequence[Example], kind: str, out: Path, answers: TextIO, screen: TextIO) -> int:
-    """Shows each candidate and appends what ``answers`` say, a line each, until these end; returns how many."""
-    done = 0
-    with out.open("a", encoding="utf-8") as labels:
-        for i, candidate in enumerate(candidates, 1):
-            values = candidate.context.values()
-            where = "".join(f" [{v}]" for v in values if isinstance(v, str) and 0 < len(v) <= _SHORT)
-            said = f"{candidate.extra['said']}  ->  {_calls(candidate.gold[0])}"
-            print(f"\n{i}/{len(candidates)} {candidate.level}{where}  {said}\n    {candidate.text}", file=screen)
-            right = _answer(answers, screen)
-            if right is None:
-                break
-            row = {"id": candidate.id, "digest": text_digest(candidate), "kind": kind, "right": right}
+def ask(candidates: Sequence[Example], kind: str, out: Path) -> int:
+    """Shows each candidate and appends what is typed, until q or the input's end; returns how many were labelled."""
+    for i, candidate in enumerate(candidates):
+        values = candidate.context.values()
+        where = "".join(f" [{v}]" for v in values if isinstance(v, str) and 0 < len(v) <= _SHORT)
+        calls = "; ".join(f"{c['name']} {c['arguments']}" for c in candidate.gold[0]) or "nothing"
+        print(f"\n{i + 1}/{len(candidates)} {candidate.level}{where}  {candidate.extra['said']}  ->  {calls}")
+        print(f"    {candidate.text}")
+        typed = ""
+        while typed not in ("y", "n", "q"):
+            print("    right? [y/n, q to stop] ", end="", flush=True)
+            typed = (sys.stdin.readline() or "q").strip()
+        if typed == "q":
+            return i
+        row = {"id": candidate.id, "digest": text_digest(candidate), "kind": kind, "right": typed == "y"}
+        with out.open("a", encoding="utf-8") as labels:
             labels.write(dumps(row) + "\n")
-            labels.flush()
-            done += 1
-    return done
-
-
-def _calls(calls: Sequence[Call]) -> str:
-    return "; ".join(f"{c['name']} {c['arguments']}" for c in calls) or "nothing"
-
-
-def _answer(answers: TextIO, screen: TextIO) -> bool | None:
-    while True:
-        print("    right? [y/n, q to stop] ", end="", file=screen, flush=True)
-        line = answers.readline()
-        if not line or line.strip() == "q":
-            return None
-        if line.strip() in ("y", "n"):
-            return line.strip() == "y"
-
-
-def accepted(
-    recording: Recording, candidates: Sequence[Example], verdicts: Mapping[str, Verdict], values: Mapping[str, Any]
-) -> list[Example]:
-    """Those candidates that notebook 02 accepts with these parameters, but for the tests that a run draws itself."""
-    path = values["third_party"]
-    others = recording.task.third_party(paths.ROOT / path) if path else {}
-    tested = [e for rows in others.values() for e in rows]
-    chosen = {name: values[name] for name in ("rule", "natural", "judged")}
-    return accept(recording, candidates, verdicts, **chosen, tested=tested).kept
+    return len(candidates)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,17 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Label candidates by hand")
     parser.add_argument("--kind", choices=("filter", "accepted"), required=True)
     parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--profile", default="cpu", help="whose parameters of notebook 02 (default: %(default)s)")
+    parser.add_argument("--profile", default="cpu", help="whose stage 02 (default: %(default)s)")
     options = parser.parse_args(arguments)
     try:
         values = params.load(NOTEBOOK, options.profile)
         folder = paths.ROOT / values["recorded"]
         recording = Recording.read(teacher_task(load(values["task"])), folder)
-        candidates, verdicts = recording.candidates(values["teacher_seeds"])
         if options.kind == "accepted":
-            candidates = accepted(recording, candidates, verdicts, values)
+            accepted = read_examples(paths.run_dir(options.profile) / ACCEPTED)
+            candidates = [e for e in accepted if e.source == "teacher"]
+        else:
+            candidates, _ = recording.candidates(values["teacher_seeds"])
         rows = sample(candidates, options.count, recording.labelled(candidates, options.kind))
-        done = ask(rows, options.kind, folder / LABELS, sys.stdin, sys.stdout)
+        done = ask(rows, options.kind, folder / LABELS)
     except ValueError as error:
         print(f"label: {error}", file=sys.stderr)
         return 1

@@ -19,8 +19,7 @@ from lib.data.recording import letters, text_digest
 from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.contract import TeacherSet
 
-_ECHO_WORDS, _ECHO_SHARE = 4, 0.6
-"""A text argument of so many words, and so much of the request, repeats it."""
+_ECHO_WORDS, _ECHO_SHARE = 4, 0.6  # a text argument of so many words, and so much of the request, repeats it
 
 
 class Blanked:

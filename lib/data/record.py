@@ -86,15 +86,18 @@ class Session:
         """Makes and packs the whole recording; returns counts. Raises StudentError or GgufError before any work."""
         for _ in self._students():
             pass
-        replies = self._teacher()
-        candidates, verdicts = produce(self.task.writer(), self.set.seeds, replies, self.settings.model_dump())
+        take_up(self.task.recordings, self.work / "replies.jsonl", self.backend)
+        blanked = Blanked(self.backend, (e for rows in self.others.values() for e in rows))
+        replies = Recorder(blanked, self.work / "replies.jsonl", self.settings.chunk)
+        parameters = self.settings.model_dump()
+        candidates, verdicts = produce(self.task.writer(), self.set.seeds, replies, parameters)
         tests = self.task.resolve(self.set.tests, self.set.contexts)
         for system in compared(self.task, self.pool, replies, self.settings.systems):  # to record their replies
             system.answer_many([(e.text, e.context) for e in tests])
         whole = self.task.resolve([c for c in candidates if c.text], self.set.contexts)
         models = {name: sha256(paths.ROOT / path) for name, path in self.settings.students.items()}
         readings = self._readings(whole, models)
-        facts = {"parameters": self.settings.model_dump(), "readers": models}
+        facts = {"parameters": parameters, "readers": models}
         pack(self.task, self.set, readings, self._others(), replies, facts, self.backend)
         counts = {"seeds": self.set.seeds, "candidates": candidates, "verdicts": verdicts, "readings": readings}
         return {name: len(rows) for name, rows in counts.items()}
@@ -121,15 +124,6 @@ class Session:
         """Requests that prompts may show."""
         return self.task.resolve(self.set.pool, self.set.contexts)
 
-    def _teacher(self) -> Recorder:
-        path = self.work / "replies.jsonl"
-        take_up(self.task.recordings, path, self.backend)
-        others = (e for rows in self.others.values() for e in rows)
-        return Recorder(Blanked(self.backend, others), path, self.settings.chunk)
-
-    def _recorder(self, name: str) -> Recorder:
-        return Recorder(self.backend, self.work / f"{name}.jsonl", self.settings.chunk)
-
     def _readings(self, candidates: Sequence[Example], models: dict[str, str]) -> list[Row]:
         """What verifiers make of candidates (resolved); ``models``: the SHA-256 of each student."""
         some = [c for c in candidates if in_share(c, self.settings.read_every)]
@@ -144,10 +138,10 @@ class Session:
 
     def _pipelines(self) -> Iterator[Pipeline]:
         """The pipeline, and its samples."""
-        replies, prototype = self._recorder("reader_replies"), self.task.prototype(self.pool)
+        replies = Recorder(self.backend, self.work / "reader_replies.jsonl", self.settings.chunk)
         for k in range(1 + self.settings.samples):
             backend, name = (Sampled(replies, k), f"{PIPELINE} sample {k}") if k else (replies, PIPELINE)
-            yield Pipeline(prototype, backend, name)
+            yield Pipeline(self.task.prototype(self.pool), backend, name)
 
     def _students(self) -> Iterator[TorchStudent]:
         """The students, loaded one at a time."""
@@ -159,7 +153,8 @@ class Session:
 
     def _others(self) -> list[Row]:
         """The systems' answers to third-party tests: ids, calls and counts."""
-        replies, rows, given = self._recorder("third_party_replies"), list[Row](), self.settings
+        given, rows = self.settings, list[Row]()
+        replies = Recorder(self.backend, self.work / "third_party_replies.jsonl", given.chunk)
         asked = chosen(self.others, given.third_party_skip, given.third_party_rows)
         key = [self.backend.model, given.model_dump(), [e.id for examples in asked.values() for e in examples]]
         with Resumable(self.work / "third_party.jsonl", key) as out:
@@ -174,15 +169,8 @@ def _reading(row: Row, candidate: Example, confident: bool) -> Row:
     """A record as a reading: in short form if its calls are exactly the candidate's."""
     calls = GOLD if digest(row["calls"]) == digest(candidate.gold[0]) else row["calls"]
     sure = {"confidence": round(row["confidence"], 3)} if confident else {}
-    failed = {"error": "failed"} if row["error"] else {}
-    return {
-        "id": row["id"],
-        "system": row["system"],
-        "calls": calls,
-        **sure,
-        "digest": text_digest(candidate),
-        **failed,
-    }
+    reading = {"id": row["id"], "system": row["system"], "calls": calls, **sure, "digest": text_digest(candidate)}
+    return reading | ({"error": "failed"} if row["error"] else {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

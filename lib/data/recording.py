@@ -16,13 +16,13 @@ from __future__ import annotations
 import lzma
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, create_model
 
 from lib.core import provenance
 from lib.core.examples import read_examples
@@ -40,41 +40,25 @@ SETS = ("seeds", "tests", "pool")
 GOLD = "gold"  # the short form of calls that are exactly the first that count as right
 
 
-class _Answer(Line):
-    id: str
-    digest: str
-    system: str
-
-
-class _Reading(_Answer):
-    calls: Literal["gold"] | list[CallLine]
-    confidence: Annotated[float, Field(ge=0, le=1)] = 1.0
-    error: str = ""
-
-
-class _Prediction(_Answer):
-    test: str
-    level: str
-    reason: str
-    error: str
-    latency_ms: Amount
-    prompt_tokens: Amount
-    cached_tokens: Amount
-    new_tokens: Amount
-    llm_calls: Amount
-    reward: Amount
-    calls: list[CallLine]
-    exact: bool
-
-
-class _Label(Line):
-    id: str
-    digest: str
-    kind: str
-    right: bool
-
-
-KINDS: dict[str, type[Line]] = {READINGS: _Reading, PREDICTIONS: _Prediction, LABELS: _Label}
+_TEXTS = dict.fromkeys(("id", "digest", "system"), str)
+_COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
+_FIELDS: dict[str, dict[str, Any]] = {
+    READINGS: {
+        **_TEXTS,
+        "calls": Literal["gold"] | list[CallLine],
+        "confidence": (Annotated[float, Field(ge=0, le=1)], 1.0),
+        "error": (str, ""),
+    },
+    PREDICTIONS: {
+        **_TEXTS,
+        **dict.fromkeys(("test", "level", "reason", "error"), str),
+        **dict.fromkeys(_COUNTS, Amount),
+        "calls": list[CallLine],
+        "exact": bool,
+    },
+    LABELS: {"id": str, "digest": str, "kind": str, "right": bool},
+}
+KINDS = {name: create_model(name, __base__=Line, **fields) for name, fields in _FIELDS.items()}
 
 
 def letters(text: str) -> str:
@@ -113,11 +97,11 @@ class Recording:
     task: TeacherTask
     set: TeacherSet
     replay: Replay
+    writer: Writer
+    rejected: list[str]
     readings: list[Row]
     predictions: list[Row]
     labels: list[Row]
-    writer: Writer
-    rejected: list[str]
 
     @classmethod
     def read(cls, task: TeacherTask, folder: Path | None = None) -> Recording:
@@ -127,11 +111,10 @@ class Recording:
         """
         folder = folder or task.recordings
         replay, prompts = Replay(folder), folder / PROMPTS
-        found = {name: read_rows(folder / name, kind) for name, kind in KINDS.items()}
-        rejected = [*replay.rejected, *(reason for _, reasons in found.values() for reason in reasons)]
-        readings, predictions, labels = (found[name][0] for name in (READINGS, PREDICTIONS, LABELS))
+        found = [read_rows(folder / name, kind) for name, kind in KINDS.items()]
+        rejected = [*replay.rejected, *(reason for _, reasons in found for reason in reasons)]
         writer = task.writer(prompts if prompts.exists() else None)
-        return cls(task, read_set(folder, task), replay, readings, predictions, labels, writer, rejected)
+        return cls(task, read_set(folder, task), replay, writer, rejected, *(rows for rows, _ in found))
 
     @property
     def provenance(self) -> dict[str, Any]:
@@ -149,14 +132,14 @@ class Recording:
 
     def on_others(self, tests: Mapping[str, Sequence[Example]]) -> list[Row]:
         """Recorded answers to third-party tests; those whose example is at hand are scored anew."""
-        known = {(name, e.id): e for name, rows in tests.items() for e in rows}
-        return [self._rescored(row, known.get((row["test"], row["id"]))) for row in self.predictions]
-
-    def _rescored(self, row: Row, example: Example | None) -> Row:
-        if example is None or row["error"] or row.get("redacted") or text_digest(example) != row["digest"]:
-            return row
-        score = self.task.score(example, row["calls"])
-        return {**row, "exact": score.exact, "reward": score.reward, "reason": score.reason}
+        known = {(name, e.id, text_digest(e)): e for name, examples in tests.items() for e in examples}
+        rows = []
+        for row in self.predictions:
+            example = known.get((row["test"], row["id"], row["digest"]))
+            if example and not row["error"] and not row.get("redacted"):
+                row = {**row, **asdict(self.task.score(example, row["calls"]))}
+            rows.append(row)
+        return rows
 
     def limited(self, seeds: int) -> list[Example]:
         """The first ``seeds`` seeds; all for 0."""
@@ -178,17 +161,17 @@ class Recording:
         Those of verifiers that have one also hold their ``confidence``, from 0 to 1.
         """
         known = {c.id: c for c in self.task.resolve([c for c in candidates if c.text], self.set.contexts)}
-        rows = [r for r in self.readings if r["id"] in known and r["digest"] == text_digest(known[r["id"]])]
-        scores: dict[str, Score] = {}
-        return [self._vote(row, known[row["id"]], scores) for row in rows]
-
-    def _vote(self, row: Row, candidate: Example, scores: dict[str, Score]) -> Row:
-        """``scores``: those known already, by candidate and calls; verifiers often agree."""
-        calls = candidate.gold[0] if row["calls"] == GOLD else row["calls"]
-        key = repr((candidate.id, calls))
-        score = scores[key] = scores.get(key) or self.task.score(candidate, calls)
-        kept: Row = {name: row[name] for name in ("id", "system", "confidence") if name in row}
-        return {**kept, "exact": score.exact and not row.get("error"), "reason": score.reason}
+        digests, votes = {key: text_digest(c) for key, c in known.items()}, []
+        scores: dict[str, Score] = {}  # by candidate and calls: verifiers often agree
+        for row in self.readings:
+            if digests.get(row["id"]) == row["digest"]:
+                candidate = known[row["id"]]
+                calls = candidate.gold[0] if row["calls"] == GOLD else row["calls"]
+                key = repr((candidate.id, calls))
+                score = scores[key] = scores.get(key) or self.task.score(candidate, calls)
+                vote: Row = {name: row[name] for name in ("id", "system", "confidence") if name in row}
+                votes.append({**vote, "exact": score.exact and not row.get("error"), "reason": score.reason})
+        return votes
 
     def labelled(self, candidates: Sequence[Example], kind: str) -> dict[str, bool]:
         """Hand labels of these candidates by id; ``kind``: which of the samples that were labelled."""
@@ -248,23 +231,15 @@ def pack(
 
 def _facts(folder: Path, backend: Backend) -> dict[str, Any]:
     """Of whom, when and on what machine; every session that added replies."""
-    hardware = provenance.hardware()
+    hardware, model = provenance.hardware(), getattr(backend, "sha256", "")
     local = ", ".join(hardware["gpu"]) or f"{hardware['cores']} cores of {hardware['cpu']}"
-    session = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "hardware": "an endpoint" if hasattr(backend, "base_url") else local,
-        "model_sha256": getattr(backend, "sha256", ""),
-        "commit": provenance.commit(),
-        "versions": provenance.versions(),
-    }
+    now = {"date": datetime.now(UTC).date().isoformat(), "model_sha256": model}
+    now["hardware"] = "an endpoint" if hasattr(backend, "base_url") else local
+    session = {**now, "commit": provenance.commit(), "versions": provenance.versions()}
     sessions = [*(_earlier(folder, backend) or []), session]
-    return {
-        "model": backend.model,
-        "model_sha256": next((s["model_sha256"] for s in sessions[::-1] if s["model_sha256"]), ""),
-        "date": session["date"],
-        "hardware_name": "; ".join(dict.fromkeys(s["hardware"] for s in sessions)),
-        "sessions": sessions,
-    }
+    sha256s = [s["model_sha256"] for s in sessions if s["model_sha256"]]
+    about = {"model": backend.model, "model_sha256": ["", *sha256s][-1], "date": now["date"]}
+    return {**about, "hardware_name": "; ".join(dict.fromkeys(s["hardware"] for s in sessions)), "sessions": sessions}
 
 
 def _earlier(folder: Path, backend: Backend) -> list[dict[str, Any]] | None:

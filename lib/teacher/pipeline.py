@@ -3,11 +3,7 @@
 The pipeline is stage 1 of *From Large to Super-Tiny* (arXiv 2504.13471, section 3): split and rewrite a request into
 single commands, select a function for each, fill in its arguments, execute. A failed answer goes back to the model
 with its error, at most twice. Unlike the paper's, every step may choose to do nothing, and a step that the domain
-settles by program asks no question. All requests go through a step together, as one batch:
-
-    Pipeline(prototype, backend).answer_many([("play some jazz and wake me at seven", context)])
-
-A domain brings the steps: each is a question to the model, or its result where none is needed.
+settles by program asks no question. All requests go through a step together, as one batch. A domain brings the steps.
 """
 
 from __future__ import annotations
@@ -51,7 +47,7 @@ class Prototype(Protocol):
 
 
 class OneStage(Protocol):
-    """A domain's prompt for a system that asks once, and how its answer is read (``read`` raises TaskError)."""
+    """A domain's prompt for a system that asks once."""
 
     def ask(self, text: str, context: dict[str, Any]) -> Ask[list[Call]]: ...
 
@@ -78,68 +74,77 @@ class _Account:
 
 @dataclass
 class _Step:
-    """One step of one request. ``check``: why a result is refused, or an empty string.
+    """One step of one request: its question, that as last repaired, and its result, None until it is done.
 
-    ``ask`` is the question if there is one, ``prompt`` that as last repaired; ``result`` is None until the step is
-    done; ``failure``: why the endpoint gave no answer the last time.
+    ``refused``: why a result is, given the text, the result and the context, or an empty string.
     """
 
     name: str
     account: _Account
-    build: Callable[[], Any]
-    check: Callable[[Any], str] = lambda result: ""
+    arguments: Sequence[Any]
+    refused: Callable[..., str] | None
     ask: Ask[Any] | None = None
-    prompt: Prompt = field(default_factory=lambda: Prompt(()))
+    prompt: Prompt = Prompt(())
     result: Any = None
     failure: str = ""
 
-    def begin(self) -> bool:
+    def begin(self, build: Callable[..., Any]) -> bool:
         """Builds the step; whether the model must be asked. A bad request is its account's error."""
         try:
-            built = self.build()
+            built = build(*self.arguments)
         except TaskError as error:
-            self.account.error, built = str(error), None
+            self.account.error = str(error)
+            return False
         if isinstance(built, Ask):
             self.ask, self.prompt = built, built.prompt
         else:
-            refusal = self.check(built) if built else ""
-            self._note(f"{self.name}= {built}", refusal)
-            self.result = None if refusal else built
+            self._take(f"{self.name}= {built}", lambda: built)
         return self.ask is not None
 
     def answered(self, reply: Reply, attempt: int) -> bool:
         """Takes a reply; False if the question must be repeated, and ``prompt`` is then ready for that."""
         assert self.ask is not None
-        asked = self.ask.prompt
+        asked, read = self.ask.prompt, self.ask.read
         self.account.replies.append(reply)
         self.failure = f"{self.name}: {reply.error}" if reply.error else ""
         if reply.error:
-            self._note(f"{self.name}! {reply.error}")
+            self.account.trace.append(f"{self.name}! {reply.error}")
             self.prompt = replace(asked, seed=asked.seed + attempt + 1)
-            return False
-        try:
-            result = self.ask.read(reply.text)
-            refusal = self.check(result)
-        except TaskError as error:
-            refusal = str(error)
-        self._note(f"{self.name}: {reply.text}", refusal)
-        if refusal:
+        elif refusal := self._take(f"{self.name}: {reply.text}", lambda: read(reply.text)):
             turns = (("assistant", reply.text), ("user", refusal))
             self.prompt = replace(self.prompt, messages=(*asked.messages, *turns))
-            return False
-        self.result = result
-        return True
+        else:
+            return True
+        return False
 
-    def _note(self, line: str, refusal: str = "") -> None:
-        self.account.trace.append(line + (f" -> {refusal}" if refusal else ""))
+    def _take(self, said: str, read: Callable[[], Any]) -> str:
+        """Keeps what ``read`` gives, unless that is refused: then the reason."""
+        try:
+            result, refusal = read(), ""
+            if result and self.refused:
+                refusal = self.refused(self.arguments[0], result, self.arguments[-1])
+        except TaskError as error:
+            refusal = str(error)
+        self.account.trace.append(f"{said} -> {refusal}" if refusal else said)
+        self.result = None if refusal else result
+        return refusal
 
 
-def _settle(backend: Backend, steps: Sequence[_Step], repairs: int, unread: str = "") -> list[Any]:
-    """The results of one step for all requests, asked and repaired in batches; None where it came to nothing.
+def _settle(
+    backend: Backend,
+    name: str,
+    rows: Sequence[Sequence[Any]],
+    build: Callable[..., Any],
+    refused: Callable[..., str] | None = None,
+    repairs: int = REPAIRS,
+    unread: str = "",
+) -> list[Any]:
+    """The results of one step for all ``rows``, asked and repaired in batches; None where it came to nothing.
 
     ``unread``: the error of a request whose last answer was refused.
     """
-    waiting = [step for step in steps if step.begin()]
+    steps = [_Step(name, account, arguments, refused) for account, *arguments in rows]
+    waiting = [step for step in steps if step.begin(build)]
     for attempt in range(1 + repairs):
         replies = backend.complete([step.prompt for step in waiting]) if waiting else []
         waiting = [s for s, reply in zip(waiting, replies, strict=True) if not s.answered(reply, attempt)]
@@ -149,10 +154,7 @@ def _settle(backend: Backend, steps: Sequence[_Step], repairs: int, unread: str 
 
 
 class OneStageSystem:
-    """Asks once per request: what the pipeline is compared with. An answer that cannot be read is an error.
-
-    ``prompts``: the domain's; ``name``: what records call the system.
-    """
+    """Asks once per request: what the pipeline is compared with. ``name``: what records call the system."""
 
     def __init__(self, prompts: OneStage, backend: Backend, name: str) -> None:
         self.prompts, self.backend, self.name = prompts, backend, name
@@ -162,9 +164,11 @@ class OneStageSystem:
 
     def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
         """Answers in the requests' order, all asked in one batch. Raises BackendError only."""
-        steps = [_Step(self.name, _Account(), partial(self.prompts.ask, *request)) for request in requests]
-        results = _settle(self.backend, steps, repairs=0, unread="the answer cannot be read")
-        return [step.account.answer(calls or []) for step, calls in zip(steps, results, strict=True)]
+        rows = [(_Account(), *request) for request in requests]
+        results = _settle(
+            self.backend, self.name, rows, self.prompts.ask, repairs=0, unread="the answer cannot be read"
+        )
+        return [row[0].answer(calls or []) for row, calls in zip(rows, results, strict=True)]
 
 
 class Pipeline:
@@ -178,25 +182,14 @@ class Pipeline:
 
     def answer_many(self, requests: Sequence[tuple[str, dict[str, Any]]]) -> list[Answer]:
         """Answers in the requests' order; every step of all of them is one batch. Raises BackendError only."""
-        accounts = [_Account() for _ in requests]
-        whole = [(account, *request) for account, request in zip(accounts, requests, strict=True)]
-        texts = self._settle("split", self.prototype.split, whole)
+        steps, ask = self.prototype, partial(_settle, self.backend)
+        whole = [(_Account(), *request) for request in requests]
+        texts = ask("split", whole, steps.split)
         commands = [
             (a, text, context) for (a, _, context), some in zip(whole, texts, strict=True) for text in some or []
         ]
-        functions = self._settle("select", self.prototype.select, commands)
+        functions = ask("select", commands, steps.select)
         filled = [(a, text, f, context) for (a, text, context), f in zip(commands, functions, strict=True) if f]
-        calls = self._settle("fill", self.prototype.fill, filled)
+        calls = ask("fill", filled, steps.fill, steps.refused)
         made = [(row[0], call) for row, some in zip(filled, calls, strict=True) for call in some or []]
-        return [account.answer([call for owner, call in made if owner is account]) for account in accounts]
-
-    def _settle(self, name: str, build: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """The results of one step. ``rows``: the account, the text, other arguments of ``build``, the context."""
-        steps = [_Step(name, account, partial(build, *arguments)) for account, *arguments in rows]
-        if name == "fill":
-            for step, (_, text, *_, context) in zip(steps, rows, strict=True):
-                step.check = partial(self._refused, text, context)
-        return _settle(self.backend, steps, REPAIRS)
-
-    def _refused(self, text: str, context: dict[str, Any], calls: list[Call]) -> str:
-        return self.prototype.refused(text, calls, context) if calls else ""
+        return [account.answer([call for owner, call in made if owner is account]) for account, *_ in whole]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lib.core.task import Example
-from lib.data.filter import TESTED, UNREAD, Acceptance, Contamination, agreement, passes, quality, sift, votes
+from lib.data.filter import TESTED, UNREAD, Acceptance, accept, agreement, contamination, passes, quality, votes
 from lib.teacher.write import Verdict
 
 SAID = "turn on the lamp"
@@ -18,19 +19,24 @@ def candidate(key: str, text: str, **extra: Any) -> Example:
     return Example(key, text, {"home": "h", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID, **extra})
 
 
-def masked(example: Example) -> str:
-    return example.text.casefold()
-
-
-NOTHING_TESTED = Contamination([], masked)
-
-
-def everybody(rows: list[Example]) -> dict[str, set[str]]:
-    return {c.id: {"a", "b", "r"} for c in rows}
-
-
-def faultless(candidate: Example) -> str:
-    return ""
+def sift(
+    rows: list[Example],
+    voters: dict[str, set[str]],
+    rule: list[list[str]],
+    tests: list[Example],
+    unread: str = "",
+    fault: Any = lambda c: "",
+) -> tuple[list[str], dict[str, str]]:
+    """Ids that pass, and the others' reasons; all but ``unread`` are read by a, b and r."""
+    read = [(c.id, s, s in voters.get(c.id, ())) for c in rows if c.id != unread for s in ("a", "b", "r")]
+    votes = [{"id": key, "system": s, "exact": exact} for key, s, exact in read]
+    task, writer = SimpleNamespace(masked=lambda e, contexts: e.text.casefold()), SimpleNamespace(fault=fault)
+    given: Any = SimpleNamespace(
+        votes_on=lambda rows: votes, tests=tests, task=task, writer=writer, set=SimpleNamespace(contexts={})
+    )
+    found = accept(given, rows, {}, rule, 1, [], [])
+    assert not [c for c in found.kept if "reason" in c.extra]
+    return [c.id for c in found.kept], {c.id: c.extra["reason"] for c in found.dropped}
 
 
 def acceptance(voters: dict[str, set[str]], seen: dict[str, set[str]], faulty: set[str] | None = None) -> Acceptance:
@@ -48,11 +54,10 @@ def test_every_reject_has_its_reason_and_nothing_is_lost() -> None:
         candidate("none", "let there be lamp"),
         candidate("unread", "lamp, go"),
     ]
-    tests = Contamination([candidate("t", "a test sentence")], masked)
     voters = {"good": {"a", "b"}, "again": {"a", "b"}, "same": {"a", "b"}, "test": {"a", "b"}, "few": {"a"}}
-    accepted, rejected = sift(rows, voters, [["a", "b"]], tests, {**everybody(rows), "unread": {"a"}}, faultless)
-    assert [c.id for c in accepted] == ["good"] and "reason" not in accepted[0].extra
-    assert {c.id: c.extra["reason"] for c in rejected} == {
+    accepted, rejected = sift(rows, voters, [["a", "b"]], [candidate("t", "a test sentence")], "unread")
+    assert accepted == ["good"]
+    assert rejected == {
         "again": "same line twice for one context",
         "same": "repeats its seed",
         "empty": "timeout",
@@ -67,18 +72,17 @@ def test_a_test_is_found_by_plain_words_by_masked_words_and_by_the_seed() -> Non
     def names_masked(example: Example) -> str:
         return example.text.casefold().replace(example.extra.get("name", "?"), "#")
 
-    tests = Contamination([candidate("t", "dim the den", name="den")], names_masked)
-    assert tests.holds(candidate("plain", "Dim the den!", name="dim the"))
-    assert tests.holds(candidate("masked", "dim the attic", name="attic"))
-    assert not tests.holds(candidate("other", "brighten the attic", name="attic"))
-    assert tests.holds(Example("s", "den darker", {}, [[]], "L2", "teacher", "train", {"said": "dim the den"}))
+    holds = contamination([candidate("t", "dim the den", name="den")], names_masked)
+    assert holds(candidate("plain", "Dim the den!", name="dim the"))
+    assert holds(candidate("masked", "dim the attic", name="attic"))
+    assert not holds(candidate("other", "brighten the attic", name="attic"))
+    assert holds(Example("s", "den darker", {}, [[]], "L2", "teacher", "train", {"said": "dim the den"}))
 
 
 def test_one_line_in_two_contexts_is_two_lines() -> None:
     other = Example("b", "lamp on", {"home": "g", "area": None}, [[]], "L2", "teacher", "train", {"said": SAID})
     rows = [candidate("a", "lamp on"), other]
-    accepted, _ = sift(rows, {"a": {"r"}, "b": {"r"}}, [["r"]], NOTHING_TESTED, everybody(rows), faultless)
-    assert len(accepted) == 2
+    assert sift(rows, {"a": {"r"}, "b": {"r"}}, [["r"]], [])[0] == ["a", "b"]
 
 
 def test_the_judge_and_the_verifiers_have_read_and_votes_are_exact_readings() -> None:
@@ -111,11 +115,10 @@ def test_words_that_are_ruled_out_do_not_pass_whoever_reads_them() -> None:
     def fault(example: Example) -> str:
         return "nonsense" if "nonsense" in example.text or not example.text else ""
 
-    voters, tests = everybody(rows), Contamination([candidate("t", "nonsense of a test")], masked)
-    accepted, rejected = sift(rows, voters, [["a"]], tests, voters, fault)
-    assert [c.id for c in accepted] == ["good"]
-    reasons = {"bad": "nonsense", "empty": "empty reply", "test": TESTED}
-    assert {c.id: c.extra["reason"] for c in rejected} == reasons
+    voters = {c.id: {"a", "b", "r"} for c in rows}
+    accepted, rejected = sift(rows, voters, [["a"]], [candidate("t", "nonsense of a test")], fault=fault)
+    assert accepted == ["good"]
+    assert rejected == {"bad": "nonsense", "empty": "empty reply", "test": TESTED}
     labels = {"good": True, "bad": False}
     assert quality(labels, acceptance(voters, voters), [["a"]])["precision"] == 0.5
     found = quality(labels, acceptance(voters, voters, {"bad"}), [["a"]])

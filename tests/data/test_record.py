@@ -15,13 +15,12 @@ import pytest
 from toy_chat import Rule
 from toy_recording import PARAMETERS, make, reply, session, student, task
 
-from lib.core.files import RecordError, read_jsonl, sha256
+from lib.core.files import RecordError, read_jsonl, sha256, write_jsonl
 from lib.data import label, record
-from lib.data.recording import READINGS, SETS, Recording, letters, text_digest, write_rows
+from lib.data.recording import READINGS, SETS, Recording, letters
 from lib.llm.types import BackendError, Prompt, Reply
 from lib.model.student import StudentError
 from lib.model.torch_student import TorchStudent
-from lib.tasks.home.teacher.write import HomeWriter
 
 SENTENCE = "would some kind soul illuminate the broom cupboard"
 TAKEN = ("pipeline", "pipeline sample 2", "judge")
@@ -228,43 +227,37 @@ def test_a_killed_reading_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 < before < len(asked) == len(Recording.read(task(tmp_path / "out")).readings) == 8
 
 
-def test_labelling_takes_what_the_profile_accepts(
+def test_labels_are_kept_answer_by_answer_and_not_asked_twice(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = shutil.copytree(folder / "out", tmp_path / "out")
     recording = Recording.read(task(out))
-    candidates, verdicts = recording.candidates()
-    rows = [
-        {"id": c.id, "system": "student", "calls": "gold", "digest": text_digest(c), "confidence": k / len(candidates)}
-        for k, c in enumerate(candidates)
-    ]
-    write_rows(out / READINGS, rows)
-    monkeypatch.setattr(HomeWriter, "fault", lambda self, c: "too short" if c.text.startswith("now") else "", False)
-    values = {"task": "home", "recorded": str(out), "teacher_seeds": 0, "third_party": "", "rule": [["student at 0.5"]]}
-    values |= {"natural": 2, "judged": []}
-    recording = Recording.read(task(out))
-    found = label.accepted(recording, candidates, verdicts, values)
-    sure = {row["id"] for row in rows if row["confidence"] >= 0.5}
-    assert {c.id for c in found} == {c.id for c in candidates if c.id in sure and not c.text.startswith("now")}
-    assert 0 < len(found) < len(candidates) / 2
-    monkeypatch.setattr(label.params, "load", lambda notebook, profile: values)
-    monkeypatch.setattr("sys.stdin", io.StringIO("y\nq\n"))
-    assert label.main(["--kind", "accepted", "--count", "4"]) == 0
-    assert "1 labelled, 3 left" in capsys.readouterr().out
-    assert {row["id"] for row in read_jsonl(out / "labels.jsonl")} <= {c.id for c in found}
-
-
-def test_labels_are_kept_answer_by_answer_and_not_asked_twice(folder: Path, tmp_path: Path) -> None:
-    recording = Recording.read(task(folder / "out"))
     candidates, _ = recording.candidates()
     rows = label.sample(candidates, 6, {})
-    out, screen = tmp_path / "labels.jsonl", io.StringIO()
-    assert label.ask(rows, "filter", out, io.StringIO("y\nwhat\nn\nq\n"), screen) == 2
-    recording.labels = read_jsonl(out)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\nwhat\nn\nq\n"))
+    assert label.ask(rows, "filter", out / "labels.jsonl") == 2
+    assert rows[0].text in capsys.readouterr().out
+    recording.labels = read_jsonl(out / "labels.jsonl")
     known = recording.labelled(candidates, "filter")
-    assert list(known.values()) == [True, False] and rows[0].text in screen.getvalue()
+    assert list(known.values()) == [True, False] and recording.labelled(candidates, "accepted") == {}
     assert [c.id for c in label.sample(candidates, 6, known)] == [c.id for c in rows[2:]]
-    assert recording.labelled(candidates, "accepted") == {}
+
+
+def test_labelling_takes_what_the_run_accepted(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(folder / "out", tmp_path / "out")
+    accepted = Recording.read(task(out)).candidates()[0][:3]
+    write_jsonl(
+        tmp_path / "02_accepted.jsonl", [e.to_dict() for e in [*accepted, replace(accepted[0], source="program")]]
+    )
+    values = {"task": "home", "recorded": str(out), "teacher_seeds": 0}
+    monkeypatch.setattr(label.params, "load", lambda notebook, profile: values)
+    monkeypatch.setattr(label.paths, "run_dir", lambda profile: tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert label.main(["--kind", "accepted", "--count", "4"]) == 0
+    assert "1 labelled, 2 left" in capsys.readouterr().out
+    assert {row["id"] for row in read_jsonl(out / "labels.jsonl")} <= {c.id for c in accepted}
 
 
 def test_readings_of_changed_words_do_not_count(folder: Path) -> None:

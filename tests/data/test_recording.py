@@ -152,12 +152,14 @@ def test_failures_while_recording_are_replayed(tmp_path: Path) -> None:
     assert errors[0] == errors[1] and "timeout" in errors[0]
 
 
-def test_labelling_shows_the_short_words_of_a_context(tmp_path: Path) -> None:
+def test_labelling_shows_the_short_words_of_a_context(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     context = {"place": "Here", "table": {"a": 1}, "note": "long " * 20, "none": None, "empty": ""}
     row = Example("a", "sing it", context, [[]], "L2", "teacher", "train", {"said": "sing"})
-    screen = io.StringIO()
-    assert label.ask([row], "filter", tmp_path / "labels.jsonl", io.StringIO("y\n"), screen) == 1
-    assert "1/1 L2 [Here]  sing  ->  nothing" in screen.getvalue()
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n"))
+    assert label.ask([row], "filter", tmp_path / "labels.jsonl") == 1
+    assert "1/1 L2 [Here]  sing  ->  nothing" in capsys.readouterr().out
 
 
 def test_unreadable_verdicts_can_be_shown(folder: Path) -> None:
