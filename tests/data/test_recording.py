@@ -179,6 +179,6 @@ def test_no_rival_is_no_gain_with_the_same_columns() -> None:
     answers = pd.DataFrame([{**PREDICTION, "id": i, "system": s} for i in range(3) for s in ("mine", "other")])
     columns = list(comparison.gain(answers, "mine", ["other"]).columns)
     assert columns == comparison.GAIN
-    for rows, rivals in ((answers, []), (answers, ["nobody"]), (pd.DataFrame(), ["other"])):
+    for rows, rivals in ((answers, []), (answers, ["nobody"]), (answers[:0], ["other"])):
         found = comparison.gain(rows, "mine", rivals)
         assert found.empty and list(found.columns) == columns
