@@ -13,7 +13,7 @@ from lib.core.task import Answer, Call, Example, System
 from lib.llm.types import Prompt
 from lib.teacher.pipeline import Ask
 
-MACHINE: Row = {"kind": "machine", "threads": 1, "bandwidth": 1e9, "fp32": 1e9, "int8": 2e9}
+MACHINE: Row = {"kind": "machine", "threads": 1, "bandwidth": 1e9, "arithmetic": 2e9}
 
 
 class Silent:

@@ -1,9 +1,8 @@
 """Speed, memory and size side by side, in one run on one machine: ``make bench`` or ``python -m lib.bench``.
 
 The released models, their parent, rule systems and large models as a user would run them answer the same one-command
-requests, each in a process of its own on the same cores: p50 and p95 cold and warm, tokens per second, peak memory, and
-beside each model the limits that this machine sets it (``lib.bench.limits``). ``params/bench.yaml`` says who and what;
-results are ``bench.csv``, ``bench.json`` and ``requests.jsonl`` in ``--out``. A killed run goes on where it stopped.
+requests, each in a process of its own on the same cores. ``params/bench.yaml`` says who and what; results are
+``bench.csv``, ``bench.json`` and ``requests.jsonl`` in ``--out``. A killed run goes on where it stopped.
 
     python -m lib.bench --llm Qwen2.5-Coder-1.5B=models/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf
     python -m lib.bench --only super-tiny --warm 8 --cold 2        # a quick look at one model
@@ -12,7 +11,6 @@ results are ``bench.csv``, ``bench.json`` and ``requests.jsonl`` in ``--out``. A
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -27,9 +25,8 @@ from typing import Any
 from tqdm import tqdm
 
 from lib.bench import table
-from lib.bench.limits import weights
-from lib.bench.requests import TESTS, by_context, draw, plan
 from lib.bench.systems import BenchError, BenchParams, Entrant, entrants
+from lib.bench.worker import TESTS, by_context, draw, plan
 from lib.core import files, paths, provenance
 from lib.core.files import Resumable, Row
 from lib.core.params import read_yaml
@@ -37,6 +34,7 @@ from lib.core.task import StudyTask
 from lib.tasks import load
 
 PARAMETERS = paths.PARAMS / "bench.yaml"
+GIVEN = {"task": str, "parent": str, "threads": int, "warm": int, "cold": int}
 BUSY = 0.25
 """Load of a core, from others, above which figures are not worth much."""
 Run = Callable[[Mapping[str, Any]], Iterable[Row]]
@@ -45,16 +43,13 @@ Run = Callable[[Mapping[str, Any]], Iterable[Row]]
 def worker(job: Mapping[str, Any]) -> Iterator[Row]:
     """Rows of a job done by ``lib.bench.worker`` in a process of its own. Raises BenchError with its last line."""
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT), "OMP_NUM_THREADS": str(job["threads"])}
-    command = [sys.executable, "-m", "lib.bench.worker"]
-    pipe: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+    command = [sys.executable, "-m", "lib.bench.worker", json.dumps(job)]
     with (
         tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
-        subprocess.Popen(command, env=environment, stderr=errors, **pipe) as process,
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8") as process,
     ):
         try:
-            with contextlib.suppress(BrokenPipeError), process.stdin:  # type: ignore[union-attr]
-                process.stdin.write(json.dumps(job))  # type: ignore[union-attr]
-            yield from map(json.loads, process.stdout)  # type: ignore[arg-type]
+            yield from map(json.loads, process.stdout or ())
             if process.wait():
                 errors.seek(0)
                 last = (errors.read().strip().splitlines() or ["no output"])[-1]
@@ -86,14 +81,10 @@ def measure(
         for entrant in rest:
             bar.set_description(entrant.name)
             try:
-                keep({"system": _told(entrant), "blocks": blocks[entrant.name]})
+                keep({"system": {**asdict(entrant), "file": str(entrant.file or "")}, "blocks": blocks[entrant.name]})
             except ValueError as error:
                 failed[entrant.name] = str(error)
     return failed
-
-
-def _told(entrant: Entrant) -> Row:
-    return {**asdict(entrant), "file": str(entrant.file or "")}
 
 
 def bench(
@@ -110,13 +101,16 @@ def bench(
     Writes to ``out``. Raises BenchError, ParamsError, GgufError or TaskError before anything long has begun.
     """
     task, sample, load_average = task or load(values.task), (out / "sample").resolve(), os.getloadavg()[0]
-    found, absent = _chosen(*entrants(task, values, models, llms or {}, out / "models"), only)
+    found, absent = entrants(task, values, models, llms or {}, out / "models")
+    for name in set(only) - {e.name for e in found}:
+        raise BenchError(f"--only {name}: {absent.get(name) or 'use one of: ' + '; '.join(e.name for e in found)}")
+    found, absent = ([e for e in found if e.name in only], {}) if only else (found, absent)
     draw(task, values.sample, sample)
     groups = [[e.id for e in group] for group in by_context(task, sample, values.seed)]
     if len(groups) < 2:  # the last one is put aside, to be asked between blocks so that they find an empty cache
         raise BenchError("params/bench.yaml: the sample has fewer than two contexts: raise sample.dev")
     told = {"task": values.task, "threads": values.threads, "folder": str(sample), "spare": groups[-1][0]}
-    held = {e.name: weights(e.file) for e in found if e.file}
+    held = {e.name: table.held(e.file) for e in found if e.file}
     asked = {e.name: {**asdict(e), "file": paths.relative(e.file) if e.file else ""} for e in found}
     code = provenance.library("import lib.bench.worker, lib.runtime.gguf_student, lib.llm.gguf", task.name)
     key = [values.threads, files.sha256(sample / TESTS), asked, code, provenance.versions(), provenance.hardware()]
@@ -125,28 +119,13 @@ def bench(
         rows = list(kept.rows)
     machine = next(row for row in rows if row["kind"] == "machine")
     shown = table.summary(found, rows, held, failed, machine)
-    table.write(out, shown, {**_document(values, load_average, machine), "models": asked, "left_out": absent})
+    document: Row = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": provenance.commit()}
+    document |= {"machine": {**provenance.hardware(), "load_average_before": round(load_average, 2), **machine}}
+    document |= {"versions": provenance.versions(), "parameters": values.model_dump(), "models": asked}
+    table.write(out, shown, {**document, "left_out": absent})
     busy = f"The machine was busy before the run (load {load_average:.1f}): measure again when it is quiet."
     text = table.text(shown, machine, absent)
     return text + (f"\n\n{busy}" if load_average > BUSY * (os.cpu_count() or 1) else ""), not failed
-
-
-def _document(values: BenchParams, load_average: float, machine: Row) -> Row:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": provenance.commit(),
-        "machine": {**provenance.hardware(), "load_average_before": round(load_average, 2), **machine},
-        "versions": provenance.versions(),
-        "parameters": values.model_dump(),
-    }
-
-
-def _chosen(found: list[Entrant], absent: dict[str, str], only: Sequence[str]) -> tuple[list[Entrant], dict[str, str]]:
-    """Those that ``only`` names; all without names."""
-    names = [e.name for e in found]
-    for name in set(only) - set(names):
-        raise BenchError(f"--only {name}: {absent.get(name) or 'use one of: ' + '; '.join(names)}")
-    return ([e for e in found if e.name in only], {}) if only else (found, absent)
 
 
 def _llm(text: str) -> tuple[str, Path]:
@@ -167,14 +146,13 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--llm", **several, metavar="NAME=FILE", help="a chat model's GGUF; may be repeated")
     add("--params", type=Path, default=PARAMETERS, help="(default: params/bench.yaml)")
     add("--out", type=Path, default=paths.runs() / "bench", help="where results go (default: runs/bench)")
-    for name, kind in {"task": str, "parent": str, "threads": int, "warm": int, "cold": int}.items():
+    for name, kind in GIVEN.items():
         add(f"--{name}", type=kind, help="in place of the parameter of that name")
     return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
-    given = {key: getattr(options, key) for key in ("task", "threads", "parent", "warm", "cold")}
-    given = {key: value for key, value in given.items() if value is not None}
+    given = {key: value for key in GIVEN if (value := getattr(options, key)) is not None}
     values = BenchParams.read({**read_yaml(options.params), **given}, options.params.name)
     if options.only and not any(name.startswith("parent") for name in options.only):
         large = {name: one for name, one in values.llms.items() if name in options.only}

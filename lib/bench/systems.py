@@ -12,9 +12,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from lib.core import files, paths
 from lib.core.params import Settings
@@ -28,7 +28,6 @@ from lib.runtime.decode import suits
 from lib.runtime.requests import RELEASED
 
 STUDENT, LLM, BASELINE = "student", "llm", "baseline"
-Count = Annotated[int, Field(ge=1)]
 _HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+):(?P<file>[\w./-]+\.gguf)")
 
 
@@ -37,27 +36,26 @@ class BenchError(ValueError):
 
 
 class Llm(Settings):
-    """A large model. ``source``: the base model's wheel, ``HUB/ID:FILE.gguf`` (looked for in ``.cache/llm`` and in the
+    """A large model."""
 
-    hub's own cache) or a path; ``sha256``: of the file, empty for any; ``prompt``: one of the task's one-stage prompts.
-    """
-
-    source: Annotated[str, Field(min_length=1)]
-    sha256: str = ""
-    prompt: str = ""
-    context_tokens: Count = 8192
-    warm: Count = 3
-    cold: Count = 2
+    source: str = Field(
+        min_length=1
+    )  # the base's wheel, HUB/ID:FILE.gguf (in .cache/llm or the hub's cache), or a path
+    sha256: str = ""  # of the file; empty for any
+    prompt: str = ""  # one of the task's one-stage prompts
+    context_tokens: PositiveInt = 8192
+    warm: PositiveInt = 3
+    cold: PositiveInt = 2
 
 
 class BenchParams(Settings):
-    """params/bench.yaml. ``parent``: what the released models were made from, a folder or a GGUF; empty for none."""
+    """params/bench.yaml."""
 
     task: str
-    threads: Count = 2
-    parent: str = ""
-    warm: Count = 40
-    cold: Count = 10
+    threads: PositiveInt = 2
+    parent: str = ""  # what the released models were made from, a folder or a GGUF; empty for none
+    warm: PositiveInt = 40
+    cold: PositiveInt = 10
     seed: int = 0
     sample: dict[str, Any] = {}
     baselines: list[str] = []
@@ -90,53 +88,48 @@ def entrants(
     for a model that is there but cannot be used.
     """
     counts: dict[str, Any] = {"warm": values.warm, "cold": values.cold}
-    absent: dict[str, str] = {}
-    found = [Entrant(name, BASELINE, **counts) for name in values.baselines]
-    for one in [*_released(task, models, absent), *_parents(task, values.parent, scratch, absent)]:
-        found.append(replace(one, **counts))
-        if one.runtime == "onnx":
-            found.append(replace(found[-1], name=f"{one.name}, llama.cpp", released=False, runtime="server"))
-    settings = {**{name: Llm(source="--llm") for name in llms}, **values.llms}
-    for name, large in settings.items():
-        if file := llms.get(name) or _file(name, large, absent):
-            found.append(_large(name, file, large, pinned=name not in llms))
+    found, absent = [Entrant(name, BASELINE, **counts) for name in values.baselines], dict[str, str]()
+    released = {file: file.stem for file in _released(task, models, absent)}
+    for file, name in {**released, **_parents(values.parent, scratch, absent)}.items():
+        gguf = GgufFile(file)
+        check_task(gguf.student, task, str(file))
+        found.append(Entrant(name, STUDENT, file, files.sha256(file), file in released, runtime=suits(gguf), **counts))
+        if found[-1].runtime == "onnx":
+            found.append(replace(found[-1], name=f"{name}, llama.cpp", released=False, runtime="server"))
+    for name, large in {**{name: Llm(source="--llm") for name in llms}, **values.llms}.items():
+        if path := llms.get(name) or _file(name, large, absent):
+            found.append(_large(name, path, large, pinned=name not in llms))
     names = [e.name for e in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BenchError(f"two systems are called '{twice[0]}': rename a file or an entry of params/bench.yaml")
     return found, absent
 
 
-def _released(task: Task, models: Sequence[Path], absent: dict[str, str]) -> list[Entrant]:
+def _released(task: Task, models: Sequence[Path], absent: dict[str, str]) -> list[Path]:
     """The students in ``models``, the smallest first; of the project's own, those for this task."""
-    chosen = [f for path in models or [RELEASED] for f in (sorted(path.glob("*.gguf")) if path.is_dir() else [path])]
+    chosen = {f for path in models or [RELEASED] for f in (path.glob("*.gguf") if path.is_dir() else [path])}
     if not models:
-        chosen = [f for f in chosen if f.is_file() and GgufFile(f).student["task"] == task.name]
+        chosen = {f for f in chosen if f.is_file() and GgufFile(f).student["task"] == task.name}
     if not chosen:
         absent["student"] = f"no model for the task '{task.name}' is there; name a student's GGUF: --model FILE"
-    return sorted((_student(task, f, True) for f in set(chosen)), key=lambda e: (e.file or RELEASED).stat().st_size)
+    return sorted(chosen, key=lambda file: (file.stat().st_size if file.is_file() else 0, file))
 
 
-def _student(task: Task, file: Path, released: bool, name: str = "") -> Entrant:
-    gguf = GgufFile(file)
-    check_task(gguf.student, task, str(file))
-    return Entrant(name or file.stem, STUDENT, file, files.sha256(file), released, runtime=suits(gguf))
-
-
-def _parents(task: Task, source: str, scratch: Path, absent: dict[str, str]) -> list[Entrant]:
-    """What the released models were made from, in Q8_0 and F16; exported again only if its weights have changed."""
+def _parents(source: str, scratch: Path, absent: dict[str, str]) -> dict[Path, str]:
+    """What the released models were made from, in Q8_0 and F16; exported again only if it has changed."""
     path = paths.ROOT / source
     if source and not path.exists():
         absent["parent"] = f"{source} is not there; train it (make reproduce) or name one: --parent FOLDER_OR_GGUF"
     if not source or not path.exists():
-        return []
-    digest = files.sha256(path / "model.safetensors" if path.is_dir() else path)
-    made = {kind: scratch / f"parent-{digest[:8]}-{kind}.gguf" for kind in ("q8_0", "f16")}
+        return {}
+    digest = files.sha256(path)[:8]
+    made = {scratch / f"parent-{digest}-{kind}.gguf": kind for kind in ("q8_0", "f16")}
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as name:
-        for kind in [kind for kind, file in made.items() if not file.is_file()]:
-            folder = path if path.is_dir() else students.save(students.load(path), Path(name) / kind)
-            gguf_write.export(folder, made[kind], kind)
-    return [_student(task, file, False, f"parent {kind}") for kind, file in made.items()]
+        for file, kind in made.items():
+            if not file.is_file():
+                gguf_write.export(students.save(students.load(path), Path(name) / kind), file, kind)
+    return {file: f"parent {kind}" for file, kind in made.items()}
 
 
 def _file(name: str, settings: Llm, absent: dict[str, str]) -> Path | None:
@@ -145,16 +138,16 @@ def _file(name: str, settings: Llm, absent: dict[str, str]) -> Path | None:
 
     if settings.source == WHEEL:
         return fetch_wheel(cache_folder())
-    hub, get = _HUB.fullmatch(settings.source), ""
-    place = paths.ROOT / settings.source
-    if hub:
+    place, get = paths.ROOT / settings.source, ""
+    if hub := _HUB.fullmatch(settings.source):
         cached = try_to_load_from_cache(hub["repository"], hub["file"])
         place = Path(cached) if isinstance(cached, str) else cache_folder() / "llm" / hub["file"]
         where = paths.relative(cache_folder() / "llm")
         get = f"hf download {hub['repository']} {hub['file']} --local-dir {where}, or "
-    if not place.is_file():
-        absent[name] = f"{settings.source} is not here: {get}name a file: --llm {name}=FILE"
-    return place if place.is_file() else None
+    if place.is_file():
+        return place
+    absent[name] = f"{settings.source} is not here: {get}name a file: --llm {name}=FILE"
+    return None
 
 
 def _large(name: str, file: Path, settings: Llm, pinned: bool) -> Entrant:

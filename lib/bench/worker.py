@@ -1,13 +1,15 @@
 """The process that measures one system and ends, so that memory and caches are that system's alone.
 
-A job comes as JSON on stdin, rows go as JSON lines to stdout; an error is one line on stderr and exit code 2. The
-process keeps to the first ``threads`` cores that it may use. A job with a ``system`` answers blocks of requests: a row
-for each (wall time from text to calls, in ms), one for the process (peak memory, time to load) and for a GGUF one with
-its speed without grammar and task. A job without one measures the machine (``lib.bench.limits``).
+A job comes as JSON in the argument, rows go as JSON lines to stdout; an error is a line on stderr and exit code 2. A
+job with a ``system`` answers blocks of requests, each about one context: the first finds an empty cache (cold), the
+others find the context in it (warm). There is a row for each (wall time from text to calls, in ms), one for the process
+(peak memory, time to load), and for a GGUF one with its speed without grammar and task. A job without a system measures
+the machine. The process keeps to the first ``threads`` cores that it may use.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -16,24 +18,63 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, TypeVar
 
-from lib.bench.limits import measure
-from lib.bench.requests import SEEDS, read
+from lib.core import params, paths
+from lib.core.examples import read_examples
 from lib.core.files import Row, dumps
-from lib.core.task import Example, StudyTask, System
+from lib.core.task import Example, StudyTask, System, TaskError
 from lib.evaluation.evaluate import ask
 from lib.tasks import load
 
+Request = TypeVar("Request")
+HOMES, SEEDS, TESTS = "01_homes.jsonl", "01_prototype.jsonl", "01_tests.jsonl"
 PROMPT_TOKENS, NEW_TOKENS, REPEATS = 256, 64, 3
+LARGE, SIDE, TIMED = 512_000_000, 1024, 8
+"""Bytes of a read that no cache holds, rows and columns of the matrices, and how often each is timed."""
 _PROMPT = [10 + i % 200 for i in range(PROMPT_TOKENS)]
 Forget = Callable[[], object]
+
+
+def draw(task: StudyTask, values: Mapping[str, Any], folder: Path) -> None:
+    """Writes a sample: the first notebook's smoke parameters, changed by ``values``. Raises ParamsError."""
+    defaults = params.load(paths.notebooks()[0], "smoke")
+    params.check(defaults, dict(values), "params/bench.yaml: sample")
+    folder.mkdir(parents=True, exist_ok=True)
+    task.sample({**defaults, **values}, folder)
+
+
+def read(task: StudyTask, folder: Path, name: str = TESTS) -> list[Example]:
+    """The sample's examples of one file, each with its whole context."""
+    return task.resolve(read_examples(folder / name), task.contexts(folder / HOMES))
+
+
+def by_context(task: StudyTask, folder: Path, seed: int) -> list[list[Example]]:
+    """The sample's requests that one call answers, by context, in an order drawn with ``seed``."""
+    groups: dict[Any, list[Example]] = {}
+    for example in read(task, folder):
+        groups.setdefault(tuple(task.prefix(task.references(example.context))), []).append(example)
+    kept = [[e for e in group if e.gold and all(len(calls) == 1 for calls in e.gold)] for group in groups.values()]
+    rng = Random(seed)
+    return [rng.sample(group, len(group)) for group in kept if group]
+
+
+def plan(groups: Sequence[Sequence[Request]], cold: int, warm: int) -> list[list[Request]]:
+    """Blocks of the first ``cold`` contexts with ``warm`` further ones in all. Raises TaskError for too few."""
+    counts = [warm * (i + 1) // cold - warm * i // cold for i in range(cold)]
+    if len(groups) < cold or any(len(g) <= n for g, n in zip(groups, counts, strict=False)):
+        raise TaskError(
+            f"params/bench.yaml: {cold} contexts with {warm + cold} requests are asked for, the sample has "
+            f"{[len(g) for g in groups]} for each of its own: raise sample.dev or lower cold and warm"
+        )
+    return [list(group[: 1 + n]) for group, n in zip(groups, counts, strict=False)]
 
 
 def rows(job: Mapping[str, Any], task: StudyTask | None = None) -> Iterator[Row]:
     """Does a job. Raises a ValueError that says what is wrong with it, or what the system's modules raise."""
     if "system" not in job:
-        yield {"kind": "machine", **measure(job["threads"])}
+        yield {"kind": "machine", "threads": job["threads"], **machine(job["threads"])}
         return
     task, folder, system = task or load(job["task"]), Path(job["folder"]), job["system"]
     examples = {e.id: e for e in read(task, folder)}
@@ -50,11 +91,7 @@ def rows(job: Mapping[str, Any], task: StudyTask | None = None) -> Iterator[Row]
 
 
 def answer(
-    system: System,
-    forget: Forget,
-    blocks: Sequence[Sequence[Example]],
-    task: StudyTask,
-    clock: Callable[[], float] = time.perf_counter,
+    system: System, forget: Forget, blocks: Sequence[Sequence[Example]], task: StudyTask, clock: Any = time.perf_counter
 ) -> Iterator[Row]:
     """Asks the blocks in turn; ``forget`` is called before each, so that its first request finds an empty cache."""
     for block in blocks:
@@ -62,22 +99,12 @@ def answer(
         for number, example in enumerate(block):
             began = clock()
             said = ask(system, example.text, example.context)
-            took = 1000 * (clock() - began)
-            yield {
-                "id": example.id,
-                "kind": "warm" if number else "cold",
-                "ms": round(took, 3),
-                "prompt_tokens": said.prompt_tokens,
-                "cached_tokens": said.cached_tokens,
-                "new_tokens": said.new_tokens,
-                "exact": not said.error and task.score(example, said.calls).exact,
-                "error": said.error,
-            }
+            row = {"id": example.id, "kind": "warm" if number else "cold", "ms": round(1000 * (clock() - began), 3)}
+            row |= {name: getattr(said, name) for name in ("prompt_tokens", "cached_tokens", "new_tokens", "error")}
+            yield {**row, "exact": not said.error and task.score(example, said.calls).exact}
 
 
-def _open(
-    given: Mapping[str, Any], task: StudyTask, folder: Path, spare: Example, threads: int
-) -> tuple[System, Forget]:
+def _open(given: Row, task: StudyTask, folder: Path, spare: Example, threads: int) -> tuple[System, Forget]:
     """The system, and what makes it forget the last context; ``spare``: a request of a context that is not measured."""
     if given["kind"] == "llm":
         return _large(given, task, folder, threads)
@@ -90,7 +117,7 @@ def _open(
     return system, lambda: ask(system, spare.text, spare.context)
 
 
-def _large(given: Mapping[str, Any], task: StudyTask, folder: Path, threads: int) -> tuple[System, Forget]:
+def _large(given: Row, task: StudyTask, folder: Path, threads: int) -> tuple[System, Forget]:
     """A chat model behind one of the task's one-stage prompts; a one-token prompt makes it forget."""
     from lib.llm.gguf import GgufBackend
     from lib.llm.types import Prompt
@@ -109,24 +136,24 @@ def _chosen(known: Mapping[str, Any], name: str, where: str) -> Any:
     return known[name]
 
 
-def speed(path: Path, threads: int, runtime: str, repeats: int = REPEATS) -> Row:
-    """Tokens per second of a GGUF's weights alone: medians over ``repeats`` prompts of PROMPT_TOKENS tokens."""
+def speed(path: Path, threads: int, runtime: str) -> Row:
+    """Tokens per second of a GGUF's weights alone: medians over REPEATS prompts of PROMPT_TOKENS tokens."""
     from lib.runtime.llama_server import instructions
 
     onnx = runtime == "onnx"
-    prompt, decode = zip(*(_onnx if onnx else _served)(path, threads, repeats), strict=True)
+    prompt, decode = zip(*(_onnx if onnx else _served)(path, threads), strict=True)
     engine = {"engine": "ONNX Runtime" if onnx else "llama.cpp", "instructions": "" if onnx else instructions()}
     medians = {"prompt_tokens_s": statistics.median(prompt), "decode_tokens_s": statistics.median(decode)}
     return {"kind": "speed", **medians, **engine}
 
 
-def _onnx(path: Path, threads: int, repeats: int) -> Iterator[tuple[float, float]]:
+def _onnx(path: Path, threads: int) -> Iterator[tuple[float, float]]:
     """Tokens of the prompt, and new ones, per second, by ONNX Runtime."""
     from lib.model.gguf_read import GgufFile
     from lib.runtime.onnx_engine import OnnxModel
 
     model = OnnxModel(GgufFile(path), threads, 2 * (PROMPT_TOKENS + NEW_TOKENS))
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         model.keep(0)
         began = time.perf_counter()
         model.feed(_PROMPT)
@@ -136,16 +163,40 @@ def _onnx(path: Path, threads: int, repeats: int) -> Iterator[tuple[float, float
         yield PROMPT_TOKENS / (read - began), NEW_TOKENS / (time.perf_counter() - read)
 
 
-def _served(path: Path, threads: int, repeats: int) -> Iterator[tuple[float, float]]:
+def _served(path: Path, threads: int) -> Iterator[tuple[float, float]]:
     """The same by the server, whose first new token comes out of the prompt's pass: one decoding step fewer."""
     from lib.runtime.llama_server import open_server
 
     server = open_server(path, threads, 2 * (PROMPT_TOKENS + NEW_TOKENS))
     asked = {"prompt": _PROMPT, "n_predict": NEW_TOKENS, "ignore_eos": True, "cache_prompt": False}
-    asked |= {"temperature": 0.0, "samplers": ["temperature"]}
-    for _ in range(repeats):
-        t = server.handle_completions(asked)["timings"]
+    for _ in range(REPEATS):
+        t = server.handle_completions({**asked, "temperature": 0.0, "samplers": ["temperature"]})["timings"]
         yield 1000 * t["prompt_n"] / t["prompt_ms"], 1000 * (t["predicted_n"] - 1) / t["predicted_ms"]
+
+
+def machine(threads: int) -> Row:
+    """``bandwidth`` (bytes per second of a large read) and ``arithmetic`` (operations per second of torch's matrix
+
+    product: int8, or fp32 where that is faster or int8 is unknown) with ``threads`` threads.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    floats, large = torch.ones(SIDE, SIDE), torch.ones(LARGE // 4, dtype=torch.int32)
+    integers, taken = floats.to(torch.int8), [_fastest(lambda: floats @ floats)]
+    with contextlib.suppress(RuntimeError, NotImplementedError):  # not on every processor
+        taken.append(_fastest(lambda: torch._int_mm(integers, integers)))
+    return {"bandwidth": LARGE / _fastest(large.amax), "arithmetic": 2 * SIDE**3 / min(taken)}
+
+
+def _fastest(action: Callable[[], object]) -> float:
+    """Seconds of the fastest of TIMED runs after one that does not count."""
+    taken = []
+    for _ in range(TIMED + 1):
+        began = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - began)
+    return min(taken[1:])
 
 
 def peak_bytes() -> int:
@@ -159,7 +210,7 @@ def peak_bytes() -> int:
 def main() -> int:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
         os.dup2(2, 1)  # whatever a library prints goes to stderr
-        job = json.load(sys.stdin)
+        job = json.loads(sys.argv[1])
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: job["threads"]])
         try:

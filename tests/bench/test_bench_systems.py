@@ -113,7 +113,7 @@ def test_models_that_cannot_be_used_are_refused(student, tmp_path):
     ("text", "message"),
     [
         ("thread: 2", "unknown parameter 'thread'; did you mean 'threads'"),
-        ("threads: 0", "threads: Input should be greater than or equal to 1"),
+        ("threads: 0", "threads: Input should be greater than 0"),
         ("warm: many", "warm: Input should be a valid integer"),
         ("llms: {big: {}}", "'llms.big.source' is missing"),
         ("llms: {big: {source: x.gguf, promt: y}}", "did you mean 'prompt'"),

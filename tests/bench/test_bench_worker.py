@@ -9,21 +9,17 @@ from toy_bench import Sampled, Silent
 from toy_model import saved_student
 from toy_task import examples
 
-from lib.bench import limits, worker
+from lib.bench import table, worker
 from lib.bench.__main__ import BenchError
 from lib.bench.__main__ import worker as process
-from lib.bench.requests import by_context, draw, plan
+from lib.bench.worker import by_context, draw, plan
 from lib.core.params import ParamsError
 from lib.core.task import Answer, TaskError
 from lib.model import gguf_write
 from lib.model import student as students
 from lib.model.base import BaseError, cache_folder, fetch_wheel
-from lib.model.gguf_read import GgufError
 
 GROUPS = [[f"{g}{i}" for i in range(6)] for g in "abcde"]
-MACHINE = {"bandwidth": 10e9, "fp32": 100e9, "int8": 400e9}
-MODEL = {"decode_bytes": 100_000_000, "decode_weights": 100_000_000, "prompt_weights": 50_000_000}
-MODEL |= {"weights_kind": "Q8_0"}
 
 
 @pytest.mark.parametrize(("cold", "warm"), [(5, 20), (3, 4), (1, 1), (4, 9)])
@@ -118,27 +114,18 @@ def test_a_process_s_error_is_one_line(tmp_path):
     assert worker.peak_bytes() > 1e7
 
 
-def test_memory_or_arithmetic_limits_decoding_and_arithmetic_a_prompt():
-    found = limits.limits(MODEL, MACHINE)
-    assert found == {"limit_decode": pytest.approx(100), "limit_prompt": pytest.approx(4000), "arithmetic": "int8"}
-    few = limits.limits({**MODEL, "decode_bytes": 1000}, {**MACHINE, "int8": None})
-    assert few["limit_decode"] == pytest.approx(500) and few["arithmetic"] == "fp32"
-    assert limits.limits({**MODEL, "weights_kind": "F16"}, MACHINE)["arithmetic"] == "fp32"
-
-
 @pytest.mark.parametrize(("kind", "bytes_each"), [("f16", 2.0), ("q4_0", 18 / 32)])
-def test_a_file_holds_what_its_model_multiplies(folder, tmp_path, kind, bytes_each):
-    model = students.load(folder).model
-    matrices = {n: p.numel() for n, p in model.named_parameters() if p.ndim == 2}
-    vectors = sum(p.numel() for p in model.parameters() if p.ndim == 1)
-    found = limits.weights(gguf_write.export(folder, tmp_path / "x.gguf", kind))
-    assert found["decode_weights"] == sum(matrices.values())
-    assert found["prompt_weights"] == found["decode_weights"] - matrices["model.embed_tokens.weight"]
-    assert found["decode_bytes"] == pytest.approx(found["decode_weights"] * bytes_each + 4 * vectors)
-    assert found["weights_kind"] == kind.upper()
+def test_a_file_holds_what_its_model_multiplies_and_memory_or_arithmetic_limits_it(folder, tmp_path, kind, bytes_each):
+    found = table.held(gguf_write.export(folder, tmp_path / "x.gguf", kind))
+    shapes = [(p.ndim, p.numel()) for p in students.load(folder).model.parameters()]
+    assert found["decode_weights"] == sum(n for _, n in shapes)
+    assert found["decode_bytes"] == pytest.approx(sum(n * (bytes_each if ndim > 1 else 4) for ndim, n in shapes))
+    fast = {"bandwidth": found["decode_bytes"] * 50, "arithmetic": found["decode_weights"] * 2 * 80}
+    assert table.limit(found, fast) == pytest.approx(50)
+    assert table.limit(found, {**fast, "bandwidth": 1e12}) == pytest.approx(80)
 
 
-def test_an_input_table_of_its_own_is_looked_up_and_not_read(tmp_path):
+def test_an_input_embedding_of_its_own_is_looked_up_and_not_read(tmp_path):
     writer = gguf.GGUFWriter(tmp_path / "u.gguf", "llama")
     for name, rows in {"token_embd.weight": 50, "blk.0.ffn_up.weight": 10, "output.weight": 50}.items():
         writer.add_tensor(name, torch.ones(rows, 32).numpy())
@@ -146,20 +133,18 @@ def test_an_input_table_of_its_own_is_looked_up_and_not_read(tmp_path):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    found = limits.weights(tmp_path / "u.gguf")
-    assert (found["decode_bytes"], found["decode_weights"], found["prompt_weights"]) == (4 * 60 * 32, 60 * 32, 10 * 32)
+    assert table.held(tmp_path / "u.gguf") == {"decode_bytes": 4 * 60 * 32, "decode_weights": 60 * 32}
     (tmp_path / "text.gguf").write_bytes(b"hello")
-    with pytest.raises(GgufError, match="text.gguf: not a whole GGUF file"):
-        limits.weights(tmp_path / "text.gguf")
+    with pytest.raises(BenchError, match="text.gguf: not a whole GGUF file"):
+        table.held(tmp_path / "text.gguf")
 
 
 def test_the_machine_is_measured_by_repetitions(monkeypatch):
-    for name, value in {"LARGE": 4000, "SIDE": 32, "REPEATS": 2}.items():
-        monkeypatch.setattr(limits, name, value)
+    for name, value in {"LARGE": 4000, "SIDE": 32, "TIMED": 2}.items():
+        monkeypatch.setattr(worker, name, value)
     done, threads = [], torch.get_num_threads()
-    assert limits._fastest(lambda: done.append(1)) >= 0 and len(done) == 3
+    assert worker._fastest(lambda: done.append(1)) >= 0 and len(done) == 3
     try:
-        found = limits.measure(1)
+        assert min(worker.machine(1).values()) > 0
     finally:
         torch.set_num_threads(threads)
-    assert found["bandwidth"] > 0 and found["fp32"] > 0 and (found["int8"] is None or found["int8"] > 0)
