@@ -10,10 +10,13 @@ calls and counts. Several GPUs serve one teacher behind one endpoint, such as vL
 from __future__ import annotations
 
 import argparse
+import lzma
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,17 +24,16 @@ from typing import Any
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
-from lib.core import paths
-from lib.core.files import Resumable, Row, alone, digest, sha256
+from lib.core import paths, provenance
+from lib.core.files import Resumable, Row, digest, replacing, sha256
 from lib.core.params import Settings, read_yaml
 from lib.core.task import Example
-from lib.data.filter import JUDGE
-from lib.data.leakage import Blanked, apart, bare, chosen
-from lib.data.recording import GOLD, in_share, pack, produce, read_set, take_up, text_digest, write_set
+from lib.data import recording
+from lib.data.filter import JUDGE, Blanked, apart, bare, chosen
 from lib.evaluation.evaluate import evaluate
 from lib.llm import load as llm_load
-from lib.llm.replay import Recorder
-from lib.llm.types import Backend
+from lib.llm.replay import REPLIES, Recorder, Replay, pack
+from lib.llm.types import Backend, BackendError
 from lib.model import student as students
 from lib.model.torch_student import TorchStudent, bf16_hardware
 from lib.tasks import load
@@ -86,19 +88,16 @@ class Session:
         """Makes and packs the whole recording; returns counts. Raises StudentError or GgufError before any work."""
         for _ in self._students():
             pass
-        take_up(self.task.recordings, self.work / "replies.jsonl", self.backend)
-        blanked = Blanked(self.backend, (e for rows in self.others.values() for e in rows))
-        replies = Recorder(blanked, self.work / "replies.jsonl", self.settings.chunk)
-        parameters = self.settings.model_dump()
-        candidates, verdicts = produce(self.task.writer(), self.set.seeds, replies, parameters)
+        self._take_up()
+        parameters, replies = self.settings.model_dump(), self._recorder("replies", Blanked(self.backend, self._theirs))
+        candidates, verdicts = recording.produce(self.task.writer(), self.set.seeds, replies, parameters)
         tests = self.task.resolve(self.set.tests, self.set.contexts)
         for system in compared(self.task, self.pool, replies, self.settings.systems):  # to record their replies
             system.answer_many([(e.text, e.context) for e in tests])
         whole = self.task.resolve([c for c in candidates if c.text], self.set.contexts)
         models = {name: sha256(paths.ROOT / path) for name, path in self.settings.students.items()}
         readings = self._readings(whole, models)
-        facts = {"parameters": parameters, "readers": models}
-        pack(self.task, self.set, readings, self._others(), replies, facts, self.backend)
+        self._pack(replies, readings, self._others(), {"parameters": parameters, "readers": models})
         counts = {"seeds": self.set.seeds, "candidates": candidates, "verdicts": verdicts, "readings": readings}
         return {name: len(rows) for name, rows in counts.items()}
 
@@ -108,25 +107,27 @@ class Session:
         path = self.settings.third_party
         return self.task.third_party(paths.ROOT / path) if path else {}
 
+    @property
+    def _theirs(self) -> list[Example]:
+        return [e for rows in self.others.values() for e in rows]
+
     @cached_property
     def set(self) -> TeacherSet:
-        """What the teacher works on; drawn once and kept in ``work``."""
-        sizes = [self.settings.seeds, self.settings.tests, self.settings.pool, self.settings.seed]
-        folder = self.work / f"set-{digest([sizes, sorted(self.others)])[:8]}"
-        with alone(self.work):
-            if not (folder / "pool.jsonl.xz").exists():
-                others = [e for rows in self.others.values() for e in rows]
-                write_set(folder, apart(self.task.teacher_set(*sizes), others))
-        return read_set(folder, self.task)
+        """What the teacher works on; equal parameters draw the same."""
+        given = self.settings
+        return apart(self.task.teacher_set(given.seeds, given.tests, given.pool, given.seed), self._theirs)
 
     @cached_property
     def pool(self) -> list[Example]:
         """Requests that prompts may show."""
         return self.task.resolve(self.set.pool, self.set.contexts)
 
+    def _recorder(self, name: str, backend: Backend) -> Recorder:
+        return Recorder(backend, self.work / f"{name}.jsonl", self.settings.chunk)
+
     def _readings(self, candidates: Sequence[Example], models: dict[str, str]) -> list[Row]:
         """What verifiers make of candidates (resolved); ``models``: the SHA-256 of each student."""
-        some = [c for c in candidates if in_share(c, self.settings.read_every)]
+        some = [c for c in candidates if recording.in_share(c, self.settings.read_every)]
         asked, rows = [[c.id, c.text, c.context] for c in candidates], list[Row]()
         with Resumable(self.work / "readings.jsonl", [self.backend.model, models, asked]) as out:
             for verifier in (*(self._pipelines() if some else ()), *self._students()):
@@ -138,7 +139,7 @@ class Session:
 
     def _pipelines(self) -> Iterator[Pipeline]:
         """The pipeline, and its samples."""
-        replies = Recorder(self.backend, self.work / "reader_replies.jsonl", self.settings.chunk)
+        replies = self._recorder("reader_replies", self.backend)
         for k in range(1 + self.settings.samples):
             backend, name = (Sampled(replies, k), f"{PIPELINE} sample {k}") if k else (replies, PIPELINE)
             yield Pipeline(self.task.prototype(self.pool), backend, name)
@@ -153,8 +154,7 @@ class Session:
 
     def _others(self) -> list[Row]:
         """The systems' answers to third-party tests: ids, calls and counts."""
-        given, rows = self.settings, list[Row]()
-        replies = Recorder(self.backend, self.work / "third_party_replies.jsonl", given.chunk)
+        given, rows, replies = self.settings, list[Row](), self._recorder("third_party_replies", self.backend)
         asked = chosen(self.others, given.third_party_skip, given.third_party_rows)
         key = [self.backend.model, given.model_dump(), [e.id for examples in asked.values() for e in examples]]
         with Resumable(self.work / "third_party.jsonl", key) as out:
@@ -164,12 +164,65 @@ class Session:
                     rows += [bare(row, example) for row, example in zip(done, examples, strict=True)]
         return rows
 
+    def _take_up(self) -> None:
+        """Starts from the recording that is there, if it is of the same model and nothing was begun."""
+        started = self.work / "replies.jsonl"
+        if not started.exists() and self._earlier() is not None:
+            with (
+                replacing(started) as part,
+                lzma.open(self.task.recordings / REPLIES) as replies,
+                part.open("wb") as out,
+            ):
+                shutil.copyfileobj(replies, out)
+
+    def _pack(self, replies: Recorder, readings: list[Row], predictions: list[Row], facts: dict[str, Any]) -> None:
+        """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept."""
+        folder = self.task.recordings
+        with replacing(folder) as part:
+            recording.write_set(part, self.set)
+            recording.write_rows(part / recording.READINGS, readings)
+            recording.write_rows(part / recording.PREDICTIONS, predictions)
+            pack(replies.path, part, {**self._facts(), **facts, "prompts": digest(sorted(replies.used))}, replies.used)
+            shutil.copy(self.task.writer().prompts, part / recording.PROMPTS)
+            for name in (recording.LABELS, *(() if predictions else (recording.PREDICTIONS,))):
+                if (folder / name).exists():
+                    shutil.copy(folder / name, part / name)
+            recording.Recording.read(self.task, part).candidates()
+
+    def _facts(self) -> dict[str, Any]:
+        """Of whom, when and on what machine; every session that added replies."""
+        hardware, model = provenance.hardware(), getattr(self.backend, "sha256", "")
+        local = ", ".join(hardware["gpu"]) or f"{hardware['cores']} cores of {hardware['cpu']}"
+        now = {"date": datetime.now(UTC).date().isoformat(), "model_sha256": model}
+        now["hardware"] = "an endpoint" if hasattr(self.backend, "base_url") else local
+        session = {**now, "commit": provenance.commit(), "versions": provenance.versions()}
+        sessions = [*(self._earlier() or []), session]
+        sha256s = [s["model_sha256"] for s in sessions if s["model_sha256"]]
+        about = {"model": self.backend.model, "model_sha256": ["", *sha256s][-1], "date": now["date"]}
+        machines = "; ".join(dict.fromkeys(s["hardware"] for s in sessions))
+        return {**about, "hardware_name": machines, "sessions": sessions}
+
+    def _earlier(self) -> list[dict[str, Any]] | None:
+        """The sessions of the recording that is there; None if it cannot be read or is of another model."""
+        try:
+            found = Replay(self.task.recordings, self.backend.model).provenance
+        except BackendError:
+            return None
+        known = {found.get("model_sha256", ""), getattr(self.backend, "sha256", "")} - {""}
+        return list(found.get("sessions", [])) if len(known) < 2 else None
+
 
 def _reading(row: Row, candidate: Example, confident: bool) -> Row:
     """A record as a reading: in short form if its calls are exactly the candidate's."""
-    calls = GOLD if digest(row["calls"]) == digest(candidate.gold[0]) else row["calls"]
+    calls = recording.GOLD if digest(row["calls"]) == digest(candidate.gold[0]) else row["calls"]
     sure = {"confidence": round(row["confidence"], 3)} if confident else {}
-    reading = {"id": row["id"], "system": row["system"], "calls": calls, **sure, "digest": text_digest(candidate)}
+    reading = {
+        "id": row["id"],
+        "system": row["system"],
+        "calls": calls,
+        **sure,
+        "digest": recording.text_digest(candidate),
+    }
     return reading | ({"error": "failed"} if row["error"] else {})
 
 

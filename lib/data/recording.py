@@ -13,24 +13,19 @@
 
 from __future__ import annotations
 
-import lzma
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, create_model
 
-from lib.core import provenance
 from lib.core.examples import read_examples
-from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows, replacing, write_xz
+from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows, write_xz
 from lib.core.task import Example, Score
-from lib.llm.replay import REPLIES, Recorder, Replay
-from lib.llm.replay import pack as pack_replies
-from lib.llm.types import Backend, BackendError
+from lib.llm.replay import Replay
+from lib.llm.types import Backend
 from lib.teacher.contract import TeacherSet, TeacherTask
 from lib.teacher.write import Verdict, Writer, judge, refine, write
 
@@ -141,13 +136,9 @@ class Recording:
             rows.append(row)
         return rows
 
-    def limited(self, seeds: int) -> list[Example]:
-        """The first ``seeds`` seeds; all for 0."""
-        return self.set.seeds[: seeds or None]
-
     def candidates(self, seeds: int = 0) -> tuple[list[Example], dict[str, Verdict]]:
         """Everything written for the first ``seeds`` seeds (0: all), refined lines included, and the verdicts."""
-        return produce(self.writer, self.limited(seeds), self.replay, self.provenance["parameters"])
+        return produce(self.writer, self.set.seeds[: seeds or None], self.replay, self.provenance["parameters"])
 
     def unreadable(self, candidates: Sequence[Example], verdicts: Mapping[str, Verdict]) -> int:
         """How many of ``candidates()`` were judged but have no verdict: the reply failed or could not be read."""
@@ -194,59 +185,3 @@ def produce(
 def in_share(candidate: Example, every: int) -> bool:
     """Whether a candidate is in the part, one in ``every`` (0: none), that is judged or read; always the same one."""
     return every > 0 and int(digest(candidate.id)[:8], 16) % every == 0
-
-
-def take_up(folder: Path, started: Path, backend: Backend) -> None:
-    """Starts a Recorder's file from the recording in ``folder``, if that is of the same model and nothing was begun."""
-    if not started.exists() and _earlier(folder, backend) is not None:
-        with replacing(started) as part, lzma.open(folder / REPLIES) as replies, part.open("wb") as out:
-            shutil.copyfileobj(replies, out)
-
-
-def pack(
-    task: TeacherTask,
-    teacher_set: TeacherSet,
-    readings: Iterable[Row],
-    predictions: Sequence[Row],
-    replies: Recorder,
-    facts: Mapping[str, Any],
-    backend: Backend,
-) -> None:
-    """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept.
-
-    ``facts``: what its provenance holds besides: the parameters, and the SHA-256 of each verifier.
-    """
-    with replacing(task.recordings) as part:
-        write_set(part, teacher_set)
-        write_rows(part / READINGS, readings)
-        write_rows(part / PREDICTIONS, predictions)
-        about = {**_facts(task.recordings, backend), **facts, "prompts": digest(sorted(replies.used))}
-        pack_replies(replies.path, part, about, keep=replies.used)
-        shutil.copy(task.writer().prompts, part / PROMPTS)
-        for name in (LABELS, *(() if predictions else (PREDICTIONS,))):
-            if (task.recordings / name).exists():
-                shutil.copy(task.recordings / name, part / name)
-        Recording.read(task, part).candidates()
-
-
-def _facts(folder: Path, backend: Backend) -> dict[str, Any]:
-    """Of whom, when and on what machine; every session that added replies."""
-    hardware, model = provenance.hardware(), getattr(backend, "sha256", "")
-    local = ", ".join(hardware["gpu"]) or f"{hardware['cores']} cores of {hardware['cpu']}"
-    now = {"date": datetime.now(UTC).date().isoformat(), "model_sha256": model}
-    now["hardware"] = "an endpoint" if hasattr(backend, "base_url") else local
-    session = {**now, "commit": provenance.commit(), "versions": provenance.versions()}
-    sessions = [*(_earlier(folder, backend) or []), session]
-    sha256s = [s["model_sha256"] for s in sessions if s["model_sha256"]]
-    about = {"model": backend.model, "model_sha256": ["", *sha256s][-1], "date": now["date"]}
-    return {**about, "hardware_name": "; ".join(dict.fromkeys(s["hardware"] for s in sessions)), "sessions": sessions}
-
-
-def _earlier(folder: Path, backend: Backend) -> list[dict[str, Any]] | None:
-    """The sessions of the recording that is there; None if it cannot be read or is of another model."""
-    try:
-        found = Replay(folder, backend.model).provenance
-    except BackendError:
-        return None
-    known = {found.get("model_sha256", ""), getattr(backend, "sha256", "")} - {""}
-    return list(found.get("sessions", [])) if len(known) < 2 else None

@@ -26,7 +26,7 @@ from lib.core.examples import by_context, digest_examples, spread
 from lib.core.files import Row
 from lib.core.params import ParamsError, Settings, read_yaml
 from lib.core.task import Example, StudyTask
-from lib.data import leakage, study_data
+from lib.data import filter, study_data
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
 from lib.model import student as students
@@ -210,7 +210,7 @@ def prepare(params: Parameters) -> Ablation:
     if unknown := sorted(set(params.third_party_skip) - set(found)):
         raise ParamsError(f"third_party_skip: no test '{unknown[0]}'; known: {', '.join(sorted(found))}")
     data = study_data.of_run(task, run)
-    tests = leakage.chosen(found, params.third_party_skip, params.third_party_rows)
+    tests = filter.chosen(found, params.third_party_skip, params.third_party_rows)
     study = Ablation(
         params, task, data.accepted, {DEV: data.part(DEV, params.dev_rows), **tests}, paths.runs() / "ablation"
     )
@@ -247,7 +247,7 @@ def without_text(rows: Sequence[Row], tests: Mapping[str, Sequence[Example]]) ->
     theirs = {(test, e.id): e for test, found in tests.items() if test != DEV for e in found}
     ours = [{**row, "raw": "", "error": "failed" if row["error"] else ""} for row in rows]
     keys = [(row["test"], row["id"]) for row in rows]
-    return [leakage.bare(row, theirs[key]) if key in theirs else row for row, key in zip(ours, keys, strict=True)]
+    return [filter.bare(row, theirs[key]) if key in theirs else row for row, key in zip(ours, keys, strict=True)]
 
 
 def _provenance(study: Ablation, runs: list[Row]) -> dict[str, Any]:

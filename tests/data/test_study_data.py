@@ -8,8 +8,9 @@ import pytest
 
 from lib.core import files, notebook_files, paths, provenance
 from lib.core.examples import read_examples, spread
-from lib.core.task import TaskError
+from lib.core.task import Example, TaskError
 from lib.data import study_data
+from lib.data.study_data import compared_diversity
 from lib.tasks import load
 
 HOME = {"id": "h1", "areas": [{"name": "Kitchen"}], "entities": [{"id": "light.a", "name": "Sink", "area": "Kitchen"}]}
@@ -59,3 +60,17 @@ def test_a_home_that_is_not_there_is_an_error(run) -> None:
 def test_a_notebook_names_the_files_that_it_depends_on(number) -> None:
     notebook = notebook_files.read(paths.notebook(number))
     assert set(study_data.FILES) <= set(provenance.needed(notebook, {}, number))
+
+
+def lines(*texts: str, level: str = "L0") -> list[Example]:
+    return [Example(str(i), text, {}, [[]], level, "t", "train") for i, text in enumerate(texts)]
+
+
+def test_the_longer_side_is_looked_at_all_over() -> None:
+    left = lines(*["dim it"] * 5, *[f"word{i} please" for i in range(5)])
+    found = compared_diversity(left, lines("a b", "c d")).to_dict("records")
+    assert found == [{"level": "L0", "n": 2, "left_words": 4, "right_words": 4, "left_pairs": 2, "right_pairs": 2}]
+
+
+def test_only_levels_of_both_sides_are_compared() -> None:
+    assert compared_diversity(lines("a"), lines("b", level="L1")).empty
