@@ -26,8 +26,7 @@ from lib.core.task import Example
 from lib.data.recording import Recording, letters, text_digest
 from lib.evaluation.metrics import wilson
 from lib.llm.types import Backend, Prompt, Reply
-from lib.teacher.contract import TeacherSet
-from lib.teacher.write import Verdict
+from lib.teacher.contract import TeacherSet, Verdict
 
 JUDGE = "judge"  # the judge's name among the voters
 TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"  # two of the reasons for a rejection

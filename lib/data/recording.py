@@ -26,8 +26,7 @@ from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows
 from lib.core.task import Example, Score
 from lib.llm.replay import Replay
 from lib.llm.types import Backend
-from lib.teacher.contract import TeacherSet, TeacherTask
-from lib.teacher.write import Verdict, Writer, judge, refine, write
+from lib.teacher.contract import TeacherSet, TeacherTask, Verdict, Writer, judge, refine, write
 
 READINGS, PREDICTIONS, LABELS = "readings.jsonl.xz", "predictions.jsonl.xz", "labels.jsonl"
 PROMPTS = "prompts.yaml"

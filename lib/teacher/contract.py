@@ -1,4 +1,9 @@
-"""What a task brings for a teacher, a large language model: requests to work on, prompts, and the pipeline's steps."""
+"""What a task brings for a teacher, a large language model, and how that writes paraphrases, judges and refines them.
+
+Rejection sampling as in *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer): several candidates a seed,
+of which those pass that verifiers, who do not know the gold calls, understand as the seed was meant
+(``lib.data.filter``).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +15,6 @@ from typing import Any, Protocol
 from lib.core.task import Example, StudyTask, TaskError
 from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.pipeline import OneStage, OneStageSystem, Pipeline, Prototype
-from lib.teacher.write import Writer
 
 PIPELINE = "pipeline"  # its name in records
 
@@ -26,6 +30,41 @@ class TeacherSet:
     seeds: list[Example]
     tests: list[Example]
     pool: list[Example]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A judge's opinion of a candidate: whether it means what its seed does, and how natural it is, from 1 to 5."""
+
+    same: bool
+    natural: int
+
+
+class Writer(Protocol):
+    """A domain's prompts for writing and judging, from the file ``prompts`` (recordings keep a copy of it)."""
+
+    prompts: Path
+
+    def expand(self, seed: Example, count: int) -> Prompt:
+        """Requests ``count`` paraphrases of ``seed``."""
+
+    def style(self, seed: Example) -> tuple[str, str]:
+        """The style that ``seed`` is paraphrased in and the level that its candidates belong to."""
+
+    def lines(self, reply: str, seed: Example) -> list[str]:
+        """The candidates in a reply to ``expand`` or ``refine``."""
+
+    def refine(self, seed: Example, text: str) -> Prompt:
+        """Requests a more natural wording of a candidate."""
+
+    def judge(self, seed: Example, text: str) -> Prompt:
+        """Asks whether ``text`` means what ``seed`` does and how natural it is."""
+
+    def verdict(self, reply: str) -> Verdict | None:
+        """Reads a reply to ``judge``; None where it cannot be read."""
+
+    def fault(self, candidate: Example) -> str:
+        """Why the words alone rule a candidate out; empty if they do not."""
 
 
 class TeacherTask(StudyTask, Protocol):
@@ -80,3 +119,73 @@ class Sampled:
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
         return self.inner.complete([replace(p, temperature=0.7, top_p=0.95, seed=p.seed + self.seed) for p in prompts])
+
+
+def write(writer: Writer, seeds: Sequence[Example], backend: Backend, count: int) -> list[Example]:
+    """Candidates, up to about ``count`` a seed, each with its seed's context and gold calls.
+
+    ``extra`` holds ``seed`` (its id), ``said`` (its text), ``style`` and ``new_tokens`` (of the whole reply). A failed
+    reply gives a candidate without text and with its ``error``.
+    """
+    made = []
+    for seed, reply in zip(seeds, backend.complete([writer.expand(s, count) for s in seeds]), strict=True):
+        style, level = writer.style(seed)
+        texts, error = _texts(writer, seed, reply)
+        extra = {"seed": seed.id, "said": seed.text, "style": style, "new_tokens": reply.new_tokens, **error}
+        extra |= {"wanted": seed.extra["wanted"]} if "wanted" in seed.extra else {}
+        ids = [f"{seed.id}/{k}" for k in range(len(texts))] if not error else [f"{seed.id}/-"]
+        found = replace(seed, level=level, source="teacher", extra=extra)
+        made += [replace(found, id=key, text=text) for key, text in zip(ids, texts or [""], strict=True)]
+    return made
+
+
+def _texts(writer: Writer, seed: Example, reply: Reply) -> tuple[list[str], dict[str, str]]:
+    """The whole lines of a reply or, if there are none, the ``error``."""
+    if reply.error:
+        return [], {"error": reply.error}
+    cut_off = reply.finish == "length"
+    texts = writer.lines(reply.text.rpartition("\n")[0] if cut_off else reply.text, seed)
+    return texts, {} if texts else {"error": "cut off" if cut_off else "empty reply"}
+
+
+def judge(
+    writer: Writer, seeds: Mapping[str, Example], candidates: Sequence[Example], backend: Backend
+) -> dict[str, Verdict]:
+    """Verdicts by candidate id; a candidate whose verdict cannot be read has none."""
+    asked = [c for c in candidates if c.text]
+    replies = backend.complete([writer.judge(seeds[c.extra["seed"]], c.text) for c in asked])
+    verdicts = {c.id: writer.verdict(r.text) for c, r in zip(asked, replies, strict=True) if not r.error}
+    return {key: verdict for key, verdict in verdicts.items() if verdict}
+
+
+def tokens_written(candidates: Sequence[Example]) -> int:
+    """Tokens that the teacher wrote for all these candidates: each seed's reply once, each refinement's own.
+
+    A refinement that only repeated its candidate has no row, and its tokens are not known.
+    """
+    replies = {("refines" in c.extra, c.extra.get("refines", c.extra["seed"])): c for c in candidates}
+    return sum(c.extra["new_tokens"] for c in replies.values())
+
+
+def refine(
+    writer: Writer,
+    seeds: Mapping[str, Example],
+    candidates: Sequence[Example],
+    verdicts: Mapping[str, Verdict],
+    backend: Backend,
+    below: int,
+) -> list[Example]:
+    """Second attempts at the candidates that mean the right thing but are less natural than ``below``.
+
+    ``extra`` names what each one ``refines``, with ``new_tokens`` of its own reply. An attempt that failed has no text
+    and its ``error``, as in ``write``; one that repeats the candidate is left out.
+    """
+    awkward = [c for c in candidates if c.id in verdicts and verdicts[c.id].same and verdicts[c.id].natural < below]
+    made = []
+    replies = backend.complete([writer.refine(seeds[c.extra["seed"]], c.text) for c in awkward])
+    for candidate, reply in zip(awkward, replies, strict=True):
+        texts, error = _texts(writer, seeds[candidate.extra["seed"]], reply)
+        extra = {**candidate.extra, "refines": candidate.id, "new_tokens": reply.new_tokens, **error}
+        if error or texts[0].casefold() != candidate.text.casefold():
+            made.append(replace(candidate, id=f"{candidate.id}r", text="".join(texts[:1]), extra=extra))
+    return made

@@ -10,7 +10,7 @@ import pytest
 
 from lib.core.task import Example
 from lib.data.filter import TESTED, UNREAD, Acceptance, accept, agreement, contamination, passes, quality, votes
-from lib.teacher.write import Verdict
+from lib.teacher.contract import Verdict
 
 SAID = "turn on the lamp"
 

@@ -10,7 +10,7 @@ from toy_chat import Rule
 from lib.core.task import Example
 from lib.llm.types import Prompt, Reply
 from lib.tasks.home.teacher.write import LEVEL_OF, STYLES_OF, HomeWriter
-from lib.teacher.write import Verdict, judge, refine, tokens, write
+from lib.teacher.contract import Verdict, judge, refine, tokens_written, write
 
 ON = [[{"name": "HassTurnOn", "arguments": {"name": "Desk Lamp"}}]]
 WRITER = HomeWriter()
@@ -135,10 +135,10 @@ def test_tokens_count_each_reply_once() -> None:
     replies = {"t1": Reply("a b\nc d\ne f", "m", new_tokens=9), "t2": Reply("", "m", new_tokens=1)}
     order = iter([replies["t1"], replies["t2"], Reply("g h", "m", new_tokens=4)])
     first = write(WRITER, list(seeds.values()), Rule(lambda p: next(order)), 4)
-    assert len(first) == 5 and tokens(first) == 14
+    assert len(first) == 5 and tokens_written(first) == 14
     bad = {"t1/0": Verdict(True, 1), "t1/1": Verdict(True, 1)}
     second = refine(WRITER, seeds, first, bad, Rule(lambda p: Reply("well", "m", new_tokens=5)), below=3)
-    assert len(second) == 2 and tokens([*first, *second]) == 24 and tokens([]) == 0
+    assert len(second) == 2 and tokens_written([*first, *second]) == 24 and tokens_written([]) == 0
 
 
 @pytest.mark.parametrize("reply", ["", "yes", "[]", '{"same": true}', '{"same": true, "natural": "very"}'])

@@ -20,8 +20,8 @@ from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.homes import Home, load_homes
 
 if TYPE_CHECKING:
+    from lib.teacher.contract import Writer
     from lib.teacher.pipeline import OneStage
-    from lib.teacher.write import Writer
 
 
 def _later(module: str, name: str) -> Any:

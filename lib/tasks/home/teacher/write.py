@@ -24,7 +24,7 @@ from lib.llm.types import Prompt
 from lib.tasks.home.teacher import form
 from lib.tasks.home.teacher.prompts import schema
 from lib.tasks.home.words import clean
-from lib.teacher.write import Verdict
+from lib.teacher.contract import Verdict
 
 LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
 """The level that a style's paraphrases belong to."""
@@ -43,7 +43,7 @@ _VERDICT = schema({"same": {"type": "boolean"}, "natural": {"type": "integer", "
 
 
 class HomeWriter:
-    """``lib.teacher.write.Writer``: see there for what each method does. Raises TaskError for a file of no prompts."""
+    """``lib.teacher.contract.Writer``. Raises TaskError for a file of no prompts."""
 
     def __init__(self, prompts: Path = PROMPTS) -> None:
         self.prompts = prompts
