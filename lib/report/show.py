@@ -13,15 +13,12 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
-from lib.core.files import Row
 from lib.report import charts
 
 Format = Callable[[Any], str] | str
 Labels = Mapping[str, str] | Sequence[str]
-THIRD_PARTY = "third_party"
-"""The ``split`` of third-party examples."""
-TEXTS = ("text", "said", "request")
-"""Columns that hold what somebody said."""
+THIRD_PARTY = "third_party"  # the ``split`` of third-party examples
+TEXTS = ("text", "said", "request")  # columns that hold what somebody said
 WITHHELD = "[a third-party test sentence, withheld]"
 HEADINGS = {
     "n": "requests",
@@ -30,9 +27,17 @@ HEADINGS = {
     "lost": "points lost",
     "rival": "best",
 }
-HEADINGS |= {"usd_per_million": "a million requests", "size_mb": "file", "step": "what it is", "of": "made from"}
+HEADINGS |= {
+    "change": "points more (95 % interval)",
+    "usd_per_million": "a million requests",
+    "size_mb": "file",
+    "step": "what it is",
+    "of": "made from",
+}
 """Of columns whose name does not say it, in tables that give no headings of their own."""
+SHAPE = ["layers", "ffn_width", "kv_heads"]
 FORMATS: dict[str, Format] = {
+    "shape": lambda shape: ", ".join(f"{part} {shape[part]}" for part in SHAPE if shape.get(part)) or "–",
     **dict.fromkeys(("accuracy", "rival_accuracy", "mean"), "{:.1%}"),
     **dict.fromkeys(("weights", "parameters"), lambda n: f"{n / 1e6:.1f} M"),
     **dict.fromkeys(("p50_ms", "p95_ms"), "{:.1f}"),
@@ -43,7 +48,6 @@ FORMATS: dict[str, Format] = {
 """Of columns with these names, in all tables that give no others."""
 GAIN = ["test", "n", "accuracy", "rival", "rival_accuracy", "points", "p"]
 COSTS = ["system", "p50_ms", "p95_ms", "size_mb", "prompt_tokens", "new_tokens", "usd_per_million"]
-SHAPE = ["layers", "ffn_width", "kv_heads"]
 CUTS = ["model", "step", *SHAPE, "parameters", "kl_before", "kl_after", "train_steps", "seconds"]
 MODELS = ["name", "step", "of", "shape", "kind", "embedding", "weights", "size_mb"]
 FRONTIER = ["system", "step", "weights", "size_mb", "n_dev", "dev", "n_others", "others", "lost", "p"]
@@ -73,16 +77,13 @@ def table(rows: Any, labels: Labels = (), formats: Mapping[str, Format] | None =
     if "split" in frame:
         hidden = frame["split"] == THIRD_PARTY
         frame = frame.assign(**{c: frame[c].mask(hidden, WITHHELD) for c in TEXTS if c in frame})
-    if labels:
-        frame = frame[list(labels)] if len(frame.columns) else pd.DataFrame(columns=list(labels))
+    frame = frame.reindex(columns=list(labels)) if labels else frame
     shown = pd.DataFrame({c: [_text(v, how.get(c)) for v in frame[c]] for c in frame.columns})
-    shown = shown.rename(columns=labels if isinstance(labels, Mapping) else _heading if labels else {})
+    if not isinstance(labels, Mapping):
+        labels = {c: HEADINGS.get(c, c.replace("_", " ")) for c in labels}
+    shown = shown.rename(columns=labels)
     html = shown.to_html(index=False, border=0, escape=True)
     display({"text/html": html, "text/plain": shown.to_string(index=False)}, raw=True)
-
-
-def _heading(column: str) -> str:
-    return HEADINGS.get(column, column.replace("_", " "))
 
 
 def _text(value: Any, how: Format | None) -> str:
@@ -122,15 +123,6 @@ def shares(rows: pd.DataFrame, columns: Sequence[str] = ("accuracy", "low", "hig
     return [share(*row) for row in rows[list(columns)].itertuples(index=False)]
 
 
-def models(made: Sequence[Row]) -> None:
-    """What each model is (rows of lib.compression.models.make)."""
-    shapes = [[f"{part} {row['shape'][part]}" for part in SHAPE if (row.get("shape") or {}).get(part)] for row in made]
-    rows = [
-        {"embedding": None, **row, "shape": ", ".join(shape) or None} for row, shape in zip(made, shapes, strict=True)
-    ]
-    table(rows, MODELS)
-
-
 def frontier(edge: pd.DataFrame) -> None:
     """What each model is worth for its size and time (lib.evaluation.comparison.frontier)."""
     for name in ("dev", "others"):
@@ -140,18 +132,16 @@ def frontier(edge: pd.DataFrame) -> None:
 
 
 def variants(compared: pd.DataFrame) -> None:
-    """Shows what lib.experiments.ablation.compare found, with the seconds that training took."""
-    rows = compared.to_dict("records")
-    for row in rows:
-        row["by_seed"] = ", ".join(f"{mean:.1%}" for mean in row["by_seed"])
-        known = f"{row['points']:+.1f} ({row['low']:+.1f} to {row['high']:+.1f})"
-        row |= {"points more (95 % interval)": known if row["against"] else None, "against": row["against"] or None}
-    columns = ["test", "variant", "n", "mean", "by_seed", "against", "points more (95 % interval)", "p", "seconds"]
-    table(rows, columns)
+    """Shows what lib.evaluation.bootstrap.compare found, with the seconds that training took."""
+    ends = compared["points"].map("{:+.1f}".format) + compared["low"].map(" ({:+.1f} to ".format)
+    rows = compared.assign(change=ends + compared["high"].map("{:+.1f})".format))
+    rows[["against", "change"]] = rows[["against", "change"]].where(rows["against"] != "", "–")
+    columns = ["test", "variant", "n", "mean", "by_seed", "against", "change", "p", "seconds"]
+    table(rows, columns, {"by_seed": lambda means: ", ".join(f"{mean:.1%}" for mean in means)})
 
 
 def significant(compared: pd.DataFrame, test: str) -> None:
-    """Says which differences of a test that lib.experiments.ablation.compare found are significant."""
+    """Says which differences of a test that lib.evaluation.bootstrap.compare found are significant."""
     rows = compared[(compared["test"] == test) & (compared["against"] != "")].to_dict("records")
     named: dict[bool, list[str]] = {True: [], False: []}
     for r in rows:

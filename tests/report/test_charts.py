@@ -30,7 +30,7 @@ def cost_quality(rows: pd.DataFrame, title: str = "") -> Figure:
 
 def test_front_holds_what_nothing_beats() -> None:
     rows = table()
-    front = charts.pareto(rows)
+    front = charts.pareto(rows, "usd_per_million")
     assert front["system"].tolist() == ["rules", "student Q4_0", "hosted"]
     assert front["usd_per_million"].is_monotonic_increasing
     assert front["accuracy"].is_monotonic_increasing
