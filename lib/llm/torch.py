@@ -34,10 +34,28 @@ class TorchBackend:
         """Loads the model. Raises BackendError for one that cannot be loaded or was not trained for chat."""
         self.model, self.batch = name or Path(model).name.removesuffix(".gguf"), batch
         self.sha256 = sha256(Path(model)) if Path(model).exists() else ""
-        self.tokenizer, self.net = _load(model, getattr(torch, dtype))
+        self._load(model, getattr(torch, dtype))
         known = self.tokenizer.get_vocab()
         self.ends = [known[name] for name in {self.tokenizer.eos_token, *_ENDS} & known.keys()]
         self.vocabulary = llguidance.hf.from_tokenizer(self.tokenizer)
+
+    def _load(self, source: str, dtype: torch.dtype) -> None:
+        path, packed = Path(source), source.endswith(".gguf")
+        file = {"gguf_file": path.name} if packed else {}
+        dense = {"quantization_config": GgufConfig(dequantize=True)} if packed else {}
+        place = str(path.parent) if packed else source
+        try:
+            if packed and not path.is_file():
+                raise OSError("no such file")
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(place, padding_side="left", **file)
+            self.net: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file, **dense).eval()
+        except (OSError, ValueError) as error:
+            raise BackendError(f"{source}: cannot be loaded ({error}): name a folder, a GGUF or a hub id") from error
+        if not self.tokenizer.chat_template:
+            raise BackendError(f"{source}: has no chat template: use a model that was trained for chat")
+        self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
+        self.net.generation_config = GenerationConfig()  # a prompt's settings alone count, not the model's defaults
+        self.net.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:
         """Replies in order."""
@@ -104,22 +122,3 @@ class _Schemas(LogitsProcessor):
         self.begun = True
         bits = packed.to(scores.device)[:, :, None] >> torch.arange(32, dtype=torch.int32, device=scores.device) & 1
         return scores.masked_fill(bits.flatten(1)[:, : scores.shape[1]] == 0, -torch.inf)
-
-
-def _load(source: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    path = Path(source)
-    packed = path.suffix == ".gguf"
-    place, file = (str(path.parent), {"gguf_file": path.name}) if packed else (source, {})
-    dense = {"quantization_config": GgufConfig(dequantize=True)} if packed else {}
-    try:
-        if packed and not path.is_file():
-            raise OSError("no such file")
-        tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left", **file)
-        net: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, **file, **dense).eval()
-    except (OSError, ValueError) as error:
-        raise BackendError(f"model '{source}' cannot be loaded ({error}): name a folder, a GGUF or a hub id") from error
-    if not tokenizer.chat_template:
-        raise BackendError(f"model '{source}' has no chat template: use one that was trained for chat")
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    net.generation_config = GenerationConfig()  # a prompt's settings alone count, not the model's defaults
-    return tokenizer, net.to("cuda" if torch.cuda.is_available() else "cpu")

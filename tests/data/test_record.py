@@ -42,11 +42,7 @@ def test_replaying_gives_what_was_recorded(folder: Path) -> None:
     assert {row["system"] for row in recording.votes_on(candidates)} == {"pipeline", "student"}
     assert len(recording.provenance["sessions"]) == 1
     assert recording.provenance["model"] == "rule" and recording.provenance["parameters"]["seeds"] == 12
-
-
-def test_fewer_seeds_replay_too(folder: Path) -> None:
-    candidates, _ = Recording.read(task(folder / "out")).candidates(5)
-    assert len({c.extra["seed"] for c in candidates}) == 5
+    assert len({c.extra["seed"] for c in recording.candidates(5)[0]}) == 5
 
 
 def test_a_recording_that_was_cut_off_asks_only_for_the_rest(folder: Path, tmp_path: Path) -> None:
@@ -258,10 +254,3 @@ def test_labelling_takes_what_the_run_accepted(
     assert label.main(["--kind", "accepted", "--count", "4"]) == 0
     assert "1 labelled, 2 left" in capsys.readouterr().out
     assert {row["id"] for row in read_jsonl(out / "labels.jsonl")} <= {c.id for c in accepted}
-
-
-def test_readings_of_changed_words_do_not_count(folder: Path) -> None:
-    recording = Recording.read(task(folder / "out"))
-    candidates, _ = recording.candidates()
-    changed = [replace(c, text=c.text + " really") for c in candidates]
-    assert recording.votes_on(changed) == [] and len(recording.votes_on(candidates)) >= len(candidates)

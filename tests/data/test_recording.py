@@ -19,7 +19,7 @@ from lib.data import label
 from lib.data.recording import LABELS, PREDICTIONS, READINGS, Recording, produce, text_digest, write_rows, write_set
 from lib.evaluation import comparison
 from lib.llm.replay import Recorder, pack
-from lib.llm.types import Prompt, Reply
+from lib.llm.types import Prompt
 from lib.report import show
 from lib.tasks.home import HomeTask
 
@@ -131,25 +131,6 @@ def test_a_damaged_file_is_told_and_what_comes_before_is_kept(folder: Path) -> N
         recording = used(folder)
         assert recording.predictions == rows[: len(recording.predictions)]
         assert sum("damaged or cut off after line" in reason for reason in recording.rejected) == 1
-
-
-def test_failures_while_recording_are_replayed(tmp_path: Path) -> None:
-    def some_fail(prompt: Prompt) -> str | Reply:
-        if int(prompt.key("rule"), 16) % 3:
-            return reply(prompt)
-        return Reply("", "rule", finish="error", error="timeout: http://10.0.0.1 took 30 s")
-
-    task, parameters = HomeTask(), {"count": 4, "judge_every": 1, "refine_below": 5}
-    teacher_set = task.teacher_set(12, 1, 20, 1)
-    recorder = Recorder(Rule(some_fail), tmp_path / "replies.jsonl")
-    candidates, verdicts = produce(task.writer(), teacher_set.seeds, recorder, parameters)
-    write_set(tmp_path / "out", teacher_set)
-    pack(recorder.path, tmp_path / "out", {"model": "rule", "parameters": parameters}, keep=recorder.used)
-    assert b"10.0.0.1" not in lzma.decompress((tmp_path / "out" / "replies.jsonl.xz").read_bytes())
-    again, same = Recording.read(task, tmp_path / "out").candidates()
-    assert [(c.id, c.text) for c in again] == [(c.id, c.text) for c in candidates] and same == verdicts
-    errors = [[c.extra.get("error", "").partition(":")[0] for c in side] for side in (again, candidates)]
-    assert errors[0] == errors[1] and "timeout" in errors[0]
 
 
 def test_labelling_shows_the_short_words_of_a_context(

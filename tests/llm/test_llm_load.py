@@ -7,7 +7,7 @@ import pytest
 
 from lib.core.params import ParamsError
 from lib.llm import load as llm_load
-from lib.llm.load import backend, parse
+from lib.llm.load import backend
 from lib.llm.openai import OpenAIBackend
 from lib.llm.replay import Replay, pack, to_line
 from lib.llm.types import Prompt, Reply
@@ -21,6 +21,15 @@ def recording(tmp_path: Path) -> Path:
     (tmp_path / "plain.jsonl").write_text(to_line(PROMPT.key("m"), Reply("HI", "m")))
     pack(tmp_path / "plain.jsonl", tmp_path / "rec", {"model": "m"})
     return tmp_path / "rec"
+
+
+def test_every_kind_names_a_class_that_takes_the_documented_settings() -> None:
+    openai = ("base_url", "key_env", "name", "concurrency", "timeout_s", "retries")
+    local = {"gguf": ("threads", "context_tokens", "slots", "name"), "torch": ("name", "batch", "dtype")}
+    for kind, names in {"replay": ("model",), "openai": openai, **local}.items():
+        for name in names:
+            with pytest.raises(ParamsError, match=f"unknown parameter '{name}x'; did you mean '{name}'"):
+                backend({"kind": kind, f"{name}x": 1})
 
 
 def test_replay_from_the_default_folder_or_its_own(recording: Path) -> None:
@@ -53,19 +62,6 @@ def test_local_models_get_their_file_first(kind: str, monkeypatch: pytest.Monkey
     assert found.got == ("m.gguf", 2, "bfloat16")
     with pytest.raises(ParamsError, match=f"teacher \\({kind}\\): unknown parameter 'thread'; did you mean 'threads'"):
         backend({"kind": kind, "model": "m", "thread": 1}, where="teacher")
-
-
-def test_every_kind_names_a_class_that_takes_the_documented_settings() -> None:
-    wanted = {
-        "replay": {"model"},
-        "openai": {"base_url", "key_env", "name", "concurrency", "timeout_s", "retries"},
-        "gguf": {"threads", "context_tokens", "slots", "name"},
-        "torch": {"name", "batch", "dtype"},
-    }
-    for kind, names in wanted.items():
-        for name in names:
-            with pytest.raises(ParamsError, match=f"unknown parameter '{name}x'; did you mean '{name}'"):
-                backend({"kind": kind, f"{name}x": 1})
 
 
 @pytest.mark.parametrize(
@@ -101,12 +97,3 @@ def test_a_key_in_a_parameter_is_refused_and_not_shown() -> None:
         with pytest.raises(ParamsError, match=f"'{name}': a key is read from the environment alone") as raised:
             backend({"kind": "openai", "model": "m", "base_url": URL, name: "sk-secret-0123456789"})
         assert "sk-secret" not in str(raised.value)
-
-
-def test_lines_and_mappings_say_the_same() -> None:
-    assert parse("torch:Qwen/Qwen2.5-Coder-1.5B-Instruct?batch=64") == {
-        "kind": "torch",
-        "model": "Qwen/Qwen2.5-Coder-1.5B-Instruct",
-        "batch": 64,
-    }
-    assert parse(" replay:some/folder ") == {"kind": "replay", "folder": "some/folder"}

@@ -28,40 +28,28 @@ def test_candidates_keep_context_and_gold_and_name_their_seed() -> None:
     assert {c.extra["seed"] for c in found} == {"t1"} and {c.extra["said"] for c in found} == {seed().text}
 
 
-def test_the_seeds_own_words_are_no_candidate() -> None:
-    found = write(WRITER, [seed()], Rule(lambda p: "Turn on the desk lamp\nDesk lamp on"), 4)
-    assert [c.text for c in found] == ["Desk lamp on"]
+def cut_off(text: str) -> Reply:
+    return Reply(text, "m", finish="length")
 
 
 @pytest.mark.parametrize(
-    ("reply", "error"),
+    ("reply", "texts", "error"),
     [
-        (Reply("", "m"), "empty reply"),
-        (Reply("", "m", finish="error", error="timeout: 30 s"), "timeout: 30 s"),
-        (Reply("Turn on the desk lamp.", "m"), ""),
+        (Reply("Turn on the desk lamp\nDesk lamp on", "m"), ["Desk lamp on"], ""),  # the seed's own words are none
+        (Reply("Turn on the desk lamp.", "m"), ["Turn on the desk lamp."], ""),
+        (Reply("", "m"), [""], "empty reply"),
+        (Reply("", "m", finish="error", error="timeout: 30 s"), [""], "timeout: 30 s"),
+        (cut_off("Desk lamp on\nLight the de"), ["Desk lamp on"], ""),
+        (cut_off("Desk lamp on\n"), ["Desk lamp on"], ""),
+        (cut_off("Desk lamp on\nLamp now\nDesk lamp on"), ["Desk lamp on", "Lamp now"], ""),
+        (cut_off("Light the de"), [""], "cut off"),
+        (cut_off("Turn on the desk lamp\nLight the de"), [""], "cut off"),
+        (cut_off(""), [""], "cut off"),
     ],
 )
-def test_failed_replies_are_counted_not_lost(reply: Reply, error: str) -> None:
+def test_whole_lines_are_candidates_and_failures_are_counted(reply: Reply, texts: list[str], error: str) -> None:
     found = write(WRITER, [seed()], Rule(lambda p: reply), 4)
-    assert len(found) == 1
-    assert found[0].extra.get("error", "") == error and bool(found[0].text) == (not error)
-
-
-def test_the_last_line_of_a_cut_off_reply_is_dropped() -> None:
-    for text in ("Desk lamp on\nLight the de", "Desk lamp on\n", "Desk lamp on\nLamp now\nDesk lamp o"):
-        found = write(WRITER, [seed()], Rule(lambda p, text=text: Reply(text, "m", finish="length")), 4)
-        assert [c.text for c in found] == text.rpartition("\n")[0].split("\n")
-
-
-def test_a_cut_off_repetition_takes_no_whole_line_with_it() -> None:
-    reply = Reply("Desk lamp on\nLamp now\nDesk lamp on", "m", finish="length")
-    assert [c.text for c in write(WRITER, [seed()], Rule(lambda p: reply), 4)] == ["Desk lamp on", "Lamp now"]
-
-
-@pytest.mark.parametrize("text", ["Light the de", "Turn on the desk lamp\nLight the de", ""])
-def test_nothing_but_a_cut_off_line_is_an_error(text: str) -> None:
-    (found,) = write(WRITER, [seed()], Rule(lambda p: Reply(text, "m", finish="length")), 4)
-    assert (found.text, found.extra["error"]) == ("", "cut off")
+    assert [c.text for c in found] == texts and {c.extra.get("error", "") for c in found} == {error}
 
 
 def test_styles_give_every_level_and_are_stable() -> None:

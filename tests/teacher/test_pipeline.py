@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
+
 from lib.core.task import Call, TaskError
 from lib.llm.types import Prompt, Reply
-from lib.teacher.pipeline import REPAIRS, Ask, Pipeline
+from lib.teacher.pipeline import REPAIRS, Ask, OneStageSystem, Pipeline
 
 Script = Callable[[Prompt], str | Reply]
 
@@ -178,3 +180,48 @@ def test_batches_answer_as_one_by_one():
     texts = ["up to 3", "down to 13", "stop", "", "hello", "up to 1, down to 2, up", "up, no wait 4", "up to 13, stop"]
     pipeline = Pipeline(Lift(), Scripted(_obliging))
     assert pipeline.answer_many([(t, {}) for t in texts]) == [pipeline.answer(t, {}) for t in texts]
+
+
+class Echo:
+    """Calls the function that the model names."""
+
+    def ask(self, text: str, context: dict[str, Any]) -> Ask[list[Call]]:
+        if not text:
+            raise TaskError("the request is empty")
+        return Ask(Prompt.of("name a function", text), _named)
+
+
+def _named(raw: str) -> list[Call]:
+    if not raw.isalpha():
+        raise TaskError("cannot read the answer")
+    return [] if raw == "none" else [{"name": raw, "arguments": {}}]
+
+
+def _echoed(prompt: Prompt) -> str | Reply:
+    said = prompt.messages[-1][1]
+    return Reply("", "scripted", finish="error", error="timeout") if said == "fail" else said
+
+
+@pytest.mark.parametrize(
+    ("text", "calls", "error"),
+    [
+        ("Go", [{"name": "Go", "arguments": {}}], ""),
+        ("none", [], ""),
+        ("{", [], "the answer cannot be read"),
+        ("fail", [], "one: timeout"),
+        ("", [], "the request is empty"),
+    ],
+)
+def test_one_request(text, calls, error):
+    answer = OneStageSystem(Echo(), Scripted(_echoed), "one").answer(text, {})
+    assert answer.calls == calls and error in answer.error
+
+
+def test_all_requests_are_one_batch_and_each_is_asked_once():
+    backend = Scripted(_echoed)
+    system = OneStageSystem(Echo(), backend, "one")
+    texts = ["Go", "{", "", "none", "fail"]
+    answers = system.answer_many([(t, {}) for t in texts])
+    assert [len(batch) for batch in backend.batches] == [4]
+    assert answers == [system.answer(t, {}) for t in texts]
+    assert (answers[0].prompt_tokens, answers[0].new_tokens, answers[0].llm_calls) == (10, 3, 1)
