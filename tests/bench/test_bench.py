@@ -57,7 +57,7 @@ class Killed(BaseException):
     """The end of the process, as far as a program can tell."""
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 20])
+@pytest.mark.parametrize("count", [0, 7, 20])
 def test_a_killed_bench_goes_on_with_the_system_that_was_cut_off(models, tmp_path, count):
     whole = []
 

@@ -1,9 +1,9 @@
 """Reports of small runs: self-contained, without code, test sentences or this machine's paths; and the overview."""
 
+import base64
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 import nbformat.v4 as v4
 import pandas as pd
@@ -47,8 +47,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
     folder = paths.run_dir("smoke")
     image, metadata = DisplayFormatter().format(show.Image(charts.png(charts.latency(compared())), alt="A & B"))
+    data = image["image/png"]
     outputs = [
-        v4.new_output("display_data", data={"image/png": records_base64(image["image/png"])}, metadata=metadata),
+        v4.new_output(
+            "display_data",
+            data={"image/png": data if isinstance(data, str) else base64.b64encode(data).decode()},
+            metadata=metadata,
+        ),
         v4.new_output("stream", name="stderr", text="a progress bar"),
         v4.new_output("stream", name="stdout", text="heard\n"),
     ]
@@ -63,23 +68,42 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def records_base64(data: Any) -> str:
-    import base64
-
-    return data if isinstance(data, str) else base64.b64encode(data).decode()
-
-
-def test_page_is_self_contained_and_without_code(run: Path, tmp_path: Path) -> None:
+def test_a_report_is_self_contained_without_code_and_paths_and_the_same_twice(run: Path, tmp_path: Path) -> None:
     written = pages.build("smoke", tmp_path / "reports")
-    page = (tmp_path / "reports" / "smoke" / "06_x.html").read_text()
+    folder = tmp_path / "reports" / "smoke"
+    page = (folder / "06_x.html").read_text()
     assert {p.name for p in written} >= {"06_x.html", "metrics.csv", "provenance.json", "index.html"}
     assert "<title>What it costs</title>" in page and "Prose." in page
     assert "secret_code" not in page and "a progress bar" not in page
     assert not re.search(r"<script|<link|https?://", page.replace("http://www.w3.org", ""))
-    (alt,) = re.findall(r'<img[^>]*alt="([^"]*)"', page, re.DOTALL)
-    assert alt == "A &amp; B"
+    assert re.findall(r'<img[^>]*alt="([^"]*)"', page, re.DOTALL) == ["A &amp; B"]
     assert all(src.startswith("data:image/png;base64,") for src in re.findall(r'src="([^"]*)"', page, re.DOTALL))
     assert len(re.sub(r'src="[^"]*"', "", page)) < 32_000
+    assert files.read_json(folder / "provenance.json")["06"]["parameters"]["base"] == "model"
+    before = {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
+    index = (tmp_path / "reports" / "index.html").read_text()
+    for text in (
+        "Deployed: <strong>small</strong>",
+        "90.0 %",
+        "60 MB",
+        "20 ms",
+        "right on others",
+        "What it costs",
+        "A CPU",
+    ):
+        assert text in index
+    assert folder / "charts" / "cost_quality.png" in before and folder / "frontier.csv" not in before
+    (found,) = overview.headline(folder)
+    assert list(found["figures"]) == [
+        "right on dev, L0",
+        "right on dev",
+        "right on others",
+        "size",
+        "time to answer",
+        "cost",
+    ]
+    pages.build("smoke", tmp_path / "reports")
+    assert before == {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
 
 
 def test_prose_is_that_of_the_notebook_unless_its_code_changed(
@@ -104,85 +128,33 @@ def test_a_page_with_a_path_of_this_machine_is_an_error(run: Path, tmp_path: Pat
     assert not (tmp_path / "reports" / "smoke").exists()
 
 
-def test_provenance_has_no_machine_paths(run: Path, tmp_path: Path) -> None:
-    pages.build("smoke", tmp_path / "reports")
-    text = (tmp_path / "reports" / "smoke" / "provenance.json").read_text()
-    assert json.loads(text)["06"]["parameters"]["base"] == "model"
-    assert "/somewhere" not in text
-
-
 def test_unfinished_stages_are_left_out(run: Path, tmp_path: Path) -> None:
     (run / "06_meta.json").unlink()
     with pytest.raises(overview.ReportError, match="no stage of profile 'smoke' is finished"):
         pages.build("smoke", tmp_path / "reports")
 
 
-def test_reports_are_the_same_bytes_twice(run: Path, tmp_path: Path) -> None:
-    def content() -> dict[str, bytes]:
-        pages.build("smoke", tmp_path / "reports")
-        return {p.name: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
-
-    assert content() == content()
-
-
-def test_overview_shows_what_is_deployed(run: Path, tmp_path: Path) -> None:
+def test_readme_has_what_is_released_side_by_side_between_its_marks(run: Path, tmp_path: Path) -> None:
+    rows = comparison.mark(compared(), [], ["small", "big"])
+    files.write_jsonl(run / "06_metrics.jsonl", rows.to_dict("records"))
     pages.build("smoke", tmp_path / "reports")
     page = (tmp_path / "reports" / "index.html").read_text()
-    for text in (
-        "Deployed: <strong>small</strong>",
-        "90.0 %",
-        "60 MB",
-        "20 ms",
-        "right on others",
-        "What it costs",
-        "A CPU",
-    ):
-        assert text in page
-    assert (tmp_path / "reports" / "smoke" / "charts" / "cost_quality.png").exists()
-    (found,) = overview.headline(tmp_path / "reports" / "smoke")
-    assert list(found["figures"]) == [
-        "right on dev, L0",
-        "right on dev",
-        "right on others",
-        "size",
-        "time to answer",
-        "cost",
-    ]
-
-
-def test_readme_block_is_replaced_and_only_it(run: Path, tmp_path: Path) -> None:
-    pages.build("smoke", tmp_path / "reports")
+    assert page.index("Deployed: <strong>small") < page.index("Also released: <strong>big")
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- headline -->\nold\n<!-- /headline -->\nafter\n")
     for _ in range(2):
         overview.readme("smoke", path, tmp_path / "reports")
     text = path.read_text()
-    assert text.startswith("before\n<!-- headline -->\nReleased: small (deployed)") and text.endswith(
-        "<!-- /headline -->\nafter\n"
-    )
-    assert "| | small |" in text and "| size | 60 MB (one file) |" in text and "old" not in text
+    assert text.startswith("before\n<!-- headline -->\nReleased: small (deployed) and big (profile smoke).\n")
+    assert text.endswith("|\n<!-- /headline -->\nafter\n") and "old" not in text
+    assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
     path.write_text("no marks")
     with pytest.raises(overview.ReportError, match="expected one block"):
         overview.readme("smoke", path, tmp_path / "reports")
-
-
-def test_what_is_released_stands_side_by_side(run: Path, tmp_path: Path) -> None:
-    rows = comparison.mark(compared(), [], ["small", "big"])
-    files.write_jsonl(run / "06_metrics.jsonl", rows.to_dict("records"))
-    pages.build("smoke", tmp_path / "reports")
-    path = tmp_path / "README.md"
-    path.write_text("<!-- headline -->\n<!-- /headline -->\n")
-    overview.readme("smoke", path, tmp_path / "reports")
-    text = path.read_text()
-    assert "Released: small (deployed) and big (profile smoke)." in text
-    page = (tmp_path / "reports" / "index.html").read_text()
-    assert page.index("Deployed: <strong>small") < page.index("Also released: <strong>big")
-    assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
+    assert (paths.ROOT / "README.md").read_text().count("<!-- headline -->") == 1
 
 
 def test_the_frontier_is_part_of_the_report(run: Path, tmp_path: Path) -> None:
-    pages.build("smoke", tmp_path / "reports")
-    assert not (tmp_path / "reports" / "smoke" / "frontier.csv").exists(), "no list of models, no frontier"
     row = {"system": "a", "step": "parent", "n": 9, "accuracy": 0.5, "low": 0.2, "high": 0.8, "size_mb": 9.0}
     files.write_jsonl(run / "06_frontier.jsonl", [row | {"p50_ms": 3.0}])
     files.write_jsonl(run / "06_cuts.jsonl", [])
@@ -192,30 +164,19 @@ def test_the_frontier_is_part_of_the_report(run: Path, tmp_path: Path) -> None:
     assert "cuts.csv" in {path.name for path in pages.build("smoke", tmp_path / "reports")}
 
 
-def test_charts_show_the_marked_systems_only() -> None:
-    rows = comparison.mark(compared(), ["big"], [])
-    assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "small", "big"}
-    rows = rows.assign(deployed=False)
-    rows = comparison.mark(rows, ["big"], [])
-    assert set(comparison.drawn(rows, rows)["system"]) == {"rules", "big"}
-    for figure, alt in charts.comparison(rows, "dev").values():
-        assert charts.png(figure) and "big" in alt and "small" not in alt
-
-
-def test_readme_has_the_block() -> None:
-    text = (paths.ROOT / "README.md").read_text()
-    assert text.count("<!-- headline -->") == text.count("<!-- /headline -->") == 1
-
-
-def test_comparison_has_every_group_and_unit() -> None:
+def test_a_comparison_has_every_group_and_charts_the_marked_systems() -> None:
     rows = compared()
     whole = comparison.overall(rows, "dev").set_index("system")
     assert set(rows["level"]) == {"L0", "L1", "all"}
     assert whole["deployed"].to_dict() == {"rules": False, "small": True, "big": False}
     assert whole.loc["big", "usd_per_million"] == pytest.approx(comparison.local_usd(comparison.load_prices(), 60.0))
     assert pd.isna(whole.loc["rules", "size_mb"])
-    for figure, alt in charts.comparison(rows, "dev").values():
-        assert charts.png(figure) and "small" in alt
+    marked = comparison.mark(rows, ["big"], [])
+    assert set(comparison.drawn(marked, marked)["system"]) == {"rules", "small", "big"}
+    marked = comparison.mark(rows.assign(deployed=False), ["big"], [])
+    assert set(comparison.drawn(marked, marked)["system"]) == {"rules", "big"}
+    for figure, alt in charts.comparison(marked, "dev").values():
+        assert charts.png(figure) and "big" in alt and "small" not in alt
 
 
 def test_tables_show_what_is_missing_and_escape(capsys: pytest.CaptureFixture[str]) -> None:
