@@ -20,21 +20,21 @@ from nbconvert import HTMLExporter
 from lib.core import files, notebook_files, paths
 from lib.core.files import Row
 from lib.report import charts
-from lib.report.overview import TEMPLATES, ReportError, index, made, main_test, readme
+from lib.report.overview import DEV, TEMPLATES, ReportError, index, made, readme
 
 
 def build(profile: str, reports: Path = paths.REPORTS) -> list[Path]:
     """Writes the report of a profile's finished stages and the index; returns the files. Raises ReportError."""
     run, folder = paths.run_dir(profile), paths.report_dir(profile, reports)
     books = [p for p in sorted((run / "notebooks").glob("[0-9][0-9]_*.ipynb")) if ".part" not in p.name]
-    found = {p: run / f"{paths.stage_number(p)}_meta.json" for p in books}
-    metas = {book: _clean(files.read_json(meta)) for book, meta in found.items() if meta.exists()}
+    found = [(p, run / f"{paths.stage_number(p)}_meta.json") for p in books]
+    metas = {book: _clean(files.read_json(meta)) for book, meta in found if meta.exists()}
     if not metas:
         raise ReportError(f"nothing to report: no stage of profile '{profile}' is finished; run 'make reproduce'")
-    titles = {f"{p.stem}.html": _title(notebook_files.read(p), p.stem) for p in metas}
-    pages = {f"{p.stem}.html": render(p, titles, meta) for p, meta in metas.items()}
+    titles = {f"{p.stem}.html": _title(p) for p in metas}
+    texts = {f"{p.stem}.html": render(p, titles, meta) for p, meta in metas.items()}
     known = {paths.stage_number(p): meta for p, meta in metas.items()}
-    texts = {**pages, "provenance.json": json.dumps(known, indent=1, ensure_ascii=False) + "\n"}
+    texts["provenance.json"] = json.dumps(known, indent=1, ensure_ascii=False) + "\n"
     written = [_write(folder / name, text) for name, text in texts.items()] + _metrics(run, folder, list(known))
     for stale in set(folder.glob("*.html")) - set(written):
         stale.unlink()
@@ -84,7 +84,7 @@ def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
         return []
     made, shown = {"metrics": pd.concat(tables, ignore_index=True)}, {}
     if "usd_per_million" in tables[-1]:
-        shown = charts.comparison(tables[-1], main_test(tables[-1]))
+        shown = charts.comparison(tables[-1], DEV)
     for name in ("frontier", "cuts"):
         rows = [row for file in sorted(run.glob(f"[0-9][0-9]_{name}.jsonl"))[-1:] for row in files.read_jsonl(file)]
         made |= {name: pd.DataFrame(rows)} if rows else {}
@@ -105,14 +105,15 @@ def _clean(meta: Row) -> Row:
     return {**meta, "parameters": values}
 
 
-def _title(book: Any, fallback: str) -> str:
-    titles = [re.search(r"^# (.+)$", c.source, re.MULTILINE) for c in book.cells if c.cell_type == "markdown"]
-    return next((t[1].strip() for t in titles if t), fallback)
+def _title(notebook: Path) -> str:
+    cells = [c.source for c in notebook_files.read(notebook).cells if c.cell_type == "markdown"]
+    found = re.search(r"^# (.+)$", "\n".join(cells), re.MULTILINE)
+    return found[1].strip() if found else notebook.stem
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m lib.report", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--profile", default="cpu")
+    parser = argparse.ArgumentParser(prog="python -m lib.report")
+    parser.add_argument("--profile", default="cpu", help="whose finished stages are reported (default: %(default)s)")
     parser.add_argument("--readme", action="store_true", help="only the index and README.md, from the committed report")
     options = parser.parse_args(arguments)
     try:

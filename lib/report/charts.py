@@ -71,8 +71,8 @@ def pareto(table: pd.DataFrame, cost: str) -> pd.DataFrame:
 def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
     """Accuracy with its interval over a cost ``x`` (above 0, log axis, described by ``label``), with the Pareto front.
 
-    ``table``: system, ``x``, accuracy, low, high (shares in [0, 1]). With a column ``step`` it tells the looks, and
-    models that are far worse than all others are in a lower panel.
+    ``table``: system, ``x``, accuracy, low, high (shares in [0, 1]). A column ``step`` tells the looks; models that are
+    far worse than all others are in a panel below.
     """
     steps = table["step"].replace(NAMED_BEFORE).to_dict() if "step" in table else {}
     looks = {i: LOOKS.get(steps.get(i, ""), (COLOURS[int(i) % 8], MARKERS[int(i) % 8])) for i in table.index}
@@ -216,16 +216,14 @@ def published(rows: pd.DataFrame, test: str, accuracies: Mapping[str, float], ho
 
 def frontier(rows: pd.DataFrame) -> dict[str, Shown]:
     """frontier_size and frontier_latency of lib.evaluation.comparison.frontier."""
-    time = "median time per request, its context in the cache (ms)"
-    size = _frontier(rows, "size_mb", "file size (MB)", "Size", "MB")
-    return {"frontier_size": size, "frontier_latency": _frontier(rows, "p50_ms", time, "Time", "ms")}
-
-
-def _frontier(rows: pd.DataFrame, x: str, label: str, title: str, unit: str) -> Shown:
-    named = rows.assign(system=rows["system"] + " (" + rows["step"] + ")")
-    alt = f"Chart of accuracy against {label}: {describe(named, 'accuracy', '%', 100)}; {describe(rows, x, unit)}."
-    alt += f" On the frontier: {', '.join(pareto(rows, x)['system'])}."
-    return tradeoff(rows, x, label, f"{title} against accuracy (n = {int(rows['n'].max())}, 95% intervals)"), alt
+    time, shown = "median time per request, its context in the cache (ms)", {}
+    named, n = rows.assign(system=rows["system"] + " (" + rows["step"] + ")"), int(rows["n"].max())
+    for name, x, label, unit in (("size", "size_mb", "file size (MB)", "MB"), ("latency", "p50_ms", time, "ms")):
+        alt = f"Chart of accuracy against {label}: {describe(named, 'accuracy', '%', 100)}; {describe(rows, x, unit)}."
+        alt += f" On the frontier: {', '.join(pareto(rows, x)['system'])}."
+        title = f"{name.capitalize()} against accuracy (n = {n}, 95% intervals)"
+        shown[f"frontier_{name}"] = tradeoff(rows, x, label, title), alt
+    return shown
 
 
 def losses(cuts: Sequence[Row], run: Path) -> Shown:

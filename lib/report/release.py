@@ -36,8 +36,7 @@ def publish(
 ) -> list[Path]:
     """Collects the models of ``limits`` (name to most MB) and their card in ``run``/06_release; the files written.
 
-    They must be those of the run's 06_metrics.jsonl and 06_frontier.jsonl. Replaces what was there, or leaves it if a
-    model is too large, was not compared or changed since. ``reports``: where a measured latency may be; ``domain``: the
+    Replaces what was there, or leaves it if a model is too large, was not compared or changed since. ``domain``: the
     domain's part of the card (default: that of the task). Raises ReleaseError, RecordError or GgufError.
     """
     models = [_checked(run, name, most, paths.report_dir(profile, reports)) for name, most in limits.items()]
@@ -61,11 +60,8 @@ def _card(run: Path, profile: str, models: Sequence[Row], deployed: str, domain:
     """The whole card. ``domain``: the domain's part, in which ``{data}`` and ``{weakest}`` are replaced."""
     counts = Counter(str(row["source"]) for row in files.iter_jsonl(run / "02_accepted.jsonl"))
     each = ", ".join(f"{n:,} from the {source}" for source, n in counts.most_common())
-    weakest = [
-        f"The weakest level of `{m['file']}` is {m['weakest']['level']}: {m['weakest']['accuracy'] * 100:.0f} % of "
-        f"{m['weakest']['n']} requests right."
-        for m in models
-    ]
+    weak = "The weakest level of `{}` is {level}: {accuracy:.0%} of {n} requests right."
+    weakest = [weak.format(m["file"], **m["weakest"]).replace("%", " %") for m in models]
     text = domain.replace("{data}", f"{counts.total():,} training requests: {each}.")
     about, _, rest = text.replace("{weakest}", " ".join(weakest)).partition("\n\n")
     known: dict[str, Any] = {"about": about, "deployed": deployed, "rest": rest.strip(), "models": models}
