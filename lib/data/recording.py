@@ -33,26 +33,20 @@ PROMPTS = "prompts.yaml"
 SETS = ("seeds", "tests", "pool")
 GOLD = "gold"  # the short form of calls that are exactly the first that count as right
 
-
 _TEXTS = dict.fromkeys(("id", "digest", "system"), str)
 _COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
-_FIELDS: dict[str, dict[str, Any]] = {
+_KINDS: dict[str, dict[str, Any]] = {
     READINGS: {
-        **_TEXTS,
-        "calls": Literal["gold"] | list[CallLine],
+        **{**_TEXTS, "calls": Literal["gold"] | list[CallLine], "error": (str, "")},
         "confidence": (Annotated[float, Field(ge=0, le=1)], 1.0),
-        "error": (str, ""),
     },
     PREDICTIONS: {
-        **_TEXTS,
-        **dict.fromkeys(("test", "level", "reason", "error"), str),
-        **dict.fromkeys(_COUNTS, Amount),
-        "calls": list[CallLine],
-        "exact": bool,
+        **{**_TEXTS, **dict.fromkeys(("test", "level", "reason", "error"), str), **dict.fromkeys(_COUNTS, Amount)},
+        **{"calls": list[CallLine], "exact": bool},
     },
     LABELS: {"id": str, "digest": str, "kind": str, "right": bool},
 }
-KINDS = {name: create_model(name, __base__=Line, **fields) for name, fields in _FIELDS.items()}
+KINDS = {name: create_model(name, __base__=Line, **fields) for name, fields in _KINDS.items()}
 
 
 def letters(text: str) -> str:
@@ -91,6 +85,7 @@ class Recording:
     task: TeacherTask
     set: TeacherSet
     replay: Replay
+    provenance: dict[str, Any]
     writer: Writer
     rejected: list[str]
     readings: list[Row]
@@ -108,11 +103,9 @@ class Recording:
         found = [read_rows(folder / name, kind) for name, kind in KINDS.items()]
         rejected = [*replay.rejected, *(reason for _, reasons in found for reason in reasons)]
         writer = task.writer(prompts if prompts.exists() else None)
-        return cls(task, read_set(folder, task), replay, writer, rejected, *(rows for rows, _ in found))
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        return self.replay.provenance
+        return cls(
+            task, read_set(folder, task), replay, replay.provenance, writer, rejected, *(rows for rows, _ in found)
+        )
 
     @cached_property
     def tests(self) -> list[Example]:
