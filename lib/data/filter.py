@@ -68,7 +68,7 @@ def accept(
     rows = recording.votes_on(candidates)
     voters, seen_by = votes(rows, verdicts, rule, natural)
     found = Acceptance([], [], voters, seen_by, set(), sorted({row["system"] for row in rows}))
-    holds = contamination([*tested, *recording.tests], lambda e: recording.task.masked(e, recording.set.contexts))
+    tests = contamination([*tested, *recording.tests], lambda e: recording.task.masked(e, recording.set.contexts))
     lines: set[str] = set()
     for candidate in candidates:
         fault = recording.writer.fault(candidate) if candidate.text else ""
@@ -77,8 +77,11 @@ def accept(
         found.faulty.update([candidate.id] if fault and candidate.text else [])
         place = sorted((k, v) for k, v in candidate.context.items() if isinstance(v, str))
         line = repr((place, letters(candidate.text)))
-        reason = _excluded(candidate, holds, fault) or ("same line twice for one context" if line in lines else "")
-        reason = reason or _rejected(voters.get(candidate.id, set()), rule, seen_by.get(candidate.id, set()))
+        reason = _excluded(candidate, tests, fault) or ("same line twice for one context" if line in lines else "")
+        if not reason and not passes(seen_by.get(candidate.id, ()), rule):
+            reason = UNREAD
+        elif not reason and not passes(voted := voters.get(candidate.id, set()), rule):
+            reason = f"{'too few verifiers reach' if voted - {JUDGE} else 'no verifier reaches'} its calls"
         lines.add(line)
         marked = replace(candidate, extra={**candidate.extra, "reason": reason}) if reason else candidate
         (found.dropped if reason else found.kept).append(marked)
@@ -131,15 +134,6 @@ def _excluded(candidate: Example, tested: Callable[[Example], bool], fault: str)
     if tested(candidate):
         return TESTED
     return fault or ("repeats its seed" if letters(candidate.text) == letters(candidate.extra["said"]) else "")
-
-
-def _rejected(voters: set[str], rule: Rule, seen_by: set[str]) -> str:
-    """Why the verifiers do not let a candidate pass."""
-    if not passes(seen_by, rule):
-        return UNREAD
-    if passes(voters, rule):
-        return ""
-    return "too few verifiers reach its calls" if voters - {JUDGE} else "no verifier reaches its calls"
 
 
 def quality(labels: Mapping[str, bool], found: Acceptance, rule: Rule) -> dict[str, Any]:

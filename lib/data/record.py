@@ -168,12 +168,8 @@ class Session:
         """Starts from the recording that is there, if it is of the same model and nothing was begun."""
         started = self.work / "replies.jsonl"
         if not started.exists() and self._earlier() is not None:
-            with (
-                replacing(started) as part,
-                lzma.open(self.task.recordings / REPLIES) as replies,
-                part.open("wb") as out,
-            ):
-                shutil.copyfileobj(replies, out)
+            with replacing(started) as part:
+                part.write_bytes(lzma.decompress((self.task.recordings / REPLIES).read_bytes()))
 
     def _pack(self, replies: Recorder, readings: list[Row], predictions: list[Row], facts: dict[str, Any]) -> None:
         """Writes a recording beside the task's folder, reads it back, and puts it in place; hand labels are kept."""
@@ -216,14 +212,9 @@ def _reading(row: Row, candidate: Example, confident: bool) -> Row:
     """A record as a reading: in short form if its calls are exactly the candidate's."""
     calls = recording.GOLD if digest(row["calls"]) == digest(candidate.gold[0]) else row["calls"]
     sure = {"confidence": round(row["confidence"], 3)} if confident else {}
-    reading = {
-        "id": row["id"],
-        "system": row["system"],
-        "calls": calls,
-        **sure,
-        "digest": recording.text_digest(candidate),
-    }
-    return reading | ({"error": "failed"} if row["error"] else {})
+    failed = {"error": "failed"} if row["error"] else {}
+    kept = {"id": row["id"], "system": row["system"], "calls": calls}
+    return {**kept, **sure, "digest": recording.text_digest(candidate), **failed}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
