@@ -21,14 +21,14 @@ from lib.core import files, paths, provenance
 from lib.core.files import Row
 from lib.evaluation.comparison import ALL, TOGETHER
 from lib.model.gguf_read import GgufFile
-from lib.report.overview import TEMPLATES, latency
 
+TEMPLATES = Path(__file__).parent / "template"
 STAGE = "06"
 FOLDER = f"{STAGE}_release"
 
 
-class ReleaseError(ValueError):
-    """A model that cannot be published; the message names it and the remedy."""
+class ReportError(ValueError):
+    """A report that cannot be made or a model that cannot be published; the message says which and the remedy."""
 
 
 def publish(
@@ -37,14 +37,14 @@ def publish(
     """Collects the models of ``limits`` (name to most MB) and their card in ``run``/06_release; the files written.
 
     Replaces what was there, or leaves it if a model is too large, was not compared or changed since. ``domain``: the
-    domain's part of the card (default: that of the task). Raises ReleaseError, RecordError or GgufError.
+    domain's part of the card (default: that of the task). Raises ReportError, RecordError or GgufError.
     """
     models = [_checked(run, name, most, paths.report_dir(profile, reports)) for name, most in limits.items()]
     if not models:
-        raise ReleaseError(f"release: names no model: set it in params/{profile}/{STAGE}_*.yaml")
+        raise ReportError(f"release: names no model: set it in params/{profile}/{STAGE}_*.yaml")
     domain = domain or paths.ROOT / "lib" / "tasks" / models[0]["student"]["task"] / "model_card.md"
     if not domain.is_file():
-        raise ReleaseError(f"{paths.relative(domain)}: not there: write what the card says of data, licence and limits")
+        raise ReportError(f"{paths.relative(domain)}: not there: write what the card says of data, licence and limits")
     deployed = next((m for m in models if m["deployed"]), models[0])["file"]
     with files.replacing(run / FOLDER) as part:
         part.mkdir()
@@ -78,13 +78,13 @@ def _checked(run: Path, name: str, most: float, reported: Path) -> Row:
     own, edge = ([row for row in found if row["system"] == name] for found in (rows, edges))
     file = run / f"{STAGE}_models" / (name.replace(" ", "-") + ".gguf")
     if not (own and edge and file.with_suffix(".json").is_file()):
-        raise ReleaseError(f"release: {name}: no predictions of it: add it to models, and {again}")
+        raise ReportError(f"release: {name}: no predictions of it: add it to models, and {again}")
     made = files.read_json(file.with_suffix(".json"))
     if not file.is_file() or files.sha256(file) != made["sha256"]:
-        raise ReleaseError(f"release: {name}: {file.name} is not the file that was compared: {again}")
+        raise ReportError(f"release: {name}: {file.name} is not the file that was compared: {again}")
     if (size := file.stat().st_size / 1e6) > most:
         problem = f"{size:.1f} MB, more than {most:g}"
-        raise ReleaseError(f"release: {name}: {problem}: choose a smaller one, or raise the limit")
+        raise ReportError(f"release: {name}: {problem}: choose a smaller one, or raise the limit")
     parent = next(row["system"] for row in edges if pd.isna(row["p"]))
     shown = [row for row in own if row["test"] == "dev" or row["level"] == ALL]
     shown.append({**edge[0], "test": f"dev and third-party tests {TOGETHER}", "level": ALL})
@@ -100,17 +100,34 @@ def _checked(run: Path, name: str, most: float, reported: Path) -> Row:
 def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False) -> list[Path]:
     """Copies what ``publish`` collected to the profile's report, in place of what was there; the files written.
 
-    Raises ReleaseError for an unfinished run, and without ``allow_dirty`` for one made from a commit with local changes
+    Raises ReportError for an unfinished run, and without ``allow_dirty`` for one made from a commit with local changes
     or from several commits.
     """
     commits = {p.name[:2]: files.read_json(p)["commit"] for p in sorted(run.glob("[0-9][0-9]_meta.json"))}
     if STAGE not in commits or not (run / FOLDER).is_dir():
-        raise ReleaseError(f"{run.name}: nothing to release: run stage {STAGE} (make reproduce PROFILE={run.name})")
+        raise ReportError(f"{run.name}: nothing to release: run stage {STAGE} (make reproduce PROFILE={run.name})")
     count, dirty = len(set(commits.values())), [stage for stage, c in commits.items() if c.endswith("-dirty")]
     if (dirty or count > 1) and not allow_dirty:
         what = f"stages {', '.join(dirty)} have local changes" if dirty else f"stages are from {count} commits"
-        raise ReleaseError(f"{run.name}: {what}: commit and run them again, or give --allow-dirty")
+        raise ReportError(f"{run.name}: {what}: commit and run them again, or give --allow-dirty")
     folder = paths.report_dir(run.name, reports) / "model"
     with files.replacing(folder) as part:
         shutil.copytree(run / FOLDER, part)
     return sorted(folder.iterdir())
+
+
+def latency(folder: Path, own: Row, sha256: str = "") -> Row:
+    """p50_ms and p95_ms of a model's requests whose context is in the cache, and ``by``, what measured them.
+
+    Those of ``make bench`` in ``folder``/bench if it measured this file (``sha256``; by default the one in
+    ``folder``/model), else those of ``own``, its row of the evaluation.
+    """
+    name, bench = own["system"].replace(" ", "-"), folder / "bench" / "bench.csv"
+    file = folder / "model" / f"{name}.gguf"
+    digest = sha256 or (files.sha256(file) if file.is_file() else "none")
+    rows = pd.read_csv(bench).to_dict("records") if bench.is_file() else []
+    for row in (row for row in rows if (row["system"], row["sha256"]) == (name, digest)):
+        machine = files.read_json(bench.with_suffix(".json"))["machine"]
+        by = f"make bench, {machine['threads']} threads of {machine['cpu']}"
+        return {"p50_ms": row["warm_p50_ms"], "p95_ms": row["warm_p95_ms"], "by": by}
+    return {"p50_ms": own["p50_ms"], "p95_ms": own["p95_ms"], "by": "in the evaluation"}

@@ -12,7 +12,7 @@ from lib import release as command
 from lib.core import files
 from lib.model import gguf_write
 from lib.report import release
-from lib.report.release import ReleaseError
+from lib.report.release import ReportError
 
 DOMAIN = "What vends.\n\n## Data\n\n{data}\n\n## Limits\n\n- {weakest}\n"
 MODELS = {"whole": "f16", "tiny": "q8_0", "super tiny": "q4_0"}
@@ -115,7 +115,7 @@ def test_what_may_not_be_published_ends_it_before_anything_is_written(
     run: Path, limits: dict[str, float], message: str
 ) -> None:
     folder = publish(run, {"whole": 1.0})
-    with pytest.raises(ReleaseError, match=message):
+    with pytest.raises(ReportError, match=message):
         publish(run, limits)
     assert sorted(p.name for p in folder.iterdir()) == ["README.md", "release.json", "whole.gguf"]
 
@@ -123,25 +123,25 @@ def test_what_may_not_be_published_ends_it_before_anything_is_written(
 def test_what_changed_since(run: Path) -> None:
     saved = (run / "06_models" / "tiny.gguf").read_bytes()
     (run / "06_models" / "tiny.gguf").write_bytes(saved[:-1] + b"x")
-    with pytest.raises(ReleaseError, match="tiny.gguf is not the file that was compared: run stage 06"):
+    with pytest.raises(ReportError, match="tiny.gguf is not the file that was compared: run stage 06"):
         publish(run, {"tiny": 1.0})
 
 
 def test_runs_of_local_changes_or_several_commits_are_refused(run: Path) -> None:
     reports = run.parent.parent / "reports"
-    with pytest.raises(ReleaseError, match=r"nothing to release: run stage 06 \(make reproduce PROFILE=toy\)"):
+    with pytest.raises(ReportError, match=r"nothing to release: run stage 06 \(make reproduce PROFILE=toy\)"):
         release.release(run, reports)
     publish(run, {"tiny": 1.0})
     for commit, message in (("c0ffee-dirty", "stages 05 have local changes"), ("decade", "stages are from 2 commits")):
         files.write_json(run / "05_meta.json", {"commit": commit})
-        with pytest.raises(ReleaseError, match=f"toy: {message}: commit and run them again, or give --allow-dirty"):
+        with pytest.raises(ReportError, match=f"toy: {message}: commit and run them again, or give --allow-dirty"):
             release.release(run, reports)
         assert not (reports / "toy").exists()
     assert release.release(run, reports, allow_dirty=True)
 
 
 def test_a_task_without_its_part_of_the_card(run: Path) -> None:
-    with pytest.raises(ReleaseError, match=f"lib/tasks/{TASK.name}/model_card.md: not there: write what the card says"):
+    with pytest.raises(ReportError, match=f"lib/tasks/{TASK.name}/model_card.md: not there: write what the card says"):
         release.publish(run, "toy", {"tiny": 1.0}, run.parent.parent / "reports")
 
 

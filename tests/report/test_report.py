@@ -1,4 +1,4 @@
-"""Reports of small runs: self-contained, without code, test sentences or this machine's paths; and the overview."""
+"""Reports of small runs: self-contained, without code, test sentences or this machine's paths; and the pages."""
 
 import base64
 import json
@@ -13,7 +13,7 @@ from IPython.core.formatters import DisplayFormatter
 from lib.core import files, notebook_files, paths
 from lib.evaluation import comparison, metrics
 from lib.report import __main__ as pages
-from lib.report import charts, overview, show
+from lib.report import charts, show
 
 META = {
     "parameters": {"seed": 1, "third_party": "", "base": "/somewhere/else/model"},
@@ -93,7 +93,7 @@ def test_a_report_is_self_contained_without_code_and_paths_and_the_same_twice(ru
     ):
         assert text in index
     assert folder / "charts" / "cost_quality.png" in before and folder / "frontier.csv" not in before
-    (found,) = overview.headline(folder)
+    (found,) = pages.headline(folder)
     assert list(found["figures"]) == [
         "right on dev, L0",
         "right on dev",
@@ -123,14 +123,14 @@ def test_prose_is_that_of_the_notebook_unless_its_code_changed(
 def test_a_page_with_a_path_of_this_machine_is_an_error(run: Path, tmp_path: Path) -> None:
     book = v4.new_notebook(cells=[v4.new_markdown_cell(f"See {paths.ROOT}/runs.")])
     files.write_text(run / "notebooks" / "06_x.ipynb", json.dumps(book))
-    with pytest.raises(overview.ReportError, match="06_x.ipynb: the page shows a path of this machine"):
+    with pytest.raises(pages.ReportError, match="06_x.ipynb: the page shows a path of this machine"):
         pages.build("smoke", tmp_path / "reports")
     assert not (tmp_path / "reports" / "smoke").exists()
 
 
 def test_unfinished_stages_are_left_out(run: Path, tmp_path: Path) -> None:
     (run / "06_meta.json").unlink()
-    with pytest.raises(overview.ReportError, match="no stage of profile 'smoke' is finished"):
+    with pytest.raises(pages.ReportError, match="no stage of profile 'smoke' is finished"):
         pages.build("smoke", tmp_path / "reports")
 
 
@@ -143,14 +143,14 @@ def test_readme_has_what_is_released_side_by_side_between_its_marks(run: Path, t
     path = tmp_path / "README.md"
     path.write_text("before\n<!-- headline -->\nold\n<!-- /headline -->\nafter\n")
     for _ in range(2):
-        overview.readme("smoke", path, tmp_path / "reports")
+        pages.readme("smoke", path, tmp_path / "reports")
     text = path.read_text()
     assert text.startswith("before\n<!-- headline -->\nReleased: small (deployed) and big (profile smoke).\n")
     assert text.endswith("|\n<!-- /headline -->\nafter\n") and "old" not in text
     assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
     path.write_text("no marks")
-    with pytest.raises(overview.ReportError, match="expected one block"):
-        overview.readme("smoke", path, tmp_path / "reports")
+    with pytest.raises(pages.ReportError, match="expected one block"):
+        pages.readme("smoke", path, tmp_path / "reports")
     assert (paths.ROOT / "README.md").read_text().count("<!-- headline -->") == 1
 
 
