@@ -38,11 +38,7 @@ def held(path: Path) -> Row:
 
 
 def limit(model: Row, machine: Row) -> float:
-    """Tokens per second at most, by what ``held`` says of a model and lib.bench.worker of the machine.
-
-    >>> limit({"decode_bytes": 30e6, "decode_weights": 50e6}, {"bandwidth": 30e9, "arithmetic": 250e9})
-    1000.0
-    """
+    """Tokens per second at most, by what ``held`` says of a model and lib.bench.worker of the machine."""
     return 1 / max(model["decode_bytes"] / machine["bandwidth"], 2 * model["decode_weights"] / machine["arithmetic"])
 
 
