@@ -39,7 +39,7 @@ test: setup  ## lint, types, tests, examples in docstrings, and the notebooks ag
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@rm -rf runs/.test
-	RUNS_DIR=runs/.test TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest lib tests --doctest-modules -n 2 --dist loadgroup
+	RUNS_DIR=runs/.test TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest lib tests --doctest-modules -n 2 --dist worksteal
 
 lab: setup  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=.

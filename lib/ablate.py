@@ -9,8 +9,6 @@ development set and third-party tests, and packs the result into ``out``: ``reco
 ``provenance.json``. Work in progress is in ``runs/ablation``; see lib/experiments/ablation.py.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

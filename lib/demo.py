@@ -1,59 +1,40 @@
 """Type what you would say; see the calls, how sure the model is and how long it took.
 
-``python -m lib.demo [--model FILE_OR_DIR] [--context params/demo.json]``
-
-The model is the deployed one, as for ``lib.predict``, unless you name another. The file given by ``--context`` holds
-what the task's context needs (see README).
+``python -m lib.demo [--model FILE_OR_DIR] [--context params/demo.json]``; the file holds what the task's context needs.
 
     say> one tea please
     Give(item=Tea)      98% sure, 31 ms
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lib import tasks
 from lib.core import files, paths
-from lib.core.task import Answer, System, TaskError
+from lib.core.task import System
 from lib.runtime.requests import calls_text, find_model, open_system
-
-
-def read_context(path: Path) -> dict[str, Any]:
-    """The row that the task's context is made of. Raises TaskError."""
-    try:
-        return files.parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise TaskError(f"{path}: not readable ({error}); see params/demo.json for the form") from error
 
 
 def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> Iterator[str]:
     """A printable reply to each line that is not blank."""
-    for line in lines:
-        if text := line.strip():
-            try:
-                yield _reply(system.answer(text, context))
-            except ValueError as error:
-                yield f"error: {error}"
-
-
-def _reply(answer: Answer) -> str:
-    if answer.error:
-        return f"no valid answer: {answer.error}"
-    return f"{calls_text(answer.calls)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
+    for text in filter(None, map(str.strip, lines)):
+        try:
+            answer = system.answer(text, context)
+        except ValueError as error:
+            yield f"error: {error}"
+            continue
+        sure = f"{calls_text(answer.calls)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
+        yield f"no valid answer: {answer.error}" if answer.error else sure
 
 
 def _typed() -> Iterator[str]:
-    asking = sys.stdin.isatty()
-    while True:
-        try:
-            yield input("say> " if asking else "")
-        except (EOFError, KeyboardInterrupt):
-            return
+    with suppress(EOFError, KeyboardInterrupt):
+        while True:
+            yield input("say> " if sys.stdin.isatty() else "")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -62,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--context", type=Path, default=paths.PARAMS / "demo.json", help="JSON of the context")
     options = parser.parse_args(arguments)
     try:
-        row = read_context(options.context)
+        row = files.read_json(options.context, "see params/demo.json for the form")
         path = find_model(options.model, paths.runs())
         system, task = open_system(path, tasks.load)
         context = task.context(row, options.context.name)

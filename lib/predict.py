@@ -10,8 +10,6 @@ cannot be used ends it at once with exit code 2. Lines of one context in a row a
     {"id": 1, "calls": [{"name": "Give", "arguments": {"item": "Tea", "amount": 2}}], "confidence": 0.98, ...}
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -3,8 +3,6 @@
 What the last part of the run collected (lib/report/release.py) is copied to ``reports/<profile>/model``.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

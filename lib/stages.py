@@ -6,8 +6,6 @@ A stage is skipped if nothing that it depends on has changed and its outputs are
 exit code 1 and names notebook, cell, line and error; the stages before it stay. See lib/core/stages.py.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 
@@ -27,21 +25,17 @@ def main(arguments: list[str] | None = None) -> int:
         stages.run_all(options.profile, options.only, options.force)
         if options.refresh:
             stages.refresh(options.profile)
-        _report(options.profile)
-    except (stages.StageError, ValueError) as error:
+        from lib.report import __main__ as report  # slow to import
+
+        for path in report.build(options.profile):
+            print(f"wrote {paths.relative(path)}", flush=True)
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last finished stage", file=sys.stderr, flush=True)
         return 130
     return 0
-
-
-def _report(profile: str) -> None:
-    from lib.report import __main__ as report
-
-    for path in report.build(profile):
-        print(f"wrote {paths.relative(path)}", flush=True)
 
 
 if __name__ == "__main__":

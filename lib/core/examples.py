@@ -1,7 +1,5 @@
 """Lists of examples: read from a file, put together by context, thinned out, and told from others by a digest."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -12,14 +10,10 @@ from lib.core import files
 from lib.core.task import Example
 
 KEYS = [f.name for f in fields(Example) if f.name != "extra"]
-"""Keys of an example's line, in order."""
 
 
 def read_examples(path: Path, count: int = 0) -> list[Example]:
-    """Examples from JSON lines, all or so many of them (``spread``), of which alone the lines are read.
-
-    Keys that an Example does not have go to ``extra``. Raises RecordError.
-    """
+    """All examples of a file, or ``count`` of them (``spread``); other keys go to ``extra``. Raises RecordError."""
     lines = files.lines(path)
     return [_example(files.strict(*line), line[0]) for line in (spread(list(lines), count) if count else lines)]
 
@@ -39,22 +33,15 @@ def by_context(examples: Iterable[Example], key: str) -> list[list[Example]]:
 
 
 def spread(rows: Sequence[Any], count: int) -> list[Any]:
-    """``count`` of ``rows``, evenly spaced and in order; all for 0 or if there are no more.
-
-    >>> spread([1, 2, 3, 4, 5], 2)
-    [1, 3]
-    """
+    """``count`` of ``rows``, evenly spaced and in order; all for 0 or if there are no more."""
     if not 0 < count < len(rows):
         return list(rows)
     return [rows[i * len(rows) // count] for i in range(count)]
 
 
 def digest_examples(examples: Sequence[Example]) -> str:
-    """SHA-256 of what examples ask and what counts as right: ids, texts, contexts, gold, and their order.
-
-    What several contexts share is digested once.
-    """
-    known: dict[int, str] = {}
+    """SHA-256 of what examples ask and what counts as right: ids, texts, contexts, gold, and their order."""
+    known: dict[int, str] = {}  # what several contexts share is digested once
     whole = hashlib.sha256()
     for e in examples:
         for value in e.context.values():

@@ -1,17 +1,4 @@
-"""Records on disk: read strictly or line by line, written whole or not at all, resumed, and told apart by digests.
-
->>> import tempfile
->>> path = Path(tempfile.mkdtemp()) / "rows.jsonl"
->>> write_jsonl(path, [{"id": "a", "right": True}, {"id": "b"}])
-2
->>> class Label(Line):
-...     id: str
-...     right: bool
->>> read_rows(path, Label)
-([{'id': 'a', 'right': True}], ["rows.jsonl, line 2: 'right' is missing: the line is left out"])
-"""
-
-from __future__ import annotations
+"""Records on disk: read strictly or line by line, written whole or not at all, resumed, and told apart by digests."""
 
 import hashlib
 import json
@@ -20,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,10 +16,7 @@ from lib.core.params import validated
 
 Row = dict[str, Any]
 T = TypeVar("T")
-
-
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A finite number from 0 up."""
 
 
 class RecordError(ValueError):
@@ -52,12 +36,7 @@ class CallLine(Line):
 
 def read_jsonl(path: Path) -> list[Row]:
     """All rows of a JSON-lines file, plain or .xz; empty lines are skipped. Raises RecordError with file and line."""
-    return list(iter_jsonl(path))
-
-
-def iter_jsonl(path: Path) -> Iterator[Row]:
-    """Like read_jsonl, one row at a time."""
-    return (strict(where, line) for where, line in lines(path))
+    return [strict(where, line) for where, line in lines(path)]
 
 
 def lines(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -114,29 +93,23 @@ def parse_object(line: bytes) -> Row:
 
 
 def read_rows(path: Path, kind: type[Line]) -> tuple[list[Row], list[str]]:
-    """The rows of a JSON-lines file, plain or .xz, that are of a ``kind``, and of all else file, line and reason.
-
-    A file that is absent or damaged is a reason, too. Raises nothing.
-    """
+    """The rows of a JSON-lines file, plain or .xz, of a ``kind``, and why others are left out. Raises nothing."""
     if not path.exists():
         return [], [f"{path.name}: absent: its figures are left out"]
     return tolerant(lines(path), lambda row: validated(kind, row) and row, ": the line is left out")
 
 
-def read_json(path: Path) -> Row:
+def read_json(path: Path, remedy: str = "run the stage that writes it again") -> Row:
     """A document that is one object. Raises RecordError."""
     try:
         return parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path.name}: not readable ({error}): run the stage that writes it again") from error
+        raise RecordError(f"{path.name}: not readable ({error}): {remedy}") from error
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name for a file or folder, which becomes ``path`` if the block ends well and else goes.
-
-    It ends in ``.part`` and is in the folder of ``path``, which is made.
-    """
+    """A temporary name beside ``path`` for a file or folder; it becomes ``path`` if the block ends well, else goes."""
     part = path.with_name(path.name + ".part")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(part)
@@ -228,12 +201,10 @@ class Resumable:
     def __init__(self, path: Path, key: Any = "") -> None:
         self.path, self.part, self.key = path, path.with_name(path.name + ".part"), digest(key)
         self.rows: list[Row] = []
-        self._file: IO[str] | None = None
 
-    def __enter__(self) -> Resumable:
+    def __enter__(self) -> Self:
         self.rows = self._earlier()
         write_jsonl(self.part, [{"key": self.key}, *self.rows])
-        self._file = self.part.open("a", encoding="utf-8")
         return self
 
     def _earlier(self) -> list[Row]:
@@ -245,16 +216,11 @@ class Resumable:
 
     def append(self, row: Row) -> None:
         """Writes one row and hands it to the operating system."""
-        if self._file is None:
-            raise RecordError(f"{self.path.name}: append inside 'with Resumable(...)'")
-        self._file.write(dumps(row) + "\n")
-        self._file.flush()
+        with self.part.open("a", encoding="utf-8") as out:
+            out.write(dumps(row) + "\n")
         self.rows.append(row)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
         if kind is None:
             write_jsonl(self.part, self.rows)
             self.part.replace(self.path)

@@ -4,8 +4,6 @@ The cell tagged ``parameters`` holds plain assignments of literals (``learning_r
 defaults and their types the types that every profile's YAML must have.
 """
 
-from __future__ import annotations
-
 import ast
 import itertools
 import re
@@ -14,28 +12,26 @@ from typing import Any
 
 import nbformat
 
+from lib.core.paths import StageError
+
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _KIND = re.compile(r"^(\w+) = .*# type: (.+?)\s*$", re.MULTILINE)
 _ARROW = re.compile(r"^-+>\s*(\d+)\s?(.*)$", re.MULTILINE)
 
 
-class NotebookError(ValueError):
-    """A notebook that cannot be read as a stage; the message names the file and the remedy."""
-
-
 def read(path: Path) -> Any:
-    """The notebook in nbformat 4. Raises NotebookError."""
+    """The notebook in nbformat 4. Raises StageError."""
     try:
         return nbformat.read(path, as_version=4)
     except (OSError, ValueError, nbformat.reader.NotJSONError) as error:
-        raise NotebookError(f"{path.name}: not a readable notebook ({error}); restore it from git") from error
+        raise StageError(f"{path.name}: not a readable notebook ({error}); restore it from git") from error
 
 
 def defaults(book: Any, name: str) -> dict[str, Any]:
-    """Parameter names and default values in the order of the cell. Raises NotebookError."""
+    """Parameter names and default values in the order of the cell. Raises StageError."""
     cells = _parameters(book)
     if len(cells) != 1:
-        raise NotebookError(f"{name}: expected one code cell tagged 'parameters', found {len(cells)}")
+        raise StageError(f"{name}: expected one code cell tagged 'parameters', found {len(cells)}")
     return dict(_assignment(statement, name) for statement in ast.parse(cells[0]).body)
 
 
@@ -55,7 +51,7 @@ def _assignment(statement: ast.stmt, name: str) -> tuple[str, Any]:
     except ValueError:
         pass
     where = f"{name}: parameters cell, line {statement.lineno}"
-    raise NotebookError(f"{where}: write 'name = literal value', got '{ast.unparse(statement)}'")
+    raise StageError(f"{where}: write 'name = literal value', got '{ast.unparse(statement)}'")
 
 
 def code(book: Any, parameters: bool = True) -> str:

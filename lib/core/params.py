@@ -7,8 +7,6 @@ must be of its default's type. What a mapping may hold is said by a class of ``S
     models = {"a": {"of": "03_assistant"}}  # type: dict[str, lib.compression.models.Entry]
 """
 
-from __future__ import annotations
-
 import difflib
 import pydoc
 import re
@@ -38,7 +36,7 @@ class Settings(BaseModel):
 
 
 def validated(kind: Any, values: Any, where: str = "") -> Any:
-    """``values`` as something of ``kind``, a type that pydantic knows. Raises ParamsError with ``where`` and the key."""
+    """``values`` as a ``kind``, a type that pydantic knows. Raises ParamsError with ``where`` and the key."""
     try:
         return TypeAdapter(kind).validate_python(values, strict=True)
     except ValidationError as error:
@@ -59,7 +57,7 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
 def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str, Any]:
     """All parameters of ``notebook`` in ``profile``: its defaults, changed by the profile's YAML if there is one.
 
-    Raises ParamsError, NotebookError or PathError. The notebook's ``profile`` parameter is set, not read.
+    Raises ParamsError or StageError. The notebook's ``profile`` parameter is set, not read.
     """
     paths.check_profile(profile, params)
     from lib.core import notebook_files  # slow to import, and what answers requests needs no notebook
@@ -78,7 +76,6 @@ def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str,
 
 
 def _named(kind: str) -> Any:
-    """The class that a comment names, or ``dict[str, CLASS]``. Raises ParamsError."""
     found = pydoc.locate(kind.removeprefix("dict[str, ").removesuffix("]"))
     if not isinstance(found, type):
         raise ParamsError(f"parameters cell: '# type: {kind}': expected lib.ROOM.MODULE.CLASS or dict[str, that]")
@@ -126,7 +123,6 @@ def check(
 
 
 def _kind(default: Any) -> Any:
-    """The type of values that may stand where ``default`` does."""
     if not default and isinstance(default, list | dict):
         return type(default)
     if isinstance(default, list):

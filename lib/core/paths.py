@@ -4,8 +4,6 @@ A profile (``smoke``, ``cpu``, ``gpu``, …) is a folder of ``params/``; its sta
 The environment variable ``RUNS_DIR`` moves ``runs/`` elsewhere (the test suite uses it).
 """
 
-from __future__ import annotations
-
 import os
 import re
 from itertools import pairwise
@@ -18,8 +16,8 @@ REPORTS = ROOT / "reports"
 PRICES = PARAMS / "prices.yaml"
 
 
-class PathError(ValueError):
-    """A profile or stage that does not exist; the message lists those that do."""
+class StageError(ValueError):
+    """A profile, notebook or stage that cannot be used or has failed; the message names it and the remedy."""
 
 
 def runs() -> Path:
@@ -33,37 +31,32 @@ def profiles(params: Path = PARAMS) -> list[str]:
 
 
 def check_profile(name: str, params: Path = PARAMS) -> str:
-    """``name`` if it is a profile. Raises PathError that names the choices."""
+    """``name`` if it is a profile. Raises StageError that names the choices."""
     if name not in profiles(params):
-        raise PathError(f"unknown profile '{name}': choose one of {', '.join(profiles(params))}")
+        raise StageError(f"unknown profile '{name}': choose one of {', '.join(profiles(params))}")
     return name
 
 
 def run_dir(profile: str) -> Path:
-    """``runs/<profile>``, created if need be. Raises PathError for an unknown profile."""
+    """``runs/<profile>``, created if need be. Raises StageError for an unknown profile."""
     folder = runs() / check_profile(profile)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def report_dir(profile: str, reports: Path = REPORTS) -> Path:
-    """``reports/<profile>`` (not created)."""
-    return reports / profile
-
-
 def stage_number(path: Path) -> str:
-    """The two digits that a stage's notebook, parameters or outputs start with. Raises PathError without them."""
+    """The two digits that a stage's notebook, parameters or outputs start with. Raises StageError without them."""
     if not re.match(r"\d\d_.", path.name):
-        raise PathError(f"{path.name}: a stage's file starts with two digits and '_', such as 03_finetune.ipynb")
+        raise StageError(f"{path.name}: a stage's file starts with two digits and '_', such as 03_finetune.ipynb")
     return path.name[:2]
 
 
 def notebooks(folder: Path = NOTEBOOKS) -> list[Path]:
-    """The stages' notebooks in order. Raises PathError if two share a number."""
+    """The stages' notebooks in order. Raises StageError if two share a number."""
     found = sorted(folder.glob("[0-9][0-9]_*.ipynb"))
     for left, right in pairwise(found):
         if stage_number(left) == stage_number(right):
-            raise PathError(f"{left.name} and {right.name} have the same stage number: rename one")
+            raise StageError(f"{left.name} and {right.name} have the same stage number: rename one")
     return found
 
 
@@ -71,8 +64,3 @@ def relative(path: Path, root: Path = ROOT) -> str:
     """``path`` as it is told to others: from the project's root, or its last part; never a machine's path."""
     path = path.resolve()
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-
-
-def notebook(number: str) -> Path:
-    """The notebook of a stage, such as "03"."""
-    return next(path for path in notebooks() if stage_number(path) == number)

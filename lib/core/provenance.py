@@ -5,8 +5,6 @@ the files and folders these point to, its own code, the library's modules that i
 versions (showyourwork, Luger et al. 2021: the environment is an input too).
 """
 
-from __future__ import annotations
-
 import ast
 import importlib.metadata
 import os
@@ -15,7 +13,7 @@ import re
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,29 +26,18 @@ _OUTPUT = re.compile(r"[\"'](\d\d_[A-Za-z][\w.-]*)")
 _RESULT = re.compile(r"\d\d_[A-Za-z][\w.-]*")
 
 
-class InputError(ValueError):
-    """A stage's input that is not there; the message names it and the stage that writes it."""
-
-
 def needed(book: Any, values: dict[str, Any], number: str) -> list[str]:
-    """Results of lower stages that a notebook names, in its code or by ``values``, which replace its parameters.
-
-    What lists and mappings among these name is for their reader to ask for, who knows what makes it.
-    """
+    """Results of lower stages that a notebook's code or parameters name at top level."""
     code = notebook_files.code(book, parameters=False)
     return sorted({*_lower(values.values(), number), *_lower(_OUTPUT.findall(code), number)})
 
 
 def _lower(texts: Iterable[Any], number: str) -> set[str]:
-    """Those that are names of lower stages' results."""
     return {text for text in texts if isinstance(text, str) and _RESULT.fullmatch(text) and text[:2] < number}
 
 
 def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
-    """Everything the stage depends on, as name and SHA-256. Raises InputError for a missing result of a lower stage.
-
-    Parameters count, and files and folders of the project that they point to, apart from the run itself.
-    """
+    """Everything the stage depends on, as name and SHA-256. Raises StageError for a missing result of a lower stage."""
     book, number = notebook_files.read(notebook), paths.stage_number(notebook)
     code = notebook_files.code(book)
     found = {"notebook": files.digest(code), "parameters": files.digest(values)}
@@ -59,7 +46,7 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
     deep = {name for name in _lower([text for _, text in texts], number) if (run / name).exists()}
     for name in sorted({*needed(book, values, number), *deep}):
         if not (run / name).exists():
-            raise InputError(f"{notebook.name} reads {name}, which is not there: run stage {name[:2]} first")
+            raise paths.StageError(f"{notebook.name} reads {name}, which is not there: run stage {name[:2]} first")
         found[name] = files.sha256(run / name)
     for key, path in [(key, paths.ROOT / text) for key, text in texts if "/" in text or "." in text]:
         if path.exists() and path.resolve() not in (run.resolve(), *run.resolve().parents):
@@ -71,19 +58,13 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
     """All texts in parameters, however deep, with the name of the parameter."""
     if isinstance(values, str):
         yield key, values
-    elif isinstance(values, dict):
-        for name, value in values.items():
-            yield from _texts(value, key or str(name))
-    elif isinstance(values, list):
-        for value in values:
-            yield from _texts(value, key)
+    inner = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
+    for name, value in inner:
+        yield from _texts(value, key or str(name))
 
 
 def library(code: str, task: str = "*", root: Path = paths.ROOT) -> str:
-    """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: every one) import, directly or not.
-
-    A task's data counts, too: its YAML and JSON files.
-    """
+    """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: all) import, and over a task's data."""
     own = [p for p in root.glob(f"lib/tasks/{task}/**/*") if p.suffix in (".py", ".yaml", ".json")]
     modules: set[Path] = set()
     waiting = {*own, *_imported(code, root)}
@@ -153,15 +134,15 @@ def _output(*command: str) -> str:
 
 @contextmanager
 def peak_memory(interval_s: float = 0.2) -> Iterator[list[int]]:
-    """Samples the resident memory of this process's children (a kernel and what it starts), summed, in bytes.
-
-    Pages that they share are counted once each, so it is an upper bound.
-    """
+    """Samples of the resident memory of all child processes in bytes; an upper bound, as they share pages."""
     found, stop = [0], threading.Event()
 
     def sample() -> None:
         while not stop.wait(interval_s):
-            found.append(sum(map(_resident, psutil.Process().children(recursive=True))))
+            found.append(0)
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    found[-1] += child.memory_info().rss
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
@@ -170,10 +151,3 @@ def peak_memory(interval_s: float = 0.2) -> Iterator[list[int]]:
     finally:
         stop.set()
         thread.join()
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_info().rss)
-    except psutil.Error:
-        return 0

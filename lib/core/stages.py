@@ -5,8 +5,6 @@ notebook is executed under a temporary name and only renamed when papermill ends
 one that looks complete.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import sys
@@ -15,17 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from lib.core import files, notebook_files, params, paths, provenance
-
-
-class StageError(RuntimeError):
-    """A stage that failed; the message names notebook, cell, line and error."""
+from lib.core.paths import StageError
 
 
 def run_all(profile: str, only: str | None = None, force: bool = False) -> None:
-    """Runs the stages of a profile in order, or one. Raises StageError and the errors of run_stage.
-
-    The parameters of all of them are checked before the first runs.
-    """
+    """Runs the stages of a profile in order, or one; all parameters are checked first. Raises StageError."""
     run = paths.run_dir(profile)
     chosen = {n: params.load(n, profile) for n in paths.notebooks() if only in (None, paths.stage_number(n))}
     if not chosen:
@@ -37,7 +29,7 @@ def run_all(profile: str, only: str | None = None, force: bool = False) -> None:
 
 
 def run_stage(notebook: Path, values: dict[str, Any], run: Path, force: bool = False) -> bool:
-    """Runs one stage unless it is up to date; True if it ran. Raises StageError or InputError."""
+    """Runs one stage unless it is up to date; True if it ran. Raises StageError."""
     number, meta = paths.stage_number(notebook), run / f"{paths.stage_number(notebook)}_meta.json"
     found = provenance.inputs(notebook, values, run)
     reason = "forced" if force else _reason(meta, found)
@@ -101,7 +93,8 @@ def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
     """
     import papermill
 
-    os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": str(paths.ROOT)}
+    search = dict.fromkeys([str(paths.ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
+    os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, search))}
     os.environ.setdefault("TQDM_MININTERVAL", "5")
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000")  # glibc gives larger blocks back as they are freed
     logging.getLogger("papermill").setLevel(logging.ERROR)  # lib.core.params has checked what it warns of
@@ -109,8 +102,10 @@ def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
     for folder in (out.parent, failed.parent):
         folder.mkdir(parents=True, exist_ok=True)
     show = {"progress_bar": False, "stdout_file": sys.stdout, "stderr_file": sys.stdout}
+    quiet = ["--log-level=ERROR"]  # else ipykernel warns that it does not encrypt
+    how = {"cwd": str(paths.ROOT), "kernel_name": "python3", "extra_arguments": quiet, **show}
     try:
-        papermill.execute_notebook(notebook, part, values, cwd=str(paths.ROOT), kernel_name="python3", **show)
+        papermill.execute_notebook(notebook, part, values, **how)
     except papermill.PapermillExecutionError as error:
         part.replace(failed)
         where = f"its cells so far stand in {paths.relative(failed)}"

@@ -1,13 +1,8 @@
-"""The seam between a domain and everything that is domain-free.
+"""What a domain provides, as a *task*: its tools, examples, scorer and compact language for prompts and answers.
 
-A *task* brings its tools, its examples, a scorer and a compact language for prompts and answers.
-The rest of the package (students, trainers, runtimes, metrics, reports) knows tasks only through this module.
-
-The staging follows *From Large to Super-Tiny* (arXiv 2504.13471); that one scorer serves rejection sampling, the
-reward and the evaluation is a choice of this study.
+The rest of the package knows tasks only through this module. That one scorer serves rejection sampling, the reward and
+the evaluation is a choice of this study, not of *From Large to Super-Tiny* (arXiv 2504.13471).
 """
-
-from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,8 +16,6 @@ Call = dict[str, Any]
 
 class Control(str):
     """A piece of a prompt or answer that is one token of its own and that no text can ever produce."""
-
-    __slots__ = ()
 
 
 Piece = Control | str
@@ -88,8 +81,7 @@ class System(Protocol):
 
 
 class Task(Protocol):
-    """What a domain provides. ``refs`` is the task's own numbering of one context; the core only
-    passes it on, compares it and uses it as a key, so it is hashable."""
+    """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on."""
 
     name: str
 

@@ -200,7 +200,7 @@ def facts_file(path: Path) -> Path:
 
 
 def prepare(params: Parameters) -> Ablation:
-    """The ablation on its profile's data. Raises ParamsError, PathError, RecordError or TaskError."""
+    """The ablation on its profile's data. Raises ParamsError, StageError, RecordError or TaskError."""
     task, run = load(params.task), paths.runs() / paths.check_profile(params.run)
     if missing := [name for name in study_data.FILES if not (run / name).is_file()]:
         raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run notebooks 01 and 02 of {params.run} first")

@@ -31,7 +31,7 @@ DEV = "dev"
 
 def build(profile: str, reports: Path = paths.REPORTS) -> list[Path]:
     """Writes the report of a profile's finished stages and the index; returns the files. Raises ReportError."""
-    run, folder = paths.run_dir(profile), paths.report_dir(profile, reports)
+    run, folder = paths.run_dir(profile), reports / profile
     books = [p for p in sorted((run / "notebooks").glob("[0-9][0-9]_*.ipynb")) if ".part" not in p.name]
     found = [(p, run / f"{paths.stage_number(p)}_meta.json") for p in books]
     metas = {book: _clean(files.read_json(meta)) for book, meta in found if meta.exists()}
@@ -184,7 +184,7 @@ def _figures(folder: Path, rows: pd.DataFrame) -> Row:
 
 def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
     """Writes a profile's headline figures between README's two marks. Raises ReportError."""
-    models = headline(paths.report_dir(profile, reports))
+    models = headline(reports / profile)
     if not models:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
     block = _rendered("readme.md.j2", models=models, profile=profile)

@@ -39,7 +39,7 @@ def publish(
     Replaces what was there, or leaves it if a model is too large, was not compared or changed since. ``domain``: the
     domain's part of the card (default: that of the task). Raises ReportError, RecordError or GgufError.
     """
-    models = [_checked(run, name, most, paths.report_dir(profile, reports)) for name, most in limits.items()]
+    models = [_checked(run, name, most, reports / profile) for name, most in limits.items()]
     if not models:
         raise ReportError(f"release: names no model: set it in params/{profile}/{STAGE}_*.yaml")
     domain = domain or paths.ROOT / "lib" / "tasks" / models[0]["student"]["task"] / "model_card.md"
@@ -58,7 +58,7 @@ def publish(
 
 def _card(run: Path, profile: str, models: Sequence[Row], deployed: str, domain: str) -> str:
     """The whole card. ``domain``: the domain's part, in which ``{data}`` and ``{weakest}`` are replaced."""
-    counts = Counter(str(row["source"]) for row in files.iter_jsonl(run / "02_accepted.jsonl"))
+    counts = Counter(str(row["source"]) for row in files.read_jsonl(run / "02_accepted.jsonl"))
     each = ", ".join(f"{n:,} from the {source}" for source, n in counts.most_common())
     weak = "The weakest level of `{}` is {level}: {accuracy:.0%} of {n} requests right."
     weakest = [weak.format(m["file"], **m["weakest"]).replace("%", " %") for m in models]
@@ -110,7 +110,7 @@ def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False)
     if (dirty or count > 1) and not allow_dirty:
         what = f"stages {', '.join(dirty)} have local changes" if dirty else f"stages are from {count} commits"
         raise ReportError(f"{run.name}: {what}: commit and run them again, or give --allow-dirty")
-    folder = paths.report_dir(run.name, reports) / "model"
+    folder = reports / run.name / "model"
     with files.replacing(folder) as part:
         shutil.copytree(run / FOLDER, part)
     return sorted(folder.iterdir())

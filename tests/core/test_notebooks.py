@@ -89,5 +89,5 @@ def test_normalising_drops_what_differs_between_runs() -> None:
 
 def test_unreadable_notebook_is_named(tmp_path: Path) -> None:
     (tmp_path / "01_x.ipynb").write_text("{")
-    with pytest.raises(notebook_files.NotebookError, match="01_x.ipynb: not a readable notebook"):
+    with pytest.raises(paths.StageError, match="01_x.ipynb: not a readable notebook"):
         notebook_files.read(tmp_path / "01_x.ipynb")

@@ -125,7 +125,7 @@ def test_two_files_for_one_stage(stage: Path) -> None:
 
 
 def test_unknown_profile(stage: Path) -> None:
-    with pytest.raises(paths.PathError, match="unknown profile 'tpu': choose one of cpu"):
+    with pytest.raises(paths.StageError, match="unknown profile 'tpu': choose one of cpu"):
         params.load(stage, "tpu", stage.parent)
 
 
@@ -143,12 +143,10 @@ def test_defaults_are_the_smoke_profile(notebook: Path) -> None:
 @pytest.mark.parametrize("source", ["rate = 2 * 3", "import os", "a, b = 1, 2", "print(1)"])
 def test_parameters_cell_holds_literals_only(source: str) -> None:
     book = v4.new_notebook(cells=[v4.new_code_cell(source, metadata={"tags": ["parameters"]})])
-    with pytest.raises(
-        notebook_files.NotebookError, match="x.ipynb: parameters cell, line 1: write 'name = literal value'"
-    ):
+    with pytest.raises(paths.StageError, match="x.ipynb: parameters cell, line 1: write 'name = literal value'"):
         notebook_files.defaults(book, "x.ipynb")
 
 
 def test_notebook_without_parameters_cell() -> None:
-    with pytest.raises(notebook_files.NotebookError, match="expected one code cell tagged 'parameters', found 0"):
+    with pytest.raises(paths.StageError, match="expected one code cell tagged 'parameters', found 0"):
         notebook_files.defaults(v4.new_notebook(), "x.ipynb")

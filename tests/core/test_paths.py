@@ -13,7 +13,7 @@ def test_unknown_profile_names_the_choices(tmp_path: Path) -> None:
         (tmp_path / name / "01_x.yaml").touch()
     (tmp_path / "empty").mkdir()
     assert paths.profiles(tmp_path) == ["cpu", "gpu"]
-    with pytest.raises(paths.PathError, match="unknown profile 'paper': choose one of cpu, gpu"):
+    with pytest.raises(paths.StageError, match="unknown profile 'paper': choose one of cpu, gpu"):
         paths.check_profile("paper", tmp_path)
 
 
@@ -26,14 +26,14 @@ def test_runs_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 def test_stage_numbers() -> None:
     assert paths.stage_number(Path("runs/cpu/03_student")) == "03"
-    with pytest.raises(paths.PathError, match="two digits"):
+    with pytest.raises(paths.StageError, match="two digits"):
         paths.stage_number(Path("student"))
 
 
 def test_two_notebooks_with_one_number(tmp_path: Path) -> None:
     for name in ("01_a.ipynb", "02_b.ipynb", "02_c.ipynb", "notes.ipynb"):
         (tmp_path / name).touch()
-    with pytest.raises(paths.PathError, match="02_b.ipynb and 02_c.ipynb"):
+    with pytest.raises(paths.StageError, match="02_b.ipynb and 02_c.ipynb"):
         paths.notebooks(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """The stage runner on small notebooks: order, skipping, failing, killing, resuming and locking."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
             for cell in book.cells[2:]:
                 exec(cell.source, space)
         except ArithmeticError as error:
-            raise stages.StageError(str(error)) from error
+            raise paths.StageError(str(error)) from error
         out.parent.mkdir(exist_ok=True)
         nbformat.write(book, out)
 
@@ -87,12 +88,17 @@ def test_a_stage_whose_outputs_are_gone_runs_again(tmp_path: Path, capsys: pytes
     assert "running (01_a.txt missing, 01_folder missing)" in capsys.readouterr().out
 
 
-def test_meta_says_what_it_was_made_with(tmp_path: Path) -> None:
+def test_meta_says_what_it_was_made_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(paths.ROOT), "elsewhere"]))
     ballast = "ballast = bytearray(50_000_000)"
     path = notebook(tmp_path, "01_a.ipynb", ballast, "import time; time.sleep(0.6)", WRITE.format(out="01_a.txt"))
     run(path, tmp_path)
     seed, python = (tmp_path / "01_a.txt").read_text().split()
     assert (seed, Path(python)) == ("1", Path(sys.executable)), "the kernel is this Python"
+    assert os.environ["PYTHONPATH"] == os.pathsep.join([str(paths.ROOT), "elsewhere"])
+    assert "IPKernelApp" not in "".join(capfd.readouterr())
     meta = json.loads((tmp_path / "01_meta.json").read_text())
     assert meta["parameters"]["seed"] == meta["seed"] == 1
     assert set(meta["versions"]) >= {"python", "torch", "papermill"}
@@ -104,7 +110,7 @@ def test_meta_says_what_it_was_made_with(tmp_path: Path) -> None:
 
 def test_failing_stage_names_notebook_cell_line_and_error(tmp_path: Path) -> None:
     path = notebook(tmp_path, "01_a.ipynb", "x = 1", "y = 2\nz = {}['missing']\nprint(z)")
-    with pytest.raises(stages.StageError) as error:
+    with pytest.raises(paths.StageError) as error:
         run(path, tmp_path)
     first, second, third = str(error.value).splitlines()
     assert (first, second) == ("01_a.ipynb, code cell 3, line 2: z = {}['missing']", "KeyError: 'missing'")
@@ -117,7 +123,7 @@ def test_failing_stage_names_notebook_cell_line_and_error(tmp_path: Path) -> Non
 
 def test_killed_kernel_is_a_failure(tmp_path: Path) -> None:
     path = notebook(tmp_path, "01_a.ipynb", "import os\nos.kill(os.getpid(), 9)")
-    with pytest.raises(stages.StageError, match=r"01_a.ipynb: the kernel ended .*memory"):
+    with pytest.raises(paths.StageError, match=r"01_a.ipynb: the kernel ended .*memory"):
         run(path, tmp_path)
     assert not (tmp_path / "01_meta.json").exists()
 
@@ -128,7 +134,7 @@ def test_a_failed_stage_is_not_skipped_and_leaves_the_ones_before(tmp_path: Path
     second = notebook(tmp_path, "02_b.ipynb", "x = 1")
     run(first, tmp_path)
     run(second, tmp_path)
-    with pytest.raises(stages.StageError):
+    with pytest.raises(paths.StageError):
         run(notebook(tmp_path, "02_b.ipynb", "1 / 0"), tmp_path)
     assert not (tmp_path / "02_meta.json").exists()
     assert run(notebook(tmp_path, "02_b.ipynb", "x = 1"), tmp_path)
@@ -139,22 +145,20 @@ def test_a_failed_stage_is_not_skipped_and_leaves_the_ones_before(tmp_path: Path
 def test_what_to_resume_from_stays_only_for_the_same_inputs(tmp_path: Path) -> None:
     part = tmp_path / "01_predictions.jsonl.part"
     keep = notebook(tmp_path, "01_a.ipynb", "1 / 0")
-    with pytest.raises(stages.StageError):
+    with pytest.raises(paths.StageError):
         run(keep, tmp_path)
     part.write_text("half")
-    with pytest.raises(stages.StageError):
+    with pytest.raises(paths.StageError):
         run(keep, tmp_path)
     assert part.read_text() == "half"
-    with pytest.raises(stages.StageError):
+    with pytest.raises(paths.StageError):
         run(keep, tmp_path, seed=2)
     assert not part.exists()
 
 
 def test_missing_result_of_a_lower_stage(tmp_path: Path) -> None:
     path = notebook(tmp_path, "06_c.ipynb", 'open("03_student")')
-    with pytest.raises(
-        provenance.InputError, match="06_c.ipynb reads 03_student, which is not there: run stage 03 first"
-    ):
+    with pytest.raises(paths.StageError, match="06_c.ipynb reads 03_student, which is not there: run stage 03 first"):
         run(path, tmp_path)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from lib import demo
-from lib.core import paths
+from lib.core import files, paths
 from lib.core.task import Answer, TaskError
 from lib.tasks import load
 
@@ -33,10 +33,10 @@ def test_replies_to_lines_with_words() -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "not readable"), ("[]", "see params/demo.json")])
-def test_bad_context_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_bad_context_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
     (tmp_path / "c.json").write_text(text)
-    with pytest.raises(TaskError, match=message):
-        demo.read_context(tmp_path / "c.json")
+    assert demo.main(["--context", str(tmp_path / "c.json")]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,7 @@ def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_the_demo_s_requests_are_answered_right_by_their_own_calls() -> None:
-    row = demo.read_context(paths.PARAMS / "demo.json")
+    row = files.read_json(paths.PARAMS / "demo.json")
     task: Any = load("home")
     context = task.context(row)
     refs = task.references(context)
