@@ -7,9 +7,8 @@ import pytest
 from small_homes import plain_home
 
 from lib.core.task import Example, TaskError
-from lib.tasks.home.baselines.hassil import HassilBaseline
-from lib.tasks.home.baselines.tfidf import TfidfBaseline
-from lib.tasks.home.examples.third_party import load
+from lib.tasks.home.baselines import HassilBaseline, TfidfBaseline
+from lib.tasks.home.examples.checks import load
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.score import score
 from lib.tasks.home.teacher.retrieval import delexicalise

@@ -6,8 +6,7 @@ import pytest
 from small_homes import STRINGS, call, plain_home, random_call, random_home
 
 from lib.core.task import Control, TaskError
-from lib.tasks.home.language.calls import MAX_STRING, answer, parse
-from lib.tasks.home.language.prompt import controls
+from lib.tasks.home.language.calls import MAX_STRING, answer, controls, parse
 from lib.tasks.home.language.references import references
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.words import clean

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lib.tasks.home.teacher.form import fault
+from lib.tasks.home.teacher.write import fault
 
 ON = [{"name": "HassTurnOn", "arguments": {"name": "Shelf Lamp"}}]
 OFF = [{"name": "HassTurnOff", "arguments": {"name": "Shelf Lamp"}}]

@@ -13,9 +13,8 @@ from lib.llm.types import Prompt
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot
-from lib.tasks.home.teacher.prompts import FUNCTIONS, NONE, TEXTS
 from lib.tasks.home.teacher.split import cut
-from lib.tasks.home.teacher.steps import HomePrototype
+from lib.tasks.home.teacher.steps import FUNCTIONS, NONE, TEXTS, HomePrototype
 from lib.teacher.pipeline import Ask, OneStageSystem, Pipeline
 
 POOL = [

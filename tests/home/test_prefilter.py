@@ -8,7 +8,7 @@ from lib.core.task import TaskError
 from lib.tasks.home.examples.data import draw_request
 from lib.tasks.home.language.calls import answer
 from lib.tasks.home.language.references import keep, references
-from lib.tasks.home.sampler.sample_homes import sample_home
+from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
 ROOMS = "Kitchen Den Attic Hall Office Cellar Garage Nursery Library Porch Studio Pantry".split()

@@ -7,7 +7,7 @@ import pytest
 from small_homes import plain_home, random_home
 
 from lib.core.task import Control, TaskError
-from lib.tasks.home.language.prompt import MAX_TEXT, controls, prefix, request
+from lib.tasks.home.language.calls import MAX_TEXT, controls, prefix, request
 from lib.tasks.home.language.references import DOMAINS, references
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 

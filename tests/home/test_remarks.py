@@ -2,10 +2,10 @@
 
 from random import Random
 
+from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.sampler.phrases import bank
-from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.sampler.wishes import remark
-from lib.tasks.home.teacher.form import fault
+from lib.tasks.home.teacher.write import fault
 
 ACTIONS = {"on": "HassTurnOn", "off": "HassTurnOff"}
 

@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from lib.core.task import Example, Piece, System, TaskError
-from lib.tasks.home.language import calls, grammar, prompt
+from lib.tasks.home.language import calls, grammar
 from lib.tasks.home.language.references import References, references
 from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.homes import Home, load_homes
@@ -36,14 +36,14 @@ class HomeTask:
     recordings = Path(__file__).parent / "recordings"
 
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
-    controls, prefix = staticmethod(prompt.controls), staticmethod(prompt.prefix)
+    controls, prefix = staticmethod(calls.controls), staticmethod(calls.prefix)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
     grammar = staticmethod(grammar.grammar)
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
-    third_party = _later("examples.third_party", "load")
-    teacher_set, prototype = _later("teacher.teacher_set", "draw"), _later("teacher.steps", "HomePrototype")
+    third_party = _later("examples.checks", "third_party")
+    teacher_set, prototype = _later("examples.data", "teacher_set"), _later("teacher.steps", "HomePrototype")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         home, area = Home.from_dict(row.get("home"), f"{where}: home"), row.get("area")
@@ -56,14 +56,13 @@ class HomeTask:
         return references(context["home"], text, rng, context.get("area"))
 
     def request(self, refs: References, context: dict[str, Any], text: str) -> list[Piece]:
-        return prompt.request(refs, context.get("area"), text)
+        return calls.request(refs, context.get("area"), text)
 
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Home]) -> list[Example]:
         return [replace(e, context={**e.context, "home": contexts[e.context["home"]]}) for e in examples]
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
-        from lib.tasks.home.baselines.hassil import HassilBaseline
-        from lib.tasks.home.baselines.tfidf import TfidfBaseline
+        from lib.tasks.home.baselines import HassilBaseline, TfidfBaseline
 
         return [HassilBaseline(), *([TfidfBaseline().fit(train)] if train else [])]
 

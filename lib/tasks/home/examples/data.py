@@ -1,6 +1,6 @@
-"""Data sets of the home task, sampled by level and split.
+"""Data sets of the home task, sampled by level and split, and what its teacher works on.
 
-Training homes never hold a held-out name (``names.is_held_out``) nor training requests a held-out combination of
+Training homes never hold a held-out name (``homes.is_held_out``) nor training requests a held-out combination of
 template and domain; dev and test homes are made of held-out names and draw from all combinations.
 """
 
@@ -20,15 +20,15 @@ from tqdm import tqdm
 from lib.core.files import write_jsonl
 from lib.core.task import Example, TaskError
 from lib.tasks.home.examples.checks import fault
-from lib.tasks.home.language.prompt import prefix
+from lib.tasks.home.language.calls import prefix
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.sampler import grammar, levels
 from lib.tasks.home.sampler.grammar import Draw
-from lib.tasks.home.sampler.names import in_share, pools
+from lib.tasks.home.sampler.homes import in_share, pools, sample_home
 from lib.tasks.home.sampler.phrases import bank, surface
-from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.sampler.wishes import implicit, nothing
 from lib.tasks.home.simulator.homes import Home
+from lib.teacher.contract import TeacherSet
 
 LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
     "L0": grammar.draw,
@@ -143,9 +143,6 @@ def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -
     return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)
 
 
-# --- the corpus
-
-
 @cache
 def corpus() -> tuple[str, ...]:
     """Names, wordings and sampled requests, always the same, for choosing a vocabulary."""
@@ -167,3 +164,33 @@ def _sampled() -> Iterator[str]:
         yield "".join(prefix(references(home)))
         for _, draw in requests(rng, home, dict.fromkeys(LEVELS, 1.0), 20, False):
             yield f" {draw.text}"
+
+
+SHARES = {"L0": 1.8, "L1": 1.6, "L2": 2.2, "L3": 1.5, "L4": 0.4, "L5": 1.2, "L6": 1.6}
+"""More of the levels that people's own words matter for."""
+PER_HOME, SIZE = 16, (2, FILTER_OVER)
+FEWEST_WORDS = 3  # a shorter seed ("please", "set to") has no other way to be said
+
+
+def teacher_set(seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
+    """What the teacher works on, over new homes: seeds to expand, tests (``tests`` of each level), a pool of examples.
+
+    It is kept with its recording, so that a change of the sampler does not make the recording useless.
+    """
+    homes: dict[str, Home] = {}
+    found = list(_seeds(Random(f"teacher seeds {seed}"), "t", seeds, homes))
+    shown = list(_seeds(Random(f"teacher pool {seed}"), "p", pool, homes))
+    tested = list(balanced(Random(f"teacher tests {seed}"), "dev", tests, SIZE, homes, "teacher"))
+    return TeacherSet(homes, found, tested, shown)
+
+
+def _seeds(rng: Random, start: str, count: int, homes: dict[str, Home]) -> Iterator[Example]:
+    made = 0
+    while made < count:
+        key = f"teacher-{len(homes)}"
+        homes[key] = home = sample_home(rng, SIZE)
+        for level, draw in requests(rng, home, SHARES, PER_HOME, False):
+            example = to_example(f"{start}{made}", key, level, draw, "train")
+            if made < count and len(draw.text.split()) >= FEWEST_WORDS and not fault(example, home, draw.area):
+                made += 1
+                yield example

@@ -116,9 +116,6 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     return References(home, tuple(entities), tuple(areas), tuple(floors), tuple(lines))
 
 
-# --- large homes
-
-
 Forms = tuple[set[str], set[str]]
 """The forms of an entity's name, and of its place and kind."""
 

@@ -20,11 +20,10 @@ from random import Random
 from typing import Any
 
 from lib.core.task import Call
-from lib.tasks.home.sampler.names import called, fits, kind_of, weights, wordings
+from lib.tasks.home.sampler.homes import called, fits, kind_of, weights, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, EXPLICIT, Action, free_text, phrase, say, value
 from lib.tasks.home.sampler.templates import compile_text, lists_in
-from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.match import name_arguments
+from lib.tasks.home.simulator.homes import Entity, Home, name_arguments
 from lib.tasks.home.simulator.tools import find
 from lib.tasks.home.words import content
 

@@ -18,11 +18,10 @@ from hassil.intents import Intents
 from home_assistant_intents import get_intents
 
 from lib.core.task import Call, TaskError
-from lib.tasks.home.sampler.names import weights
+from lib.tasks.home.sampler.homes import weights
 from lib.tasks.home.sampler.templates import Node, Unfillable, compile_expression, lists_in, slots, walk
 from lib.tasks.home.simulator.execute import NOTHING
-from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.match import CLEAN_AREA, index, mentioned, name_arguments
+from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, Home, index, mentioned, name_arguments
 
 
 @dataclass(frozen=True)

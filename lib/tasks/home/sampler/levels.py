@@ -12,10 +12,9 @@ from typing import Any
 from lib.tasks.home.sampler import phrases
 from lib.tasks.home.sampler.commands import Command, Target, entity_target, matching, render, sample_command
 from lib.tasks.home.sampler.grammar import Draw, draw
-from lib.tasks.home.sampler.names import fits, kind_of, wordings
+from lib.tasks.home.sampler.homes import fits, kind_of, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, politely, say, spelt
-from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.match import name_arguments
+from lib.tasks.home.simulator.homes import Home, name_arguments
 
 Found = Draw | None
 
@@ -47,9 +46,6 @@ def _command(rng: Random, home: Home, area: str | None, free: bool, polite: floa
 
 def _one(command: Command, text: str, area: str | None) -> Draw:
     return Draw(text, area, [[command.call]], command.action.tool, command.combination)
-
-
-# --- L2: what is about no device
 
 
 def _general(rng: Random, area: str | None) -> Draw:
@@ -89,9 +85,6 @@ def _count(rng: Random, unit: str, low: int) -> tuple[str, int]:
     top, round_ones = (12, (1, 2, 3)) if unit == "hour" else (59, (5, 10, 15, 20, 30, 45))
     number = rng.randint(low, top) if rng.random() < 0.5 else rng.choice(round_ones)
     return f"{spelt(rng, number)} {unit}{'' if number == 1 else 's'}", number
-
-
-# --- L3
 
 
 def several(rng: Random, home: Home) -> Found:
@@ -177,9 +170,6 @@ def _clash(one: Command, other: Command) -> bool:
     left, right = one.target.arguments, other.target.arguments
     unnamed = "name" not in left or "name" not in right
     return one.target.domain == other.target.domain and (left == right or unnamed)
-
-
-# --- L4
 
 
 def noisy(rng: Random, home: Home) -> Found:

@@ -13,7 +13,7 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
-from lib.tasks.home.sampler.names import pick, pools, table, weights, wordings
+from lib.tasks.home.sampler.homes import pick, pools, table, weights, wordings
 from lib.tasks.home.sampler.templates import compile_text, number_words, walk
 
 T = TypeVar("T")

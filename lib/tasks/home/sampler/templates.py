@@ -21,7 +21,7 @@ from hassil.numbers import get_rbnf_engine
 from hassil.parse_expression import parse_sentence
 from home_assistant_intents import get_intents
 
-from lib.tasks.home.sampler.names import pick, pools
+from lib.tasks.home.sampler.homes import pick, pools
 from lib.tasks.home.simulator.homes import Entity, Home
 
 Node = tuple[Any, ...]

@@ -14,10 +14,9 @@ from typing import Any
 
 from lib.tasks.home.sampler.commands import Target, entity_target, matching, place_texts, render, shorten, spoken_area
 from lib.tasks.home.sampler.grammar import Draw
+from lib.tasks.home.sampler.homes import Kind, called, fits, kind_of, kinds, sample_home, wordings
 from lib.tasks.home.sampler.levels import Found, satellite
-from lib.tasks.home.sampler.names import Kind, called, fits, kind_of, kinds, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
-from lib.tasks.home.sampler.sample_homes import sample_home
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.words import content
 
@@ -182,9 +181,6 @@ def _incapable(rng: Random, home: Home, area: str | None) -> Found:
         return None
     spoken = _asked(rng, action, f"the {entity.name}", entity.domain)
     return _none(spoken, area, f"incapable:{action.name}", action.tool)
-
-
-# --- remarks
 
 
 def remark(rng: Random, home: Home, area: str | None) -> Found:

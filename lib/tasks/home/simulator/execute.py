@@ -16,8 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.core.task import Call, TaskError
-from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.match import CLEAN_AREA, index, targets
+from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, Home, index, targets
 from lib.tasks.home.simulator.tools import DATA, Tool, find
 from lib.tasks.home.words import normal
 
@@ -115,9 +114,6 @@ def _text(tool: Tool, arguments: Arguments, key: str) -> str:
     return f"{key}={normal(value)}"
 
 
-# --- what happens to an entity
-
-
 def _change(aspects: dict[str, str], tool: Tool, arguments: Arguments, domain: str) -> None:
     if tool.effect.endswith("_item"):
         item = f"{tool.effect.removesuffix('item')}{_text(tool, arguments, 'item')}"
@@ -172,9 +168,6 @@ def _set(aspects: dict[str, str], tool: Tool, arguments: Arguments) -> None:
         aspects["power"] = "on"
         aspect = "power" if effect == "percentage=0" else aspect
     aspects[aspect] = _ENDS.get(effect, effect)
-
-
-# --- what is no entity
 
 
 def _without_entity(home: Home, tool: Tool, arguments: Arguments, state: State) -> None:

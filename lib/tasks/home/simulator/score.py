@@ -122,9 +122,6 @@ def _by_allowed(allowed: dict[str, list[str]], outcome: Outcome, calls: Sequence
     return Score(False, _WRONG / 2, "missed_call" if missed else "wrong_value")
 
 
-# --- the rules of third-party tests, as their NOTICE.md states them
-
-
 def allows(allowed: Mapping[str, Sequence[str]], effects: Effects) -> bool:
     """Every changed entity is listed with an allowed effect, and every listed one is changed, unless ``*noop``."""
     changed = {target: some for target, some in effects.items() if not target.startswith("query:")}

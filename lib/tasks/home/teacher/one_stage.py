@@ -23,10 +23,8 @@ from lib.tasks.home.language import calls as compact
 from lib.tasks.home.language.references import References, keep, references
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
-from lib.tasks.home.teacher.neighbours import distinct
-from lib.tasks.home.teacher.prompts import TEXTS, schema
-from lib.tasks.home.teacher.retrieval import Nearest, mask
-from lib.tasks.home.teacher.steps import checked
+from lib.tasks.home.teacher.retrieval import Nearest, distinct, mask
+from lib.tasks.home.teacher.steps import TEXTS, checked, schema
 from lib.tasks.home.words import clean
 from lib.teacher.pipeline import Ask
 

@@ -1,14 +1,13 @@
 """Requests that resemble each other once the home's names, places and numbers are replaced by slots.
 
->>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Big Lamp"}]})
->>> delexicalise("Set the big lamp to forty percent", home).text
-'set the NAMElight to NUMBER percent'
+What training examples say about a command: similar commands with their function, likely domains, known words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -16,8 +15,11 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.teacher.lexicon import kind_stems, lexicon
+from lib.core.task import Call, Example, TaskError
+from lib.tasks.home.simulator.execute import NOTHING
+from lib.tasks.home.simulator.homes import Entity, Home, targets
+from lib.tasks.home.simulator.tools import TOOLS
+from lib.tasks.home.teacher.lexicon import kind_stems, lexicon, respell
 from lib.tasks.home.words import stem
 
 _UNITS = (
@@ -106,13 +108,13 @@ def mask(text: str, home: Home) -> str:
     return " ".join(words)
 
 
-Row = TypeVar("Row")
+Item = TypeVar("Item")
 
 
-class Nearest(Generic[Row]):
+class Nearest(Generic[Item]):
     """``rows`` by the cosine similarity of their ``texts``: half by words and pairs of words, half by their parts."""
 
-    def __init__(self, texts: Sequence[str], rows: Sequence[Row]) -> None:
+    def __init__(self, texts: Sequence[str], rows: Sequence[Item]) -> None:
         self.rows = rows
         self._words = TfidfVectorizer(analyzer="word", ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False)
         self._characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), lowercase=False)
@@ -126,8 +128,111 @@ class Nearest(Generic[Row]):
         cosine = (self._matrix @ sparse.csr_matrix(sparse.hstack(features)).T).toarray().ravel() / 2
         return np.round(cosine, 6)
 
-    def best(self, text: str, count: int) -> list[tuple[Row, float]]:
+    def best(self, text: str, count: int) -> list[tuple[Item, float]]:
         """The ``count`` nearest rows with their similarity, the nearest first."""
         similarity = self._similarity(text)
         order = np.argsort(-similarity, kind="stable")[:count]
         return [(self.rows[i], float(similarity[i])) for i in order]
+
+
+_LEAST = 5  # examples that a word must occur in to count as one that people use in commands
+_NEIGHBOURS = 24
+_FEW = 8  # examples below which nothing is said about likely domains
+_FAR = 0.5  # similarity below which an example says little
+_OF_THE_HOME = ("none:unknown", "none:ambiguous", "none:incapable")
+"""Examples of doing nothing that only their home explains, so that they teach no choice of function."""
+
+
+class Row(NamedTuple):
+    """An example of a single command, or of none (``function`` is empty), with the domains that it acts on."""
+
+    example: Example
+    function: str
+    masked: str
+    domains: frozenset[str]
+
+    @property
+    def free(self) -> bool:
+        """Whether the command has words that are passed on as they are."""
+        required = [a for a in TOOLS[self.function].arguments if a.required] if self.function else []
+        return any(a.kind == "text" for a in required) or self.function == "HassStartTimer"
+
+
+class Neighbours:
+    """Examples of single commands by similarity. Raises ValueError for a pool without any."""
+
+    def __init__(self, pool: Sequence[Example]) -> None:
+        rows = distinct(filter(None, map(_row, pool)), lambda row: (row.masked, row.function))
+        if not rows:
+            raise ValueError("no example of a single command to retrieve: give accepted training examples")
+        acting = [row for row in rows if row.domains]
+        self._typed = Nearest([row.masked for row in rows], rows)
+        self._untyped = Nearest([untyped(row.masked) for row in acting], acting) if acting else None
+        said = [(key, value) for row in rows for c in row.example.gold[0] for key, value in c["arguments"].items()]
+        self.listed = {name: {v.casefold() for key, v in said if key == name} for name in ("color", "mode", "fan_mode")}
+        plain = [row.masked for row in rows if row.function and not row.free]
+        counts = Counter(stem(w) for text in plain for w in set(text.split()))
+        self.words = frozenset(w for w, n in counts.items() if n >= _LEAST) - kind_stems()
+
+    def respelt(self, text: str, home: Home) -> str:
+        """The command with misspelt words of the home or of the examples put right."""
+        return respell(text, home, self.words)
+
+    def best(self, text: str, home: Home, count: int) -> list[tuple[Row, float]]:
+        """The most similar examples with their similarity from 0 to 1, the nearest first."""
+        return self._typed.best(mask(self.respelt(text, home), home), count)
+
+    def domains(self, text: str, home: Home, function: str) -> dict[str, float]:
+        """How much the wording, names aside, speaks for each domain as the function's target: shares of 1."""
+        masked = untyped(mask(self.respelt(text, home), home))
+        nearest = self._untyped.best(masked, 4 * _NEIGHBOURS) if self._untyped else []
+        near = [(row.domains, similarity) for row, similarity in nearest if row.function == function]
+        votes = _shares((d, s**4 / len(domains)) for domains, s in near for d in sorted(domains))
+        return votes if len(near) >= _FEW else {}
+
+    def functions(self, text: str, home: Home) -> dict[str, float]:
+        """How much the nearest examples speak for each function (empty: for none), as shares of 1.
+
+        Where even the nearest is far, shares are low, so that they settle nothing.
+        """
+        nearest = self.best(text, home, _NEIGHBOURS)
+        return _shares(((row.function, s**4) for row, s in nearest), 1.0 if nearest[0][1] >= _FAR else 2.0)
+
+
+def distinct(items: Iterable[Item], key: Callable[[Item], Any]) -> list[Item]:
+    """The first item of each key."""
+    found: dict[Any, Item] = {}
+    for item in items:
+        found.setdefault(key(item), item)
+    return list(found.values())
+
+
+def untyped(masked: str) -> str:
+    """A masked request that no longer says of what domain its names are."""
+    return re.sub(r"NAME\w*", "NAME", masked)
+
+
+def _shares(weights: Iterable[tuple[str, float]], of: float = 1.0) -> dict[str, float]:
+    """The sums of the weights by key, as shares of ``of`` times all of them."""
+    votes: defaultdict[str, float] = defaultdict(float)
+    for key, weight in weights:
+        votes[key] += weight
+    total = sum(votes.values()) * of
+    return {key: vote / total for key, vote in votes.items()} if total else {}
+
+
+def _row(example: Example) -> Row | None:
+    calls = [c for c in example.gold[0] if c["name"] not in NOTHING]
+    if len(calls) > 1 or (not calls and str(example.extra.get("combination", "")).startswith(_OF_THE_HOME)):
+        return None
+    home = Home.from_dict(example.context["home"])
+    function = calls[0]["name"] if calls else ""
+    return Row(example, function, mask(example.text, home), _domains(home, calls, example.context.get("area")))
+
+
+def _domains(home: Home, calls: Sequence[Call], area: str | None) -> frozenset[str]:
+    try:
+        tools = [(TOOLS[c["name"]], c["arguments"]) for c in calls]
+        return frozenset(e.domain for tool, own in tools if tool.domains for e in targets(home, tool, own, area))
+    except TaskError:
+        return frozenset()

@@ -1,33 +1,147 @@
-"""The home's steps of the pipeline: split, select, fill, and what the simulated home refuses.
+"""The home's steps of the pipeline (split, select, fill, and what the simulated home refuses) and their prompts.
 
 What a program can decide is not asked: a request without a joining or correcting word is one command, the targets of a
-function are looked up in the home, and a command that names what this home lacks is refused.
-
-    prototype = HomePrototype(task.resolve(accepted, homes))
-    Pipeline(prototype, backend).answer("turn on the sink light and the fan", {"home": home, "area": None})
+function are looked up in the home, and a command that names what this home lacks is refused. Fixed instructions and
+examples come first in a prompt, what changes last. An answer's reader raises TaskError, worded for the model, for one
+that is no JSON, chooses what is not on offer, or has a value that nobody said.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
+
 from lib.core.task import Call, Example, TaskError
-from lib.tasks.home.language.prompt import MAX_TEXT
-from lib.tasks.home.simulator.execute import execute
-from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.match import WHOLE_HOME
-from lib.tasks.home.simulator.tools import TOOLS, Tool
-from lib.tasks.home.teacher import prompts
+from lib.llm.types import Prompt
+from lib.tasks.home.language.calls import MAX_TEXT
+from lib.tasks.home.simulator.execute import NOTHING, execute
+from lib.tasks.home.simulator.homes import WHOLE_HOME, Home
+from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool, validate
 from lib.tasks.home.teacher.lexicon import SAYS, Said
-from lib.tasks.home.teacher.neighbours import Neighbours, distinct, untyped
-from lib.tasks.home.teacher.retrieval import delexicalise
+from lib.tasks.home.teacher.retrieval import Neighbours, delexicalise, distinct, untyped
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
-from lib.tasks.home.teacher.values import offered
-from lib.tasks.home.words import clean
+from lib.tasks.home.teacher.values import Offer, offered, worded
+from lib.tasks.home.words import clean, stems
 from lib.teacher.pipeline import Ask
+
+TEXTS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))
+NONE, TARGET = "none", "target"
+FUNCTIONS = tuple(name for name in TOOLS if name not in NOTHING)
+"""The functions that can be chosen, in the catalogue's order."""
+
+
+def schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+    """The JSON schema of an object with these properties, all of them required unless ``required`` lists some."""
+    needed = list(properties if required is None else required)
+    return {"type": "object", "properties": dict(properties), "required": needed, "additionalProperties": False}
+
+
+def _object(raw: str) -> dict[str, Any]:
+    try:
+        value = json.loads(raw)
+    except ValueError as error:
+        raise TaskError(f"That is not JSON ({error}). Answer with one JSON object.") from error
+    if not isinstance(value, dict):
+        raise TaskError("Answer with one JSON object.")
+    return value
+
+
+def ask_split(text: str) -> Ask[list[str]]:
+    """Asks for the single commands of what was said, each in words of the request."""
+    commands = {"type": "array", "items": {"type": "string", "maxLength": 200}, "minItems": 1, "maxItems": 4}
+
+    def read(raw: str) -> list[str]:
+        rows = _object(raw).get("commands")
+        if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+            raise TaskError('Answer with {"commands": [...]}, a list of texts.')
+        found = [clean(row) for row in rows if row.strip()]
+        for new in (sorted(stems(row) - stems(text)) for row in found):
+            if len(new) > 1:
+                raise TaskError(f"Nobody said {', '.join(new)}. Use only words of what was said.")
+        return list(dict.fromkeys(found))
+
+    shape = schema({"commands": commands})
+    return Ask(Prompt.of(TEXTS["split"], f"Said: {text}", schema=shape, max_tokens=120), read)
+
+
+def ask_select(command: str, examples: Sequence[tuple[str, str]], functions: Sequence[str]) -> Ask[str]:
+    """Asks for one of ``functions`` or none; ``examples``: (command, function), the best last, shown as turns."""
+
+    def read(raw: str) -> str:
+        name = _object(raw).get("function")
+        if name not in (*functions, NONE):
+            raise TaskError(f"There is no function {name!r} here. Choose one that is listed, or {NONE}.")
+        return "" if name == NONE else str(name)
+
+    turns = [turn for text, name in examples for turn in (text, json.dumps({"function": name or NONE}))]
+    shape = schema({"function": {"type": "string", "enum": [*functions, NONE]}})
+    return Ask(Prompt.of(TEXTS["select"], *turns, command, schema=shape, max_tokens=24), read)
+
+
+def ask_fill(
+    command: str, tool: Tool, offer: Offer, found: Sequence[Candidate], given: Mapping[str, Any], shots: list[Example]
+) -> Ask[list[Call]]:
+    """Asks for the arguments on ``offer``, and for a target's number if several are ``found``, from number 1.
+
+    ``given``: arguments that are settled; ``shots``: similar commands of this function, the best last, shown as turns.
+    """
+    lines = [f"{i} {label}" for i, label in enumerate(["none of these", *(c.label for c in found)])]
+    lines = lines if len(found) > 1 else []
+
+    def read(raw: str) -> list[Call]:
+        answer = _object(raw)
+        number = answer.get(TARGET) if lines else 1
+        if type(number) is not int or not 0 <= number <= len(found):
+            raise TaskError(f"{TARGET}={number!r}: give the number of one of the lines, 0 to {len(found)}.")
+        if number == 0:
+            return []
+        chosen = {key: answer[key] for key, values in offer.items() if _said(answer.get(key), values, command)}
+        missing = next((a.name for a in tool.own if a.required and a.name not in {**given, **chosen}), None)
+        if missing:
+            raise TaskError(f"{missing}={answer.get(missing)!r} was not said. Take it from the command.")
+        return made(tool, found[number - 1], {**given, **chosen})
+
+    head = f"{tool.name}: {', '.join(offer)}" if offer else tool.name
+    turns = []
+    for example in shots:
+        own = {k: v for k, v in example.gold[0][0]["arguments"].items() if k in offer}
+        turns += [f"Command: {example.text}\n{head}", json.dumps(own, ensure_ascii=False)]
+    properties = {TARGET: {"type": "integer", "enum": list(range(len(lines)))}} if lines else {}
+    arguments = [a for a in tool.own if a.name in offer]
+    required = [*properties, *(a.name for a in arguments if a.required)]
+    shape = schema(properties | {a.name: _value(a, offer[a.name]) for a in arguments}, required)
+    text = "\n".join([f"Command: {command}", head, *lines])
+    return Ask(Prompt.of(TEXTS["fill"], *turns, text, schema=shape, max_tokens=80), read)
+
+
+def made(tool: Tool, candidate: Candidate, arguments: Mapping[str, Any]) -> list[Call]:
+    """The calls of a tool for a candidate's targets. Raises TaskError for arguments that it does not take."""
+    return [validate({"name": tool.name, "arguments": {**t, **arguments}}) for t in candidate.targets]
+
+
+def _value(argument: Argument, values: tuple[Any, ...] | None) -> dict[str, Any]:
+    if values is not None:
+        return {"enum": list(values)}
+    if argument.kind == "number":
+        kind = "number" if argument.fraction else "integer"
+        return {"type": kind, "minimum": argument.low, "maximum": argument.high}
+    return {"type": "string", "minLength": 1, "maxLength": 80}
+
+
+def _said(value: Any, offer: tuple[Any, ...] | None, command: str) -> bool:
+    """Whether the command backs a value: it is on offer, or its words were said."""
+    if isinstance(value, bool):
+        return False
+    if offer is not None:
+        return value in offer
+    return worded(value, command) if isinstance(value, str) else isinstance(value, int)
+
 
 SHOTS, FILLED = 6, 3  # retrieved examples in the prompts that select the function and fill its arguments
 SURE = 0.7  # share of the nearest examples' votes that settles the function
@@ -54,7 +168,7 @@ class HomePrototype:
         parts = cut(said, home, self.neighbours.words, lambda part: self._plain(part, home))
         if parts or nearest[0][1] >= SAME:
             return parts or [said]
-        return prompts.split(said)
+        return ask_split(said)
 
     def _plain(self, text: str, home: Home) -> bool:
         """Whether a text by itself is a command."""
@@ -71,11 +185,11 @@ class HomePrototype:
         if votes[best] >= SURE:
             return best
         domains = Said(command, home, self.neighbours.words).domains(home)
-        likely = [f for f in prompts.FUNCTIONS if votes.get(f, 0.0) >= UNLIKELY]
+        likely = [f for f in FUNCTIONS if votes.get(f, 0.0) >= UNLIKELY]
         names = [f for f in likely if not domains or _acts(TOOLS[f], domains)] or likely
         near = (row for row, _ in self.neighbours.best(command, home, 3 * SHOTS))
         shots = distinct(near, lambda row: untyped(row.masked))[:SHOTS]
-        return prompts.select(command, [(row.example.text, row.function) for row in reversed(shots)], names)
+        return ask_select(command, [(row.example.text, row.function) for row in reversed(shots)], names)
 
     def fill(self, command: str, function: str, context: Mapping[str, Any]) -> Ask[list[Call]] | list[Call]:
         home, area, tool = Home.from_dict(context["home"]), context.get("area"), TOOLS[function]
@@ -107,10 +221,10 @@ class HomePrototype:
         given = {key: values[0] for key, values in offer.items() if values and len(values) == 1}
         asked = {key: values for key, values in offer.items() if key not in given}
         if len(found) == 1 and not asked:
-            return prompts.made(tool, found[0], given)
+            return made(tool, found[0], given)
         near = self.neighbours.best(command, home, 8 * FILLED) if asked else []
         shots = [row.example for row, _ in near if row.function == tool.name][:FILLED]
-        return prompts.fill(command, tool, asked, found, given, shots[::-1])
+        return ask_fill(command, tool, asked, found, given, shots[::-1])
 
     def refused(self, command: str, calls: Sequence[Call], context: Mapping[str, Any]) -> str:
         outcome = execute(Home.from_dict(context["home"]), calls, context.get("area"))
