@@ -8,7 +8,7 @@ from small_homes import plain_home
 
 from lib.core.task import Example, TaskError
 from lib.tasks.home.baselines import HassilBaseline, TfidfBaseline
-from lib.tasks.home.examples.checks import load
+from lib.tasks.home.examples.checks import third_party as load
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.score import score
 from lib.tasks.home.teacher.retrieval import delexicalise

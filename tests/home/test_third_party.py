@@ -7,7 +7,7 @@ import pytest
 from small_homes import call
 
 from lib.core.task import TaskError
-from lib.tasks.home.examples.checks import load
+from lib.tasks.home.examples.checks import third_party as load
 from lib.tasks.home.simulator.score import allows, same_calls, score
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "third_party"

@@ -1,7 +1,6 @@
 """Home Assistant voice control: the study's main task.
 
-Importing it loads what answers requests; the sampler, the baselines and the teacher are loaded by the methods that
-need them.
+Importing it loads what answers requests; its methods load the sampler, the baselines and the teacher.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""The systems to compare with: rules, and the classic pipeline.
+"""The systems to compare with: Home Assistant's own rules, and the classic pipeline.
 
-``HassilBaseline``: hassil with the sentence templates of ``home_assistant_intents``, as Home Assistant's own agent.
-What no template matches is not answered.
-
-``TfidfBaseline``: TF-IDF nearest neighbour on de-lexicalised requests, then slots copied. Names, areas, floors and
-numbers of a request are replaced by slots; the most similar training request whose calls can be filled from this
-request and this home gives the answer. Nothing is known about Home Assistant beyond the examples.
+``HassilBaseline``: hassil with the sentence templates of ``home_assistant_intents``, one call or none.
+``TfidfBaseline``: TF-IDF nearest neighbour on requests whose names, places and numbers are replaced by slots; the most
+similar training request whose calls can be filled from this request and this home gives the answer.
 """
 
 from __future__ import annotations
@@ -46,8 +43,6 @@ def slot_lists(home: Home) -> dict[str, SlotList]:
 
 
 class HassilBaseline:
-    """Strict template matching, nothing learned. One call a request, or none."""
-
     name = "hassil"
 
     def __init__(self, language: str = "en") -> None:
@@ -88,8 +83,6 @@ Template = tuple[tuple[str, tuple[tuple[str, Slot], ...]], ...]
 
 
 class TfidfBaseline:
-    """Answers as the most similar training request was answered; ``fit`` first."""
-
     name = "tfidf"
     _nearest: Nearest[Template] | None = None
 

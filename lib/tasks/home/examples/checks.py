@@ -56,10 +56,7 @@ def _features(examples: Sequence[Example], homes: Mapping[str, Home]) -> dict[st
 def accept(
     seeds: Iterable[Example], homes: Mapping[str, Home], tests: Collection[Example]
 ) -> tuple[list[Example], list[Example]]:
-    """Splits seeds into accepted and rejected; a rejected one carries its ``reason`` in ``extra``.
-
-    ``tests``: everything that is tested on, third-party examples included; a seed with the same words is rejected.
-    """
+    """Splits seeds into accepted and rejected, with a ``reason`` in ``extra``; ``tests``: all that is tested on."""
     tested = {tuple(words(e.text)) for e in tests}
     seen: set[Any] = set()
     accepted, rejected = [], []
@@ -96,10 +93,7 @@ def fault(example: Example, home: Home, area: str | None) -> str:
 
 
 def third_party(path: Path) -> dict[str, list[Example]]:
-    """The examples of every ``*.jsonl`` file of a folder by file name, without its ending; empty if there is none.
-
-    Contexts hold the home itself. Raises TaskError naming file and line.
-    """
+    """The examples of each ``*.jsonl`` file of a folder, with their homes. Raises TaskError naming file and line."""
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else []
     if not files:
         return {}

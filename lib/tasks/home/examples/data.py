@@ -39,9 +39,7 @@ LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
     "L5": implicit,
     "L6": nothing,
 }
-"""What draws a request of each level."""
-HELD_OUT_COMBINATIONS = 20
-"""One combination of template and domain in this many is kept for dev and test."""
+HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
 _FILTERED_SHARE = 6
 """A home that goes through the pre-filter gets this many times fewer requests: each needs a prompt of its own."""
 _ATTEMPTS = 60
@@ -114,10 +112,7 @@ def _training(
 def balanced(
     rng: Random, split: str, per_level: int, size: Any, homes: dict[str, Home], start: str = ""
 ) -> Iterator[Example]:
-    """``per_level`` requests of every level over homes of held-out names, a few of each level a home.
-
-    Ids and the keys of the homes, which are added to ``homes``, begin with ``start``, by default ``split``.
-    """
+    """``per_level`` requests a level over new ``homes`` of held-out names; ids begin with ``start`` or ``split``."""
     missing, numbers = dict.fromkeys(LEVELS, per_level), count()
     while any(missing.values()):
         key = f"{start}-test-{next(numbers)}" if start else f"{split}-{next(numbers)}"
@@ -167,16 +162,12 @@ def _sampled() -> Iterator[str]:
 
 
 SHARES = {"L0": 1.8, "L1": 1.6, "L2": 2.2, "L3": 1.5, "L4": 0.4, "L5": 1.2, "L6": 1.6}
-"""More of the levels that people's own words matter for."""
 PER_HOME, SIZE = 16, (2, FILTER_OVER)
 FEWEST_WORDS = 3  # a shorter seed ("please", "set to") has no other way to be said
 
 
 def teacher_set(seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
-    """What the teacher works on, over new homes: seeds to expand, tests (``tests`` of each level), a pool of examples.
-
-    It is kept with its recording, so that a change of the sampler does not make the recording useless.
-    """
+    """What the teacher works on, over new homes: seeds to expand, tests (so many of each level), a pool of examples."""
     homes: dict[str, Home] = {}
     found = list(_seeds(Random(f"teacher seeds {seed}"), "t", seeds, homes))
     shown = list(_seeds(Random(f"teacher pool {seed}"), "p", pool, homes))

@@ -36,8 +36,7 @@ from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, valida
 from lib.tasks.home.words import clean
 
 START, END = Control("<|im_start|>"), Control("<|im_end|>")
-MAX_TEXT = 1_000
-"""Characters of a request; longer ones are refused."""
+MAX_TEXT = 1_000  # characters of a request; longer ones are refused
 OTHER = "other"
 SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")
 """Domains whose device class is shown in the home's lines."""
@@ -96,10 +95,7 @@ def _kind(entity: Entity) -> tuple[str, str]:
 
 
 def request(refs: References, satellite: str | None, text: str) -> list[Piece]:
-    """The part of the prompt that belongs to one request, up to where the answer starts.
-
-    ``satellite``: the area of the device that heard it. Raises TaskError for an empty or overlong request.
-    """
+    """The prompt's part for one request, heard in the area ``satellite``. Raises TaskError for one of no or much text."""
     said = clean(text)
     if not said:
         raise TaskError("the request is empty: expected what somebody said")
@@ -110,11 +106,9 @@ def request(refs: References, satellite: str | None, text: str) -> list[Piece]:
 
 
 NONE = Control("none")
-NO_TARGET = "0"
-"""The number of what a request names and the home does not have."""
+NO_TARGET = "0"  # the number of what a request names and the home does not have
 MAX_CALLS = 4
-MAX_STRING = 80
-"""Characters of a string value, before escaping."""
+MAX_STRING = 80  # characters of a string value, before escaping
 
 _ESCAPE = re.compile(r"[\\,)]")
 _NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
@@ -122,10 +116,7 @@ _ARGUMENT = re.compile(r"([a-z_]+)=((?:\\.|[^\\,)])*)([,)])", re.DOTALL)
 
 
 def answer(calls: Sequence[Call], refs: References) -> list[Piece]:
-    """The pieces of the compact answer, without the end token.
-
-    Raises TaskError for a call that the catalogue or the references cannot express.
-    """
+    """The pieces of the compact answer, without the end token. Raises TaskError for a call that cannot be written."""
     if len(calls) > MAX_CALLS:
         raise TaskError(f"{len(calls)} calls in one answer: at most {MAX_CALLS} can be written")
     pieces: list[Piece] = []
@@ -136,11 +127,7 @@ def answer(calls: Sequence[Call], refs: References) -> list[Piece]:
 
 
 def taught(example: Example, refs: References) -> list[Piece]:
-    """The answer a student learns for an example.
-
-    Where nothing is to be done because of the target alone, that is the tool that was wanted
-    (``extra["wanted"]``) with ``=0``: whether a home has a thing shows where its number would stand, not before.
-    """
+    """What a student learns to answer; where only the target is amiss, the tool ``extra["wanted"]`` with ``=0``."""
     tool = TOOLS.get(example.extra.get("wanted", ""))
     if example.gold[0] or tool is None or not takes_name(tool):
         return answer(example.gold[0], refs)

@@ -15,8 +15,7 @@ from lib.tasks.home.simulator.execute import thermometers
 from lib.tasks.home.simulator.homes import CLEAN_AREA, WHOLE_HOME
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
 
-_NEEDS_VALUE = ("HassLightSet", "HassStartTimer")
-"""Tools whose own arguments are all optional, but not all at once."""
+_NEEDS_VALUE = ("HassLightSet", "HassStartTimer")  # tools whose own arguments are all optional, but not all at once
 _COMMA, _CLOSE = '<",">', '<")">'
 _PERCENT = '"100" | "0" | /[1-9]/ /[0-9]/?'
 _DEGREES = '"-" /[1-4]/? /[0-9]/ | "1" /[0-9]/ /[0-9]/ | "2" /[0-4]/ /[0-9]/ | /[1-9]/? /[0-9]/'

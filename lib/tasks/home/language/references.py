@@ -30,7 +30,6 @@ from lib.tasks.home.words import words
 MAX_ENTITIES, MAX_AREAS, MAX_FLOORS = 48, 32, 8
 FILTER_OVER = 40
 KINDS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text(encoding="utf-8"))
-"""The tables of ``kinds.yaml``."""
 _SHORT = 4
 DOMAINS: tuple[str, ...] = tuple(KINDS["domains"])
 DEVICE_CLASSES: tuple[str, ...] = tuple(KINDS["device_classes"])
@@ -88,8 +87,7 @@ class References:
 def references(home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None) -> References:
     """Numbers a home. With ``rng`` lines and numbers are shuffled; without, both follow the home's order.
 
-    Homes of more than 40 entities are cut by the lexical pre-filter to what ``text`` and ``satellite`` (an area's
-    name) speak about.
+    Larger homes are cut to what ``text`` and ``satellite`` (an area's name) speak about.
     """
     whole = len(home.entities) <= FILTER_OVER and len(home.areas) <= MAX_AREAS
     kept = home if whole else keep(home, text, FILTER_OVER, satellite)
@@ -116,8 +114,7 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     return References(home, tuple(entities), tuple(areas), tuple(floors), tuple(lines))
 
 
-Forms = tuple[set[str], set[str]]
-"""The forms of an entity's name, and of its place and kind."""
+Forms = tuple[set[str], set[str]]  # the forms of an entity's name, and of its place and kind
 
 
 def _forms(text: str) -> set[str]:
@@ -138,10 +135,7 @@ def _index(home: Home) -> tuple[list[Forms], dict[str, float]]:
 
 
 def keep(home: Home, text: str, limit: int = FILTER_OVER, satellite_area: str | None = None) -> Home:
-    """The home with at most ``limit`` entities, those that ``text`` fits best, in the home's order.
-
-    Areas stay, up to 32: those of kept entities and of the satellite first.
-    """
+    """The home with at most ``limit`` entities, those that ``text`` fits best, in order, and up to 32 areas."""
     rows, weights = _index(home)
     said, joined = _forms(text), _spaced(text)
 

@@ -2,12 +2,6 @@
 
 People refer to things by part of a name, by kind, by place. One question decides every label: which entities fit *all*
 the words of a description (of name, area and kind)? One is a target, several are ambiguous, none is unknown.
-
->>> from lib.tasks.home.simulator.homes import Area, Entity, Home
->>> lamp, fan = Entity("light.a", "Harbor Lamp", "light", "Den"), Entity("fan.b", "Ceiling Fan", "fan", "Den")
->>> home = Home((Area("Den"),), (lamp, fan))
->>> [e.name for e in matching(home, "harbor light", ("light", "fan"))]
-['Harbor Lamp']
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Home Assistant's own sentences, sampled: utterance, satellite area and gold calls for a given home.
 
-Walks the expression trees of ``home-assistant-intents`` in English: intent, then block, then template,
-each drawn on its own, so that an intent with a million strings is no more common than one with two. Every draw starts
-from an *anchor*, an entity that the template can be about; its area, floor and device class fill the other slots, so
-that what is asked for exists.
+Intent, block and template of ``home-assistant-intents`` are drawn one after the other, so that an intent with a million
+strings is no more common than one with two. Every draw starts from an *anchor*, an entity that the template can be
+about; its area, floor and device class fill the other slots, so that what is asked for exists.
 """
 
 from __future__ import annotations
@@ -44,10 +43,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Draw:
-    """A sampled request. ``combination`` names its template and the domain that filled it.
-
-    ``wanted``: the tool that was asked for where nothing is to be done because of the target alone.
-    """
+    """A request; ``combination``: its template and domain; ``wanted``: the tool, where only the target is amiss."""
 
     text: str
     area: str | None

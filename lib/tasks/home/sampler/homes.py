@@ -21,8 +21,7 @@ import yaml
 
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
-HELD_OUT_SHARE = 10
-"""One name in this many is never seen in training."""
+HELD_OUT_SHARE = 10  # one name in this many is never seen in training
 _LISTS = {"person": "persons", "word": "words", "colour": "colours", "adjective": "adjectives", "place": "places"}
 
 
@@ -111,8 +110,7 @@ def pick(rng: Random, options: Sequence[str]) -> str:
 
 _ATTEMPTS = 12
 _NOWHERE = ("person", "weather", "todo", "script")
-_BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")
-"""Domains whose names are mostly a noun alone."""
+_BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")  # domains whose names are mostly a noun alone
 
 
 def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = False) -> Home:

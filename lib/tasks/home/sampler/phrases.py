@@ -1,8 +1,4 @@
-"""The wordings of ``phrases.yaml``: actions (a tool, what it applies to, how it is asked for), values, and the surface.
-
->>> ACTIONS["lock"].tool
-'HassTurnOn'
-"""
+"""The wordings of ``phrases.yaml``: actions (a tool, what it applies to, how it is asked for), values, and the surface."""
 
 from __future__ import annotations
 

@@ -3,9 +3,6 @@
 A template is parsed by hassil once and compiled to nested tuples; a walk draws one string, asking ``fill`` for each
 ``{list:slot}``. Choosing branch by branch, never string by string, keeps rare phrasings in sight. Slots are filled with
 names of the home, numbers as digits or words, listed values, free text.
-
->>> walk(compile_text("[please] (open|raise) {x:name}"), Random(0), lambda list_name, slot: "blind")
-'raise blind'
 """
 
 from __future__ import annotations
@@ -25,8 +22,7 @@ from lib.tasks.home.sampler.homes import pick, pools
 from lib.tasks.home.simulator.homes import Entity, Home
 
 Node = tuple[Any, ...]
-Fill = Callable[[str, str], str]
-"""(list name, slot name) -> the text that stands there."""
+Fill = Callable[[str, str], str]  # (list name, slot name) -> the text that stands there
 
 
 class Unfillable(Exception):
@@ -34,10 +30,7 @@ class Unfillable(Exception):
 
 
 def compile_expression(expression: tree.Expression, rules: Mapping[str, tree.Sentence], depth: int = 0) -> Node:
-    """The tree of ``expression`` as ("text", str) | ("seq" | "alt" | "perm", (nodes…)) | ("list", name, slot).
-
-    Raises ValueError for a rule that is missing or refers to itself.
-    """
+    """The tree of ``expression`` as ("text", str) | ("seq" | "alt" | "perm", (nodes…)) | ("list", name, slot)."""
     if isinstance(expression, tree.TextChunk):
         return ("text", expression.original_text)
     if isinstance(expression, tree.ListReference):
@@ -87,8 +80,7 @@ def _parts(node: Node, rng: Random, fill: Fill) -> Iterator[str]:
             yield from (" ", *_parts(child, rng, fill), " ")
 
 
-WORDS_SHARE = 0.2
-"""Share of numbers that are spelt out."""
+WORDS_SHARE = 0.2  # share of numbers that are spelt out
 
 _OPENABLE = ("door", "window", "garage_door", "opening")
 _CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}

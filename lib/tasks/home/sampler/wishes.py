@@ -74,8 +74,7 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
     return Draw.of(phrase(rng, template, **texts), area, row["tool"], arguments, f"wish:{template}:{row['domain']}")
 
 
-_ATTEMPTS = 12
-"""Draws of one sort before another is tried."""
+_ATTEMPTS = 12  # draws of one sort before another is tried
 _WITHOUT_NAME = ("todo", "lawn_mower")
 """Kinds that Home Assistant's sentences address without a name, so that no wording of them is unknown or ambiguous."""
 

@@ -2,10 +2,6 @@
 
 Homes have no states: an outcome lists, for every target, what the calls would make of it. Targets are entity ids and
 pseudo-targets for what is no entity (``timer:…``, ``broadcast``, ``query:…``). Calls with the same outcome are equal.
-
->>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [{"id": "light.a", "name": "Lamp", "area": "Den"}]})
->>> execute(home, [{"name": "HassLightSet", "arguments": {"area": "den", "brightness": 40}}]).effects
-{'light.a': frozenset({'brightness=40'})}
 """
 
 from __future__ import annotations
@@ -25,8 +21,7 @@ Arguments = Mapping[str, Any]
 State = dict[str, dict[str, str]]
 """Target to aspect to effect; a later effect on the same aspect replaces an earlier one."""
 
-NOTHING = ("HassNevermind", "HassRespond")
-"""Tools that do nothing."""
+NOTHING = ("HassNevermind", "HassRespond")  # tools that do nothing
 _ASPECT = {effect: aspect for aspect, effects in DATA["aspects"].items() for effect in effects}
 _IMPLY_ON = ("brightness", "color", "color_temp", "percentage")
 _ENDS = {"position=0": "closed", "position=100": "open", "percentage=0": "off"}

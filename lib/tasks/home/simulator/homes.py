@@ -139,10 +139,7 @@ def _repeated(keys: Iterable[str]) -> tuple[int, str] | None:
 
 
 def load_homes(path: Path) -> dict[str, Home]:
-    """Homes by key, from ``{"key": home}`` JSON or from JSON lines ``{"id", "areas", "entities"}``, plain or .xz.
-
-    Raises TaskError with file and line or key.
-    """
+    """Homes by key from JSON ``{"key": home}`` or JSON lines ``{"id", "areas", "entities"}``. Raises TaskError."""
     try:
         if ".jsonl" in path.suffixes:
             rows = {_text(row, "id", f"{path}: home {i}"): row for i, row in enumerate(read_jsonl(path), 1)}
@@ -155,8 +152,7 @@ def load_homes(path: Path) -> dict[str, Home]:
     return {key: Home.from_dict(row, f"{path}: {key}") for key, row in rows.items()}
 
 
-CLEAN_AREA = "HassVacuumCleanArea"
-"""The tool whose area says where to go instead of which entities are meant."""
+CLEAN_AREA = "HassVacuumCleanArea"  # the tool whose area says where to go instead of which entities are meant
 WHOLE_HOME = ("HassTurnOn", "HassTurnOff", "HassToggle", "HassStopMoving", "HassSetPosition", "HassGetState")
 
 

@@ -1,13 +1,6 @@
 """The one scorer: executes the calls and compares what they do with what the accepted answers do.
 
 Rejection sampling, the reward and the evaluation all use it. A wrong action costs more than no action.
-
->>> from lib.tasks.home.simulator.homes import Home
->>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp"}]})
->>> gold = [[{"name": "HassTurnOn", "arguments": {"name": "Lamp"}}]]
->>> example = Example("1", "lamp on", {"home": home, "area": None}, gold, "L0", "doc", "dev")
->>> score(example, [{"name": "HassTurnOn", "arguments": {"domain": "light"}}])
-Score(exact=True, reward=1.0, reason='')
 """
 
 from __future__ import annotations
@@ -51,10 +44,7 @@ def _best_of(
 
 
 def _by_accepted(example: Example, calls: list[Call], outcome: Outcome) -> Score:
-    """The third-party rule: equal calls, or calls that do the same with the same words.
-
-    A canned reply (HassRespond) is doing nothing only where the row accepts one.
-    """
+    """Third parties' rule: equal calls, or the same done with the same words; HassRespond only where it is accepted."""
     home, area = example.context["home"], example.context.get("area")
     if any(same_calls(wanted, calls) for wanted in example.extra["accept"]):
         return Score(True, 1.0)

@@ -1,12 +1,6 @@
 """The tools a voice assistant may call in Home Assistant, what each can act on, and the check of calls.
 
 Names, slots and descriptions come from the data of ``home_assistant_intents``; ``tools.yaml`` has the rest.
-
->>> [a.name for a in TOOLS["HassLightSet"].arguments]
-['name', 'area', 'floor', 'domain', 'brightness', 'color', 'temperature']
->>> validate({"name": "HassTurnOn", "arguments": {"nam": "Sink"}})
-Traceback (most recent call last):
-lib.core.task.TaskError: HassTurnOn: unknown argument 'nam': use name
 """
 
 from __future__ import annotations
@@ -23,8 +17,6 @@ from home_assistant_intents import get_intent_info
 from lib.core.task import Call, TaskError
 
 DATA: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "tools.yaml").read_text(encoding="utf-8"))
-"""The tables of ``tools.yaml``."""
-
 ON_OFF = ("light", "switch", "fan", "media_player", "input_boolean", "climate", "humidifier", "water_heater", "siren")
 """Domains that an area-wide ``HassTurnOn``/``HassTurnOff`` without a domain reaches; locks and covers it does not."""
 CLOSED = ("name", "area", "floor", "domain", "device_class")
@@ -60,10 +52,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Tool:
-    """``domains``: what it can act on (empty: no entity is involved). ``effect``: what becomes of a target.
-
-    ``single``: it acts on one entity; the satellite's area decides, and more than one left is an error.
-    """
+    """``domains``: what it acts on (empty: no entity); ``effect``: what becomes of it; ``single``: it must be one."""
 
     name: str
     description: str
@@ -132,7 +121,6 @@ def _catalogue() -> dict[str, Tool]:
 
 
 TOOLS: dict[str, Tool] = _catalogue()
-"""Every tool by its name, in a fixed order."""
 
 
 def schemas() -> list[dict[str, Any]]:

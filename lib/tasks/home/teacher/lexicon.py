@@ -1,11 +1,4 @@
-"""The words that people may use for the things of a home, and what a command says of them.
-
->>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [
-...     {"id": "light.a", "name": "Harbor Lamp", "area": "Den"}]})
->>> said = Said("turn off the lamps in the den", home)
->>> sorted(said.stems), said.areas, said.plural
-(['den', 'lamp', 'off', 'turn'], ['Den'], True)
-"""
+"""The words that people may use for the things of a home, and what a command says of them."""
 
 from __future__ import annotations
 
@@ -75,10 +68,7 @@ def area_words(area: str, floor: str | None) -> frozenset[str]:
 
 
 class Lexicon:
-    """``described``: for every entity the stems of its name, kind and place; ``names``: those of its name alone.
-
-    ``counts``: how many entities a stem describes; ``places``: the stems of all places; ``words``: all of them.
-    """
+    """Stems: for every entity ``described`` (name, kind, place) and ``names``; ``counts`` of entities; ``places``."""
 
     def __init__(self, home: Home) -> None:
         self.names = [stems(e.name) for e in home.entities]
@@ -92,8 +82,7 @@ class Lexicon:
         self.words = self.places.union(self.counts)
 
 
-lexicon = lru_cache(maxsize=512)(Lexicon)
-"""A home's Lexicon, made once."""
+lexicon = lru_cache(maxsize=512)(Lexicon)  # a home's own, made once
 
 
 class Said:

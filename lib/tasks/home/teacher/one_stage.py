@@ -4,11 +4,6 @@
 API), in other words: how to behave, the tools (there sent beside the prompt), how to choose names and areas, where the
 user speaks from, and the exposed entities as YAML. ``FewShot`` shows the examples that resemble the request most, each
 with the few lines of its home that it needs, and answers in the student's compact lines.
-
->>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp"}]})
->>> ask = ZeroShot().ask("lamp on", {"home": home, "area": None})
->>> ask.read('{"calls": [{"name": "HassTurnOn", "arguments": {"name": "Lamp"}}]}')
-[{'name': 'HassTurnOn', 'arguments': {'name': 'Lamp'}}]
 """
 
 from __future__ import annotations
@@ -29,8 +24,7 @@ from lib.tasks.home.words import clean
 from lib.teacher.pipeline import Ask
 
 SHOTS = 8
-SHOWN = (3, 6, 12)
-"""Entities of an example's home that it shows: the first of these that has what its answer needs."""
+SHOWN = (3, 6, 12)  # entities of an example's home that it shows: the first of these that has what its answer needs
 
 
 class ZeroShot:
@@ -67,10 +61,7 @@ def _json_calls(raw: str) -> list[Call]:
 
 
 class FewShot:
-    """``lib.teacher.pipeline.OneStage``: retrieved examples, the numbered home, compact lines.
-
-    ``pool``: resolved training examples. Raises ValueError for an empty one.
-    """
+    """``lib.teacher.pipeline.OneStage``: examples of a ``pool``, numbered home, compact lines. Raises ValueError."""
 
     def __init__(self, pool: Sequence[Example], shots: int = SHOTS) -> None:
         rows = distinct(((mask(e.text, Home.from_dict(e.context["home"])), e) for e in pool), _key)

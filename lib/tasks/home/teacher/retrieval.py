@@ -191,10 +191,7 @@ class Neighbours:
         return votes if len(near) >= _FEW else {}
 
     def functions(self, text: str, home: Home) -> dict[str, float]:
-        """How much the nearest examples speak for each function (empty: for none), as shares of 1.
-
-        Where even the nearest is far, shares are low, so that they settle nothing.
-        """
+        """How much the nearest examples speak for each function or none (empty), as shares of 1, less if all are far."""
         nearest = self.best(text, home, _NEIGHBOURS)
         return _shares(((row.function, s**4) for row, s in nearest), 1.0 if nearest[0][1] >= _FAR else 2.0)
 

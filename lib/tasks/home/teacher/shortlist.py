@@ -2,12 +2,6 @@
 
 Candidates are single entities, the things of a kind in an area, on a floor or everywhere, and for the function that
 sends a vacuum somewhere, areas. One scores by the command's words that describe it, rarer ones more.
-
->>> from lib.tasks.home.simulator.tools import TOOLS
->>> home = Home.from_dict({"areas": [{"name": "Den"}], "entities": [
-...     {"id": "light.a", "name": "Harbor Lamp", "area": "Den"}, {"id": "fan.b", "name": "Fan", "area": "Den"}]})
->>> [c.targets for c in shortlist(home, TOOLS["HassTurnOn"], Said("start the den fan", home), None, {}, frozenset())]
-[({'name': 'Fan'},)]
 """
 
 from __future__ import annotations
@@ -30,8 +24,7 @@ _EXACT, _PRIOR, _NEAR, _NUMBER, _LACK = 8.0, 3.0, 1.5, 2.0, 4.0
 _TIE, _MARGIN = 0.05, 1.0
 
 Words = frozenset[str]
-Row = tuple[str, dict[str, Any], Words, Entity]
-"""Label, arguments, describing words, and an entity of it."""
+Row = tuple[str, dict[str, Any], Words, Entity]  # label, arguments, describing words, and an entity of it
 
 
 @dataclass(frozen=True)

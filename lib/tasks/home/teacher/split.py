@@ -1,12 +1,4 @@
-"""Takes a request of several commands apart by its joining and correcting words, where that is safe.
-
->>> home = Home.from_dict({"areas": [], "entities": [{"id": f"light.{n}", "name": n} for n in ("Sink", "Otter")]})
->>> plain = lambda text: text[:4] in ("turn", "make")
->>> cut("turn the sink and the otter on, then make it red", home, frozenset(), plain)
-['turn the sink on', 'turn the otter on', 'make otter red']
->>> cut("turn on the sink no wait the otter", home, frozenset(), plain)
-['turn on the otter']
-"""
+"""Takes a request of several commands apart by its joining and correcting words, where that is safe."""
 
 from __future__ import annotations
 
@@ -94,10 +86,7 @@ class _Splitter:
 
 
 def cut(text: str, home: Home, free: frozenset[str], plain: Callable[[str], bool]) -> list[str] | None:
-    """The single commands of a request, or None where its words do not show them; alone if nothing is joined.
-
-    ``free``: stems of words that people use in commands of any kind; ``plain``: whether a text is surely one command.
-    """
+    """The single commands of a request, or None where its words do not show them; ``free``: as for a shortlist."""
     names = [*(e.name for e in home.entities), *(a.name for a in home.areas), *home.floors]
     if any(JOINED.search(name) for name in names if name.casefold() in text.casefold()):
         return None

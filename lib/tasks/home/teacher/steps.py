@@ -151,10 +151,7 @@ SAME = 0.85  # similarity to a single command from which a request is one, too
 
 
 class HomePrototype:
-    """``lib.teacher.pipeline.Prototype`` for a home. ``pool``: resolved training examples to retrieve from.
-
-    Raises ValueError for a pool without an example of a single command.
-    """
+    """``lib.teacher.pipeline.Prototype``; retrieves from the training examples ``pool``. Raises ValueError for none."""
 
     def __init__(self, pool: Sequence[Example]) -> None:
         self.neighbours = Neighbours(pool)

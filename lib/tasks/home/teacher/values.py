@@ -1,12 +1,4 @@
-"""The values that a command offers for a function's own arguments: numbers, shares, times, colours, modes.
-
->>> home = Home.from_dict({"areas": [], "entities": [{"id": "light.a", "name": "Lamp 2"}]})
->>> [(a.value, a.unit) for a in amounts("dim lamp 2 to two thirds in an hour", home)]
-[(67.0, None), (1.0, 'hou')]
->>> from lib.tasks.home.simulator.tools import TOOLS
->>> offered(TOOLS["HassLightSet"], "lamp 2 at half", home, {"color": {"red"}})
-{'brightness': (50,)}
-"""
+"""The values that a command offers for a function's own arguments: numbers, shares, times, colours, modes."""
 
 from __future__ import annotations
 
@@ -34,8 +26,7 @@ _AMOUNT = re.compile(
     )(?!\S)(?=(?:\ (?P<unit>{_UNIT})\S*)?(?P<timer>\ timer(?!\S))?)""",
     re.VERBOSE,
 )
-Offer = dict[str, tuple[Any, ...] | None]
-"""Argument to the values that it can have; None: any."""
+Offer = dict[str, tuple[Any, ...] | None]  # argument to the values that it can have; None: any
 
 
 class Amount(NamedTuple):
@@ -83,10 +74,7 @@ def worded(value: str, text: str) -> bool:
 
 
 def offered(tool: Tool, text: str, home: Home, listed: Mapping[str, set[str]]) -> Offer:
-    """The values on offer for each own argument that the command speaks of; empty for a required one: none was said.
-
-    ``listed``: known values of arguments such as colours.
-    """
+    """The values on offer for the own arguments that the command speaks of; ``listed``: known ones such as colours."""
     command = _Command(tool, delexicalise(text, home).text, amounts(text, home), listed)
     values = {a.name: command.values(a) for a in tool.own}
     offer = {a.name: values[a.name] for a in tool.own if values[a.name] != () or a.required}

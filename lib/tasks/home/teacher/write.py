@@ -129,13 +129,11 @@ def _reversed(new: set[str], tools: set[str]) -> bool:
 
 
 LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
-"""The level that a style's paraphrases belong to."""
 STYLES_OF = {level: (style,) for style, level in LEVEL_OF.items()} | {
     "L0": ("plain", "free", "speech"),
     "L1": ("short", "free"),
     "L2": ("free", "short"),
 }
-"""The styles that a seed of a level is written in."""
 
 PROMPTS = Path(__file__).with_name("write.yaml")
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
