@@ -32,7 +32,7 @@ def hassil():
 
 @pytest.fixture(scope="module")
 def tfidf():
-    return TfidfBaseline().fit(training())
+    return TfidfBaseline(training())
 
 
 def home_of(words, rng):
@@ -139,4 +139,4 @@ def test_tfidf_learns_its_training_requests(tfidf):
 
 def test_tfidf_needs_something_to_learn_from():
     with pytest.raises(ValueError, match="no example to learn from"):
-        TfidfBaseline().fit([])
+        TfidfBaseline([])

@@ -10,17 +10,13 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lib.core.task import Example, Piece, System, TaskError
 from lib.tasks.home.language import calls, grammar
 from lib.tasks.home.language.references import References, references
 from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.homes import Home, load_homes
-
-if TYPE_CHECKING:
-    from lib.teacher.contract import Writer
-    from lib.teacher.pipeline import OneStage
 
 
 def _later(module: str, name: str) -> Any:
@@ -41,8 +37,9 @@ class HomeTask:
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
-    third_party = _later("examples.checks", "third_party")
+    masked, third_party = _later("examples.checks", "masked"), _later("examples.checks", "third_party")
     teacher_set, prototype = _later("examples.data", "teacher_set"), _later("teacher.steps", "HomePrototype")
+    writer, one_stage = _later("teacher.write", "HomeWriter"), _later("teacher.one_stage", "systems")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         home, area = Home.from_dict(row.get("home"), f"{where}: home"), row.get("area")
@@ -63,23 +60,7 @@ class HomeTask:
     def baselines(self, train: Sequence[Example]) -> list[System]:
         from lib.tasks.home.baselines import HassilBaseline, TfidfBaseline
 
-        return [HassilBaseline(), *([TfidfBaseline().fit(train)] if train else [])]
-
-    def writer(self, prompts: Path | None = None) -> Writer:
-        from lib.tasks.home.teacher.write import PROMPTS, HomeWriter
-
-        return HomeWriter(prompts or PROMPTS)
-
-    def one_stage(self, pool: Sequence[Example]) -> dict[str, OneStage]:
-        from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot
-
-        return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
-
-    def masked(self, example: Example, contexts: Mapping[str, Home]) -> str:
-        from lib.tasks.home.examples.checks import masked
-
-        home = example.context["home"]
-        return masked(example, home if isinstance(home, Home) else contexts[home])
+        return [HassilBaseline(), *([TfidfBaseline(train)] if train else [])]
 
 
 TASK = HomeTask()

@@ -17,6 +17,7 @@ from hassil.recognize import RecognizeResult, recognize_best
 from home_assistant_intents import get_intents, get_languages
 
 from lib.core.task import Answer, Call, Example, TaskError
+from lib.tasks.home.language.calls import takes_name
 from lib.tasks.home.simulator.homes import CLEAN_AREA, Home, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS, Tool
 from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
@@ -84,9 +85,8 @@ Template = tuple[tuple[str, tuple[tuple[str, Slot], ...]], ...]
 
 class TfidfBaseline:
     name = "tfidf"
-    _nearest: Nearest[Template] | None = None
 
-    def fit(self, examples: Iterable[Example]) -> TfidfBaseline:
+    def __init__(self, examples: Iterable[Example]) -> None:
         """Learns from the examples whose gold can be copied from their request. Raises ValueError if there are none."""
         seen: dict[tuple[str, Template], None] = {}
         for example in examples:
@@ -98,15 +98,12 @@ class TfidfBaseline:
         if not seen:
             raise ValueError("no example to learn from: give at least one whose answer can be copied from its request")
         self._nearest = Nearest([text for text, _ in seen], [template for _, template in seen])
-        return self
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
         """The filled calls of the nearest request; ``confidence`` is its cosine similarity. Latency in ms."""
         started = perf_counter()
         home = Home.from_dict(context["home"])
         said = delexicalise(text, home)
-        if self._nearest is None:
-            raise ValueError("nothing has been learnt: call fit first")
         nearest = self._nearest.best(said.text, NEIGHBOURS)
         filled = ((_fill(template, said, context.get("area"), home), similarity) for template, similarity in nearest)
         calls, confidence = next((found for found in filled if found[0] is not None), ([], 0.0))
@@ -118,7 +115,7 @@ def _template(calls: Sequence[Call], said: Delexicalised, here: str | None) -> T
     rows = []
     for call in calls:
         tool, arguments = TOOLS[call["name"]], call["arguments"]
-        alone = "name" in arguments and _has_name(tool) and tool.name != CLEAN_AREA
+        alone = "name" in arguments and takes_name(tool) and tool.name != CLEAN_AREA
         left_out = ("area", "floor", "domain") if alone else ()
         slots = {key: _slot(tool, key, v, said, here) for key, v in arguments.items() if key not in left_out}
         if None in slots.values():
@@ -127,12 +124,8 @@ def _template(calls: Sequence[Call], said: Delexicalised, here: str | None) -> T
     return tuple(rows)
 
 
-def _has_name(tool: Tool) -> bool:
-    return any(a.kind == "name" for a in tool.arguments)
-
-
 def _slot(tool: Tool, key: str, value: Any, said: Delexicalised, here: str | None) -> Slot | None:
-    if key == "name" and _has_name(tool):
+    if key == "name" and takes_name(tool):
         return _name_slot(tool, str(value), said)
     if key in ("area", "floor"):
         places = said.slots[key]

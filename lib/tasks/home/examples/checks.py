@@ -21,9 +21,10 @@ from lib.tasks.home.simulator.homes import Home, load_homes
 from lib.tasks.home.words import clean, mentions, words
 
 
-def masked(example: Example, home: Home) -> str:
+def masked(example: Example, homes: Mapping[str, Home]) -> str:
     """The words of a request with the home's names and all numbers masked."""
-    text = clean(example.text).casefold()
+    text, home = clean(example.text).casefold(), example.context["home"]
+    home = home if isinstance(home, Home) else homes[home]
     names = {e.name for e in home.entities} | {a.name for a in home.areas} | set(home.floors)
     for name in sorted(names, key=len, reverse=True):
         if mentions(text, name):
@@ -48,7 +49,7 @@ def _features(examples: Sequence[Example], homes: Mapping[str, Home]) -> dict[st
         "area names": {a.name.casefold() for home in used for a in home.areas},
         "device names": {x.name.casefold() for home in used for x in home.entities},
         "sentences": {clean(e.text).casefold() for e in examples},
-        "sentences with names masked": {masked(e, homes[e.context["home"]]) for e in examples},
+        "sentences with names masked": {masked(e, homes) for e in examples},
         "template and kind of device": {str(e.extra.get("combination")) for e in examples},
     }
 

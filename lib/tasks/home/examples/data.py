@@ -31,13 +31,8 @@ from lib.tasks.home.simulator.homes import Home
 from lib.teacher.contract import TeacherSet
 
 LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
-    "L0": grammar.draw,
-    "L1": levels.partial,
-    "L2": levels.free,
-    "L3": levels.several,
-    "L4": levels.noisy,
-    "L5": implicit,
-    "L6": nothing,
+    **{"L0": grammar.draw, "L1": levels.partial, "L2": levels.free, "L3": levels.several},
+    **{"L4": levels.noisy, "L5": implicit, "L6": nothing},
 }
 HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
 _FILTERED_SHARE = 6

@@ -1,4 +1,4 @@
-"""The compact language: the numbered home as a prompt's shared prefix, a request, and the answer's printer and parser.
+r"""The compact language: the numbered home as a prompt's shared prefix, a request, and the answer's printer and parser.
 
 An answer has one call a line, targets as references, ``none`` for nothing to do. A call on ``=0`` does nothing either:
 what it would act on is not in this home, or could be several things, or cannot do it. Strings carry a leading space and
@@ -22,15 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib.core.task import Call, Control, Example, Piece, TaskError
-from lib.tasks.home.language.references import (
-    DEVICE_CLASSES,
-    DOMAINS,
-    MAX_AREAS,
-    MAX_ENTITIES,
-    MAX_FLOORS,
-    Line,
-    References,
-)
+from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, MAX_AREAS, MAX_ENTITIES, MAX_FLOORS, References
 from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, targets
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
 from lib.tasks.home.words import clean
@@ -61,13 +53,12 @@ def prefix(refs: References) -> list[Piece]:
     pieces: list[Piece] = [START]
     for i, floor in enumerate(refs.floors, 1):
         pieces += [Control(f"=F{i}"), f" {clean(floor)}", Control("\n")]
-    for line in refs.lines:
-        pieces += _line(refs, line)
+    for number, numbers in refs.lines:
+        pieces += _line(refs, number, numbers)
     return pieces
 
 
-def _line(refs: References, line: Line) -> list[Piece]:
-    number, numbers = line
+def _line(refs: References, number: int | None, numbers: Sequence[int]) -> list[Piece]:
     pieces: list[Piece] = ["-:"]
     if number is not None:
         area = refs.areas[number]
@@ -94,13 +85,19 @@ def _kind(entity: Entity) -> tuple[str, str]:
     return f"={entity.domain if known else OTHER}", f" ({' '.join(details)})" if details else ""
 
 
-def request(refs: References, satellite: str | None, text: str) -> list[Piece]:
-    """The prompt's part for one request, heard in the area ``satellite``. Raises TaskError for one of no or much text."""
+def checked(text: str) -> str:
+    """The request as data. Raises TaskError for an empty or overlong one."""
     said = clean(text)
     if not said:
         raise TaskError("the request is empty: expected what somebody said")
     if len(said) > MAX_TEXT:
         raise TaskError(f"the request has {len(said)} characters: at most {MAX_TEXT} are read; shorten it")
+    return said
+
+
+def request(refs: References, satellite: str | None, text: str) -> list[Piece]:
+    """The prompt's part for one request, heard in the area ``satellite``. Raises TaskError as ``checked``."""
+    said = checked(text)
     number = refs.area_number.get(satellite.casefold()) if satellite else None
     return [START, *([Control(f"=A{number}")] if number else []), f" {said}", START]
 
@@ -146,9 +143,8 @@ def _call(call: Call, refs: References) -> list[Piece]:
         found = targets(refs.home, tool, arguments)
         number = refs.entity_number.get(found[0].id) if len(found) == 1 else None
         if number is None:
-            raise TaskError(
-                f"{tool.name}: {arguments['name']!r} has no number in this prompt: name one entity shown in it"
-            )
+            unknown = f"{tool.name}: {arguments['name']!r} has no number in this prompt"
+            raise TaskError(f"{unknown}: name one entity shown in it")
         arguments = {k: v for k, v in arguments.items() if k not in CLOSED or (k == "area" and tool.name == CLEAN_AREA)}
         arguments["name"] = number
     unwritten = [k for k in arguments if not tool.argument(k) and not (k == "domain" and len(tool.domains) == 1)]

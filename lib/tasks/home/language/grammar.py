@@ -66,11 +66,7 @@ def _either(tool: Tool, refs: References, rules: _Rules) -> str:
 
 
 def _has_device(tool: Tool, refs: References) -> bool:
-    return any(_fits(tool, e.domain) for e in refs.home.entities)
-
-
-def _fits(tool: Tool, domain: str) -> bool:
-    return domain in tool.domains or tool.domains == ("*",)
+    return any(tool.acts_on(e.domain) for e in refs.home.entities)
 
 
 def _arguments(tool: Tool, refs: References, rules: _Rules) -> str:
@@ -136,7 +132,7 @@ def _reference(key: str, kind: str, tool: Tool, refs: References) -> str:
 def _references(kind: str, tool: Tool, refs: References) -> list[str]:
     """What ``tool`` can act on. Where no climate device is, a sensor may tell what one is asked for."""
     if kind == "name":
-        return [f"={i}" for i, e in enumerate(refs.entities, 1) if _fits(tool, e.domain)]
+        return [f"={i}" for i, e in enumerate(refs.entities, 1) if tool.acts_on(e.domain)]
     if kind == "area":
         whole, asked = not tool.domains or _has_device(tool, refs), tool.name == "HassClimateGetTemperature"
         found = [whole or (asked and thermometers(refs.home, area.name)) for area in refs.areas]
@@ -144,6 +140,6 @@ def _references(kind: str, tool: Tool, refs: References) -> list[str]:
     if kind == "floor":
         return [f"=F{i}" for i in range(1, len(refs.floors) + 1)]
     if kind == "domain":
-        return [f"={domain}" for domain in refs.domains if _fits(tool, domain)]
-    classes = {e.device_class for e in refs.home.entities if _fits(tool, e.domain)}
+        return [f"={domain}" for domain in refs.domains if tool.acts_on(domain)]
+    classes = {e.device_class for e in refs.home.entities if tool.acts_on(e.domain)}
     return [f"={device_class}" for device_class in refs.device_classes if device_class in classes]

@@ -61,11 +61,10 @@ class Draw:
 @cache
 def templates() -> dict[str, list[list[Template]]]:
     """Intent -> blocks -> templates, in English."""
-    intents = Intents.from_dict(get_intents("en") or {})
-    return {
-        name: [list(_block(name, f"{name}/{i}", block, intents)) for i, block in enumerate(intent.data)]
-        for name, intent in intents.intents.items()
-    }
+    intents, found = Intents.from_dict(get_intents("en") or {}), {}
+    for name, intent in intents.intents.items():
+        found[name] = [list(_block(name, f"{name}/{i}", block, intents)) for i, block in enumerate(intent.data)]
+    return found
 
 
 def _block(intent: str, key: str, block: Any, intents: Intents) -> Iterable[Template]:

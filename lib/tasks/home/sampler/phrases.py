@@ -1,4 +1,4 @@
-"""The wordings of ``phrases.yaml``: actions (a tool, what it applies to, how it is asked for), values, and the surface."""
+"""The wordings of ``phrases.yaml``: actions (a tool, what it is for, how it is asked for), values, and the surface."""
 
 from __future__ import annotations
 

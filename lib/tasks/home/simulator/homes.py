@@ -74,10 +74,8 @@ class Home:
             raise TaskError(f"{where}: expected an object with 'areas' and 'entities', got {type(data).__name__}")
         _known_keys(data, ("areas", "entities", "id"), where)
         areas, entities = _rows(data, "areas", where), _rows(data, "entities", where)
-        home = cls(
-            tuple(Area(_text(row, "name", place), _text(row, "floor", place, True)) for row, place in areas),
-            tuple(_entity(row, place) for row, place in entities),
-        )
+        named = tuple(Area(_text(row, "name", place), _text(row, "floor", place, True)) for row, place in areas)
+        home = cls(named, tuple(_entity(row, place) for row, place in entities))
         _check(home, where)
         return home
 
@@ -146,9 +144,8 @@ def load_homes(path: Path) -> dict[str, Home]:
         else:
             rows = read_json(path)
     except RecordError as error:
-        raise TaskError(
-            f"{path}: cannot read homes ({error}); expected JSON as in README, 'Bring your home'"
-        ) from error
+        remedy = "expected JSON as in README, 'Bring your home'"
+        raise TaskError(f"{path}: cannot read homes ({error}); {remedy}") from error
     return {key: Home.from_dict(row, f"{path}: {key}") for key, row in rows.items()}
 
 
@@ -186,10 +183,7 @@ def _group(pairs: Iterable[tuple[str, Entity]]) -> dict[str, list[Entity]]:
     return groups
 
 
-@lru_cache(maxsize=4096)
-def index(home: Home) -> Index:
-    """The home's index, built once."""
-    return Index(home)
+index = lru_cache(maxsize=4096)(Index)  # a home's own, built once
 
 
 def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str | None = None) -> list[Entity]:

@@ -82,11 +82,9 @@ class Tool:
 
     def schema(self) -> dict[str, Any]:
         """The tool as OpenAI JSON schema."""
-        parameters = {
-            "type": "object",
-            "properties": {a.name: a.schema() for a in self.arguments},
-            "required": [a.name for a in self.arguments if a.required],
-        }
+        required = [a.name for a in self.arguments if a.required]
+        properties = {a.name: a.schema() for a in self.arguments}
+        parameters = {"type": "object", "properties": properties, "required": required}
         function = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": function}
 
@@ -115,9 +113,8 @@ def _catalogue() -> dict[str, Tool]:
         slots = info.get("slots") or {}
         described = {s: str(slot["description"]) for s, slot in slots.items()}
         tools[name] = _tool(name, info, described, [s for s, slot in slots.items() if slot.get("required")])
-    return tools | {
-        name: _tool(name, row, row["slots"], row.get("required", ())) for name, row in DATA["added"].items()
-    }
+    added = DATA["added"].items()
+    return tools | {name: _tool(name, row, row["slots"], row.get("required", ())) for name, row in added}
 
 
 TOOLS: dict[str, Tool] = _catalogue()

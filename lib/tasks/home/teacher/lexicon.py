@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lib.tasks.home.sampler.homes import kind_of, kinds, pools
+from lib.tasks.home.sampler.homes import called, kind_of, kinds, pools
 from lib.tasks.home.simulator.homes import Home, mentioned
 from lib.tasks.home.words import STOP_WORDS, spoken, stem, stems
 
@@ -57,14 +57,10 @@ def room_stems() -> frozenset[str]:
     return stems(" ".join(names)) - WORDS["ambiguous"]
 
 
-def _called(area: str) -> list[str]:
-    return [area, *pools()["synonyms"].get(area, ())]
-
-
 @lru_cache(maxsize=4096)
 def area_words(area: str, floor: str | None) -> frozenset[str]:
     """The stems of an area's name, its synonyms and its floor."""
-    return stems(" ".join([*_called(area), floor or ""])) if area else frozenset()
+    return stems(" ".join([*called(area), floor or ""])) if area else frozenset()
 
 
 class Lexicon:
@@ -99,7 +95,7 @@ class Said:
         self.here = bool(SAYS["here"].search(joined))
         self.stems = said = stems(joined) - ({"room"} if self.here else set())
         self.nouns = {stem(w) for before, w in pairwise(words) if before in WORDS["articles"] and w not in STOP_WORDS}
-        found = {a.name: stems(a.name) for a in home.areas if any(s and s <= said for s in map(stems, _called(a.name)))}
+        found = {a.name: stems(a.name) for a in home.areas if any(s and s <= said for s in map(stems, called(a.name)))}
         self.areas = [a for a, own in found.items() if not any(own < other for other in found.values())]
         floors = {floor: stems(floor) - {"floor"} for floor in home.floors}
         self.floors = [floor for floor, own in floors.items() if own and own <= said]

@@ -14,14 +14,14 @@ from typing import Any
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.home.language import calls as compact
+from lib.tasks.home.language import calls
 from lib.tasks.home.language.references import References, keep, references
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
 from lib.tasks.home.teacher.retrieval import Nearest, distinct, mask
-from lib.tasks.home.teacher.steps import TEXTS, checked, schema
+from lib.tasks.home.teacher.steps import TEXTS, schema
 from lib.tasks.home.words import clean
-from lib.teacher.pipeline import Ask
+from lib.teacher.pipeline import Ask, OneStage
 
 SHOTS = 8
 SHOWN = (3, 6, 12)  # entities of an example's home that it shows: the first of these that has what its answer needs
@@ -34,14 +34,14 @@ class ZeroShot:
         tools = (json.dumps(tool["function"], ensure_ascii=False) for tool in schemas())
         self.system = TEXTS["zero_shot"] + "\n".join(tools)
         call = schema({"name": {"enum": list(TOOLS)}, "arguments": {"type": "object"}})
-        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": compact.MAX_CALLS}})
+        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": calls.MAX_CALLS}})
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area = Home.from_dict(context["home"]), context.get("area")
         floor = f" ({home.floor_of[area]})" if area and home.floor_of.get(area) else ""
         where = f"The user is in: {area}{floor}" if area else "Where the user is is not known."
         things = ["The home has:", *map(_item, home.entities)]
-        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {checked(text)}"])
+        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {calls.checked(text)}"])
         return Ask(Prompt.of(self.system, user, schema=self.schema, max_tokens=200), _json_calls)
 
 
@@ -70,12 +70,17 @@ class FewShot:
         self.nearest, self.shots = Nearest([masked for masked, _ in rows], [e for _, e in rows]), shots
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
-        home, area, said = Home.from_dict(context["home"]), context.get("area"), checked(text)
+        home, area, said = Home.from_dict(context["home"]), context.get("area"), calls.checked(text)
         refs = references(home, said, None, area)
         shown = [_example(example) for example, _ in self.nearest.best(mask(said, home), 2 * self.shots)]
         turns = [turn for pair in reversed([pair for pair in shown if pair][: self.shots]) for turn in pair]
         prompt = Prompt.of(TEXTS["few_shot"], *turns, _shown(refs, area, said), max_tokens=80)
-        return Ask(prompt, lambda raw: compact.parse(raw.strip(), refs))
+        return Ask(prompt, lambda raw: calls.parse(raw.strip(), refs))
+
+
+def systems(pool: Sequence[Example]) -> dict[str, OneStage]:
+    """Both, by their names in reports."""
+    return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
 
 
 def _key(row: tuple[str, Example]) -> tuple[str, ...]:
@@ -91,7 +96,7 @@ def _example(example: Example) -> tuple[str, str] | None:
         used = {e.area for e in kept.entities} | {area}
         refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities))
         try:
-            return _shown(refs, area, example.text), "".join(compact.answer(example.gold[0], refs))
+            return _shown(refs, area, example.text), "".join(calls.answer(example.gold[0], refs))
         except TaskError:
             continue
     return None

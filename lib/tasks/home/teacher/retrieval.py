@@ -16,18 +16,14 @@ from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from lib.core.task import Call, Example, TaskError
+from lib.tasks.home.sampler.templates import number_words
 from lib.tasks.home.simulator.execute import NOTHING
 from lib.tasks.home.simulator.homes import Entity, Home, targets
 from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.home.teacher.lexicon import kind_stems, lexicon, respell
 from lib.tasks.home.words import stem
 
-_UNITS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen"
-)
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety hundred"
-NUMBERS = {w: i for i, w in enumerate(_UNITS.split())} | {w: 10 * i for i, w in enumerate(_TENS.split(), 2)}
+NUMBERS = {number_words(i): i for i in (*range(20), *range(20, 100, 10))} | {"hundred": 100}
 
 
 class Mention(NamedTuple):
@@ -191,7 +187,7 @@ class Neighbours:
         return votes if len(near) >= _FEW else {}
 
     def functions(self, text: str, home: Home) -> dict[str, float]:
-        """How much the nearest examples speak for each function or none (empty), as shares of 1, less if all are far."""
+        """How much the nearest examples speak for each function or none (empty), in shares of 1; low if all are far."""
         nearest = self.best(text, home, _NEIGHBOURS)
         return _shares(((row.function, s**4) for row, s in nearest), 1.0 if nearest[0][1] >= _FAR else 2.0)
 

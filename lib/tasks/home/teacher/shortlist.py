@@ -131,7 +131,7 @@ def all_but(home: Home, group: Candidate, spared: Said) -> list[Candidate]:
 def _rows(home: Home, tool: Tool, said: Said, near: str | None) -> Iterator[Row]:
     """The single things that a tool can act on, and those of one kind by place."""
     rows = zip(home.entities, lexicon(home).described, strict=True)
-    able = [(e, words) for e, words in rows if tool.domains == ("*",) or e.domain in tool.domains]
+    able = [(e, words) for e, words in rows if tool.acts_on(e.domain)]
     for entity, words in able:
         arguments = name_arguments(home, entity) if tool.argument("name") else None
         if arguments and all(tool.accepted(key) for key in arguments):
@@ -139,9 +139,8 @@ def _rows(home: Home, tool: Tool, said: Said, near: str | None) -> Iterator[Row]
             yield f"{entity.name} ({kind}{f', {entity.area}' if entity.area else ''})", dict(arguments), words, entity
     classes = ("cover", "binary_sensor", "sensor")
     kinds = {(e.domain, e.device_class if e.domain in classes else None): e for e, _ in able if tool.argument("area")}
-    for ((domain, device_class), entity), (where, place, words) in product(
-        kinds.items(), _places(home, tool, said, near)
-    ):
+    pairs = product(kinds.items(), _places(home, tool, said, near))
+    for ((domain, device_class), entity), (where, place, words) in pairs:
         own = {"domain": domain} if len(tool.domains) != 1 or tool.domains == ("*",) else {}
         own |= {"device_class": device_class} if device_class and tool.accepted("device_class") else {}
         label = f"all {kind_of(domain, device_class).plurals[0]} {where}"

@@ -18,7 +18,7 @@ import yaml
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.home.language.calls import MAX_TEXT
+from lib.tasks.home.language.calls import checked
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import WHOLE_HOME, Home
 from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool, validate
@@ -228,14 +228,6 @@ class HomePrototype:
         if outcome.errors:
             return f"The home refuses that: {outcome.errors[0]}. Answer again."
         return "" if outcome.effects else "That changes nothing. Answer again."
-
-
-def checked(text: str) -> str:
-    """The request as data. Raises TaskError for an empty or overlong one."""
-    said = clean(text)
-    if not 0 < len(said) <= MAX_TEXT:
-        raise TaskError(f"the request has {len(said)} characters: expected 1 to {MAX_TEXT}")
-    return said
 
 
 def _acts(tool: Tool, domains: set[str]) -> bool:

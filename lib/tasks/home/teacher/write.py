@@ -129,11 +129,8 @@ def _reversed(new: set[str], tools: set[str]) -> bool:
 
 
 LEVEL_OF = {"plain": "L0", "short": "L1", "free": "L2", "several": "L3", "speech": "L4", "wish": "L5", "idle": "L6"}
-STYLES_OF = {level: (style,) for style, level in LEVEL_OF.items()} | {
-    "L0": ("plain", "free", "speech"),
-    "L1": ("short", "free"),
-    "L2": ("free", "short"),
-}
+STYLES_OF: dict[str, tuple[str, ...]] = {level: (style,) for style, level in LEVEL_OF.items()}
+STYLES_OF |= {"L0": ("plain", "free", "speech"), "L1": ("short", "free"), "L2": ("free", "short")}
 
 PROMPTS = Path(__file__).with_name("write.yaml")
 _MARK = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.):]|[a-d][.)])\s+")
@@ -145,9 +142,9 @@ _VERDICT = schema({"same": {"type": "boolean"}, "natural": {"type": "integer", "
 class HomeWriter:
     """``lib.teacher.contract.Writer``. Raises TaskError for a file of no prompts."""
 
-    def __init__(self, prompts: Path = PROMPTS) -> None:
-        self.prompts = prompts
-        self._said = _read(prompts)
+    def __init__(self, prompts: Path | None = None) -> None:
+        self.prompts = prompts or PROMPTS
+        self._said = _read(self.prompts)
 
     def style(self, seed: Example) -> tuple[str, str]:
         style = Random(seed.id).choice(STYLES_OF[seed.level])
