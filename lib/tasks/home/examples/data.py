@@ -35,8 +35,7 @@ LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
     **{"L4": levels.noisy, "L5": implicit, "L6": nothing},
 }
 HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
-_FILTERED_SHARE = 6
-"""A home that goes through the pre-filter gets this many times fewer requests: each needs a prompt of its own."""
+_FILTERED_SHARE = 6  # so many times fewer requests for a home that is cut: each needs a prompt of its own
 _ATTEMPTS = 60
 CORPUS_SEED = 20_000
 
@@ -78,7 +77,7 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
     if not 1 <= size[0] <= size[1]:
         raise TaskError(f"home_size: {list(size)}: expected [low, high] with 1 <= low <= high")
     homes = dict[str, Home]()
-    train, tests = _training(params, shares, size, homes), list[Example]()
+    train, tests = _training(params, homes), list[Example]()
     for split in ("dev", "test"):
         tests += balanced(Random(f"{split} {params['seed']}"), split, params[split], size, homes)
     write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
@@ -88,17 +87,15 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
     return {"homes": len(homes), "seeds": len(train), "tests": len(tests), "levels": counts}
 
 
-def _training(
-    params: Mapping[str, Any], shares: Mapping[str, float], size: Any, homes: dict[str, Home]
-) -> list[Example]:
+def _training(params: Mapping[str, Any], homes: dict[str, Home]) -> list[Example]:
     rng, rows = Random(f"train {params['seed']}"), list[Example]()
     with tqdm(total=params["seeds"], desc="seeds", unit=" requests", disable=None) as bar:
         while len(rows) < params["seeds"]:
             key = f"train-{len(homes)}"
-            homes[key] = home = sample_home(rng, size)
+            homes[key] = home = sample_home(rng, tuple(params["home_size"]))
             whole = len(home.entities) <= FILTER_OVER
             most = params["per_home"] if whole else max(1, params["per_home"] // _FILTERED_SHARE)
-            for level, draw in requests(rng, home, shares, min(most, params["seeds"] - len(rows)), False):
+            for level, draw in requests(rng, home, params["shares"], min(most, params["seeds"] - len(rows)), False):
                 rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
             bar.update(len(rows) - bar.n)
     return rows

@@ -30,8 +30,15 @@ from lib.tasks.home.words import clean
 START, END = Control("<|im_start|>"), Control("<|im_end|>")
 MAX_TEXT = 1_000  # characters of a request; longer ones are refused
 OTHER = "other"
-SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")
-"""Domains whose device class is shown in the home's lines."""
+SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")  # domains that show their device class
+NONE = Control("none")
+NO_TARGET = "0"  # the number of what a request names and the home does not have
+MAX_CALLS = 4
+MAX_STRING = 80  # characters of a string value, before escaping
+
+_ESCAPE = re.compile(r"[\\,)]")
+_NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
+_ARGUMENT = re.compile(r"([a-z_]+)=((?:\\.|[^\\,)])*)([,)])", re.DOTALL)
 
 
 def controls() -> list[str]:
@@ -100,16 +107,6 @@ def request(refs: References, satellite: str | None, text: str) -> list[Piece]:
     said = checked(text)
     number = refs.area_number.get(satellite.casefold()) if satellite else None
     return [START, *([Control(f"=A{number}")] if number else []), f" {said}", START]
-
-
-NONE = Control("none")
-NO_TARGET = "0"  # the number of what a request names and the home does not have
-MAX_CALLS = 4
-MAX_STRING = 80  # characters of a string value, before escaping
-
-_ESCAPE = re.compile(r"[\\,)]")
-_NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
-_ARGUMENT = re.compile(r"([a-z_]+)=((?:\\.|[^\\,)])*)([,)])", re.DOTALL)
 
 
 def answer(calls: Sequence[Call], refs: References) -> list[Piece]:

@@ -83,8 +83,7 @@ def _parts(node: Node, rng: Random, fill: Fill) -> Iterator[str]:
 WORDS_SHARE = 0.2  # share of numbers that are spelt out
 
 _OPENABLE = ("door", "window", "garage_door", "opening")
-_CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}
-"""Whether a list of states is about something that opens."""
+_CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}  # is it about what opens?
 
 
 class Slots:

@@ -75,8 +75,7 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
 
 
 _ATTEMPTS = 12  # draws of one sort before another is tried
-_WITHOUT_NAME = ("todo", "lawn_mower")
-"""Kinds that Home Assistant's sentences address without a name, so that no wording of them is unknown or ambiguous."""
+_WITHOUT_NAME = ("todo", "lawn_mower")  # kinds that Home Assistant's sentences address without a name
 
 
 def nothing(rng: Random, home: Home) -> Found:

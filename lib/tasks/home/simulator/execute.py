@@ -18,8 +18,7 @@ from lib.tasks.home.words import normal
 
 Effects = dict[str, frozenset[str]]
 Arguments = Mapping[str, Any]
-State = dict[str, dict[str, str]]
-"""Target to aspect to effect; a later effect on the same aspect replaces an earlier one."""
+State = dict[str, dict[str, str]]  # target to aspect to effect; a later effect on an aspect replaces an earlier one
 
 NOTHING = ("HassNevermind", "HassRespond")  # tools that do nothing
 _ASPECT = {effect: aspect for aspect, effects in DATA["aspects"].items() for effect in effects}

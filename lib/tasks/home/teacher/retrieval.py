@@ -135,8 +135,7 @@ _LEAST = 5  # examples that a word must occur in to count as one that people use
 _NEIGHBOURS = 24
 _FEW = 8  # examples below which nothing is said about likely domains
 _FAR = 0.5  # similarity below which an example says little
-_OF_THE_HOME = ("none:unknown", "none:ambiguous", "none:incapable")
-"""Examples of doing nothing that only their home explains, so that they teach no choice of function."""
+_OF_THE_HOME = ("none:unknown", "none:ambiguous", "none:incapable")  # what only its home explains
 
 
 class Row(NamedTuple):

@@ -32,8 +32,7 @@ from lib.teacher.pipeline import Ask
 
 TEXTS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))
 NONE, TARGET = "none", "target"
-FUNCTIONS = tuple(name for name in TOOLS if name not in NOTHING)
-"""The functions that can be chosen, in the catalogue's order."""
+FUNCTIONS = tuple(name for name in TOOLS if name not in NOTHING)  # that can be chosen
 
 
 def schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:

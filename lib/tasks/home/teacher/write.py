@@ -210,8 +210,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _nearest(shots: list[dict[str, Any]], wanted: str, most: int | None) -> list[dict[str, Any]]:
-    """The examples of a style, or of more than ``most`` those whose meaning shares most words with ``wanted``, the
-    nearest last, where it counts most."""
+    """At most ``most`` examples of a style, those whose meaning shares most words with ``wanted``, the nearest last."""
     if most is None or len(shots) <= most:
         return shots
     words = Counter(wanted.replace(",", "").split())
