@@ -5,6 +5,7 @@ what it would act on is not in this home, or could be several things, or cannot 
 escape ``\``, ``,`` and ``)``.
 
 >>> from lib.tasks.home.language.references import references
+>>> from lib.tasks.home.simulator.homes import Home
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den", "floor": "Ground"}], "entities": [
 ...     {"id": "light.a", "name": "Lamp", "area": "Den"}]}))
 >>> print("".join(prefix(refs)[1:]), end="")
