@@ -4,9 +4,8 @@
     python -m lib.ablate --only "RFT:1" "RFT+KD:1" --keep  one of several processes, each on its own GPU
     python -m lib.ablate --pack                            when all of them are through
 
-It trains every variant of the parameters with every seed on what notebooks 01 and 02 of a profile left, answers the
-development set and third-party tests, and packs the result into ``out``: ``records.jsonl.xz``, ``table.csv`` and
-``provenance.json``. Work in progress is in ``runs/ablation``; see lib/experiments/ablation.py.
+Every variant of the parameters is trained with every seed on what notebooks 01 and 02 of a profile left, and tested;
+results go to ``out``, work in progress is in ``runs/ablation``. See lib/experiments/ablation.py.
 """
 
 import argparse
@@ -37,7 +36,6 @@ def named(texts: Sequence[str] | None, params: Parameters) -> list[tuple[str, in
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m lib.ablate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--params", type=Path, default=PARAMS)
     parser.add_argument("--only", nargs="+", action="extend", metavar="VARIANT:SEED", help="train these runs alone")

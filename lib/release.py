@@ -1,7 +1,4 @@
-"""Publishes the models of a finished run: ``python -m lib.release --profile gpu`` (or ``make release PROFILE=gpu``).
-
-What the last part of the run collected (lib/report/release.py) is copied to ``reports/<profile>/model``.
-"""
+"""Publishes the models of a finished run in ``reports/gpu/model``: ``python -m lib.release --profile gpu``."""
 
 import argparse
 import sys
@@ -12,7 +9,6 @@ from lib.report.release import release
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 1 with one line on stderr."""
     parser = argparse.ArgumentParser(prog="python -m lib.release", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--profile", default="gpu", help="folder of params/ (default: %(default)s)")
     parser.add_argument("--allow-dirty", action="store_true", help="also from local changes or several commits")

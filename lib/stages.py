@@ -2,8 +2,7 @@
 
     python -m lib.stages --profile cpu [--only 03] [--force]
 
-A stage is skipped if nothing that it depends on has changed and its outputs are there. A failing one ends the run with
-exit code 1 and names notebook, cell, line and error; the stages before it stay. See lib/core/stages.py.
+A failing stage ends the run with exit code 1; what came before it stays. See lib/core/stages.py.
 """
 
 import argparse

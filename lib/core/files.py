@@ -16,6 +16,7 @@ from lib.core.params import validated
 
 Row = dict[str, Any]
 T = TypeVar("T")
+Numbered = tuple[str, bytes]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -39,7 +40,7 @@ def read_jsonl(path: Path) -> list[Row]:
     return [strict(where, line) for where, line in lines(path)]
 
 
-def lines(path: Path) -> Iterator[tuple[str, bytes]]:
+def lines(path: Path) -> Iterator[Numbered]:
     """The lines of a file, plain or .xz, that are not empty, each with file and number. Raises RecordError."""
     number = 0
     try:
@@ -61,17 +62,12 @@ def strict(where: str, line: bytes) -> Row:
         raise RecordError(f"{where}: {error}: repair the line or run the stage again") from error
 
 
-def tolerant(
-    numbered: Iterable[tuple[str, bytes]], read: Callable[[Row], T], remedy: str = ""
-) -> tuple[list[T], list[str]]:
-    """What ``read`` makes of each row (see ``lines``), and for each line that it refuses by a ValueError the reason.
-
-    Where the file is damaged, what can be read before that is kept. Raises nothing.
-    """
+def tolerant(given: Iterable[Numbered], read: Callable[[Row], T], remedy: str = "") -> tuple[list[T], list[str]]:
+    """What ``read`` makes of rows up to where the file is damaged, and why lines are refused. Raises nothing."""
     good: list[T] = []
     rejected: list[str] = []
     try:
-        for where, line in numbered:
+        for where, line in given:
             try:
                 good.append(read(parse_object(line)))
             except (ValueError, RecursionError) as error:
@@ -203,16 +199,11 @@ class Resumable:
         self.rows: list[Row] = []
 
     def __enter__(self) -> Self:
-        self.rows = self._earlier()
+        whole = self.part.read_bytes().split(b"\n")[:-1] if self.part.exists() else []
+        rows = [strict(f"{self.part.name}, line {i}", line) for i, line in enumerate(whole, 1)]
+        self.rows = rows[1:] if rows[:1] == [{"key": self.key}] else []
         write_jsonl(self.part, [{"key": self.key}, *self.rows])
         return self
-
-    def _earlier(self) -> list[Row]:
-        if not self.part.exists():
-            return []
-        whole = self.part.read_bytes().split(b"\n")[:-1]
-        rows = [strict(f"{self.part.name}, line {i}", line) for i, line in enumerate(whole, 1)]
-        return rows[1:] if rows and rows[0] == {"key": self.key} else []
 
     def append(self, row: Row) -> None:
         """Writes one row and hands it to the operating system."""

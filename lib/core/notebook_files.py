@@ -7,6 +7,7 @@ defaults and their types the types that every profile's YAML must have.
 import ast
 import itertools
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,15 @@ def defaults(book: Any, name: str) -> dict[str, Any]:
     cells = _parameters(book)
     if len(cells) != 1:
         raise StageError(f"{name}: expected one code cell tagged 'parameters', found {len(cells)}")
-    return dict(_assignment(statement, name) for statement in ast.parse(cells[0]).body)
+    found: dict[str, Any] = {}
+    for statement in ast.parse(cells[0]).body:
+        with suppress(ValueError):
+            if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+                found[statement.targets[0].id] = ast.literal_eval(statement.value)
+                continue
+        where = f"{name}: parameters cell, line {statement.lineno}"
+        raise StageError(f"{where}: write 'name = literal value', got '{ast.unparse(statement)}'")
+    return found
 
 
 def kinds(book: Any) -> dict[str, str]:
@@ -44,21 +53,8 @@ def _parameters(book: Any) -> list[str]:
     return [c.source for c in book.cells if c.cell_type == "code" and "parameters" in c.metadata.get("tags", [])]
 
 
-def _assignment(statement: ast.stmt, name: str) -> tuple[str, Any]:
-    try:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            return statement.targets[0].id, ast.literal_eval(statement.value)
-    except ValueError:
-        pass
-    where = f"{name}: parameters cell, line {statement.lineno}"
-    raise StageError(f"{where}: write 'name = literal value', got '{ast.unparse(statement)}'")
-
-
 def code(book: Any, parameters: bool = True) -> str:
-    """The source of all code cells: what the notebook does, without its prose and outputs.
-
-    ``parameters``: whether the cell of the defaults is among them, which a run replaces.
-    """
+    """The source of all code cells, with that of the defaults, which a run replaces, or without."""
     cells = [c for c in book.cells if c.cell_type == "code"]
     return "\n\n".join(c.source for c in cells if parameters or "parameters" not in c.metadata.get("tags", []))
 
@@ -73,10 +69,7 @@ def failing_line(source: str, traceback: list[str]) -> tuple[int, str]:
 
 
 def normalised(book: Any) -> Any:
-    """A copy without what differs between two runs of the same notebook: timings, progress bars, images.
-
-    Papermill's injected parameters are dropped too, so that the committed file stays the source.
-    """
+    """A copy without what differs between two runs: timings, progress bars, images, the parameters of a run."""
     book = nbformat.from_dict(book)
     book.metadata = nbformat.from_dict({k: v for k, v in book.metadata.items() if k in ("kernelspec", "language_info")})
     book.metadata.get("language_info", {}).pop("version", None)

@@ -55,10 +55,7 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
 
 
 def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str, Any]:
-    """All parameters of ``notebook`` in ``profile``: its defaults, changed by the profile's YAML if there is one.
-
-    Raises ParamsError or StageError. The notebook's ``profile`` parameter is set, not read.
-    """
+    """A notebook's parameters in ``profile``: its defaults, changed by the YAML. Raises ParamsError or StageError."""
     paths.check_profile(profile, params)
     from lib.core import notebook_files  # slow to import, and what answers requests needs no notebook
 
@@ -93,9 +90,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$", re.I), "-+0123456789"
-)
+_FLOAT = re.compile(r"[-+]?\d+(\.\d*)?e[-+]?\d+$", re.I)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, "-+0123456789")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """What a stage's result depends on, and what it was made with.
 
-``inputs`` finds what a stage depends on: the run's files of lower numbers that the notebook names, its parameters and
-the files and folders these point to, its own code, the library's modules that it and its task use, and the installed
-versions (showyourwork, Luger et al. 2021: the environment is an input too).
+It depends on results of lower stages, its code and parameters, the files that these point to, the modules that it and
+its task import, and the installed versions (showyourwork, Luger et al. 2021: the environment is an input too).
 """
 
 import ast

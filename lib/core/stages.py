@@ -1,8 +1,7 @@
 """Runs notebooks as stages, each with its profile's parameters, by papermill; ``python -m lib.stages`` is its command.
 
 A stage whose inputs have not changed since its ``NN_meta.json``, and whose outputs are all there, is skipped. A
-notebook is executed under a temporary name and only renamed when papermill ends well, because a killed kernel leaves
-one that looks complete.
+notebook is renamed only when papermill ends well, because a killed kernel leaves one that looks complete.
 """
 
 import logging
@@ -87,10 +86,7 @@ def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
 
 
 def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
-    """Executes a notebook with this Python and writes ``out`` only if every cell ended well. Raises StageError.
-
-    What its cells print, and their progress bars, are shown as they come.
-    """
+    """Executes a notebook with this Python and writes ``out`` only if every cell ended well. Raises StageError."""
     import papermill
 
     search = dict.fromkeys([str(paths.ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])

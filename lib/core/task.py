@@ -10,16 +10,14 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
-Call = dict[str, Any]
-"""``{"name": tool, "arguments": {key: value}}`` in the tool's own words (names, never references)."""
+Call = dict[str, Any]  # {"name": tool, "arguments": {key: value}} in the tool's own words: names, never references
 
 
 class Control(str):
     """A piece of a prompt or answer that is one token of its own and that no text can ever produce."""
 
 
-Piece = Control | str
-"""A control token, or plain text that the tokenizer encodes as data."""
+Piece = Control | str  # a control token, or plain text that the tokenizer encodes as data
 
 
 class TaskError(ValueError):
