@@ -2,12 +2,7 @@
 
 In, a line each: ``id``, ``text`` and what the task's context needs; out, in the same order, ``id``, ``calls``,
 ``confidence``, ``raw`` and ``latency_ms``. A bad line gets ``id`` and ``error``, and the run goes on; a model that
-cannot be used ends it at once with exit code 2. Lines of one context in a row are fast: its prefix stays in the cache.
-
-    $ head -1 in.jsonl
-    {"id": 1, "text": "two teas please", "items": ["Gum", "Tea"]}
-    $ python -m lib.predict --model student.gguf < in.jsonl
-    {"id": 1, "calls": [{"name": "Give", "arguments": {"item": "Tea", "amount": 2}}], "confidence": 0.98, ...}
+cannot be used ends it at once with exit code 2. README has an example.
 """
 
 import argparse

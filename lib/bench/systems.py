@@ -24,7 +24,7 @@ from lib.model import student as students
 from lib.model.base import WHEEL, cache_folder, fetch_wheel
 from lib.model.codec import check_task
 from lib.model.gguf_read import GgufFile
-from lib.runtime.decode import suits
+from lib.runtime.onnx_engine import suits
 from lib.runtime.requests import RELEASED
 
 _HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+):(?P<file>[\w./-]+\.gguf)")

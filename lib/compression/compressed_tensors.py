@@ -16,13 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors import quantization as ct
 from compressed_tensors.compressors import ModelCompressor
-from compressed_tensors.quantization import (
-    QuantizationConfig,
-    QuantizationStatus,
-    apply_quantization_config,
-    preset_name_to_scheme,
-)
 from compressed_tensors.quantization.utils import calculate_qparams
 
 from lib.core.files import replacing
@@ -46,8 +41,8 @@ def write(source: Path, folder: Path, scheme: str = "fp8") -> Path:
         raise ValueError(f"{source}: '{bad[0]}' has values that are not finite: train the model again")
     model: Any = student.model
     _quantise(model.to(torch.bfloat16), scheme)
-    compressor = ModelCompressor.from_pretrained_model(student.model)
-    compressor.compress_model(student.model)
+    compressor = ModelCompressor.from_pretrained_model(model)
+    compressor.compress_model(model)
     with replacing(folder) as part:
         part.mkdir()
         students.write(student, part)
@@ -57,8 +52,9 @@ def write(source: Path, folder: Path, scheme: str = "fp8") -> Path:
 
 def _quantise(model: Any, scheme: str) -> None:
     """Attaches the scheme to all matrices but the embedding, which is also the output layer."""
-    groups = {"group_0": preset_name_to_scheme(SCHEMES[scheme], ["Linear"])}
-    apply_quantization_config(model, QuantizationConfig(config_groups=groups, ignore=["lm_head"]), show_progress=False)
+    groups = {"group_0": ct.preset_name_to_scheme(SCHEMES[scheme], ["Linear"])}
+    config = ct.QuantizationConfig(config_groups=groups, ignore=["lm_head"])
+    ct.apply_quantization_config(model, config, show_progress=False)
     for layer in model.modules():
         if hasattr(layer, "quantization_scheme"):
             weight = layer.weight.data
@@ -66,7 +62,7 @@ def _quantise(model: Any, scheme: str) -> None:
             scale, zero = calculate_qparams(least, most, layer.quantization_scheme.weights)
             layer.weight_scale.data = scale.to(layer.weight_scale)
             layer.weight_zero_point.data = zero.to(layer.weight_zero_point)
-            layer.quantization_status = QuantizationStatus.FROZEN
+            layer.quantization_status = ct.QuantizationStatus.FROZEN
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

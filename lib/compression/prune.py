@@ -24,13 +24,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from lib.core.params import ParamsError
 from lib.core.task import Example, Task
 from lib.model.codec import Codec
 from lib.model.student import Student
-
-
-class PruneError(ValueError):
-    """A shape that the student cannot be cut to; the message names the parameter and what is possible."""
 
 
 class Sizes(NamedTuple):
@@ -42,20 +39,20 @@ class Sizes(NamedTuple):
 
     @classmethod
     def of(cls, config: Any) -> Sizes:
-        return cls(config.num_hidden_layers, config.intermediate_size, int(config.num_key_value_heads or 1))
+        return cls(config.num_hidden_layers, config.intermediate_size, config.num_key_value_heads)
 
     def within(self, config: Any) -> Sizes:
-        """These sizes with each 0 replaced by what a model has. Raises PruneError for more than there is."""
+        """These sizes with each 0 replaced by what a model has. Raises ParamsError for more than there is."""
         there = Sizes.of(config)
         for name, size, has in zip(self._fields, self, there, strict=True):
             if not 0 <= size <= has:
-                raise PruneError(f"{name}: {size} of {has}: use 1 to {has}, or 0 for all")
+                raise ParamsError(f"{name}: {size} of {has}: use 1 to {has}, or 0 for all")
         return Sizes(*(size or has for size, has in zip(self, there, strict=True)))
 
     def parameters(self, config: Any) -> int:
         """The number of weights of a model of ``config`` with these sizes; a tied embedding counts once."""
-        hidden, size = config.hidden_size, _head_size(config)
-        heads = self.kv_heads * _queries(config)
+        hidden, size = config.hidden_size, config.head_dim
+        heads = self.kv_heads * (config.num_attention_heads // config.num_key_value_heads)
         attention, feed_forward = 2 * hidden * size * (heads + self.kv_heads), 3 * hidden * self.ffn_width
         embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
         return self.layers * (attention + feed_forward + 2 * hidden) + embeddings + hidden
@@ -101,12 +98,12 @@ def _activation(total: Tensor, i: int, module: Any, inputs: Any) -> None:
 def measure(student: Student, task: Task, examples: Sequence[Example]) -> Importance:
     """The importance of every part on resolved ``examples`` and their first gold answers.
 
-    The student is moved to the GPU if there is one. Raises PruneError for no examples, or one without an answer.
+    The student is moved to the GPU if there is one. Raises ParamsError for no examples, or one without an answer.
     """
     if not examples:
-        raise PruneError("no examples to measure importance on: give some accepted requests")
+        raise ParamsError("no examples to measure importance on: give some accepted requests")
     if unanswered := next((e.id for e in examples if not e.gold), ""):
-        raise PruneError(f"example '{unanswered}' has no accepted answer to measure importance on: leave it out")
+        raise ParamsError(f"example '{unanswered}' has no accepted answer to measure importance on: leave it out")
     model, codec = student.model.eval(), Codec(task, student.vocabulary)
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     with _summed(model) as sums:
@@ -124,7 +121,7 @@ def measure(student: Student, task: Task, examples: Sequence[Example]) -> Import
 def prune(student: Student, importance: Importance, sizes: Sizes) -> Student:
     """A smaller copy that keeps the most important parts; the first and the last layer always stay.
 
-    Raises PruneError for a number that is more than there are.
+    Raises ParamsError for a number that is more than there are.
     """
     wanted = sizes.within(student.model.config)
     layers = importance.layers.clone()
@@ -144,8 +141,9 @@ def _best(score: Tensor, count: int) -> Tensor:
 def _smaller(
     model: LlamaForCausalLM, wanted: Sizes, kept: Sequence[int], cuts: Sequence[tuple[Tensor, Tensor]]
 ) -> LlamaForCausalLM:
-    config, size, queries = model.config, _head_size(model.config), _queries(model.config)
-    shape = {"num_hidden_layers": wanted.layers, "intermediate_size": wanted.ffn_width, "head_dim": size}
+    config: Any = model.config
+    size, queries = config.head_dim, config.num_attention_heads // config.num_key_value_heads
+    shape = {"num_hidden_layers": wanted.layers, "intermediate_size": wanted.ffn_width}
     shape |= {"num_key_value_heads": wanted.kv_heads, "num_attention_heads": wanted.kv_heads * queries}
     small = LlamaForCausalLM(LlamaConfig.from_dict({**config.to_dict(), **shape}))
     state = {k: v for k, v in model.state_dict().items() if not k.startswith("model.layers.")}
@@ -166,15 +164,5 @@ def _cut(layer: dict[str, Tensor], ffn: Tensor, kv_heads: Tensor, queries: int, 
     found = {}
     for name, weight in layer.items():
         part = name.split(".")[-2]
-        weight = weight[rows[part].to(weight.device)] if part in rows else weight
-        found[name] = (weight[:, columns[part].to(weight.device)] if part in columns else weight).clone()
+        found[name] = weight[rows.get(part, slice(None))][..., columns.get(part, slice(None))].clone()
     return found
-
-
-def _head_size(config: Any) -> int:
-    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
-
-
-def _queries(config: Any) -> int:
-    """Query heads of a key-value head."""
-    return int(config.num_attention_heads // int(config.num_key_value_heads or 1))

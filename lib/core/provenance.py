@@ -19,7 +19,7 @@ from typing import Any
 
 import psutil
 
-from lib.core import files, notebook_files, paths
+from lib.core import files, paths
 
 _OUTPUT = re.compile(r"[\"'](\d\d_[A-Za-z][\w.-]*)")
 _RESULT = re.compile(r"\d\d_[A-Za-z][\w.-]*")
@@ -27,6 +27,8 @@ _RESULT = re.compile(r"\d\d_[A-Za-z][\w.-]*")
 
 def needed(book: Any, values: dict[str, Any], number: str) -> list[str]:
     """Results of lower stages that a notebook's code or parameters name at top level."""
+    from lib.core import notebook_files  # slow to import, and the processes that answer need no notebook
+
     code = notebook_files.code(book, parameters=False)
     return sorted({*_lower(values.values(), number), *_lower(_OUTPUT.findall(code), number)})
 
@@ -37,6 +39,8 @@ def _lower(texts: Iterable[Any], number: str) -> set[str]:
 
 def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
     """Everything the stage depends on, as name and SHA-256. Raises StageError for a missing result of a lower stage."""
+    from lib.core import notebook_files
+
     book, number = notebook_files.read(notebook), paths.stage_number(notebook)
     code = notebook_files.code(book)
     found = {"notebook": files.digest(code), "parameters": files.digest(values)}

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field, NonNegativeInt
@@ -35,10 +35,8 @@ from lib.tasks import load
 from lib.training import distill, finetune, reinforce
 from lib.training.params import Distillation, Finetuning, Reinforcement, Training
 
-GUARDS = 140
-"""Requests of the development set that a reinforcement is monitored on."""
-DEV, OTHERS = "dev", "others"
-"""Names of our own test, and of the third-party tests together."""
+GUARDS = 140  # requests of the development set that a reinforcement is monitored on
+DEV, OTHERS = "dev", "others"  # our own test, and the third-party tests together
 KD, RL = "kd", "rl"
 
 
@@ -47,7 +45,7 @@ class Variant(Settings):
 
     repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source are used; once if it is not named
     training: dict[str, Any] = {}  # changed parameters of the fine-tuning
-    steps: list[dict[str, dict[str, Any]]] = []  # what follows it: each {kd: changed parameters} or {rl: ...}
+    steps: list[dict[Literal["kd", "rl"], dict[str, Any]]] = []  # what follows it, with changed parameters
     against: list[str] = []  # the variants that it is compared with, where that is not the reference
 
 
@@ -76,13 +74,9 @@ class Parameters(Settings):
         variant, where = self.variants[name], f"variants: {name}"
         training = {**self.training, **variant.training, "seed": seed}
         found: list[tuple[str, Training]] = [("sft", Finetuning.read(training, f"{where}: training"))]
-        kinds: dict[str, tuple[type[Training], dict[str, Any]]]
-        kinds = {KD: (Distillation, self.kd), RL: (Reinforcement, self.rl)}
         for step in variant.steps:
             for kind, changed in step.items():
-                if kind not in kinds:
-                    raise ParamsError(f"{where}: steps: '{kind}': use {KD} or {RL}")
-                settings, common = kinds[kind]
+                settings, common = (Distillation, self.kd) if kind == KD else (Reinforcement, self.rl)
                 found.append((kind, settings.read({**common, **changed, "seed": seed}, f"{where}: steps: {kind}")))
         return found
 
@@ -137,9 +131,6 @@ class Ablation:
         inputs = [steps, self.params.ffn_width, self.params.assistant, self._digests[name], tests]
         return self.work / f"{name}-{seed}-{files.digest(inputs)[:8]}.jsonl"
 
-    def is_done(self, name: str, seed: int) -> bool:
-        return self.path(name, seed).exists() and facts_file(self.path(name, seed)).exists()
-
     def run(self, name: str, seed: int, keep: bool = False) -> Path:
         """Trains and evaluates one student, unless that is done; returns ``path``. Raises as the trainings do.
 
@@ -147,7 +138,7 @@ class Ablation:
         trained again. Only one process at a time may work on a run.
         """
         path, kept = self.path(name, seed), self.work / "students" / f"{name}-{seed}"
-        facts = files.read_json(facts_file(path)) if self.is_done(name, seed) else {}
+        facts = files.read_json(path.with_suffix(".json")) if path.exists() else {}
         if facts and (not keep or (kept.is_dir() and files.sha256(kept) == facts["student"])):
             return path
         path.unlink(missing_ok=True)
@@ -168,17 +159,17 @@ class Ablation:
         chosen, student, rows = self.examples(name), Path(), []
         for number, (kind, settings) in enumerate(self.params.chain(name, seed)):
             out = path.with_suffix("") / f"{number}-{kind}"
-            if not facts_file(out).is_file():
+            if not out.with_suffix(".json").is_file():
                 result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
                 row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
-                files.write_json(facts_file(out), {**row, "seconds": round(result.seconds, 3)})
-            rows.append(files.read_json(facts_file(out)))
+                files.write_json(out.with_suffix(".json"), {**row, "seconds": round(result.seconds, 3)})
+            rows.append(files.read_json(out.with_suffix(".json")))
             student = out
         facts = {"variant": name, "seed": seed, "loss": rows[-1]["loss"], "ladder": rows}
         facts |= {key: sum(row[key] for row in rows) for key in ("steps", "tokens", "seconds")}
         facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": files.sha256(student)}
         facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
-        files.write_json(facts_file(path), {**facts, "hardware": provenance.hardware()})
+        files.write_json(path.with_suffix(".json"), {**facts, "hardware": provenance.hardware()})
         return student
 
     def _train(self, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path) -> Any:
@@ -194,11 +185,6 @@ class Ablation:
         return finetune.train(settings, self.task, groups, out)
 
 
-def facts_file(path: Path) -> Path:
-    """Where the facts are of the run whose records, or of the step whose student, are at ``path``."""
-    return path.with_suffix(".json")
-
-
 def prepare(params: Parameters) -> Ablation:
     """The ablation on its profile's data. Raises ParamsError, StageError, RecordError or TaskError."""
     task, run = load(params.task), paths.runs() / paths.check_profile(params.run)
@@ -211,9 +197,8 @@ def prepare(params: Parameters) -> Ablation:
         raise ParamsError(f"third_party_skip: no test '{unknown[0]}'; known: {', '.join(sorted(found))}")
     data = study_data.of_run(task, run)
     tests = filter.chosen(found, params.third_party_skip, params.third_party_rows)
-    study = Ablation(
-        params, task, data.accepted, {DEV: data.part(DEV, params.dev_rows), **tests}, paths.runs() / "ablation"
-    )
+    tests = {DEV: data.part(DEV, params.dev_rows), **tests}
+    study = Ablation(params, task, data.accepted, tests, paths.runs() / "ablation")
     for name in params.variants:
         study.examples(name)
     return study
@@ -222,17 +207,16 @@ def prepare(params: Parameters) -> Ablation:
 def pack(study: Ablation) -> pd.DataFrame:
     """Writes ``out`` whole and returns its table. Raises ParamsError with the runs that are missing."""
     params = study.params
-    runs = [(name, seed) for seed in params.seeds for name in params.variants]
-    if missing := [f"{name}:{seed}" for name, seed in runs if not study.is_done(name, seed)]:
+    found = {(name, seed): study.path(name, seed) for seed in params.seeds for name in params.variants}
+    if missing := [f"{name}:{seed}" for (name, seed), path in found.items() if not path.exists()]:
         only = " ".join(map(shlex.quote, missing))
         raise ParamsError(f"{len(missing)} runs are not there, or were of other inputs; train them: --only {only}")
-    found = {(name, seed): study.path(name, seed) for name, seed in runs}
     rows = [{**row, "variant": n, "seed": s} for (n, s), path in found.items() for row in files.read_jsonl(path)]
     records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
     pooled = bootstrap.pooled(records, [name for name in study.tests if name != DEV], OTHERS)
     against = {name: variant.against for name, variant in params.variants.items()}
     table = bootstrap.compare(pooled, params.reference, against)
-    facts = [{**files.read_json(facts_file(path)), "inputs": path.stem[-8:]} for path in found.values()]
+    facts = [{**files.read_json(path.with_suffix(".json")), "inputs": path.stem[-8:]} for path in found.values()]
     table["seconds"] = table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean())
     with files.replacing(paths.ROOT / params.out) as part:
         texts = [files.dumps(row) + "\n" for row in without_text(rows, study.tests)]

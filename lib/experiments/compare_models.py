@@ -6,7 +6,7 @@ made, records = comparison.make(), comparison.answers()
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,8 @@ from lib.data.study_data import StudyData
 from lib.evaluation.comparison import check
 from lib.experiments.predictions import Asked, Tests, of_files
 
-DEV, TEST = "dev", "test"
-"""Our own tests."""
-PRUNED_TOKENS = 48
-"""The longest answer of a model that is pruned only, which seldom finds an end."""
+DEV, TEST = "dev", "test"  # our own tests
+PRUNED_TOKENS = 48  # the longest answer of a model that is pruned only, which seldom finds an end
 
 
 class Parameters(Settings):
@@ -57,7 +55,7 @@ class Comparison:
     task: StudyTask
     run: Path
     params: Parameters
-    entries: Mapping[str, Entry]
+    entries: dict[str, Entry]
     tests: Tests
     third_party: Sequence[str]
     by_context: Sequence[Sequence[Example]]
@@ -79,14 +77,13 @@ class Comparison:
 
     def answers(self) -> list[Row]:
         """The prediction records of all models."""
-        return of_files(list(self._asked()), self.task, self.params.threads, self.params.at_once)
-
-    def _asked(self) -> Iterator[Asked]:
         few = {name: spread(examples, self.params.pruned_rows) for name, examples in self.tests.items()}
+        asked = []
         for name, entry in self.entries.items():
-            pruned = entry.step == models.PRUNED
-            yield Asked(name, self.file(name), few if pruned else self.tests, max_new=PRUNED_TOKENS if pruned else 256)
-        yield Asked(self.free, self.file(self.params.unquantised), {DEV: self.tests[DEV]}, grammar=False)
+            tests, most = (few, PRUNED_TOKENS) if entry.step == models.PRUNED else (self.tests, 256)
+            asked.append(Asked(name, self.file(name), tests, max_new=most))
+        asked.append(Asked(self.free, self.file(self.params.unquantised), {DEV: self.tests[DEV]}, grammar=False))
+        return of_files(asked, self.task, self.params.threads, self.params.at_once)
 
 
 def read(values: Mapping[str, Any], run: Path, task: StudyTask, data: StudyData, key: str) -> Comparison:

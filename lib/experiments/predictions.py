@@ -18,7 +18,7 @@ from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from threading import Thread
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm.auto import tqdm
 
@@ -29,11 +29,7 @@ from lib.core.task import Example, System, Task
 from lib.evaluation.evaluate import evaluate
 from lib.runtime.gguf_student import GgufStudent
 
-if TYPE_CHECKING:
-    from lib.model.student import Student
-
-Tests = Mapping[str, Sequence[Example]]
-"""Resolved examples by the name of their test."""
+Tests = Mapping[str, Sequence[Example]]  # resolved examples by the name of their test
 
 
 @dataclass(frozen=True)
@@ -106,8 +102,8 @@ def _of_file(asked: Asked, key: str, task: Task, threads: int, progress: bool) -
     _keep(system, asked, key, task, progress)
 
 
-def of_student(name: str, student: Student, tests: Tests, task: Task, kept: Path) -> list[Row]:
-    """The records of a student in torch under ``name``, asked in batches without a grammar; kept beside ``kept``."""
+def of_student(name: str, student: Any, tests: Tests, task: Task, kept: Path) -> list[Row]:
+    """The records of a ``Student`` in torch, under ``name``, asked in batches without a grammar; beside ``kept``."""
     from lib.model.student import weights_digest  # torch, which processes that answer do without
     from lib.model.torch_student import TorchStudent
 
@@ -135,7 +131,4 @@ def _key(parts: Sequence[Any], tests: Tests) -> str:
     return files.digest([*parts, {test: digest_examples(examples) for test, examples in tests.items()}, _code()])
 
 
-@cache
-def _code() -> str:
-    """A digest of the code that answers."""
-    return provenance.library("from lib.experiments import predictions")
+_code = cache(partial(provenance.library, "from lib.experiments import predictions"))

@@ -17,7 +17,7 @@ import llguidance
 
 from lib.core.files import sha256
 from lib.llm.types import BackendError, Prompt, Reply, answer_all, read_answer
-from lib.runtime.llama_server import LlamaError, open_server
+from lib.runtime.llama_server import open_server
 
 _HEADER = 64 << 20  # bytes at a GGUF's beginning in which its metadata ends
 
@@ -40,7 +40,7 @@ class GgufBackend:
         self.model, self.slots, self.sha256 = name or path.name.removesuffix(".gguf"), slots, sha256(path)
         try:
             self._server = open_server(path, threads, context_tokens, slots, plain_chat=True)
-        except LlamaError as error:
+        except RuntimeError as error:
             raise BackendError(f"{path}: {error}: copy or download it again") from error
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Reply]:

@@ -14,6 +14,7 @@ from IPython.display import Image, display
 from matplotlib.figure import Figure
 
 from lib.report import charts
+from lib.runtime.requests import calls as calls
 
 Format = Callable[[Any], str] | str
 Labels = Mapping[str, str] | Sequence[str]
@@ -97,16 +98,6 @@ def _text(value: Any, how: Format | None) -> str:
 def text(example: Any) -> str:
     """What an example says, masked if it is of a third-party test."""
     return WITHHELD if example.split == THIRD_PARTY else str(example.text)
-
-
-def calls(answer: Sequence[Mapping[str, Any]]) -> str:
-    """Calls in one line for people, 'nothing' if there are none.
-
-    >>> calls([{"name": "Dim", "arguments": {"name": "Lamp", "percent": 40}}])
-    'Dim(name=Lamp, percent=40)'
-    """
-    lines = [f"{c['name']}({', '.join(f'{k}={v}' for k, v in c['arguments'].items())})" for c in answer]
-    return "; ".join(lines) or "nothing"
 
 
 def share(accuracy: float, low: float, high: float) -> str:

@@ -1,18 +1,9 @@
-r"""Which token may come next in an answer: a task's grammar over a student's vocabulary, by llguidance.
+"""Which token may come next in an answer: a task's grammar over a student's vocabulary, by llguidance.
 
 A task writes its grammar as text for llguidance (its dialect of Lark) and names control tokens in it as JSON strings
 between angle brackets: ``<"=1","=12">`` is one of two controls. Here their ids take the place of the names, so no text
 can spell a control and an answer has one way to be written. Often there is one way to go on, which the model need not
 be asked for. llama.cpp's server gets the same rules as GBNF.
-
->>> from lib.model.vocabulary import byte_tokenizer
->>> controls = ["Go(", "=1", "=12", ")"]
->>> vocabulary = Vocabulary(byte_tokenizer(controls), controls)
->>> answer = Grammars(vocabulary).start('start: <"Go("> <"=1","=12"> <")">')
->>> vocabulary.decode(answer.take(vocabulary.controls["Go("]))
-'Go('
->>> vocabulary.decode(answer.take(vocabulary.controls["=12"]))
-'=12)'
 """
 
 from __future__ import annotations
@@ -30,16 +21,13 @@ from lib.model.codec import CONTEXTS_KEPT
 from lib.model.vocabulary import Vocabulary
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
-_EVERY_SPELLING = '%llguidance {"no_forcing": true}\n'
-"""Text with one way to go on may still be divided into tokens in several ways; all of them are allowed."""
+_EVERY_SPELLING = (
+    '%llguidance {"no_forcing": true}\n'  # text may be divided into tokens in several ways: all are allowed
+)
 _CONTROLS = re.compile(f"<({_STRING}(?:,{_STRING})*)>")
 
 
-class GrammarError(ValueError):
-    """A grammar that cannot be read, or that the model's vocabulary cannot follow."""
-
-
-class Answer:
+class Matcher:
     """An answer as it is written: the grammar's state after the tokens taken so far."""
 
     def __init__(self, matcher: llguidance.LLMatcher, end: int) -> None:
@@ -50,10 +38,10 @@ class Answer:
         return np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
 
     def best(self, logits: NDArray[np.float32]) -> int:
-        """The allowed token with the largest of ``logits``, (vocabulary,). Raises GrammarError where none is."""
+        """The allowed token with the largest of ``logits``, (vocabulary,). Raises ValueError where none is."""
         allowed = self.allowed()[: len(logits)].astype(bool)
         if not allowed.any():
-            raise GrammarError("grammar: no token of the model's vocabulary goes on here; train a model for this task")
+            raise ValueError("grammar: no token of the model's vocabulary goes on here; train a model for this task")
         return int(np.where(allowed, logits, -np.inf).argmax())
 
     def take(self, token: int) -> list[int]:
@@ -65,7 +53,7 @@ class Answer:
                 break
             taken.append(following.bit_length() - 1)
         if self._matcher.is_error():
-            raise GrammarError(f"grammar: {self._matcher.get_error()}")
+            raise ValueError(f"grammar: {self._matcher.get_error()}")
         return taken
 
 
@@ -77,14 +65,15 @@ class Grammars:
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(vocabulary)), slices=[])
         self._compiled = lru_cache(CONTEXTS_KEPT)(self._compile)
 
-    def start(self, text: str) -> Answer:
-        """The beginning of an answer. Raises GrammarError for a text that is no grammar, or an unknown control."""
-        return Answer(self._compiled(text).deep_copy(), self._end)
+    def start(self, text: str) -> Matcher:
+        """The beginning of an answer. Raises ValueError for a text that is no grammar, or an unknown control."""
+        return Matcher(self._compiled(text).deep_copy(), self._end)
 
     def _compile(self, text: str) -> llguidance.LLMatcher:
-        matcher = llguidance.LLMatcher(self._tokenizer, to_lark(text, self._controls))
+        lark = _replace(text, self._controls, lambda ids: f"<[{','.join(ids)}]>")
+        matcher = llguidance.LLMatcher(self._tokenizer, _EVERY_SPELLING + lark)
         if matcher.is_error():
-            raise GrammarError(f"grammar: {matcher.get_error()}")
+            raise ValueError(f"grammar: {matcher.get_error()}")
         return matcher
 
 
@@ -98,16 +87,6 @@ class _Tokens:
 
     def __call__(self, text: str) -> list[int]:
         return self._vocabulary.encode_text(text)
-
-
-def to_lark(text: str, controls: Mapping[str, int]) -> str:
-    """A task's grammar for llguidance, with the ids of ``controls`` in place of their names. Raises GrammarError.
-
-    >>> print(to_lark('start: <"=1","=2"> /[0-9]/', {"=1": 271, "=2": 272}))
-    %llguidance {"no_forcing": true}
-    start: <[271,272]> /[0-9]/
-    """
-    return _EVERY_SPELLING + _replace(text, controls, lambda ids: f"<[{','.join(ids)}]>")
 
 
 def to_gbnf(text: str, controls: Mapping[str, int]) -> str:
@@ -126,4 +105,4 @@ def _replace(text: str, controls: Mapping[str, int], write: Callable[[list[str]]
     try:
         return _CONTROLS.sub(lambda found: write([str(controls[name]) for name in json.loads(f"[{found[1]}]")]), text)
     except KeyError as error:
-        raise GrammarError(f"grammar: the model has no control {error}; train a model for this task") from error
+        raise ValueError(f"grammar: the model has no control {error}; train a model for this task") from error

@@ -13,10 +13,6 @@ take away the core that another program, or the thread that is waited for, needs
 import xllamacpp  # noqa: E402
 
 
-class LlamaError(RuntimeError):
-    """A file that llama.cpp cannot load."""
-
-
 def instructions() -> str:
     """The processor's instructions that the installed library was built to use, as "AVX2 FMA"."""
     return " ".join(re.findall(r"(\w+) = 1", xllamacpp.get_system_info()))
@@ -27,7 +23,7 @@ def open_server(
 ) -> xllamacpp.Server:
     """A server on the CPU, with ``slots`` contexts of ``context_tokens`` each.
 
-    ``plain_chat``: what a chat model says is not read for tool calls or thoughts. Raises LlamaError.
+    ``plain_chat``: what a chat model says is not read for tool calls or thoughts. Raises RuntimeError.
     """
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -39,4 +35,4 @@ def open_server(
     try:
         return xllamacpp.Server(params)
     except RuntimeError as error:
-        raise LlamaError(f"llama.cpp cannot load it ({error})") from error
+        raise RuntimeError(f"llama.cpp cannot load it ({error})") from error

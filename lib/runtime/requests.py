@@ -4,34 +4,30 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from lib.core.paths import REPORTS
-from lib.core.task import Answer, Call, System, Task, TaskError
+from lib.core.task import System, Task, TaskError
+from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 
-RELEASED = REPORTS / "gpu" / "model"
-"""The models that come with the project; ``release.json`` there names the deployed one, which is the default."""
-
-
-class PredictError(ValueError):
-    """A model that cannot be found or used; the message says which and gives the remedy."""
+RELEASED = REPORTS / "gpu" / "model"  # the models that come with the project; release.json names the default one
 
 
 def find_model(path: Path | None, runs: Path) -> Path:
     """The GGUF or student folder that ``path`` names, or else the deployed one, or else the newest under ``runs``.
 
-    Of a folder with several GGUF files: the deployed one, or else a student's, the finer one. Raises PredictError.
+    Of a folder with several GGUF files: the deployed one, or else a student's, the finer one. Raises StudentError.
     """
     if path is None:
         folders = [RELEASED] if RELEASED.is_dir() else [file.parent for file in runs.glob("*/06_models/*.gguf")]
         if not folders:
-            raise PredictError("no released model and none under runs/: train one (make reproduce) or give --model")
+            raise StudentError("no released model and none under runs/: train one (make reproduce) or give --model")
         path = max(folders, key=lambda folder: folder.stat().st_mtime)
     if not path.exists():
-        raise PredictError(f"{path}: no such model; give a GGUF file, or a folder with one or with a student")
+        raise StudentError(f"{path}: no such model; give a GGUF file, or a folder with one or with a student")
     if path.is_file() or (path / "student.json").is_file():
         return path
     release = path / "release.json"
@@ -39,7 +35,7 @@ def find_model(path: Path | None, runs: Path) -> Path:
         return path / json.loads(release.read_text(encoding="utf-8"))["deployed"]
     files = sorted(path.glob("*.gguf"), key=lambda f: (not f.name.startswith("student"), "q8_0" not in f.name, f.name))
     if not files:
-        raise PredictError(f"{path}: holds neither a .gguf file nor a student.json; give another folder")
+        raise StudentError(f"{path}: holds neither a .gguf file nor a student.json; give another folder")
     return files[0]
 
 
@@ -78,7 +74,9 @@ def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[st
         answer = system.answer(_text(row, where), task.context(row, where))
     except ValueError as error:
         return {"id": key, "error": str(error)}
-    return {"id": key, **_output(answer)}
+    found = {"id": key, "calls": answer.calls, "confidence": round(answer.confidence, 4), "raw": answer.raw}
+    found["latency_ms"] = round(answer.latency_ms, 2)
+    return {**found, "error": answer.error} if answer.error else found
 
 
 def _read_line(line: bytes, where: str) -> dict[str, Any]:
@@ -105,17 +103,11 @@ def _text(row: dict[str, Any], where: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _output(answer: Answer) -> dict[str, Any]:
-    row: dict[str, Any] = {"calls": answer.calls, "confidence": round(answer.confidence, 4), "raw": answer.raw}
-    row["latency_ms"] = round(answer.latency_ms, 2)
-    return {**row, "error": answer.error} if answer.error else row
-
-
-def calls_text(calls: Iterable[Call]) -> str:
+def calls(answer: Iterable[Mapping[str, Any]]) -> str:
     """Calls in one line for people, 'nothing' if there are none.
 
-    >>> calls_text([{"name": "Give", "arguments": {"item": "Tea", "amount": 2}}])
+    >>> calls([{"name": "Give", "arguments": {"item": "Tea", "amount": 2}}])
     'Give(item=Tea, amount=2)'
     """
-    lines = [f"{c['name']}({', '.join(f'{k}={v}' for k, v in c['arguments'].items())})" for c in calls]
+    lines = [f"{c['name']}({', '.join(f'{k}={v}' for k, v in c['arguments'].items())})" for c in answer]
     return "; ".join(lines) or "nothing"

@@ -12,9 +12,8 @@ import torch
 from toy_model import saved_student
 from toy_task import TASK, examples
 
-from lib.compression import iterate
-from lib.compression.iterate import Job, compress
-from lib.compression.prune import PruneError
+from lib.compression import models
+from lib.compression.models import Job, compress
 from lib.compression.shape import Shape
 from lib.core.files import Row, sha256
 from lib.core.params import ParamsError
@@ -50,8 +49,8 @@ def run(assistant: Path, groups: Any, out: Path, shape: Shape = SHAPE, **changes
 @pytest.fixture
 def thirds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two steps: the embedding is a large part of a tiny model."""
-    schedule = iterate.schedule
-    monkeypatch.setattr(iterate, "schedule", lambda student, shape: schedule(student, shape, 0.25))
+    schedule = models.schedule
+    monkeypatch.setattr(models, "schedule", lambda student, shape: schedule(student, shape, 0.25))
 
 
 @pytest.mark.usefixtures("thirds")
@@ -77,14 +76,15 @@ def test_what_is_complete_is_not_done_again(
     assistant: Path, groups: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, made = tmp_path / "tiny", []
-    rows = run(assistant, groups, out)
+    rows = run(assistant, groups, out, max_steps=1)
     inner = distill.train
     monkeypatch.setattr(distill, "train", lambda *given: made.append(given[5].name) or inner(*given))
-    assert run(assistant, groups, out) == rows and not made
+    assert run(assistant, groups, out, max_steps=1) == rows and not made
     shutil.rmtree(out)
-    assert run(assistant, groups, out)[0] == rows[0] and made == ["tiny"]
+    assert run(assistant, groups, out, max_steps=1)[0] == rows[0] and made == ["tiny"]
     kept = json.loads((tmp_path / "tiny_steps" / "1_pruned.json").read_text())
-    assert run(assistant, groups, out, learning_rate=2.0e-3)[0]["key"] != kept["key"], "other parameters, other models"
+    again = run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)
+    assert again[0]["key"] != kept["key"], "other parameters, other models"
     assert made == ["tiny", "1_recovered", "tiny"]
 
 
@@ -101,7 +101,7 @@ def test_a_model_that_is_not_cut_is_trained_for_its_quantised_weights(
 
 def test_impossible_compressions_are_named_before_any_work(assistant: Path, groups: Any, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
-    with pytest.raises(PruneError, match="ffn_width: 200 of 128"):
+    with pytest.raises(ParamsError, match="ffn_width: 200 of 128"):
         run(assistant, groups, out, Shape(ffn_width=200))
     with pytest.raises(ParamsError, match="unknown parameter 'step'"):
         run(assistant, groups, out, step=3)

@@ -12,15 +12,20 @@ from toy_model import saved_student, tiny_student
 from toy_task import TASK, examples
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lib.compression.mask_search import Layout, Parts, SearchParams, advantages, draw, gradient, masked, project, search
-from lib.compression.prune import Importance, PruneError, Sizes, measure, prune
+from lib.compression.prune import Importance, Sizes, measure, prune
+from lib.compression.shape import Layout, Parts, SearchParams, advantages, draw, gradient, masked, project, search
 from lib.core.params import ParamsError
 from lib.model import student
 from lib.model.student import Student
 from lib.training.finetune import train
 
 GROUPS = examples(12, 6, items=3)
+FLAT = [e for examples in GROUPS for e in examples]
 SMALL = {"steps": 6, "samples": 3, "rows": 1, "row_tokens": 192, "block": 32}
+
+
+def measured(model: Student) -> Importance:
+    return measure(model, TASK, FLAT[:8])
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +148,7 @@ def test_the_search_finds_the_parts_that_do_nothing(trained: Student) -> None:
     weights = {name: value.clone() for name, value in wide.model.state_dict().items()}
     sizes = Sizes(layers=2, ffn_width=128, kv_heads=1)
     changed = {"steps": 60, "samples": 8, "block": 128, "trust": 0.0, "learning_rate": 1.0}
-    found = search(wide, TASK, GROUPS, sizes, 8, SearchParams(**{**SMALL, **changed}))
+    found = search(wide, TASK, GROUPS, sizes, measured(wide), SearchParams(**{**SMALL, **changed}))
     small = prune(wide, found, sizes)
     assert small.info["layers"] == [0, 1], "the layer between did nothing"
     torch.testing.assert_close(logits(small), logits(trained), atol=1e-3, rtol=1e-3)
@@ -155,28 +160,27 @@ def test_the_search_finds_the_parts_that_do_nothing(trained: Student) -> None:
 
 def test_what_is_not_cut_is_not_searched() -> None:
     whole = wide_student(4)
-    found = search(whole, TASK, GROUPS, Sizes(layers=3), 4, SearchParams(**SMALL))
+    found = search(whole, TASK, GROUPS, Sizes(layers=3), measured(whole), SearchParams(**SMALL))
     assert found.ffn.min() > 0.99 and found.kv_heads.min() > 0.99
     assert found.layers[[0, -1]].min() > 0.99 and float(found.layers.sum()) == pytest.approx(3, abs=1e-4)
-    outer = search(whole, TASK, GROUPS, Sizes(layers=2), 4, SearchParams(**SMALL))
+    outer = search(whole, TASK, GROUPS, Sizes(layers=2), measured(whole), SearchParams(**SMALL))
     assert prune(whole, outer, Sizes(layers=2)).info["layers"] == [0, 3]
 
 
 def test_equal_seeds_find_the_same() -> None:
     model = tiny_student(3)
     first, again, other = (
-        search(model, TASK, GROUPS, Sizes(ffn_width=64), 4, SearchParams(**SMALL, seed=seed)).ffn for seed in (0, 0, 1)
+        search(model, TASK, GROUPS, Sizes(ffn_width=64), measured(model), SearchParams(**SMALL, seed=seed)).ffn
+        for seed in (0, 0, 1)
     )
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
 def test_impossible_searches_are_named() -> None:
     model = tiny_student(3)
-    with pytest.raises(PruneError, match="cuts nothing"):
-        search(model, TASK, GROUPS, Sizes(ffn_width=128))
-    with pytest.raises(PruneError, match="ffn_width: 200 of 128"):
-        search(model, TASK, GROUPS, Sizes(ffn_width=200))
-    with pytest.raises(PruneError, match="no examples"):
-        search(model, TASK, [], Sizes(ffn_width=64))
+    with pytest.raises(ParamsError, match="cuts nothing"):
+        search(model, TASK, GROUPS, Sizes(ffn_width=128), measured(model), SearchParams())
+    with pytest.raises(ParamsError, match="ffn_width: 200 of 128"):
+        search(model, TASK, GROUPS, Sizes(ffn_width=200), measured(model), SearchParams())
     with pytest.raises(ParamsError, match="search: samples: .* greater than or equal to 2"):
         SearchParams.read({"samples": 1}, "search")

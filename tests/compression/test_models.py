@@ -8,7 +8,6 @@ from toy_model import saved_student, tiny_student
 from toy_task import TASK, examples
 
 from lib.compression import models
-from lib.compression.prune import PruneError
 from lib.core.files import sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
@@ -102,7 +101,7 @@ def test_what_is_cut_alone_is_smaller_and_not_trained(run: Path) -> None:
     config = students.load(run / "06_models" / row["file"]).model.config
     assert (config.num_hidden_layers, config.intermediate_size) == (1, 64) and row["step"] == models.PRUNED
     assert row["weights"] < made(run)["weights"]
-    with pytest.raises(PruneError, match="layers: 9 of 2"):
+    with pytest.raises(ParamsError, match="layers: 9 of 2"):
         made(run, "cut", shape={"layers": 9, "measured": 4})
 
 

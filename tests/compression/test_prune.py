@@ -10,7 +10,7 @@ from toy_model import tiny_base
 from toy_task import TASK, examples
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from lib.compression.prune import PruneError, Sizes, measure, prune
+from lib.compression.prune import Sizes, measure, prune
 from lib.compression.shape import Shape, cut, schedule
 from lib.core.params import ParamsError
 from lib.model import gguf_write, student
@@ -99,13 +99,13 @@ def test_a_schedule_has_as_few_steps_as_possible(shape: Shape) -> None:
 def test_impossible_shapes_are_named() -> None:
     whole = wide_student()
     importance = measure(whole, TASK, ROWS)
-    with pytest.raises(PruneError, match="ffn_width: 129 of 128: use 1 to 128, or 0 for all"):
+    with pytest.raises(ParamsError, match="ffn_width: 129 of 128: use 1 to 128, or 0 for all"):
         prune(whole, importance, Sizes(ffn_width=129))
-    with pytest.raises(PruneError, match="no examples"):
+    with pytest.raises(ParamsError, match="no examples"):
         measure(whole, TASK, [])
-    with pytest.raises(PruneError, match="cuts nothing"):
+    with pytest.raises(ParamsError, match="cuts nothing"):
         schedule(whole, Shape(ffn_width=128))
-    with pytest.raises(PruneError, match="layers: 5 of 4"):
+    with pytest.raises(ParamsError, match="layers: 5 of 4"):
         schedule(whole, Shape(layers=5))
     for values, message in (
         ({"depth": 3}, "unknown parameter 'depth'"),

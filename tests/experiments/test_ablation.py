@@ -21,7 +21,7 @@ from lib.core.task import Answer, Example
 from lib.data import study_data
 from lib.evaluation import bootstrap
 from lib.experiments import ablation
-from lib.experiments.ablation import Ablation, Parameters, facts_file
+from lib.experiments.ablation import Ablation, Parameters
 from lib.training import finetune
 
 SENTENCE = "label the tea as best before the end of may"
@@ -101,21 +101,22 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_shared_work_equals_one_run(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params["seeds"], params["training"]["max_steps"] = [1], 1
     assert call(params, tmp_path) == 0
     table = bootstrap.read(tmp_path / "out")
     (tmp_path / "runs" / "ablation").rename(tmp_path / "runs" / "elsewhere")
     params["out"] = str(tmp_path / "two")
-    assert call(params, tmp_path, "--only", "seeds:1", "seeds + teacher:2") == 0
+    assert call(params, tmp_path, "--only", "seeds:1") == 0
     assert not (tmp_path / "two").exists(), "--only alone does not pack"
     capsys.readouterr()
     assert call(params, tmp_path, "--pack") == 1
-    assert "2 runs are not there" in (said := capsys.readouterr().err) and said.count("\n") == 1
-    assert said.strip().endswith("--only 'seeds + teacher:1' seeds:2"), "as the shell takes it"
-    assert call(params, tmp_path, "--only", "seeds + teacher:1", "--only", "seeds:2", "--pack") == 0
+    assert "1 runs are not there" in (said := capsys.readouterr().err) and said.count("\n") == 1
+    assert said.strip().endswith("--only 'seeds + teacher:1'"), "as the shell takes it"
+    assert call(params, tmp_path, "--only", "seeds:1", "--only", "seeds + teacher:1", "--pack") == 0
     again = bootstrap.read(tmp_path / "two")
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
     assert list(table["test"]) == [t for t in ("dev", "first", "second", "others") for _ in range(2)]
-    assert list(table["n"]) == [5, 5, 2, 2, 1, 1, 3, 3] and (table["by_seed"].map(len) == 2).all()
+    assert list(table["n"]) == [5, 5, 2, 2, 1, 1, 3, 3] and (table["by_seed"].map(len) == 1).all()
 
 
 def test_every_run_is_made_once_and_kept_if_asked_for(params: dict[str, Any], trained: list[str]) -> None:
@@ -124,14 +125,14 @@ def test_every_run_is_made_once_and_kept_if_asked_for(params: dict[str, Any], tr
     rows = read_jsonl(path)
     assert len(rows) == 8 and trained == [path.stem] and made.run("seeds", 1) == path
     assert len(trained) == 1 and not list(made.work.glob("*/")), "students are removed once they are evaluated"
-    facts = read_json(facts_file(path))
+    facts = read_json(path.with_suffix(".json"))
     assert (facts["variant"], facts["seed"], facts["steps"], facts["examples"]) == ("seeds", 1, 2, {"program": 32})
     made.run("seeds", 1, keep=True)
     made.run("seeds", 1, keep=True)
-    assert len(trained) == 2 and sha256(kept) == read_json(facts_file(path))["student"]
+    assert len(trained) == 2 and sha256(kept) == read_json(path.with_suffix(".json"))["student"]
     (kept / "steps.csv").write_text("of another run")
     made.run("seeds", 1, keep=True)
-    assert len(trained) == 3 and sha256(kept) == read_json(facts_file(path))["student"]
+    assert len(trained) == 3 and sha256(kept) == read_json(path.with_suffix(".json"))["student"]
 
 
 def test_a_run_killed_while_it_answers_goes_on_with_its_student(
@@ -141,7 +142,7 @@ def test_a_run_killed_while_it_answers_goes_on_with_its_student(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ablation, "evaluate", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         made.run("seeds", 1)
-    assert not made.is_done("seeds", 1)
+    assert not made.path("seeds", 1).exists()
     assert len(read_jsonl(made.run("seeds", 1))) == 8 and len(trained) == 1
 
 
@@ -165,7 +166,7 @@ def test_steps_after_the_fine_tuning_and_a_base_that_is_pruned(params: dict[str,
     params |= {"kd": {"max_steps": 1, "row_tokens": 256, "precision": "fp32"}, "ffn_width": 64}
     params["variants"] = {"seeds": {"repeat": {"teacher": 0}}, "taught": {"steps": [{"kd": {}}]}}
     made = study(params)
-    facts = read_json(facts_file(made.run("taught", 1, keep=True)))
+    facts = read_json(made.run("taught", 1, keep=True).with_suffix(".json"))
     assert [row["kind"] for row in facts["ladder"]] == ["sft", "kd"] and facts["steps"] == 3
     config = json.loads((made.work / "students" / "taught-1" / "config.json").read_text())
     assert config["intermediate_size"] == 64
@@ -215,7 +216,10 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
         ({"variants": {"seeds": {"repeat": {"program": 0, "teacher": 0}}}}, "no examples are left"),
         ({"variants": {"seeds": one, "../up": {}}}, "String should match pattern"),
         ({"variants": {"seeds": {"against": ["c"]}}}, "variants: seeds: against: no other variant 'c'"),
-        ({"variants": {"seeds": {"steps": [{"prune": {}}]}}}, "steps: 'prune': use kd or rl"),
+        (
+            {"variants": {"seeds": {"steps": [{"prune": {}}]}}},
+            "variants.seeds.steps.0.prune.[key]: Input should be 'kd' or 'rl'",
+        ),
         ({"variants": {"seeds": {"steps": [{"kd": {"max_steps": 1}}]}}}, "steps: kd: name an assistant"),
         ({"reference": "c"}, "ablation.yaml: reference: no variant 'c'; known: seeds, seeds + teacher"),
         ({"third_party": "nowhere"}, "third_party: no tests in nowhere"),

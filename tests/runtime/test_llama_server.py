@@ -20,5 +20,5 @@ def test_the_patience_of_waiting_threads_is_set_unless_the_user_did(given, expec
 def test_the_instructions_are_words_and_a_damaged_file_is_an_error(tmp_path):
     assert all(word.isidentifier() for word in llama_server.instructions().split())
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
-    with pytest.raises(llama_server.LlamaError, match="cannot load it"):
+    with pytest.raises(RuntimeError, match="cannot load it"):
         llama_server.open_server(tmp_path / "x.gguf", 1, 64)

@@ -11,10 +11,11 @@ from toy_task import TASK
 
 from lib.core.files import sha256
 from lib.model import student as students
+from lib.model.codec import StudentError
 from lib.model.gguf_write import export
 from lib.predict import main
 from lib.runtime.gguf_student import GgufStudent
-from lib.runtime.requests import RELEASED, PredictError, find_model, predict
+from lib.runtime.requests import RELEASED, find_model, predict
 from lib.tasks import available, load
 
 ITEMS = ["Tea", "Oat Bar", "Gum"]
@@ -121,11 +122,11 @@ def test_predict_needs_neither_torch_nor_the_teacher():
 
 def test_what_is_no_model_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("lib.runtime.requests.RELEASED", tmp_path / "released")
-    with pytest.raises(PredictError, match="make reproduce"):
+    with pytest.raises(StudentError, match="make reproduce"):
         find_model(None, tmp_path)
-    with pytest.raises(PredictError, match="no such model"):
+    with pytest.raises(StudentError, match="no such model"):
         find_model(tmp_path / "absent", tmp_path)
-    with pytest.raises(PredictError, match="neither"):
+    with pytest.raises(StudentError, match="neither"):
         find_model(tmp_path, tmp_path)
 
 
