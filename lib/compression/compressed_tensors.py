@@ -7,8 +7,6 @@ Each row of a matrix has a scale; activations get one a token while the server c
 (Dettmers et al., arXiv 2208.07339, section 2.1) without its outliers in 16 bits.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

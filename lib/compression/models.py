@@ -12,8 +12,6 @@ of the assistant into itself, for quantisation-aware training. What is cut or tr
 of the run. A file is made again only if what it is made from, its entry, the examples or this code changed.
 """
 
-from __future__ import annotations
-
 import math
 import re
 import shutil
@@ -62,6 +60,21 @@ class Entry(Settings):
         return "released" if self.of.endswith(".gguf") else "student" if "student" in self.of else "quantised"
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a student is made from: resolved examples ``by_context`` to learn from, ``held_out`` ones to measure on."""
+
+    task: Task
+    assistant: Path
+    by_context: ByContext
+    held_out: ByContext = ()
+
+    @cached_property
+    def digest(self) -> str:
+        examples = [digest_examples([e for es in sets for e in es]) for sets in (self.by_context, self.held_out)]
+        return files.digest([files.sha256(self.assistant), examples])
+
+
 def read(models: Mapping[str, Any], recovery: Mapping[str, Any]) -> dict[str, Entry]:
     """The entries by name, in order. ``recovery``: parameters that all distillations share. Raises ParamsError."""
     entries = {name: Entry.read(values, f"models: {name}") for name, values in models.items()}
@@ -99,12 +112,7 @@ def source(name: str, entry: Entry, run: Path) -> Path:
 
 
 def make(
-    entries: dict[str, Entry],
-    run: Path,
-    task: Task,
-    recovery: Row,
-    by_context: ByContext = (),
-    held_out: ByContext = (),
+    entries: dict[str, Entry], run: Path, task: Task, recovery: Row, by_context: ByContext, held_out: ByContext
 ) -> list[Row]:
     """A GGUF in ``run/06_models`` for each entry; a row on each, in order.
 
@@ -158,21 +166,6 @@ def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) ->
     with files.replacing(file) as part:
         shutil.copyfile(student, part)
     return cuts
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a student is made from: resolved examples ``by_context`` to learn from, ``held_out`` ones to measure on."""
-
-    task: Task
-    assistant: Path
-    by_context: ByContext
-    held_out: ByContext = ()
-
-    @cached_property
-    def digest(self) -> str:
-        examples = [digest_examples([e for es in sets for e in es]) for sets in (self.by_context, self.held_out)]
-        return files.digest([files.sha256(self.assistant), examples])
 
 
 def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Row]:

@@ -11,13 +11,11 @@ What stays is chosen by how it behaves on requests of the task, one forward pass
 All layers keep equally many, because the file formats want one number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -38,16 +36,16 @@ class Sizes(NamedTuple):
     kv_heads: int = 0
 
     @classmethod
-    def of(cls, config: Any) -> Sizes:
+    def of(cls, config: Any) -> Self:
         return cls(config.num_hidden_layers, config.intermediate_size, config.num_key_value_heads)
 
-    def within(self, config: Any) -> Sizes:
+    def within(self, config: Any) -> Self:
         """These sizes with each 0 replaced by what a model has. Raises ParamsError for more than there is."""
-        there = Sizes.of(config)
+        there = self.of(config)
         for name, size, has in zip(self._fields, self, there, strict=True):
             if not 0 <= size <= has:
                 raise ParamsError(f"{name}: {size} of {has}: use 1 to {has}, or 0 for all")
-        return Sizes(*(size or has for size, has in zip(self, there, strict=True)))
+        return type(self)(*(size or has for size, has in zip(self, there, strict=True)))
 
     def parameters(self, config: Any) -> int:
         """The number of weights of a model of ``config`` with these sizes; a tied embedding counts once."""

@@ -11,8 +11,6 @@ the paper's: the language model's loss, here the log-probability of a token of t
   its step (Kool et al., *Buy 4 REINFORCE samples, get a baseline for free*, 2019) instead of with a moving average.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager

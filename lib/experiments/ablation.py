@@ -7,8 +7,6 @@ parameters, data or tests changed are made anew. ``pack`` compares them (lib/eva
 third-party sentence. ``python -m lib.ablate`` is the command.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence

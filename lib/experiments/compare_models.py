@@ -4,8 +4,6 @@ comparison = read(values, run, task, data, key="place")
 made, records = comparison.make(), comparison.answers()
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -7,8 +7,6 @@ first; each has cores of its own but shares the memory, so latencies are longer 
     rows = of_files([Asked("tiny", Path("tiny.gguf"), {"dev": dev})], task, threads=2, at_once=0)
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,6 @@ grammar leaves no choice about and reads them together with the next choice; it 
 contexts, so that a request only pays for its own tokens. ``ByServer`` decodes every token and keeps one context.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Sequence
@@ -73,21 +71,6 @@ def check_length(prompt: Prompt, room: int) -> None:
     if prefix + request > room:
         left = f"{room - prefix} are left beside the context"
         raise TaskError(f"the request has {request} tokens, {left}: shorten the request")
-
-
-def open_runtime(file: GgufFile, vocabulary: Vocabulary, threads: int, kind: str = "") -> Decoder | ByServer:
-    """``kind``: one of KINDS, or empty for the one that ``suits`` the file. Raises StudentError or GgufError."""
-    kind = kind or suits(file)
-    try:
-        if kind == "onnx":
-            return Decoder(OnnxModel(file, threads, CONTEXT_TOKENS), vocabulary)
-        if kind == "server":
-            from lib.runtime.llama_server import open_server
-
-            return ByServer(open_server(file.path, threads, CONTEXT_TOKENS), vocabulary)
-    except RuntimeError as error:
-        raise GgufError(f"{file.path}: {error}; export or download it again") from error
-    raise StudentError(f"unknown runtime '{kind}': use {', '.join(KINDS)}")
 
 
 @dataclass(frozen=True)
@@ -190,3 +173,18 @@ class ByServer:
         logprob = sum(token["logprob"] for token in tokens)
         cut_off = choice["finish_reason"] == "length"
         return Completion([t["id"] for t in tokens], logprob, cached, cut_off)
+
+
+def open_runtime(file: GgufFile, vocabulary: Vocabulary, threads: int, kind: str = "") -> Decoder | ByServer:
+    """``kind``: one of KINDS, or empty for the one that ``suits`` the file. Raises StudentError or GgufError."""
+    kind = kind or suits(file)
+    try:
+        if kind == "onnx":
+            return Decoder(OnnxModel(file, threads, CONTEXT_TOKENS), vocabulary)
+        if kind == "server":
+            from lib.runtime.llama_server import open_server
+
+            return ByServer(open_server(file.path, threads, CONTEXT_TOKENS), vocabulary)
+    except RuntimeError as error:
+        raise GgufError(f"{file.path}: {error}; export or download it again") from error
+    raise StudentError(f"unknown runtime '{kind}': use {', '.join(KINDS)}")

@@ -6,8 +6,6 @@ can spell a control and an answer has one way to be written. Often there is one 
 be asked for. llama.cpp's server gets the same rules as GBNF.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """llama.cpp's server in this process, without a port: for GGUF files that ONNX Runtime does not run as they are."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

@@ -7,8 +7,6 @@ keys and values in place: forgetting tokens is a number, keeping a context is a 
 Runtime's contrib set (github.com/microsoft/onnxruntime, docs/ContribOperators.md).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any

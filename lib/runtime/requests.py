@@ -1,7 +1,5 @@
 """Finds and opens a trained student, and answers requests in JSON lines with it (``lib.predict``, ``lib.demo``)."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -32,7 +32,7 @@ def measured(model: Student) -> Importance:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Student:
     """Two layers that answer some requests rightly and some wrongly."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = {"row_tokens": 256, "learning_rate": 4.0e-3, "max_steps": 150, "precision": "fp32"}
+    settings = {"row_tokens": 256, "learning_rate": 4.0e-3, "max_steps": 80, "precision": "fp32"}
     settings |= {"base": str(saved_student(folder / "start", layers=2, seed=1))}
     return student.load(train(settings, TASK, examples(60, 6, seed=5, items=3), folder / "out").folder)
 
@@ -147,7 +147,7 @@ def test_the_search_finds_the_parts_that_do_nothing(trained: Student) -> None:
     torch.testing.assert_close(logits(wide), logits(trained), atol=1e-3, rtol=1e-3)
     weights = {name: value.clone() for name, value in wide.model.state_dict().items()}
     sizes = Sizes(layers=2, ffn_width=128, kv_heads=1)
-    changed = {"steps": 60, "samples": 8, "block": 128, "trust": 0.0, "learning_rate": 1.0}
+    changed = {"steps": 40, "samples": 6, "block": 128, "trust": 0.0, "learning_rate": 1.0}
     found = search(wide, TASK, GROUPS, sizes, measured(wide), SearchParams(**{**SMALL, **changed}))
     small = prune(wide, found, sizes)
     assert small.info["layers"] == [0, 1], "the layer between did nothing"
