@@ -31,8 +31,8 @@ from lib.core.params import ParamsError, Settings
 from lib.core.task import Task
 from lib.model import gguf_write
 from lib.model import student as students
-from lib.model.gguf_kinds import fitting
 from lib.model.gguf_read import GgufFile
+from lib.model.gguf_write import fitting
 from lib.training import distill
 from lib.training.packing import ByContext
 from lib.training.params import Distillation
@@ -160,9 +160,9 @@ def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) ->
         gguf_write.export(student, file, entry.kind, entry.embedding)
         return cuts
     own, gguf = {gguf_write.EMBEDDING: entry.embedding or entry.kind}, GgufFile(student)
-    for name, width in gguf.widths.items():
-        if gguf.kinds[name] != fitting(own.get(name, entry.kind), width):
-            raise ParamsError(f"{student.name}: '{name}' is {gguf.kinds[name]}: say so in models, or name a folder")
+    for name, (kind, width) in gguf.kinds.items():
+        if kind != fitting(own.get(name, entry.kind), width):
+            raise ParamsError(f"{student.name}: '{name}' is {kind}: say so in models, or name a folder")
     with files.replacing(file) as part:
         shutil.copyfile(student, part)
     return cuts

@@ -27,8 +27,8 @@ from lib.core.params import ParamsError, Settings
 from lib.core.task import Task
 from lib.model.codec import Codec
 from lib.model.student import Student
+from lib.training.layers import answer_logits
 from lib.training.packing import ByContext, Packer, collate
-from lib.training.trainer import answer_logits
 
 UNIT, POINTS = 32, 512  # steps of the width, as quantised blocks have 32 weights; points on the way between two sizes
 Parts = dict[str, Tensor]
@@ -119,7 +119,7 @@ def search(
     """The probability of every part of ``student`` to be kept when it is cut to ``sizes``, for ``prune.prune``.
 
     ``by_context``: resolved examples with their accepted answers; ``importance``: what ``prune.measure`` found. The
-    student keeps its weights. Raises ParamsError for sizes that are impossible or cut nothing; PackingError.
+    student keeps its weights. Raises ParamsError for sizes that are impossible or cut nothing; TrainingError.
     """
     wanted = sizes.within(student.model.config)
     if wanted == Sizes.of(student.model.config):

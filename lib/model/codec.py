@@ -1,8 +1,6 @@
-"""Requests and answers as token ids: the one place where a task's pieces meet the student's vocabulary.
+"""Requests and answers as token ids: all that trains or runs a student reads and writes through here.
 
-Training (lib/training/packing.py), the student in torch (lib/model/torch_student.py) and its GGUF
-(lib/runtime/gguf_student.py) all read and write through it, so that they cannot differ. A prompt is the context's
-prefix, which requests of one context share, and the request.
+A prompt is the context's prefix, which requests of one context share, and the request.
 """
 
 from __future__ import annotations
@@ -50,15 +48,12 @@ class Codec:
 
     def __init__(self, task: Task, vocabulary: Vocabulary) -> None:
         self.task, self.vocabulary = task, vocabulary
-        self.prefix = lru_cache(CONTEXTS_KEPT)(self._prefix)
+        self.prefix = lru_cache(CONTEXTS_KEPT)(lambda refs: vocabulary.encode(task.prefix(refs)))
 
     def prompt(self, context: dict[str, Any], text: str, rng: Random | None = None, refs: Any = None) -> Prompt:
         """The prompt of a request, numbered anew (shuffled by ``rng``) unless ``refs`` is given."""
         refs = self.task.references(context, text, rng) if refs is None else refs
         return Prompt(refs, self.prefix(refs), self.vocabulary.encode(self.task.request(refs, context, text)))
-
-    def _prefix(self, refs: Any) -> list[int]:
-        return self.vocabulary.encode(self.task.prefix(refs))
 
     def target(self, example: Example, refs: Any) -> list[int]:
         """Ids of the answer that a student learns for an example, the end token included."""

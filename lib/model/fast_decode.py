@@ -1,10 +1,9 @@
 """A student's forward pass for decoding alone: fewer and smaller operations than the one that training needs.
 
-transformers' pass serves all models: at every token it copies the keys and values of all tokens before, once to append
-to them and once for each head that shares them, and on a GPU its some sixty operations a layer take longer to call than
-to run. Here keys and values are written into memory that is there, and heads that share keys (Ainslie et al., *GQA*,
-arXiv 2305.13245) are rows of one product. Numbers are those of transformers' pass, to rounding, in autocast's type if
-that is on when the memory is made; a trainer that put autocast into the model's own ``forward`` has to open it.
+At every token transformers' pass copies the keys and values of all tokens before, and on a GPU its some sixty
+operations a layer take longer to call than to run. Here keys and values are written into memory that is there, and
+heads that share keys (Ainslie et al., *GQA*, arXiv 2305.13245) are rows of one product. Numbers are those of
+transformers' pass, to rounding, in autocast's type if that is on when the memory is made.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import LlamaForCausalLM
 
+# Without cuDNN's, which needs a plan for each new shape: a decoding has a new one at every token.
 BACKENDS = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
-"""Those that need no plan for each new shape, as cuDNN's does: a decoding has a new one at every token."""
 
 
 def fits(model: Any) -> bool:
@@ -37,33 +36,15 @@ def _matrices(layer: Any) -> list[Any]:
     return [*inner, mlp.gate_proj, mlp.up_proj, mlp.down_proj]
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """Norms and matrices of a layer; the matrices in the type that is computed in."""
-
-    before: Any
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    out: Tensor
-    after: Any
-    gate: Tensor
-    up: Tensor
-    down: Tensor
-
-    @classmethod
-    def of(cls, layer: Any, kind: torch.dtype) -> _Layer:
-        query, key, value, out, gate, up, down = (matrix.weight.to(kind) for matrix in _matrices(layer))
-        norms = layer.input_layernorm, layer.post_attention_layernorm
-        return cls(norms[0], query, key, value, out, norms[1], gate, up, down)
-
-
 @dataclass
 class LeanMemory:
-    """``model``'s keys and values of what each row has read, (layers, rows, groups, room, size of a head)."""
+    """``model``'s keys and values of what each row has read, (layers, rows, groups, room, size of a head).
+
+    ``matrices``: of each layer, in ``kind``, the type that is computed in.
+    """
 
     model: Any
-    layers: list[_Layer]
+    matrices: list[list[Tensor]]
     embedding: Tensor
     kind: torch.dtype
     keys: Tensor
@@ -75,10 +56,10 @@ class LeanMemory:
         """Empty, with ``room`` for so many tokens, computing in autocast's type if that is on."""
         device, config = model.device, model.config
         kind = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else model.dtype
-        layers = [_Layer.of(layer, kind) for layer in model.model.layers]
-        groups, size = config.num_key_value_heads, config.head_dim
-        keys, values = (torch.empty(len(layers), rows, groups, room, size, dtype=kind, device=device) for _ in "kv")
-        return cls(model, layers, model.lm_head.weight.to(kind), kind, keys, values)
+        matrices = [[matrix.weight.to(kind) for matrix in _matrices(layer)] for layer in model.model.layers]
+        shape = len(matrices), rows, config.num_key_value_heads, room, config.head_dim
+        keys, values = (torch.empty(shape, dtype=kind, device=device) for _ in "kv")
+        return cls(model, matrices, model.lm_head.weight.to(kind), kind, keys, values)
 
     def expand(self, rows: int, room: int) -> LeanMemory:
         """For ``rows`` rows that each begin with what this one's only row has read, with ``room`` for more tokens."""
@@ -105,36 +86,36 @@ class LeanMemory:
         inner = self.model.model
         state = inner.embed_tokens(ids)
         with torch.autocast(ids.device.type, enabled=False):
-            turns = _turns(*inner.rotary_emb(state, positions))
+            cos, sin = (factors[:, :, None] for factors in inner.rotary_emb(state, positions))
+            half = sin.shape[-1] // 2  # a head is turned (RoPE) by adding itself with its halves exchanged
+            turns = cos, torch.cat([-sin[..., :half], sin[..., half:]], -1)
             mask = _mask(seen, ids.shape[1], self.kind)
-            for number, layer in enumerate(self.layers):
-                state = state + self._attend(number, layer, self._norm(layer.before, state), turns, mask)
-                state = state + _mlp(layer, self._norm(layer.after, state))
+            for number, layer in enumerate(inner.layers):
+                state = state + self._attend(number, self._norm(layer.input_layernorm, state), turns, mask)
+                state = state + self._mlp(number, self._norm(layer.post_attention_layernorm, state))
             self.length += ids.shape[1]
             return F.linear(self._norm(inner.norm, state[:, -1]), self.embedding).float()
 
     def _norm(self, norm: Any, state: Tensor) -> Tensor:
         return F.rms_norm(state, norm.weight.shape, norm.weight, norm.variance_epsilon).to(self.kind)
 
-    def _attend(self, number: int, layer: _Layer, state: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+    def _attend(self, number: int, state: Tensor, turns: tuple[Tensor, Tensor], mask: Tensor) -> Tensor:
+        query, key, value, out = self.matrices[number][:4]
         rows, new, _ = state.shape
         groups, size = self.keys.shape[2], self.keys.shape[4]
-        heads = torch.cat([F.linear(state, layer.query), F.linear(state, layer.key)], -1).view(rows, new, -1, size)
+        heads = torch.cat([F.linear(state, query), F.linear(state, key)], -1).view(rows, new, -1, size)
         turned = torch.addcmul(heads * turns[0], heads.roll(size // 2, -1), turns[1]).to(self.kind).transpose(1, 2)
         end = self.length + new
         self.keys[number, :, :, self.length : end] = turned[:, -groups:]
-        self.values[number, :, :, self.length : end] = (
-            F.linear(state, layer.value).view(rows, new, groups, -1).transpose(1, 2)
-        )
+        values = F.linear(state, value).view(rows, new, groups, -1).transpose(1, 2)
+        self.values[number, :, :, self.length : end] = values
         known = self.keys[number, :, :, :end], self.values[number, :, :, :end]
         found = _one(turned[:, :-groups], *known, mask) if new == 1 else _many(turned[:, :-groups], *known, mask)
-        return F.linear(found.transpose(1, 2).reshape(rows, new, -1), layer.out)
+        return F.linear(found.transpose(1, 2).reshape(rows, new, -1), out)
 
-
-def _turns(cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of a head and of the same head with its halves exchanged, (rows, new, 1, size), that turn it (RoPE)."""
-    half = sin.shape[-1] // 2
-    return cos[:, :, None], torch.cat([-sin[..., :half], sin[..., half:]], -1)[:, :, None]
+    def _mlp(self, number: int, state: Tensor) -> Tensor:
+        gate, up, down = self.matrices[number][4:]
+        return F.linear(F.silu(F.linear(state, gate)) * F.linear(state, up), down)
 
 
 def _mask(seen: Tensor, new: int, kind: torch.dtype) -> Tensor:
@@ -160,7 +141,3 @@ def _many(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     keys, values = keys.repeat_interleave(copies, 1), values.repeat_interleave(copies, 1)
     with sdpa_kernel(BACKENDS):
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-
-
-def _mlp(layer: _Layer, state: Tensor) -> Tensor:
-    return F.linear(F.silu(F.linear(state, layer.gate)) * F.linear(state, layer.up), layer.down)

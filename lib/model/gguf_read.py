@@ -1,14 +1,14 @@
 """Reads GGUF, the file format of llama.cpp: the weights, the tokenizer and ``student.json`` of a llama model.
 
-All types of weights that the ``gguf`` package unpacks are read, whoever wrote them; only this project's students
-(lib/model/gguf_write.py) have ``student.json`` in them. Needs neither torch nor transformers.
+All types of weights that the ``gguf`` package unpacks are read; only this project's students (lib/model/gguf_write.py)
+have ``student.json`` in them. Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,6 @@ def tensor_name(name: str) -> str:
     return f"model.layers.{number}.{LAYER[part]}.weight"
 
 
-@cache
-def readable(kind: Ggml) -> bool:
-    """Whether the ``gguf`` package can unpack this type."""
-    try:
-        gguf.quants.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
-    except NotImplementedError:
-        return False
-    return True
-
-
 class _Reader(gguf.GGUFReader):
     """Reads from a plain array in place of numpy's memmap, whose slices are slow."""
 
@@ -92,10 +82,13 @@ class GgufFile:
             raise GgufError(f"{path}: not a whole GGUF file ({error}); {AGAIN}") from error
         if architecture != "llama":
             raise GgufError(f"{path}: architecture '{architecture}'; expected 'llama': give a student's GGUF")
-        for tensor in self._reader.tensors:
-            if not readable(tensor.tensor_type):
-                kind = tensor.tensor_type.name
-                raise GgufError(f"{path}: '{tensor.name}' is of type {kind}, which cannot be read; {OTHER_TYPE}")
+        for kind, name in {tensor.tensor_type: tensor.name for tensor in self._reader.tensors}.items():
+            try:
+                gguf.quants.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+            except NotImplementedError as error:
+                raise GgufError(
+                    f"{path}: '{name}' is of type {kind.name}, which cannot be read; {OTHER_TYPE}"
+                ) from error
 
     def get(self, key: str, default: Any = None) -> Any:
         field = self._reader.get_field(key)
@@ -124,14 +117,10 @@ class GgufFile:
         return {tensor.name: tensor for tensor in self._reader.tensors}
 
     @property
-    def kinds(self) -> dict[str, str]:
-        """The kind of every matrix ("q8_0") by its GGUF name."""
-        return {t.name: t.tensor_type.name.lower() for t in self._reader.tensors if len(t.shape) == 2}
-
-    @property
-    def widths(self) -> dict[str, int]:
-        """How long the rows of every matrix are, by its GGUF name."""
-        return {t.name: int(t.shape[0]) for t in self._reader.tensors if len(t.shape) == 2}
+    def kinds(self) -> dict[str, tuple[str, int]]:
+        """The kind of every matrix ("q8_0") and the width of its rows, by its GGUF name."""
+        matrices = [tensor for tensor in self._reader.tensors if len(tensor.shape) == 2]
+        return {t.name: (t.tensor_type.name.lower(), int(t.shape[0])) for t in matrices}
 
     @property
     def parameters(self) -> int:

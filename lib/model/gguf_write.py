@@ -1,52 +1,56 @@
 """GGUF, the one file that runs in llama.cpp: writes a student's folder; lib/model/gguf_read.py reads one.
 
-Matrices are quantised (lib/model/gguf_kinds.py), vectors stay in fp32; the tokenizer and all of ``student.json`` (under
+Matrices are quantised by the ``gguf`` package, vectors stay in fp32; the tokenizer and all of ``student.json`` (under
 ``supertiny.student``) are in the file too, so that lib/predict.py needs nothing else. Tensor names and the order of
 query and key rows for llama.cpp's rotary embedding follow its format (github.com/ggml-org/llama.cpp,
-convert_hf_to_gguf.py, MIT); the token embedding is also the output layer.
+convert_hf_to_gguf.py, MIT); the token embedding is also the output layer. An importance matrix was no better here.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
+from gguf import GGMLQuantizationType as Ggml
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from lib.model.gguf_kinds import KINDS, Floats, QuantiseError, fitting, pack
 from lib.model.gguf_read import DIGITS, LAYER, STUDENT_KEY, GgufError, GgufFile, reorder, tensor_name
 from lib.model.vocabulary import Vocabulary
 
 __all__ = ["KINDS", "GgufError", "GgufFile", "export", "reorder", "tensor_name"]
 
 EMBEDDING = "token_embd.weight"
+KINDS = {"f16": Ggml.F16, "q8_0": Ggml.Q8_0, "q5_0": Ggml.Q5_0, "q4_0": Ggml.Q4_0}
+"""What a matrix can be quantised to: but for f16, rows in blocks of 32 weights with one fp16 scale."""
+
+Floats = NDArray[np.float32]
 
 
 def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None = None) -> Path:
     """Writes the student in ``folder`` (lib/model/student.py) to ``path``.
 
-    ``kind``: what matrices are quantised to; ``embedding``: the token embedding's kind, if it is another. A matrix
-    whose rows are no whole blocks is written in fp16.
+    ``kind``: what matrices are quantised to; ``embedding``: the token embedding's kind, if it is another.
 
     Raises GgufError for an unknown kind, weights that are not finite, or a folder without a student.
     """
     kinds = {EMBEDDING: embedding or kind}
-    _check_kinds(kind, kinds[EMBEDDING])
     config, info, vocabulary = _read_folder(folder)
     arrays = dict(_tensors(folder, config))
-    found = {n: fitting(kinds.get(n, kind), a.shape[1]) for n, a in arrays.items() if a.ndim == 2}
+    types = {n: KINDS[fitting(kinds.get(n, kind), a.shape[1])] for n, a in arrays.items() if a.ndim == 2}
     part = path.with_name(path.name + ".part")
     writer = gguf.GGUFWriter(part, "llama")
     _write_config(writer, config, info, vocabulary)
-    writer.add_file_type(KINDS[_most(arrays, found)].file)
+    most = max(types.values(), key=lambda ggml: sum(arrays[n].size for n, its in types.items() if its == ggml))
+    writer.add_file_type(gguf.LlamaFileType[f"MOSTLY_{most.name}"])
     _write_tokenizer(writer, vocabulary)
     for name, array in tqdm(arrays.items(), desc=path.name, disable=None, leave=False):
-        _write_tensor(writer, name, array, found.get(name))
+        packed = gguf.quants.quantize(array, types[name]) if name in types else array
+        writer.add_tensor(name, packed, raw_dtype=types.get(name))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -54,20 +58,15 @@ def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None =
     return part.replace(path)
 
 
-def _check_kinds(*kinds: str) -> None:
-    try:
-        for kind in kinds:
-            fitting(kind, 0)
-    except QuantiseError as error:
-        raise GgufError(str(error)) from error
+def fitting(kind: str, width: int) -> str:
+    """``kind``, or f16 for a matrix whose rows of ``width`` are no whole blocks. Raises GgufError if it is unknown.
 
-
-def _most(arrays: Mapping[str, Floats], kinds: Mapping[str, str]) -> str:
-    """The kind of most weights."""
-    count: Counter[str] = Counter()
-    for name, kind in kinds.items():
-        count[kind] += arrays[name].size
-    return count.most_common(1)[0][0]
+    >>> fitting("q4_0", 576), fitting("q4_0", 100)
+    ('q4_0', 'f16')
+    """
+    if kind not in KINDS:
+        raise GgufError(f"unknown GGUF kind '{kind}': use one of {', '.join(KINDS)}")
+    return "f16" if width % gguf.GGML_QUANT_SIZES[KINDS[kind]][0] else kind
 
 
 def _read_folder(folder: Path) -> tuple[dict[str, Any], dict[str, Any], Vocabulary]:
@@ -148,13 +147,3 @@ def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Floats
             raise GgufError(f"{folder}: '{tensor_name(name)}' has values that are not finite: train the model again")
         part = name.split(".")[-2]
         yield name, reorder(array, heads[part]) if part in heads else array
-
-
-def _write_tensor(writer: gguf.GGUFWriter, name: str, array: Floats, kind: str | None) -> None:
-    if kind is None:
-        writer.add_tensor(name, array)
-        return
-    try:
-        writer.add_tensor(name, pack(array, kind), raw_dtype=KINDS[kind].ggml)
-    except QuantiseError as error:
-        raise GgufError(f"{name}: {error}") from error

@@ -1,9 +1,8 @@
 """The student: a base model with a cut vocabulary, control tokens and as many of its layers as asked for.
 
-A student is a folder that transformers can read (safetensors, config, tokenizer.json) and ``student.json``: the task,
-its controls, the layers kept and the SHA-256 of what it was built from. It is the first, cheapest compression of
-*From Large to Super-Tiny* (arXiv 2504.13471): fewer tokens, fewer layers. The embeddings of controls start from the
-mean of those of the words in them, which is a choice of this study.
+A student is a folder that transformers can read and ``student.json``: the task, its controls, the layers kept and the
+SHA-256 of what it was built from. It is the first, cheapest compression of *From Large to Super-Tiny* (arXiv
+2504.13471): fewer tokens, fewer layers.
 """
 
 from __future__ import annotations
@@ -25,14 +24,12 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from lib.core.files import replacing
 from lib.core.task import Task
 from lib.model.base import WHEEL, Base, load_base
-from lib.model.codec import StudentError, check_task
+from lib.model.codec import StudentError as StudentError
+from lib.model.codec import check_task as check_task
 from lib.model.gguf_read import GgufFile
 from lib.model.vocabulary import Trimmed, Vocabulary, trim
 
-__all__ = ["Student", "StudentError", "build", "check_task", "is_student", "load", "save", "start", "write"]
-
-NOISE = 0.3
-"""Spread of the noise added to a new token's embedding, in standard deviations of the base's embeddings."""
+NOISE = 0.3  # spread of the noise added to a new token's embedding, in standard deviations of the base's embeddings
 
 
 @dataclass
@@ -53,11 +50,7 @@ def weights_digest(model: LlamaForCausalLM) -> str:
 
 
 def build(
-    task: Task,
-    base: str | Base = WHEEL,
-    vocab_size: int = 4096,
-    layers: int | Sequence[int] = 30,
-    seed: int = 0,
+    task: Task, base: str | Base = WHEEL, vocab_size: int = 4096, layers: int | Sequence[int] = 30, seed: int = 0
 ) -> Student:
     """A student for ``task``: ``layers`` is how many of the base's to keep, evenly spaced, or the list of them.
 
@@ -66,11 +59,18 @@ def build(
     base = load_base(base) if isinstance(base, str) else base
     kept = keep_layers(layers, base.model.config.num_hidden_layers)
     cut = trim(base.tokenizer, task.controls(), task.corpus(), vocab_size)
-    state = {new: t for name, t in base.model.state_dict().items() if (new := _renumber(name, kept))}
+    layers_kept = torch.nn.ModuleList(base.model.model.layers[i] for i in kept)
+    state = {"model.norm.weight": base.model.model.norm.weight, **layers_kept.state_dict(prefix="model.layers.")}
     state["model.embed_tokens.weight"] = state["lm_head.weight"] = _embeddings(base, cut, seed)
     info = {"format": 1, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
     info |= {"vocabulary": cut.report, "source": base.source}
-    return Student(_model(base, cut.vocabulary, len(kept), state), cut.vocabulary, info)
+    shape = {"vocab_size": len(cut.vocabulary), "num_hidden_layers": len(kept), "tie_word_embeddings": True}
+    marks = {"bos_token_id": cut.vocabulary.start, "eos_token_id": cut.vocabulary.end}
+    marks["pad_token_id"] = cut.vocabulary.end
+    model = LlamaForCausalLM(LlamaConfig.from_dict({**base.model.config.to_dict(), **shape, **marks}))
+    model.load_state_dict(state)
+    model.generation_config = GenerationConfig(**marks)
+    return Student(model.eval(), cut.vocabulary, info)
 
 
 def keep_layers(layers: int | Sequence[int], depth: int) -> list[int]:
@@ -85,29 +85,10 @@ def keep_layers(layers: int | Sequence[int], depth: int) -> list[int]:
     return kept
 
 
-def _renumber(name: str, kept: list[int]) -> str:
-    """A weight's name in the student; empty if its layer is dropped."""
-    match = re.match(r"model\.layers\.(\d+)\.(.*)", name)
-    if match is None:
-        return name
-    return f"model.layers.{kept.index(int(match[1]))}.{match[2]}" if int(match[1]) in kept else ""
-
-
-def _model(base: Base, vocabulary: Vocabulary, depth: int, state: dict[str, torch.Tensor]) -> LlamaForCausalLM:
-    shape = {"vocab_size": len(vocabulary), "num_hidden_layers": depth, "tie_word_embeddings": True}
-    marks = {"bos_token_id": vocabulary.start, "eos_token_id": vocabulary.end, "pad_token_id": vocabulary.end}
-    config = LlamaConfig.from_dict({**base.model.config.to_dict(), **shape, **marks})
-    model = LlamaForCausalLM(config)
-    model.load_state_dict(state)
-    model.generation_config = GenerationConfig(**marks)
-    return model.eval()
-
-
 def _embeddings(base: Base, cut: Trimmed, seed: int) -> torch.Tensor:
     """The student's embedding (tokens x hidden): the base's rows, and for new tokens the mean of their words' rows.
 
-    Words that many controls share count less, so that ``Refill(`` and ``Refund(`` differ; noise tells apart
-    controls of the same words (``=12`` and ``=21``).
+    Words that many controls share count less; noise tells apart controls of the same words (``=12`` and ``=21``).
     """
     old = base.model.model.embed_tokens.weight.detach().float()
     noise = torch.Generator().manual_seed(seed)
@@ -118,11 +99,8 @@ def _embeddings(base: Base, cut: Trimmed, seed: int) -> torch.Tensor:
     shared = Counter(word for found in words.values() for word in found)
     rows = torch.empty(len(cut.kept), old.shape[1])
     for new, source in enumerate(cut.kept):
-        if source >= 0:
-            rows[new] = old[source]
-        else:
-            mean = _mean(old, encoder, words[new], shared)
-            rows[new] = mean + spread * torch.randn(old.shape[1], generator=noise)
+        random = spread * torch.randn(old.shape[1], generator=noise) if source < 0 else 0
+        rows[new] = old[source] if source >= 0 else _mean(old, encoder, words[new], shared) + random
     return rows
 
 
@@ -185,10 +163,7 @@ def load(path: Path) -> Student:
 
 
 def start(task: Task, source: str, vocab_size: int, layers: int | Sequence[int], seed: int = 0) -> Student:
-    """Where a training starts: the student at ``source``, or one built from the base model there.
-
-    Raises StudentError if the student there belongs to another task or lacks one of its controls.
-    """
+    """Where a training starts: the student of ``task`` at ``source``, or one built from the base model there."""
     if not is_student(source):
         return build(task, source, vocab_size, layers, seed)
     student = load(Path(source))

@@ -1,9 +1,8 @@
 """The student's vocabulary: a byte-level BPE cut down to what a task needs, plus one token for each control.
 
-Any UTF-8 text round-trips, because all 256 bytes stay, and a text whose base tokens all stay is encoded exactly as the
-base would: a kept token keeps every merge that builds it (byte-pair encoding: Sennrich et al., arXiv 1508.07909,
-section 3.2). Text is data: it is encoded without the controls, so that no text becomes one (``Control("=3")`` is one
-token, the text "=3" is two).
+All 256 bytes stay, and a kept token keeps every merge that builds it (byte-pair encoding: Sennrich et al., arXiv
+1508.07909, section 3.2), so that a text whose base tokens all stay is encoded as the base would. Text is encoded without
+the controls, so that no text becomes one.
 
 >>> vocabulary = Vocabulary(byte_tokenizer(["Lend("]), ["Lend("])
 >>> ids = vocabulary.encode([Control("Lend("), "7", END])
@@ -25,13 +24,10 @@ from tokenizers import Tokenizer
 
 from lib.core.task import Control, Piece
 
-START, END = Control("<|im_start|>"), Control("<|im_end|>")
-"""Delimits the parts of a prompt; ends an answer."""
+START, END = Control("<|im_start|>"), Control("<|im_end|>")  # delimits the parts of a prompt; ends an answer
+TEXTS_KEPT = 200_000  # encoded texts that are remembered, since the same names come again and again
 
-TokenizerJson = dict[str, Any]
-"""The content of a ``tokenizer.json``."""
-TEXTS_KEPT = 200_000
-"""Encoded texts that are remembered, since the same names come again and again."""
+TokenizerJson = dict[str, Any]  # the content of a tokenizer.json
 
 
 class VocabularyError(ValueError):
@@ -60,10 +56,7 @@ def from_letters(token: str) -> bytes:
 
 
 class Vocabulary:
-    """Encodes pieces to ids and ids to text. ``controls``: ids by text; ``bytes``: what a token stands for, by id;
-
-    ``encode_text``: ids of a text, as data.
-    """
+    """Encodes pieces and (``encode_text``) plain text. ``controls``: ids by text; ``bytes``: of each token, by id."""
 
     def __init__(self, tokenizer: TokenizerJson, controls: Sequence[str]) -> None:
         """Raises VocabularyError if a control is not a single token of ``tokenizer``."""
@@ -90,12 +83,9 @@ class Vocabulary:
         """Ids of the pieces. Raises VocabularyError for an unknown control."""
         ids: list[int] = []
         for piece in pieces:
-            if not isinstance(piece, Control):
-                ids += self.encode_text(piece)
-            elif piece in self.controls:
-                ids.append(self.controls[piece])
-            else:
+            if isinstance(piece, Control) and piece not in self.controls:
                 raise VocabularyError(f"control {str(piece)!r} is unknown to this model: build it for this task")
+            ids += [self.controls[piece]] if isinstance(piece, Control) else self.encode_text(piece)
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -126,24 +116,28 @@ class Trimmed:
 def trim(base: TokenizerJson, controls: Sequence[str], corpus: Iterable[str], vocab_size: int) -> Trimmed:
     """Cuts ``base`` to about ``vocab_size`` tokens, controls included, and adds the controls that it lacks.
 
-    Kept are the bytes, the start and end marks, every token that ``corpus`` uses (even beyond ``vocab_size``) and
-    then the first merges, which were the most frequent in the base's training. Raises VocabularyError for a tokenizer
-    that is not byte-level BPE.
+    Kept are the bytes, the start and end marks, every token that ``corpus`` uses (even beyond ``vocab_size``) and then
+    the first, most frequent merges. Raises VocabularyError for a tokenizer that is not byte-level BPE.
     """
     check_bpe(base)
     vocab: dict[str, int] = base["model"]["vocab"]
     merges = [tuple(m.split(" ") if isinstance(m, str) else m) for m in base["model"]["merges"]]  # both are in use
     texts = list(dict.fromkeys(corpus))
+    encoded = _without_controls(base).encode_batch(texts, add_special_tokens=False)
+    usage = Counter(token for encoding in encoded for token in encoding.tokens)
     wanted = list(dict.fromkeys([START, END, *controls]))
     needed = {*map(to_letters, wanted), *BYTE_LETTERS}
-    tokens = needed | _close({t for t in {*_usage(base, texts), *needed} if t in vocab}, merges)
+    tokens = needed | _close({*usage, *needed} & vocab.keys(), merges)
     for left, right in merges:
         if len(tokens) >= vocab_size:
             break
         tokens.add(left + right)
-    keep = {t for t in tokens if t in vocab}
-    vocabulary, kept = _rebuild(base, keep, merges, wanted)
-    return Trimmed(vocabulary, kept, coverage(base, vocabulary, texts))
+    vocabulary, kept = _rebuild(base, tokens & vocab.keys(), merges, wanted)
+    words = max(sum(len(text.split()) for text in texts), 1)
+    sizes = {"tokens_base": len(vocab), "tokens": len(vocabulary), "tokens_used": len(usage), "words": words}
+    cut = sum(len(vocabulary.encode_text(text)) for text in texts)
+    report = {**sizes, "tokens_per_word_base": usage.total() / words, "tokens_per_word": cut / words}
+    return Trimmed(vocabulary, kept, report)
 
 
 def check_bpe(tokenizer: TokenizerJson) -> None:
@@ -153,24 +147,14 @@ def check_bpe(tokenizer: TokenizerJson) -> None:
         raise VocabularyError("the base model's tokenizer is not a byte-level BPE: use a model such as SmolLM2 or Qwen")
 
 
-def _usage(base: TokenizerJson, texts: Sequence[str]) -> Counter[str]:
-    """How often each of the base's tokens occurs in the texts."""
-    encoded = _without_controls(base).encode_batch(texts, add_special_tokens=False)
-    return Counter(token for encoding in encoded for token in encoding.tokens)
-
-
 def _close(tokens: set[str], merges: Sequence[tuple[str, ...]]) -> set[str]:
     """Adds the parents of every merge that builds a kept token, and theirs."""
     parents: dict[str, set[str]] = {}
     for left, right in merges:
         parents.setdefault(left + right, set()).update((left, right))
-    closed: set[str] = set()
-    waiting = list(tokens)
-    while waiting:
-        token = waiting.pop()
-        if token not in closed:
-            closed.add(token)
-            waiting += parents.get(token, ())
+    closed, new = set(tokens), tokens
+    while new := {parent for token in new for parent in parents.get(token, ())} - closed:
+        closed |= new
     return closed
 
 
@@ -199,27 +183,14 @@ def added_token(text: str, number: int, special: bool) -> dict[str, Any]:
     return {"id": number, "content": str(text), **flags, "special": special}
 
 
-def coverage(base: TokenizerJson, vocabulary: Vocabulary, texts: Sequence[str]) -> dict[str, float]:
-    """What cutting the vocabulary costs on ``texts``: tokens per word with the base's and with the cut one."""
-    usage = _usage(base, texts)
-    words = max(sum(len(text.split()) for text in texts), 1)
-    cut = sum(len(vocabulary.encode_text(text)) for text in texts)
-    sizes = {"tokens_base": len(base["model"]["vocab"]), "tokens": len(vocabulary), "tokens_used": len(usage)}
-    return {**sizes, "words": words, "tokens_per_word_base": usage.total() / words, "tokens_per_word": cut / words}
-
-
 def byte_tokenizer(controls: Sequence[str] = ()) -> TokenizerJson:
     """A byte-level BPE with nothing but the bytes and the controls."""
-    added = enumerate(dict.fromkeys([START, END, *controls]), len(BYTE_LETTERS))
-    tokens = [added_token(text, i, text in (START, END)) for i, text in added]
+    wanted = dict.fromkeys([START, END, *controls])
+    tokens = [added_token(text, i, text in (START, END)) for i, text in enumerate(wanted, len(BYTE_LETTERS))]
     level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     none = dict.fromkeys(("dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"))
-    model: TokenizerJson = {
-        "type": "BPE",
-        "vocab": {letter: i for i, letter in enumerate(BYTE_LETTERS)},
-        "merges": [],
-        **none,
-    }
-    model |= {"fuse_unk": False, "byte_fallback": False, "ignore_merges": False}
+    flags = dict.fromkeys(("fuse_unk", "byte_fallback", "ignore_merges"), False)
+    vocab = {letter: i for i, letter in enumerate(BYTE_LETTERS)}
+    model: TokenizerJson = {"type": "BPE", "vocab": vocab, "merges": [], **none, **flags}
     parts = {"normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level}
     return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": tokens, **parts, "model": model}

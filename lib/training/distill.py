@@ -1,16 +1,22 @@
 """White-box distillation: a student learns the assistant's probabilities of every token of an answer.
 
-The knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471); the assistant is the teacher's stand-in with
-the student's vocabulary (Mirzadeh et al., arXiv 1902.03393). The loss is ``ce_weight`` times the cross-entropy of the
-accepted answers plus the rest of 1 times the divergence (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
+The knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471); the assistant has the student's vocabulary
+(Mirzadeh et al., arXiv 1902.03393). The loss is ``ce_weight`` times the cross-entropy of the accepted answers plus the
+rest of 1 times the divergence (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
 
-TRL's DistillationTrainer is not used: it writes every prompt out by itself, where rows share prefixes here; its answers
-are all sampled; and it makes ids of text, in which a control token cannot be told from a person's words.
+The divergence is over the assistant's ``top_k`` likeliest tokens and one more class, which holds both sides' mass
+outside of them:
+
+- forward, KL(assistant || student): the student has to cover all that the assistant finds likely. With top-k it is the
+  first term of STAR's constrained distillation (arXiv 2602.03022), which has no class of others;
+- reverse, KL(student || assistant): the student has to avoid what the assistant finds unlikely (Gu et al., *MiniLLM*,
+  arXiv 2306.08543, section 2.1).
+
+TRL's DistillationTrainer is not used: its rows share no prefixes, its answers are all sampled, and it makes ids of text,
+in which a control token cannot be told from a person's words.
 
     params = {"max_steps": 400, "divergence": "forward", "top_k": 100, "ce_weight": 0.3}
     result = distill.train(params, task, assistant, student, by_context, Path("runs/gpu/04_student"), held_out)
-
-``steps.csv`` has two columns more than a fine-tuning's: ``ce`` (cross-entropy) and ``divergence``.
 """
 
 from __future__ import annotations
@@ -31,10 +37,10 @@ from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.training import layers, losses
+from lib.training import layers
 from lib.training.packing import ByContext, Packer, collate
 from lib.training.params import Distillation, RowTraining, TrainingError
-from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits, claim, row_batches
+from lib.training.trainer import Batch, PackedTrainer, Result, claim, row_batches
 
 ACROSS = "trl.experimental.gold.GOLDTrainer"  # TRL's trainer for a teacher and a student of different vocabularies
 
@@ -48,7 +54,7 @@ class Distilled(Result):
 
 
 class DistillTrainer(PackedTrainer):
-    """PackedTrainer with an assistant that stays as it is."""
+    """PackedTrainer with an assistant that stays as it is; ``ce`` is the cross-entropy."""
 
     columns = ("ce", "divergence")
 
@@ -61,9 +67,9 @@ class DistillTrainer(PackedTrainer):
     def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
         p = self.distillation
         with torch.no_grad():
-            assistant_logits, _ = answer_logits(self.assistant, inputs, self.args.bf16)
+            assistant_logits, _ = layers.answer_logits(self.assistant, inputs, self.args.bf16)
         ce = F.cross_entropy(logits, answers, reduction="none")
-        divergence = losses.loss(assistant_logits, logits, p.divergence, p.top_k)
+        divergence = divergences(assistant_logits, logits, p.divergence, p.top_k)
         return {"loss": p.ce_weight * ce + (1 - p.ce_weight) * divergence, "ce": ce, "divergence": divergence}
 
 
@@ -76,10 +82,9 @@ def train(
     out_dir: Path,
     held_out: ByContext = (),
 ) -> Distilled:
-    """Distils ``assistant`` into ``student`` on ``by_context`` and writes the folder ``out_dir``.
+    """Distils ``assistant`` into ``student``, folders or GGUF files of one vocabulary, and writes ``out_dir``.
 
-    Both are students' folders or GGUF files of one vocabulary; neither is changed. Resumes as a fine-tuning does.
-    Raises ParamsError, StudentError, or TrainingError for vocabularies that differ, no examples, or as a fine-tuning.
+    Resumes as a fine-tuning does. Raises ParamsError, StudentError, or TrainingError.
     """
     params = Distillation.read(params, "training")
     if not any(by_context):
@@ -112,12 +117,27 @@ def load_pair(task: Task, assistant: Path, student: Path) -> tuple[Student, Stud
     return pair
 
 
+def divergences(assistant: Tensor, student: Tensor, kind: str = "forward", top_k: int = 0) -> Tensor:
+    """The divergence of each token, (tokens,) in nats, from logits (tokens, vocabulary) in fp32.
+
+    ``top_k``: 0, or as many as the vocabulary has: all tokens, and no class of others.
+
+    >>> assistant, student = torch.tensor([[2.0, 0.0, -2.0]]), torch.tensor([[0.0, 0.0, 0.0]])
+    >>> round(divergences(assistant, student).item(), 3), divergences(assistant, assistant, top_k=1).item()
+    (0.658, 0.0)
+    """
+    both = [assistant.log_softmax(-1), student.log_softmax(-1)]
+    if 0 < top_k < assistant.shape[-1]:
+        top = both[0].topk(top_k, dim=-1).indices
+        others = [logprobs.scatter(-1, top, float("-inf")).logsumexp(-1, keepdim=True) for logprobs in both]
+        both = [torch.cat([logprobs.gather(-1, top), rest], -1) for logprobs, rest in zip(both, others, strict=True)]
+    target, other = both if kind == "forward" else both[::-1]
+    return (target.exp() * (target - other)).sum(-1)
+
+
 @torch.no_grad()
 def measure(task: Task, assistant: Student, student: Student, by_context: ByContext, params: RowTraining) -> float:
-    """KL(assistant || student) in nats, the mean over the tokens of the accepted answers, over the whole vocabulary.
-
-    Of ``params``: how rows are made and computed. NaN without examples.
-    """
+    """KL(assistant || student) over the whole vocabulary, the mean in nats of the answers' tokens; NaN without any."""
     if not any(by_context):
         return math.nan
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -127,6 +147,6 @@ def measure(task: Task, assistant: Student, student: Student, by_context: ByCont
     for first in tqdm(range(0, len(rows), params.rows_at_once), desc="divergence", disable=None):
         inputs = collate(rows[first : first + params.rows_at_once], student.vocabulary.end)
         batch = {name: value.to(device) for name, value in inputs.items()}
-        logits = [answer_logits(model, batch, params.bf16)[0] for model in models]
-        found.append(losses.loss(logits[0], logits[1]).cpu())
+        logits = [layers.answer_logits(model, batch, params.bf16)[0] for model in models]
+        found.append(divergences(logits[0], logits[1]).cpu())
     return float(torch.cat(found).double().mean())

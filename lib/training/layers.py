@@ -1,25 +1,35 @@
 """How a model is made ready for a training, and made plain again: adapters, quantisation, compiled layers, attention.
 
-Adapters: Hu et al., *LoRA* (arXiv 2106.09685), by ``peft``. A packed row holds requests that do not see each other, so
-most 128 by 128 blocks of its attention are empty; flex attention (Dong et al., arXiv 2412.05496) skips them.
+- Adapters: Hu et al., *LoRA* (arXiv 2106.09685), by ``peft``.
+- Quantisation-aware training with the straight-through estimator (Bengio et al., arXiv 1308.3432; Jacob et al., arXiv
+  1712.05877, section 3): the loss is that of the quantised weights, the optimiser moves the exact ones. Quantised
+  weights are a fixed point of llama.cpp's q4_0, so a file holds exactly what was trained.
+- Flex attention (Dong et al., arXiv 2412.05496) skips the 128 by 128 blocks of a packed row's attention that are empty,
+  which most are, since the requests of a row do not see each other.
+
+>>> quantised(Tensor([[-8.0, 3.2, 7.6] + [0.0] * 29]))[0, :3].tolist()
+[-8.0, 3.0, 7.0]
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 
+from lib.training.packing import IGNORED, visible
 from lib.training.params import Training, TrainingError
-from lib.training.qat import Quantiser
 
 ALIGN = 256  # the width of a batch for compiled layers is a multiple of this, since each new width is compiled
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FLEX = "packed_flex"
+BLOCK = 32  # weights of a row that q4_0 quantises together
 
 
 class Prepared:
@@ -28,27 +38,50 @@ class Prepared:
     def __init__(self, model: LlamaForCausalLM, params: Training) -> None:
         """Raises TrainingError for a model that cannot be quantised as asked."""
         self.model: Any = model.requires_grad_(True)
-        self.adapted = _adapt(model, params.lora_rank) if params.method == "lora" else None
-        try:
-            self.quantiser = Quantiser(model, getattr(params, "qat", ""))
-        except ValueError as error:
-            raise TrainingError(str(error)) from error
+        self.adapted: Any = None
+        if params.method == "lora":  # norms and the embedding are trained as they are
+            config = LoraConfig(r=params.lora_rank, lora_alpha=2 * params.lora_rank, target_modules=ADAPTED)
+            self.adapted = get_peft_model(model, config)
+            for name, weight in model.named_parameters():
+                weight.requires_grad_("lora_" in name or "norm" in name or "embed_tokens" in name)
+        qat = getattr(params, "qat", "")
+        modules = [*self.model.model.layers.modules()] if qat else []
+        modules += [self.model.model.embed_tokens] if qat.endswith("embedding") else []
+        self.coarse = [m.weight for m in modules if isinstance(m, nn.Linear | nn.Embedding)]
+        if odd := [w.shape[1] for w in self.coarse if w.shape[1] % BLOCK]:
+            raise TrainingError(f"qat: a matrix of {odd[0]} columns; q4_0 needs multiples of {BLOCK}: set ffn_width")
         accelerate_layers(model, getattr(params, "compile", ""))
+
+    @contextmanager
+    def quantised(self) -> Iterator[None]:
+        """Within it the weights are quantised as ``qat`` says; afterwards they are exact again, and gradients stay."""
+        exact = [weight.detach().clone() for weight in self.coarse]
+        self._quantise()
+        try:
+            yield
+        finally:
+            for weight, value in zip(self.coarse, exact, strict=True):
+                weight.data.copy_(value)
+
+    def _quantise(self) -> None:
+        for weight in self.coarse:
+            weight.data.copy_(quantised(weight.data))
 
     def restore(self) -> None:
         """Merges adapters, quantises for good what was quantised in training, and takes all other changes back."""
         if self.adapted:
             self.adapted.merge_and_unload()
-        self.quantiser.quantise()
+        self._quantise()
         accelerate_layers(self.model, "")
 
 
-def _adapt(model: LlamaForCausalLM, rank: int) -> Any:
-    """Adds adapters to ``model`` in place; norms and the embedding are trained as they are. Returns peft's model."""
-    adapted = get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED))
-    for name, weight in model.named_parameters():
-        weight.requires_grad_("lora_" in name or "norm" in name or "embed_tokens" in name)
-    return adapted
+def quantised(weight: Tensor) -> Tensor:
+    """``weight`` (rows, columns) as q4_0 holds it: of each block the largest is on level -8 of 16, fp32 in and out."""
+    blocks = weight.reshape(-1, BLOCK)
+    largest = blocks.gather(1, blocks.abs().argmax(1, keepdim=True))
+    scale = (largest / -8).half().float()
+    levels = (blocks / scale).nan_to_num(0.0, 0.0, 0.0).round().clamp(-8, 7)
+    return (levels * scale).view_as(weight)
 
 
 def accelerate_layers(model: Any, compile: str) -> None:
@@ -76,12 +109,32 @@ def attention_mask(model: Any, seen: Tensor, dtype: torch.dtype) -> Any:
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
 
+def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) -> tuple[Tensor, Tensor]:
+    """Logits for each answer token of a batch of rows, (answer tokens, vocabulary) in fp32, and those tokens.
+
+    ``model``: a Llama, plain or wrapped by a trainer. Other positions get no logits. ``bf16``: the pass runs in it.
+    """
+    following = inputs["labels"][:, 1:]
+    answers = following != IGNORED
+    llama = next(module for module in model.modules() if isinstance(module, LlamaForCausalLM))
+    seen = visible(inputs["blocks"], inputs["segments"])
+    mask = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
+    chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
+    try:
+        with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
+            ids, positions = inputs["input_ids"], inputs["position_ids"]
+            logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+    finally:
+        chosen.remove()
+    return logits.float(), following[answers]
+
+
 def _attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: BlockMask, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
     """Attention as transformers asks for it: (rows, heads, tokens, size) in, (rows, tokens, heads, size) out.
 
-    Under autocast queries and keys come in fp32 from their rotation and values in bf16; all are read in that.
+    Under autocast queries and keys come in fp32, values in bf16; all are read in bf16.
     """
     copies = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(copies, 1), value.repeat_interleave(copies, 1)

@@ -1,8 +1,7 @@
-"""Monitors a reinforcement: every few steps the student answers a development set, so that a trick is seen.
+"""Monitors a reinforcement: every few steps the student answers a development set, greedily, as it is deployed.
 
 A policy finds what the reward does not punish (Amodei et al., *Concrete Problems in AI Safety*, arXiv 1606.06565,
-section 4). Tricks that this task would allow: to do nothing, to answer at length, to write what cannot be read, to give
-up one level for another. Greedy answers are counted, since they are what is deployed.
+section 4): to do nothing, to answer at length, to write what cannot be read, to give up one level for another.
 """
 
 from __future__ import annotations

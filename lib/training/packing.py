@@ -1,9 +1,8 @@
 """Many requests behind one copy of what they share: rows for training, as dense as a token budget allows.
 
-A context is several times as long as a request and its answer, so requests of one context follow a single copy of its
-prefix: each continues the prefix's positions, and a 4-D mask lets it see the prefix and itself alone. A row holds
-several such blocks. The logits are those of the unpacked prompts. Prefix sharing as in inference (Juravsky et al.,
-*Hydragen*, arXiv 2402.05099), here for training.
+Requests of one context follow a single copy of its prefix: each continues the prefix's positions, and a mask lets it
+see the prefix and itself alone, so that logits are those of the unpacked prompts. A row holds several such blocks.
+Prefix sharing as in inference (Juravsky et al., *Hydragen*, arXiv 2402.05099), here for training.
 
 For a prefix ``P`` and requests ``a`` and ``b``, row ``P P a a b b`` has positions ``0 1 2 3 2 3``; ``b`` sees no ``a``:
 
@@ -26,24 +25,20 @@ from tqdm.auto import tqdm
 
 from lib.core.task import Example
 from lib.model.codec import Codec, Prompt
+from lib.training.params import TrainingError
 
 IGNORED = -100
 ALIGN = 8  # the width of a batch is a multiple of this
 OPEN_ROWS = 24
 
-ByContext = Sequence[Sequence[Example]]
-"""Lists of examples that share a context."""
-
-
-class PackingError(ValueError):
-    """Examples that cannot be packed; the message names one and the remedy."""
+ByContext = Sequence[Sequence[Example]]  # lists of examples that share a context
 
 
 @dataclass(frozen=True)
 class Segment:
     """One request: ``ids`` after the prefix, of which the last ``answer`` are trained on.
 
-    An answer that was sampled has the sum of its samples' ``advantage``, and their ``count``.
+    A sampled answer has the sum of its samples' ``advantage``, and their ``count``.
     """
 
     ids: list[int]
@@ -64,21 +59,19 @@ class Block:
 
 
 Row = list[Block]
-Plan = tuple[int, list[int]]
-"""A block to be: the index of its context and those of its examples."""
+Plan = tuple[int, list[int]]  # a block to be: the index of its context and those of its examples
 
 
 class Packer:
     """Rows of one epoch after another, encoded when asked for; the same ``seed`` gives the same rows.
 
-    The numbering of a context's targets is shuffled anew for every row; where it depends on the request (lexical
-    pre-filter), each request gets a prefix of its own.
+    A context is numbered anew for every row; where numbers depend on the request, each gets a prefix of its own.
     """
 
     def __init__(self, codec: Codec, by_context: ByContext, max_tokens: int, seed: int = 0) -> None:
-        """Raises PackingError for an example longer than ``max_tokens``, or without an answer."""
+        """Raises TrainingError for an example longer than ``max_tokens``, or without an answer."""
         if not by_context:
-            raise PackingError("no examples to train on: check the stage before")
+            raise TrainingError("no examples to train on: check the stage before")
         self.codec, self.by_context, self.max_tokens, self.seed = codec, by_context, max_tokens, seed
         self._sizes = [self._size(examples) for examples in tqdm(by_context, "measure", leave=False, disable=None)]
         self._plans: list[list[Plan]] = []
@@ -91,7 +84,7 @@ class Packer:
         prefix = max(len(p.prefix) for p in prompts)
         if (most := prefix + max(sizes)) > self.max_tokens:
             key = examples[sizes.index(max(sizes))].id
-            raise PackingError(f"example '{key}' has {most} tokens, a row holds {self.max_tokens}: raise row_tokens")
+            raise TrainingError(f"example '{key}' has {most} tokens, a row holds {self.max_tokens}: raise row_tokens")
         return prefix, sizes, all(p.refs == prompts[0].refs for p in prompts)
 
     def epoch(self) -> list[Row]:
@@ -145,7 +138,7 @@ class Packer:
 
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
     if not example.gold:
-        raise PackingError(f"example '{example.id}' has no accepted answer to train on: leave it out")
+        raise TrainingError(f"example '{example.id}' has no accepted answer to train on: leave it out")
     target = codec.target(example, prompt.refs)
     return Segment(prompt.request + target, len(target))
 
@@ -166,10 +159,9 @@ def pack(blocks: Sequence[Block], max_tokens: int) -> list[Row]:
 
 
 def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tensor]:
-    """A batch of rows, padded with ``pad`` to a multiple of ``align`` tokens.
+    """A batch of rows, (rows, tokens), padded with ``pad`` to a multiple of ``align`` tokens.
 
-    ``input_ids``, ``labels`` (IGNORED but for answers), ``position_ids`` and what ``visible`` needs, ``blocks`` and
-    ``segments``, are (rows, tokens); ``tokens`` (rows,) counts those that are no padding.
+    ``labels`` are IGNORED but for answers; ``visible`` needs ``blocks`` and ``segments``; ``tokens`` (rows,): no padding.
     """
     lengths = [sum(map(len, row)) for row in rows]
     shape = len(rows), -(-max(lengths) // align) * align
@@ -189,10 +181,7 @@ def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tens
 
 
 def visible(blocks: Tensor, segments: Tensor) -> Tensor:
-    """Which token sees which, bool (rows, 1, tokens, tokens): earlier ones of its block, in the prefix or its segment.
-
-    Made where the model is, since it is far larger than the rest of a batch. Padding sees padding.
-    """
+    """Which token sees which, bool (rows, 1, tokens, tokens): earlier ones of its block, in the prefix or its segment."""
     width = blocks.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool, device=blocks.device).tril()
     same_block = blocks[:, :, None] == blocks[:, None, :]

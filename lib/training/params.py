@@ -45,7 +45,7 @@ class RowTraining(Training):
     rows_per_step: int = Field(1, ge=1)
     rows_at_once: int = Field(1, ge=1)  # rows in one forward pass; divides rows_per_step
     compile: Literal["", "layers", "flex"] = ""  # by torch.compile: the layers; "flex": their attention, too, on a GPU
-    qat: Literal["", "q4_0", "q4_0 with embedding"] = ""  # quantisation-aware training (lib/training/qat.py)
+    qat: Literal["", "q4_0", "q4_0 with embedding"] = ""  # quantisation-aware training (lib/training/layers.py)
     workers: int = Field(0, ge=0)  # processes that encode rows; a few keep a GPU busy
 
     @model_validator(mode="after")
@@ -68,7 +68,7 @@ class Finetuning(RowTraining):
 class Distillation(RowTraining):
     """A training with an assistant."""
 
-    divergence: Literal["forward", "reverse"] = "forward"  # lib/training/losses.py
+    divergence: Literal["forward", "reverse"] = "forward"  # lib/training/distill.py
     top_k: int = Field(100, ge=0)  # the assistant's likeliest tokens; all others are one class; 0: the vocabulary
     ce_weight: float = Field(0.5, ge=0, le=1)  # share of cross-entropy in the loss
 
@@ -80,9 +80,7 @@ class Reinforcement(Training):
     warmup: float = Field(0.05, ge=0, lt=1)
     pool: int = Field(0, ge=0)  # requests to try before training; 0: all
     pool_samples: int = Field(4, ge=2)  # answers to each; a request whose answers get equal rewards is left out
-    together: int = Field(
-        1, ge=1
-    )  # requests of one context in a row; above 1 the pool is drawn by contexts, not levels
+    together: int = Field(1, ge=1)  # requests of one context in a row; above 1 the pool is drawn by contexts
     samples: int = Field(8, ge=2)  # answers to a request: its group
     groups_per_step: int = Field(8, ge=1)
     groups_at_once: int = Field(8, ge=1)  # groups in one forward pass; divides groups_per_step

@@ -1,18 +1,14 @@
 """Reinforcement: a student tries, the task's scorer says how good each try was, and better tries become likelier.
 
 The last step of the knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471), by group relative policy
-optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). First the student answers a pool of requests
-a few times; those it always gets the same reward for are left out. Eight answers a request, a small weight on the
-divergence from the start, and graded rewards follow STAR (arXiv 2602.03022).
+optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). Eight answers a request, a small weight on the
+divergence from the start, and graded rewards follow STAR (arXiv 2602.03022). A group whose answers got equal rewards
+counts for nothing (DAPO, arXiv 2503.14476, section 3.2), but no other group takes its place.
 
 Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
-gives every answer a copy of its prompt; here the answers of a context share its prefix (lib/training/packing.py), and
-equal answers are one. A group whose answers got equal rewards counts for nothing (DAPO, arXiv 2503.14476, section 3.2),
-but no other group takes its place.
+gives every answer a copy of its prompt; here the answers of a context share its prefix (lib/training/packing.py).
 
     result = reinforce.train({"max_steps": 40}, task, student, by_context, dev, Path("runs/gpu/05_student"))
-
-The student's folder gets ``steps.csv`` with COLUMNS and ``guards.csv`` (lib/training/monitor.py).
 """
 
 from __future__ import annotations
@@ -37,12 +33,11 @@ from lib.training.monitor import Monitor, examine
 from lib.training.packing import Block, ByContext, Segment, collate, pack
 from lib.training.params import Reinforcement, TrainingError
 from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
-from lib.training.trainer import Batch, PackedTrainer, Result, answer_logits, claim
+from lib.training.trainer import Batch, PackedTrainer, Result, claim
 
 COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
-"""What steps.csv has besides lib.training.log.COLUMNS, of a step's samples: mean reward and its standard deviation,
-share exactly right, KL divergence from the start (nats a token, of the groups that count), share of groups dropped,
-share of answers that do nothing and of those that are invalid, mean tokens of an answer."""
+"""Further columns of steps.csv, of a step's samples: mean reward and its standard deviation, share exactly right, KL
+divergence from the start (nats a token), shares of groups dropped, of answers that do nothing and of invalid ones."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +99,7 @@ class ReinforceTrainer(PackedTrainer):
         if not self.settings.kl:
             return {"loss": losses}
         with torch.no_grad():
-            start = self._logprobs(*answer_logits(self.start, inputs, self.args.bf16))
+            start = self._logprobs(*layers.answer_logits(self.start, inputs, self.args.bf16))
         kl = (start - logprobs).exp() - (start - logprobs) - 1
         return {"loss": losses + self.settings.kl * inputs["weights"] * kl, "kl": inputs["shares"] * kl}
 
@@ -139,10 +134,9 @@ def train(
     dev: Sequence[Example],
     out_dir: Path,
 ) -> Reinforced:
-    """Trains the student in the folder ``student`` on ``by_context`` and writes the folder ``out_dir``.
+    """Trains the student in the folder ``student``, examines it on ``dev`` on the way, and writes ``out_dir``.
 
-    ``dev`` is examined on the way. Resumes as a fine-tuning does. Raises ParamsError, StudentError, or TrainingError
-    for nothing to learn from, or as a fine-tuning.
+    Resumes as a fine-tuning does. Raises ParamsError, StudentError, or TrainingError.
     """
     params = Reinforcement.read(params, "training")
     if not any(by_context) or not dev:
@@ -157,10 +151,8 @@ def train(
     pool = _pool(params, task, learner, by_context, work / "pool.json")
     at_once = max(params.sequences_at_once // params.samples, 64)
     ask = partial(examine, learner, task, dev, batch=at_once, max_new=params.max_new)
-    size, monitor = (
-        (params.groups_per_step, params.groups_at_once),
-        Monitor(work / "guards.csv", params.guard_every, ask),
-    )
+    size = params.groups_per_step, params.groups_at_once
+    monitor = Monitor(work / "guards.csv", params.guard_every, ask)
     trainer = ReinforceTrainer(task, learner, start, pool, params, work, size, [monitor])
     result = trainer.fit(learner, {**facts, "seen": pool.seen, "kept": pool.kept}, out_dir)
     return Reinforced(**vars(result), reward=trainer.last("reward"), seen=pool.seen, kept=pool.kept)

@@ -1,8 +1,7 @@
 """Sampled answers: a student answers each request several times, and the task's scorer says what each is worth.
 
-Requests become token ids through lib/model/codec.py alone, so that no word of a person can become a control. The
-answers of a group share the keys and values of their prompt. The reward is that of rejection sampling and evaluation;
-an answer that cannot be read, or does not end in time, gets 0.
+The answers of a group share the keys and values of their prompt. The reward is that of rejection sampling and
+evaluation; an answer that cannot be read, or does not end in time, gets 0.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from tqdm.auto import tqdm
 
 from lib.core.task import Example
 from lib.model.codec import Codec, Prompt, Reading
-from lib.model.generate import Choose, batches, complete
+from lib.model.torch_student import Choose, batches, complete
 from lib.training.packing import ByContext
 from lib.training.params import Reinforcement, TrainingError
 
@@ -62,30 +61,22 @@ class Sampler:
     def __call__(self, logits: Tensor, rows: list[int]) -> tuple[Tensor, Tensor]:
         """Ids and their log-probabilities, (rows,). Raises TrainingError for logits that are no numbers."""
         if not torch.isfinite(logits).all():
-            raise TrainingError(
-                f"sampling {self.seed}: the student's probabilities are no numbers; "
-                "lower learning_rate, use precision: fp32, or start from another student"
-            )
+            remedy = "lower learning_rate, use precision: fp32, or start from another student"
+            raise TrainingError(f"sampling {self.seed}: the student's probabilities are no numbers; {remedy}")
         logprobs = (logits / self.temperature).log_softmax(-1)
         ids = torch.multinomial(logprobs.exp(), 1, generator=self.generator)
         return ids[:, 0], logprobs.gather(-1, ids)[:, 0]
 
 
 def sample(
-    model: Any,
-    codec: Codec,
-    params: Reinforcement,
-    requests: Sequence[Request],
-    samples: int,
-    choose: Choose,
-    progress: bool = False,
+    model: Any, codec: Codec, params: Reinforcement, requests: Sequence[Request], samples: int, choose: Choose
 ) -> list[Group]:
     """A group of so many ``samples`` for each request, in order."""
     groups: dict[int, Group] = {}
     prompts = [prompt for _, prompt in requests]
     size = max(params.sequences_at_once // samples, 1)
     together = batches(prompts, size, model.device.type == "cpu")
-    for batch in tqdm(together, "sample", disable=None if progress else True):
+    for batch in tqdm(together, "sample", leave=False, disable=None):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=params.bf16):
             chosen = [prompts[i] for i in batch]
             done = complete(model, chosen, codec.vocabulary.end, params.max_new, choose, samples)
@@ -110,10 +101,7 @@ def _worth(codec: Codec, request: Request, ids: Sequence[int], graded: bool) -> 
 
 @dataclass(frozen=True)
 class Pool:
-    """The requests to train on: those of ``examples`` whose answers differ in reward, as ``runs`` of one context.
-
-    ``seen``: how many were tried; ``reward``: the mean over all their answers, before training.
-    """
+    """Requests to train on, as ``runs`` of one context; ``seen`` were tried, with a mean ``reward`` before training."""
 
     examples: Sequence[Example]
     runs: list[list[int]]
@@ -142,18 +130,19 @@ def try_pool(model: Any, codec: Codec, params: Reinforcement, by_context: ByCont
     flat = [i for part in drawn for i in part]
     draw = Sampler(params.temperature, seed, model.device)
     requests = [(examples[i], codec.prompt(examples[i].context, examples[i].text)) for i in flat]
-    tried = sample(model, codec, params, requests, params.pool_samples, draw, progress=True)
+    tried = sample(model, codec, params, requests, params.pool_samples, draw)
     groups = dict(zip(flat, tried, strict=True))
     rewards = [s.reward for group in groups.values() for s in group.samples]
     kept = [[i for i in part if groups[i].spread] for part in drawn]
     runs = [part[i : i + params.together] for part in kept for i in range(0, len(part), params.together)]
     if not runs:
-        same = max(rewards) - min(rewards) <= SAME
-        what = f"is constant, {rewards[0]:.2f}" if same else "does not differ between the answers to any one request"
-        raise TrainingError(
-            f"pool: {len(flat)} requests were tried and the reward {what}, so there is nothing to learn from: raise"
-            " temperature, pool or pool_samples, check the task's scorer, or train the student more (or less) before"
+        remedy = (
+            "temperature, pool or pool_samples, check the task's scorer, or train the student more (or less) before"
         )
+        nothing = (
+            f"the answers to each of {len(flat)} requests got equal rewards (mean {sum(rewards) / len(rewards):.2f})"
+        )
+        raise TrainingError(f"pool: {nothing}: raise {remedy}")
     return Pool(examples, runs, len(flat), sum(rewards) / len(rewards))
 
 

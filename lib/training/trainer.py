@@ -2,11 +2,11 @@
 
 It is TRL's SFTTrainer with ``skip_prepare_dataset`` (so transformers' Trainer): the loop, accumulation, mixed
 precision, clipping, checkpoints and distribution are theirs. Rows, the learning rate's schedule (a warm-up, then a
-cosine, arXiv 1608.03983) and losses are this project's, through public methods alone. The loss calls the model that the
-trainer wrapped, so that a training on several processes synchronises its gradients.
+cosine, arXiv 1608.03983) and losses are this project's, through public methods alone.
 
 Work in progress is in ``<student>.part``. A killed training leaves it, and the same training (parameters, data and
-models) resumes it; another one is refused.
+models) resumes it; another one is refused. Steps are written to ``steps.csv``, from the trainer's own log history, so
+that a training that resumes has those before its checkpoint.
 """
 
 from __future__ import annotations
@@ -15,36 +15,43 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
+from huggingface_hub import constants
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
-from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from lib.core.examples import digest_examples
-from lib.core.files import read_json, write_json
+from lib.core.files import read_json, write_json, write_text
 from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
 from lib.model.vocabulary import END
 from lib.training import layers
-from lib.training.log import StepLog, last_checkpoint
-from lib.training.packing import ALIGN, IGNORED, ByContext, Packer, collate, visible
+from lib.training.packing import ALIGN, ByContext, Packer, collate
 from lib.training.params import RowTraining, Training, TrainingError
 
+constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to its makers
+
 Batch = dict[str, Any]
+Collator = Callable[[list[int]], Batch]
+COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds")
+WHOLE = "whole"  # the file that marks a checkpoint as complete
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,63 @@ class Result:
         return "" if done else f"stopped by the time cap after {self.steps:,} of {self.planned:,} steps"
 
 
+class StepLog(TrainerCallback):
+    """Writes COLUMNS and ``more`` of each step, saves every ``minutes`` and stops after ``cap`` minutes."""
+
+    def __init__(self, path: Path, minutes: float, cap: float, more: Sequence[str]) -> None:
+        self.path, self.minutes, self.cap, self.more = path, minutes, cap, more
+        self.rows: list[dict[str, Any]] = []
+        self.seconds, self._counts = 0.0, dict.fromkeys(["tokens", *more], 0.0)
+
+    def count(self, **values: float) -> None:
+        """Adds to the columns of the current step."""
+        for name, value in values.items():
+            self._counts[name] += value
+
+    def measured(self) -> dict[str, float]:
+        """What the trainer does not log itself of the step that has ended."""
+        counts, self._counts = self._counts, dict.fromkeys(self._counts, 0.0)
+        took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
+        rate = round(counts["tokens"] / max(took, 1e-9), 1)
+        return {**counts, "tokens": int(counts["tokens"]), "tokens_per_s": rate, "seconds": round(self.seconds, 3)}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
+        self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
+        self._since = time.monotonic() - self.seconds
+        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit=" steps")
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds = time.monotonic() - self._since
+        if self.cap and self.seconds >= self.cap * 60:
+            control.should_training_stop = True
+        if self.seconds - self._saved >= self.minutes * 60 and not control.should_training_stop:
+            control.should_save, self._saved = True, self.seconds
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "seconds" in state.log_history[-1] and state.is_world_process_zero:
+            self.rows.append(self._row(state.log_history[-1]))
+            write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
+            self._bar.update()
+            self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
+
+    def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
+        return {name: logs["learning_rate" if name == "lr" else name] for name in [*COLUMNS, *self.more]}
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A kill while a checkpoint is written leaves it without the mark.
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The latest complete checkpoint in ``folder``."""
+    found = {int(mark.parent.name.rpartition("-")[2]): mark.parent for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
+    return str(found[max(found)]) if found else None
+
+
 class OneDevice(SFTConfig):
     """A process trains on one device, also where it sees several; more devices take more processes."""
 
@@ -74,14 +138,14 @@ class OneDevice(SFTConfig):
 class PackedTrainer(SFTTrainer):
     """Trains a student on batches in their planned order; stops at a loss that is no number."""
 
-    columns: tuple[str, ...] = ()  # what its steps.csv has besides lib.training.log.COLUMNS
+    columns: tuple[str, ...] = ()  # what its steps.csv has besides COLUMNS
     loss_is_scaled_for_ga = True  # type: ignore[assignment]
 
     def __init__(
         self,
         params: Training,
         student: Student,
-        collator: Callable[[list[int]], Batch],
+        collator: Collator,
         work: Path,
         size: tuple[int, int],
         callbacks: Sequence[TrainerCallback] = (),
@@ -95,9 +159,7 @@ class PackedTrainer(SFTTrainer):
             args=_arguments(params, work, *size),
             train_dataset=Dataset.from_dict({"item": range(params.max_steps * size[0])}),
             data_collator=lambda features: collator([feature["item"] for feature in features]),
-            processing_class=PreTrainedTokenizerFast(
-                tokenizer_object=tokenizer, eos_token=str(END), pad_token=str(END)
-            ),
+            processing_class=PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=END, pad_token=END),
             callbacks=[self.step_log, *callbacks],
         )
         self.remove_callback(PrinterCallback)
@@ -108,13 +170,13 @@ class PackedTrainer(SFTTrainer):
         return self.lr_scheduler
 
     def training_step(self, *arguments: Any, **more: Any) -> Tensor:
-        with self.prepared.quantiser.applied():
+        with self.prepared.quantised():
             return super().training_step(*arguments, **more)
 
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        logits, answers = answer_logits(model, inputs, self.args.bf16)
+        logits, answers = layers.answer_logits(model, inputs, self.args.bf16)
         items = len(answers) if num_items_in_batch is None else num_items_in_batch
         losses = self.token_losses(logits, answers, inputs)
         means = {name: part.sum() / items * self.accelerator.num_processes for name, part in losses.items()}
@@ -151,7 +213,13 @@ class PackedTrainer(SFTTrainer):
             tqdm.write(f"{out_dir.name}: {result.stopped}")
         student.info["training"] = {**facts, "steps": len(rows)}
         if self.is_world_process_zero():
-            _finish(student, work, out_dir)
+            student.model.cpu()
+            done = students.save(student, work / "student")
+            for log in work.glob("*.csv"):
+                shutil.copy(log, done)
+            shutil.rmtree(out_dir, ignore_errors=True)
+            done.replace(out_dir)
+            shutil.rmtree(work)
         return result
 
     def last(self, column: str, count: int = 20) -> float:
@@ -161,11 +229,7 @@ class PackedTrainer(SFTTrainer):
 
 
 def rate(done: float, warmup: float, least: float) -> float:
-    """The learning rate's factor when a share ``done`` of the steps is through; ``least``: what counts at the start.
-
-    >>> [round(rate(done, 0.1, 0.01), 2) for done in (0, 0.05, 0.1, 0.55, 1)]
-    [0.1, 0.5, 1.0, 0.5, 0.0]
-    """
+    """The learning rate's factor when a share ``done`` of the steps is through; ``least``: what counts at the start."""
     if done < warmup:
         return min(max(done, least) / warmup, 1.0)
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
@@ -196,34 +260,12 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
     )
 
 
-def row_batches(
-    params: RowTraining, task: Task, student: Student, by_context: ByContext
-) -> Callable[[list[int]], Batch]:
-    """Makes a batch of the rows with these numbers. Raises PackingError."""
+def row_batches(params: RowTraining, task: Task, student: Student, by_context: ByContext) -> Collator:
+    """Makes a batch of the rows with these numbers. Raises TrainingError."""
     packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed)
     align = layers.ALIGN if params.compile else ALIGN
     batch = partial(collate, pad=student.vocabulary.end, align=align)
     return lambda numbers: batch([packer.row(i) for i in numbers])
-
-
-def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) -> tuple[Tensor, Tensor]:
-    """Logits for each answer token of a batch of rows, (answer tokens, vocabulary) in fp32, and those tokens.
-
-    ``model``: a Llama, plain or wrapped by a trainer. Other positions get no logits. ``bf16``: the pass runs in it.
-    """
-    following = inputs["labels"][:, 1:]
-    answers = following != IGNORED
-    llama = next(module for module in model.modules() if isinstance(module, LlamaForCausalLM))
-    seen = visible(inputs["blocks"], inputs["segments"])
-    mask = layers.attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
-    chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
-    try:
-        with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
-            ids, positions = inputs["input_ids"], inputs["position_ids"]
-            logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-    finally:
-        chosen.remove()
-    return logits.float(), following[answers]
 
 
 def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Path:
@@ -245,14 +287,3 @@ def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Pat
             "delete this folder to start anew, or put the old values back to go on"
         )
     return work
-
-
-def _finish(student: Student, work: Path, out_dir: Path) -> None:
-    """Writes the student inside the work folder, then puts it in place and clears the work."""
-    student.model.cpu()
-    done = students.save(student, work / "student")
-    for log in work.glob("*.csv"):
-        shutil.copy(log, done)
-    shutil.rmtree(out_dir, ignore_errors=True)
-    done.replace(out_dir)
-    shutil.rmtree(work)

@@ -19,8 +19,9 @@ from lib.core.files import Row, sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.model.student import StudentError
-from lib.training import distill, qat
+from lib.training import distill
 from lib.training.finetune import train
+from lib.training.layers import quantised
 from lib.training.params import Distillation, TrainingError
 
 PARAMS = {"row_tokens": 256, "learning_rate": 1.0e-3, "max_steps": 3, "precision": "fp32", "ce_weight": 0.0}
@@ -94,7 +95,7 @@ def test_a_model_that_is_not_cut_is_trained_for_its_quantised_weights(
     rows = run(assistant, groups, tmp_path / "tiny", Shape(), qat="q4_0")
     assert len(rows) == 1 and rows[0]["layers"] == 3 and "removed" not in rows[0]
     weight = students.load(tmp_path / "tiny").model.model.layers[1].mlp.up_proj.weight.detach()
-    torch.testing.assert_close(weight, qat.quantised(weight), rtol=2**-10, atol=1e-7)
+    torch.testing.assert_close(weight, quantised(weight), rtol=2**-10, atol=1e-7)
     with pytest.raises(TrainingError, match="nothing to distil"):
         run(assistant, groups, tmp_path / "same", Shape())
 

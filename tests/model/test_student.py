@@ -7,10 +7,9 @@ from toy_task import TASK, Vending, examples
 
 from lib.core.task import Control
 from lib.model import student as students
-from lib.model.generate import Prefix, decode
 from lib.model.gguf_write import export
 from lib.model.student import StudentError, keep_layers
-from lib.model.torch_student import TorchStudent
+from lib.model.torch_student import Prefix, TorchStudent, decode
 
 
 @pytest.fixture(scope="module")

@@ -2,12 +2,11 @@
 
 import pytest
 from gguf import GGMLQuantizationType as Ggml
-from gguf import LlamaFileType
 from toy_model import saved_student
 from toy_task import TASK, Vending
 
 from lib.core.task import TaskError
-from lib.model import gguf_kinds
+from lib.model import gguf_write
 from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import GgufError, export
@@ -79,7 +78,7 @@ def test_all_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(
 
 
 def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path, monkeypatch):
-    monkeypatch.setitem(gguf_kinds.KINDS, "q4_1", gguf_kinds.Kind(Ggml.Q4_1, LlamaFileType.MOSTLY_Q4_1))
+    monkeypatch.setitem(gguf_write.KINDS, "q4_1", Ggml.Q4_1)
     folder = saved_student(tmp_path / "student")
     files = {kind: export(folder, tmp_path / f"{kind}.gguf", kind) for kind in ("q4_0", "f16", "q4_1")}
     found = {kind: suits(GgufFile(file)) for kind, file in files.items()}

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from toy_model import saved_student, tiny_student
@@ -11,22 +12,21 @@ from toy_task import TASK, examples
 from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.training.finetune import row_batches, train
-from lib.training.log import WHOLE, StepLog, last_checkpoint, read_steps
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import PackedTrainer, rate
+from lib.training.trainer import WHOLE, PackedTrainer, StepLog, last_checkpoint, rate
 
-PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 6, "precision": "fp32"}
+PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision": "fp32"}
 CLOCK = ("seconds", "tokens_per_s")
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student")
+    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
 
 
 @pytest.fixture(scope="module")
 def by_context():
-    return examples(30, 6, items=3)
+    return examples(20, 4, items=3)
 
 
 def run(start, by_context, out, **changes):
@@ -37,6 +37,10 @@ def moved(start, folder):
     """Names of the weights that differ."""
     old, new = (students.load(path).model.state_dict() for path in (start, folder))
     return {name for name in old if not torch.equal(old[name], new[name])}
+
+
+def read_steps(path):
+    return pd.read_csv(path).to_dict("records")
 
 
 def told(result):
@@ -60,25 +64,25 @@ def kill_after(steps, monkeypatch):
 def test_all_weights_move(start, by_context, tmp_path, changes):
     result = run(start, by_context, tmp_path / "out", **changes)
     assert moved(start, result.folder) == set(students.load(start).model.state_dict())
-    assert (result.steps, result.stopped) == (6, "")
+    assert (result.steps, result.stopped) == (4, "")
     assert not (tmp_path / "out.part").exists()
 
 
 def test_loss_falls_and_the_log_says_so(start, by_context, tmp_path):
-    result = run(start, by_context, tmp_path / "out", max_steps=40, rows_per_step=2, rows_at_once=2)
+    result = run(start, by_context, tmp_path / "out", max_steps=20, rows_per_step=2, rows_at_once=2)
     rows = read_steps(result.folder / "steps.csv")
-    assert [r["step"] for r in rows] == list(range(1, 41))
+    assert [r["step"] for r in rows] == list(range(1, 21))
     assert rows[-1]["loss"] < 0.7 * rows[0]["loss"]
     assert sum(r["tokens"] for r in rows) == result.tokens
     assert max(r["lr"] for r in rows) == pytest.approx(PARAMS["learning_rate"], rel=0.01)
-    assert rows[-1]["lr"] < rows[20]["lr"]
+    assert rows[-1]["lr"] < rows[10]["lr"]
     info = json.loads((result.folder / "student.json").read_text())
-    assert info["training"]["steps"] == 40
+    assert info["training"]["steps"] == 20
     assert str(tmp_path.parent) not in json.dumps(info)
 
 
 def test_accumulated_rows_equal_rows_at_once(start, by_context, tmp_path):
-    results = [run(start, by_context, tmp_path / f"{n}", rows_per_step=4, rows_at_once=n) for n in (1, 4)]
+    results = [run(start, by_context, tmp_path / f"{n}", rows_per_step=4, rows_at_once=n, max_steps=2) for n in (1, 4)]
     one, other = ([row["loss"] for row in told(result)] for result in results)
     assert one == pytest.approx(other, rel=1e-3)
 
@@ -86,7 +90,7 @@ def test_accumulated_rows_equal_rows_at_once(start, by_context, tmp_path):
 @pytest.mark.parametrize("changes", [{}, {"method": "lora", "lora_rank": 4}])
 def test_an_interrupted_training_resumes_where_it_was(start, by_context, tmp_path, changes, monkeypatch):
     whole = run(start, by_context, tmp_path / "whole", checkpoint_minutes=0, **changes)
-    kill_after(4, monkeypatch)
+    kill_after(2, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         run(start, by_context, tmp_path / "out", checkpoint_minutes=0, **changes)
     monkeypatch.undo()
@@ -196,11 +200,11 @@ def _process(folder, rank, world):
         "WORLD_SIZE": world,
     }
     os.environ |= {name: str(value) for name, value in address.items()} | {"ACCELERATE_USE_CPU": "true"}
-    torch.save(_trained(folder / "shared", examples(30, 6, items=3)), folder / f"{rank}.pt")
+    torch.save(_trained(folder / "shared", examples(20, 4, items=3)), folder / f"{rank}.pt")
 
 
 def _trained(work, by_context):
-    params = Finetuning.read({**PARAMS, "max_steps": 3, "rows_per_step": 4}, "training")
+    params = Finetuning.read({**PARAMS, "max_steps": 2, "rows_per_step": 4}, "training")
     student = tiny_student(layers=2)
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
     PackedTrainer(params, student, row_batches(params, TASK, student, by_context), work, (4, 1)).train()

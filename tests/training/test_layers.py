@@ -11,9 +11,9 @@ from lib.model import student as students
 from lib.model.codec import Codec
 from lib.training import layers
 from lib.training.finetune import train
+from lib.training.layers import answer_logits
 from lib.training.packing import Packer, collate, visible
 from lib.training.params import Finetuning
-from lib.training.trainer import answer_logits
 
 
 @pytest.fixture(autouse=True)
@@ -62,8 +62,8 @@ def test_a_blocks_mask_says_which_token_sees_which(start, batch):
 
 
 def test_a_compiled_training_ends_where_a_plain_one_does(start, tmp_path):
-    by_context = examples(30, 6, items=3)
-    params = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision": "fp32", "base": str(start)}
+    by_context = examples(4, 4, items=3)
+    params = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 2, "precision": "fp32", "base": str(start)}
     plain = train(params, TASK, by_context, tmp_path / "plain")
     fast = train({**params, "compile": "layers"}, TASK, by_context, tmp_path / "fast")
     assert fast.loss == pytest.approx(plain.loss, rel=1e-3)

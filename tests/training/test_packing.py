@@ -9,7 +9,8 @@ from toy_model import tiny_student
 from toy_task import TASK, examples
 
 from lib.model.codec import Codec
-from lib.training.packing import IGNORED, Block, Packer, PackingError, Segment, collate, pack, visible
+from lib.training.packing import IGNORED, Block, Packer, Segment, collate, pack, visible
+from lib.training.params import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +104,11 @@ def test_a_numbering_that_depends_on_the_request_is_not_shared(codec):
 
 def test_what_cannot_be_packed_is_named(codec):
     group = examples(1, 2)[0]
-    with pytest.raises(PackingError, match="0-0.*raise row_tokens"):
+    with pytest.raises(TrainingError, match="0-0.*raise row_tokens"):
         packer(codec, [[group[0]]], max_tokens=20)
-    with pytest.raises(PackingError, match="0-1.*no accepted answer"):
+    with pytest.raises(TrainingError, match="0-1.*no accepted answer"):
         packer(codec, [[replace(group[1], gold=[])]])
-    with pytest.raises(PackingError, match="no examples"):
+    with pytest.raises(TrainingError, match="no examples"):
         packer(codec, [])
 
 
