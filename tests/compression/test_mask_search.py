@@ -32,7 +32,7 @@ def measured(model: Student) -> Importance:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Student:
     """Two layers that answer some requests rightly and some wrongly."""
     folder = tmp_path_factory.mktemp("trained")
-    settings = {"row_tokens": 256, "learning_rate": 4.0e-3, "max_steps": 80, "precision": "fp32"}
+    settings = {"row_tokens": 256, "learning_rate": 4.0e-3, "max_steps": 40, "precision": "fp32"}
     settings |= {"base": str(saved_student(folder / "start", layers=2, seed=1))}
     return student.load(train(settings, TASK, examples(60, 6, seed=5, items=3), folder / "out").folder)
 
