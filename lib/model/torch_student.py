@@ -1,9 +1,9 @@
 """Runs a student in torch: batched decoding, greedy or sampled, and the reference that the GGUF is compared with.
 
-Decoding is free (no grammar). Requests that begin alike share their prefix's keys and values on a CPU, behind which rows
-are left-padded; on a GPU requests of about the same length form a batch. Once a quarter of a batch's rows have finished
-they are taken out of it. Students are read by lib/model/fast_decode.py; other models, and students that are trained with
-adapters, by transformers.
+Decoding is free (no grammar). Requests that begin alike share their prefix's keys and values on a CPU, behind which
+rows are left-padded; on a GPU requests of about the same length form a batch. Once a quarter of a batch's rows have
+finished they are taken out of it. Students are read by lib/model/fast_decode.py; other models, and students that are
+trained with adapters, by transformers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The student's vocabulary: a byte-level BPE cut down to what a task needs, plus one token for each control.
 
 All 256 bytes stay, and a kept token keeps every merge that builds it (byte-pair encoding: Sennrich et al., arXiv
-1508.07909, section 3.2), so that a text whose base tokens all stay is encoded as the base would. Text is encoded without
-the controls, so that no text becomes one.
+1508.07909, section 3.2), so that a text whose base tokens all stay is encoded as the base would. Text is encoded
+without the controls, so that no text becomes one.
 
 >>> vocabulary = Vocabulary(byte_tokenizer(["Lend("]), ["Lend("])
 >>> ids = vocabulary.encode([Control("Lend("), "7", END])

@@ -12,8 +12,8 @@ outside of them:
 - reverse, KL(student || assistant): the student has to avoid what the assistant finds unlikely (Gu et al., *MiniLLM*,
   arXiv 2306.08543, section 2.1).
 
-TRL's DistillationTrainer is not used: its rows share no prefixes, its answers are all sampled, and it makes ids of text,
-in which a control token cannot be told from a person's words.
+TRL's DistillationTrainer is not used: its rows share no prefixes, its answers are all sampled, and it makes ids of
+text, in which a control token cannot be told from a person's words.
 
     params = {"max_steps": 400, "divergence": "forward", "top_k": 100, "ce_weight": 0.3}
     result = distill.train(params, task, assistant, student, by_context, Path("runs/gpu/04_student"), held_out)

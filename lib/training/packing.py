@@ -161,7 +161,7 @@ def pack(blocks: Sequence[Block], max_tokens: int) -> list[Row]:
 def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tensor]:
     """A batch of rows, (rows, tokens), padded with ``pad`` to a multiple of ``align`` tokens.
 
-    ``labels`` are IGNORED but for answers; ``visible`` needs ``blocks`` and ``segments``; ``tokens`` (rows,): no padding.
+    ``labels`` are IGNORED but for answers; ``visible`` needs ``blocks`` and ``segments``; ``tokens``: without padding.
     """
     lengths = [sum(map(len, row)) for row in rows]
     shape = len(rows), -(-max(lengths) // align) * align
@@ -181,7 +181,7 @@ def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tens
 
 
 def visible(blocks: Tensor, segments: Tensor) -> Tensor:
-    """Which token sees which, bool (rows, 1, tokens, tokens): earlier ones of its block, in the prefix or its segment."""
+    """Which token sees which, bool (rows, 1, tokens, tokens): earlier ones of its prefix and of its segment."""
     width = blocks.shape[1]
     causal = torch.ones(width, width, dtype=torch.bool, device=blocks.device).tril()
     same_block = blocks[:, :, None] == blocks[:, None, :]

@@ -1,8 +1,8 @@
 """Reinforcement: a student tries, the task's scorer says how good each try was, and better tries become likelier.
 
 The last step of the knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471), by group relative policy
-optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). Eight answers a request, a small weight on the
-divergence from the start, and graded rewards follow STAR (arXiv 2602.03022). A group whose answers got equal rewards
+optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). Eight answers a request, a small weight on
+the divergence from the start, and graded rewards follow STAR (arXiv 2602.03022). A group whose answers got equal rewards
 counts for nothing (DAPO, arXiv 2503.14476, section 3.2), but no other group takes its place.
 
 Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
