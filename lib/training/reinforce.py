@@ -2,7 +2,7 @@
 
 The last step of the knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471), by group relative policy
 optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). Eight answers a request, a small weight on
-the divergence from the start, and graded rewards follow STAR (arXiv 2602.03022). A group whose answers got equal rewards
+the divergence from the start, and graded rewards follow STAR (arXiv 2602.03022). A group of equal rewards
 counts for nothing (DAPO, arXiv 2503.14476, section 3.2), but no other group takes its place.
 
 Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
