@@ -118,13 +118,18 @@ def bench(
         rows = list(kept.rows)
     machine = next(row for row in rows if row["kind"] == "machine")
     shown = table.summary(found, rows, held, failed, machine)
-    document: Row = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": provenance.commit()}
-    document |= {"machine": {**provenance.hardware(), "load_average_before": round(load_average, 2), **machine}}
-    document |= {"versions": provenance.versions(), "parameters": values.model_dump(), "models": asked}
-    table.write(out, shown, {**document, "left_out": absent})
+    facts = {"load_average_before": round(load_average, 2), **machine}
+    table.write(out, shown, {**_document(facts, values), "models": asked, "left_out": absent})
     busy = f"The machine was busy before the run (load {load_average:.1f}): measure again when it is quiet."
     text = table.text(shown, machine, absent)
     return text + (f"\n\n{busy}" if load_average > BUSY * (os.cpu_count() or 1) else ""), not failed
+
+
+def _document(machine: Row, values: BenchParams) -> Row:
+    """When, where and with what a bench was run."""
+    made: Row = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": provenance.commit()}
+    made |= {"machine": {**provenance.hardware(), **machine}, "versions": provenance.versions()}
+    return {**made, "parameters": values.model_dump()}
 
 
 def _llm(text: str) -> tuple[str, Path]:

@@ -92,6 +92,7 @@ def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
     search = dict.fromkeys([str(paths.ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     os.environ |= {"JUPYTER_PREFER_ENV_PATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, search))}
     os.environ.setdefault("TQDM_MININTERVAL", "5")
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:IProgress not found")  # bars are text here
     os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "1000000")  # glibc gives larger blocks back as they are freed
     logging.getLogger("papermill").setLevel(logging.ERROR)  # lib.core.params has checked what it warns of
     failed, part = out.parent.parent / "failed" / out.name, out.with_name(out.stem + ".part.ipynb")
