@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +36,7 @@ from lib.model.gguf_write import fitting
 from lib.training import distill
 from lib.training.packing import ByContext
 from lib.training.params import Distillation
+from lib.training.work import WEIGHTS
 
 PARENT, PRUNED = "parent", "pruned only"
 Kind = Literal["f16", "q8_0", "q5_0", "q4_0"]
@@ -134,8 +135,7 @@ def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file
     about = file.with_suffix(".json")
     data = job.digest if entry.shape or training else files.sha256(job.assistant)
     settings = training.model_dump() if training else None
-    code = provenance.library("from lib.compression import models")
-    key = files.digest([name, entry.model_dump(), settings, data, code])
+    key = files.digest([name, entry.model_dump(), settings, data, _code()])
     if about.is_file() and file.is_file():
         row = files.read_json(about)
         if row.get("key") == key and row["sha256"] == files.sha256(file):
@@ -146,6 +146,11 @@ def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file
     row |= {"sha256": files.sha256(file), "key": key}
     files.write_json(about, row)
     return row
+
+
+@cache
+def _code() -> str:
+    return files.digest([provenance.library("from lib.compression import models"), provenance.versions()])
 
 
 def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) -> list[Row]:
@@ -193,9 +198,10 @@ def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Ro
 def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Path, made: Path) -> Row:
     """The row of a step, which is done unless it is complete. The row is written last."""
     file = pruned.with_suffix(".json")
-    key = files.digest([job.digest, params.model_dump(), files.sha256(start), shape.model_dump()])
-    if file.is_file() and students.is_student(str(made)) and (row := files.read_json(file))["key"] == key:
-        return row
+    key = files.digest([job.digest, params.model_dump(), files.sha256(start), shape.model_dump(), _code()])
+    old = files.read_json(file) if file.is_file() and (made / WEIGHTS).is_file() else {}
+    if old.get("key") == key and old.get("student") == files.sha256(made / WEIGHTS):
+        return old
     facts = _prune(job, shape, start, pruned, key) if any(shape.sizes) else {}
     begin = pruned if facts else start
     result = distill.train(params, job.task, job.assistant, begin, job.by_context, made, job.held_out)
@@ -204,6 +210,7 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
     kl = {"kl_before": result.kl_before, "kl_after": result.kl_after}
     row |= {name: None if math.isnan(value) else value for name, value in kl.items()}
     row |= {"train_steps": result.steps, "seconds": round(result.seconds, 1), "tokens": result.tokens, "key": key}
+    row["student"] = files.sha256(made / WEIGHTS)
     files.write_json(file, row)
     return row
 

@@ -40,7 +40,8 @@ from lib.model.student import Student
 from lib.training import layers
 from lib.training.packing import ByContext, Packer, collate
 from lib.training.params import Distillation, RowTraining, TrainingError
-from lib.training.trainer import Batch, PackedTrainer, Result, claim, row_batches
+from lib.training.trainer import Batch, PackedTrainer, row_batches
+from lib.training.work import Result, claim, finished
 
 ACROSS = "trl.experimental.gold.GOLDTrainer"  # TRL's trainer for a teacher and a student of different vocabularies
 
@@ -93,11 +94,15 @@ def train(
     facts = {**params.model_dump(), "assistant": sha256(assistant), "student": sha256(student)}
     if facts["assistant"] == facts["student"] and not params.qat:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
-    work = claim(out_dir, facts, by_context)
+    result = finished(out_dir, facts, by_context)
+    work = None if result else claim(out_dir, facts, by_context)
     before = measure(task, teacher, learner, held_out, params)
-    rows, size = row_batches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
-    result = DistillTrainer(teacher, params, learner, rows, work, size).fit(learner, facts, out_dir)
-    layers.accelerate_layers(teacher.model, "")
+    if work:
+        rows, size = row_batches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
+        result = DistillTrainer(teacher, params, learner, rows, work, size).fit(learner, facts, out_dir)
+        layers.accelerate_layers(teacher.model, "")
+    else:
+        learner = students.load(out_dir)
     after = measure(task, teacher, learner, held_out, params)
     return Distilled(**vars(result), kl_before=before, kl_after=after)
 

@@ -18,12 +18,14 @@ from lib.core.task import Task
 from lib.model import student as students
 from lib.training.packing import ByContext
 from lib.training.params import Finetuning
-from lib.training.trainer import PackedTrainer, Result, claim, row_batches
+from lib.training.trainer import PackedTrainer, row_batches
+from lib.training.work import Result, claim, finished
 
 
 def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByContext, out_dir: Path) -> Result:
     """Trains a student on ``by_context`` and writes its folder ``out_dir``; resumes work in ``<out_dir>.part``.
 
+    The same training that is finished there is not repeated. One process only.
     Raises ParamsError, or TrainingError for unusable examples, work of other parameters or a loss that is no number.
     """
     params = Finetuning.read(params, "training")
@@ -31,6 +33,8 @@ def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByCont
     facts = params.model_dump()
     if params.base and base.exists():  # what a file or folder holds, and no machine's path to it
         facts |= {"base": paths.relative(base), "start": sha256(base)}
+    if done := finished(out_dir, facts, by_context):
+        return done
     work = claim(out_dir, facts, by_context)
     student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
     rows, size = row_batches(params, task, student, by_context), (params.rows_per_step, params.rows_at_once)

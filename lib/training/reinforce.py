@@ -33,7 +33,8 @@ from lib.training.monitor import Monitor, examine
 from lib.training.packing import Block, ByContext, Segment, collate, pack
 from lib.training.params import Reinforcement, TrainingError
 from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
-from lib.training.trainer import Batch, PackedTrainer, Result, claim
+from lib.training.trainer import Batch, PackedTrainer
+from lib.training.work import Result, claim, finished
 
 COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
 """Further columns of steps.csv, of a step's samples: mean reward and its standard deviation, share exactly right, KL
@@ -147,6 +148,10 @@ def train(
     learner, start = students.load(student), students.load(student)
     students.check_task(learner.info, task, str(student))
     facts = {**params.model_dump(), "start": sha256(student)}
+    if done := finished(out_dir, facts, [*by_context, dev]):
+        known = students.load(out_dir).info["training"]
+        reward = float(pd.read_csv(out_dir / "steps.csv")["reward"].tail(20).mean())
+        return Reinforced(**vars(done), reward=reward, seen=known["seen"], kept=known["kept"])
     work = claim(out_dir, facts, [*by_context, dev])
     pool = _pool(params, task, learner, by_context, work / "pool.json")
     at_once = max(params.sequences_at_once // params.samples, 64)

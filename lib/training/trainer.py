@@ -4,20 +4,18 @@ It is TRL's SFTTrainer with ``skip_prepare_dataset`` (so transformers' Trainer):
 precision, clipping, checkpoints and distribution are theirs. Rows, the learning rate's schedule (a warm-up, then a
 cosine, arXiv 1608.03983) and losses are this project's, through public methods alone.
 
-Work in progress is in ``<student>.part``. A killed training leaves it, and the same training (parameters, data and
-models) resumes it; another one is refused. Steps are written to ``steps.csv``, from the trainer's own log history, so
-that a training that resumes has those before its checkpoint.
+Steps are written to ``steps.csv``, from the trainer's own log history, so that a training that resumes has those before
+its checkpoint (lib/training/work.py). The trainer's step is right with several processes, too (gradients and losses are
+shared); the trainings as a whole are for one.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -35,8 +33,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from lib.core.examples import digest_examples
-from lib.core.files import read_json, write_json, write_text
+from lib.core.files import read_json, sha256, write_json, write_text
 from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
@@ -45,31 +42,13 @@ from lib.model.vocabulary import END
 from lib.training import layers
 from lib.training.packing import ALIGN, ByContext, Packer, collate
 from lib.training.params import RowTraining, Training, TrainingError
+from lib.training.work import RUN, WEIGHTS, WHOLE, Result, last_checkpoint, processes
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to its makers
 
 Batch = dict[str, Any]
 Collator = Callable[[list[int]], Batch]
 COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds")
-WHOLE = "whole"  # the file that marks a checkpoint as complete
-
-
-@dataclass(frozen=True)
-class Result:
-    """``steps`` of ``planned`` were taken; ``loss`` is the mean of the last 20."""
-
-    folder: Path
-    steps: int
-    planned: int
-    tokens: int
-    seconds: float
-    loss: float
-
-    @property
-    def stopped(self) -> str:
-        """That the time cap stopped the training, in words; empty if it took all its steps."""
-        done = self.steps == self.planned
-        return "" if done else f"stopped by the time cap after {self.steps:,} of {self.planned:,} steps"
 
 
 class StepLog(TrainerCallback):
@@ -121,12 +100,6 @@ class StepLog(TrainerCallback):
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The latest complete checkpoint in ``folder``."""
-    found = {int(mark.parent.name.rpartition("-")[2]): mark.parent for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
-    return str(found[max(found)]) if found else None
 
 
 class OneDevice(SFTConfig):
@@ -217,6 +190,7 @@ class PackedTrainer(SFTTrainer):
             done = students.save(student, work / "student")
             for log in work.glob("*.csv"):
                 shutil.copy(log, done)
+            write_json(done / RUN, {**read_json(work / RUN), "weights": sha256(done / WEIGHTS)})
             shutil.rmtree(out_dir, ignore_errors=True)
             done.replace(out_dir)
             shutil.rmtree(work)
@@ -235,12 +209,27 @@ def rate(done: float, warmup: float, least: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
+def _accumulated(params: Training, per_step: int, at_once: int) -> int:
+    """Forward passes of a process in one step."""
+    if per_step % (at_once * processes()):
+        unit = "rows" if isinstance(params, RowTraining) else "groups"
+        raise TrainingError(
+            f"{unit}_per_step: {per_step} is no multiple of {unit}_at_once ({at_once}) times {processes()} processes:"
+            f" change {unit}_per_step, {unit}_at_once or the number of processes"
+        )
+    return per_step // (at_once * processes())
+
+
 def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFTConfig:
+    workers = params.workers if isinstance(params, RowTraining) else 0
+    forked: dict[str, Any] = {}
+    if workers and hasattr(SFTConfig, "dataloader_multiprocessing_context"):
+        forked["dataloader_multiprocessing_context"] = "fork"  # the rows' encoder cannot be pickled
     return OneDevice(
         output_dir=str(work / "checkpoints"),
         max_steps=params.max_steps,
         per_device_train_batch_size=at_once,
-        gradient_accumulation_steps=per_step // (at_once * int(os.environ.get("WORLD_SIZE", 1))),
+        gradient_accumulation_steps=_accumulated(params, per_step, at_once),
         learning_rate=params.learning_rate,
         adam_beta2=0.99,
         bf16=params.bf16,
@@ -248,7 +237,8 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
         gradient_checkpointing=False,
         seed=params.seed,
         train_sampling_strategy="sequential",
-        dataloader_num_workers=params.workers if isinstance(params, RowTraining) else 0,
+        dataloader_num_workers=workers,
+        **forked,
         dataloader_pin_memory=torch.cuda.is_available(),
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -266,24 +256,3 @@ def row_batches(params: RowTraining, task: Task, student: Student, by_context: B
     align = layers.ALIGN if params.compile else ALIGN
     batch = partial(collate, pad=student.vocabulary.end, align=align)
     return lambda numbers: batch([packer.row(i) for i in numbers])
-
-
-def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Path:
-    """Makes the work folder of ``out_dir``, or checks that the work in it has the same facts and data; returns it.
-
-    ``facts``: JSON-able, all that the result depends on besides the data. Work without a checkpoint is begun anew.
-    Raises TrainingError.
-    """
-    work = out_dir.with_name(out_dir.name + ".part")
-    mark, data = work / "run.json", digest_examples([e for examples in by_context for e in examples])
-    run: dict[str, Any] = {"params": dict(facts), "data": data}
-    (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    if not mark.is_file() or last_checkpoint(work / "checkpoints") is None:
-        write_json(mark, run)
-    elif (old := read_json(mark)) != run:
-        changed = [k for k, v in run["params"].items() if old["params"].get(k) != v] or ["the examples"]
-        raise TrainingError(
-            f"{work}: holds an interrupted training with another {', '.join(changed)}; "
-            "delete this folder to start anew, or put the old values back to go on"
-        )
-    return work

@@ -87,6 +87,12 @@ def test_what_is_complete_is_not_done_again(
     again = run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)
     assert again[0]["key"] != kept["key"], "other parameters, other models"
     assert made == ["tiny", "1_recovered", "tiny"]
+    students.save(students.load(assistant), out)  # as an entry does that is only pruned
+    assert run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)[1]["student"] == again[1]["student"]
+    assert made[3:] == ["tiny"]
+    monkeypatch.setattr(models, "_code", lambda: "other")
+    run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)
+    assert made[4:] == ["1_recovered", "tiny"]
 
 
 def test_a_model_that_is_not_cut_is_trained_for_its_quantised_weights(

@@ -90,6 +90,9 @@ def test_a_file_is_made_once_for_the_same_inputs(run: Path, monkeypatch: pytest.
     saved_student(run / "05_student", layers=2, seed=1)
     assert made(run)["sha256"] != row["sha256"]
     assert not list(run.rglob("*.part"))
+    monkeypatch.setattr(models, "_code", lambda: "other")
+    made(run)
+    assert len(written) == 4
 
 
 def test_a_gguf_is_taken_as_it_is(run: Path) -> None:

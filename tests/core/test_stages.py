@@ -143,17 +143,19 @@ def test_a_failed_stage_is_not_skipped_and_leaves_the_ones_before(tmp_path: Path
 
 @pytest.mark.usefixtures("quick")
 def test_what_to_resume_from_stays_only_for_the_same_inputs(tmp_path: Path) -> None:
-    part = tmp_path / "01_predictions.jsonl.part"
+    parts = [tmp_path / name for name in ("01_predictions.jsonl.part", "01_a_steps/2.part", "01_student/run.json")]
     keep = notebook(tmp_path, "01_a.ipynb", "1 / 0")
     with pytest.raises(paths.StageError):
         run(keep, tmp_path)
-    part.write_text("half")
+    for part in parts:
+        part.parent.mkdir(exist_ok=True)
+        part.write_text("half")
     with pytest.raises(paths.StageError):
         run(keep, tmp_path)
-    assert part.read_text() == "half"
+    assert all(part.read_text() == "half" for part in parts)
     with pytest.raises(paths.StageError):
         run(keep, tmp_path, seed=2)
-    assert not part.exists()
+    assert not any(part.exists() for part in parts)
 
 
 def test_missing_result_of_a_lower_stage(tmp_path: Path) -> None:

@@ -153,6 +153,24 @@ def test_an_interrupted_distillation_resumes_where_it_was(assistant, start, by_c
     assert again.kl_after == pytest.approx(whole.kl_after, rel=1e-3)
 
 
+def test_a_kill_after_the_training_repeats_only_the_measurement(assistant, start, by_context, tmp_path, monkeypatch):
+    found, inner = [], distill.measure
+
+    def dying(*given):
+        found.append(inner(*given))
+        if len(found) == 2:
+            raise KeyboardInterrupt
+        return found[-1]
+
+    monkeypatch.setattr(distill, "measure", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(assistant, start, by_context, tmp_path / "out", by_context[:4])
+    monkeypatch.setattr(distill.DistillTrainer, "fit", None)
+    again = run(assistant, start, by_context, tmp_path / "out", by_context[:4])
+    assert again.steps == PARAMS["max_steps"] and again.tokens > 0
+    assert (again.kl_before, again.kl_after) == pytest.approx(tuple(found[:2]), rel=1e-3)
+
+
 def test_work_of_other_parameters_or_models_is_not_taken_up(assistant, start, by_context, tmp_path, monkeypatch):
     kill_after(2, monkeypatch)
     with pytest.raises(KeyboardInterrupt):

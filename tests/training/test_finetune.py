@@ -13,7 +13,8 @@ from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.training.finetune import row_batches, train
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import WHOLE, PackedTrainer, StepLog, last_checkpoint, rate
+from lib.training.trainer import PackedTrainer, StepLog, rate
+from lib.training.work import RUN, WHOLE, last_checkpoint
 
 PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision": "fp32"}
 CLOCK = ("seconds", "tokens_per_s")
@@ -127,6 +128,42 @@ def test_work_of_other_parameters_or_data_is_not_resumed(start, by_context, tmp_
     with pytest.raises(TrainingError, match="another start;"):
         other = saved_student(tmp_path / start.name, seed=3)
         run(other, by_context, tmp_path / "out", checkpoint_minutes=0)
+
+
+def test_a_finished_training_is_not_repeated(start, by_context, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    first = run(start, by_context, out)
+    weights, fit = out / "model.safetensors", PackedTrainer.fit
+    fits = []
+    monkeypatch.setattr(PackedTrainer, "fit", lambda *given: fits.append(1) or fit(*given))
+    again = run(start, by_context, out)
+    assert not fits and (again.folder, again.steps, again.tokens) == (out, first.steps, first.tokens)
+    assert (again.loss, again.seconds) == pytest.approx((first.loss, first.seconds), abs=1e-3)
+    run(start, by_context, out, learning_rate=1.0e-3)
+    run(start, by_context[:-1], out, learning_rate=1.0e-3)
+    weights.write_bytes(weights.read_bytes()[:-1])
+    run(start, by_context[:-1], out, learning_rate=1.0e-3)
+    monkeypatch.setattr("lib.training.work._code", lambda: "other")
+    run(start, by_context[:-1], out, learning_rate=1.0e-3)
+    (out / RUN).unlink()
+    run(start, by_context[:-1], out, learning_rate=1.0e-3)
+    assert len(fits) == 5
+
+
+def test_workers_make_the_rows_that_one_process_makes(start, by_context, tmp_path):
+    one, two = (run(start, by_context, tmp_path / f"{n}", workers=n, max_steps=2) for n in (0, 2))
+    one, two = ([row["tokens"] for row in told(result)] for result in (one, two))
+    assert one == two
+
+
+def test_several_processes_are_refused_or_counted(start, by_context, tmp_path, monkeypatch):
+    params = Finetuning.read({**PARAMS, "rows_per_step": 4, "rows_at_once": 4}, "training")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(TrainingError, match="WORLD_SIZE is 2: this training is for one process"):
+        run(start, by_context, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(TrainingError, match=r"rows_per_step: 4 is no multiple of rows_at_once \(4\) times 2 processes"):
+        PackedTrainer(params, tiny_student(), len, tmp_path, (4, 4))
 
 
 def test_a_loss_that_is_no_number_ends_with_a_remedy(tmp_path, by_context):

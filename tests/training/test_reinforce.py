@@ -236,6 +236,22 @@ def test_work_of_other_parameters_data_or_start_is_not_resumed(start, by_context
         run(tmp_path / "student", by_context, dev, tmp_path / "out")
 
 
+def test_work_without_a_checkpoint_is_begun_anew(start, by_context, dev, tmp_path, monkeypatch):
+    out, tried = tmp_path / "out", []
+    monkeypatch.setattr("lib.training.reinforce.try_pool", lambda *given: tried.append(1) or try_pool(*given))
+    with monkeypatch.context() as killing:
+        kill_after(0, killing)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run(start, by_context, dev, out, checkpoint_minutes=10.0, temperature=0.9)
+    result = run(start, by_context, dev, out, checkpoint_minutes=10.0, max_steps=2)
+    assert len(tried) == 2, "once for each temperature"
+    assert {line["step"] for line in monitor.read(out / "guards.csv")} == {0, 2}
+    again = run(start, by_context, dev, out, checkpoint_minutes=10.0, max_steps=2)
+    assert len(tried) == 2 and (again.kept, again.seen) == (result.kept, result.seen), "finished"
+    assert again.reward == pytest.approx(result.reward)
+
+
 def test_a_constant_reward_ends_before_training(start, by_context, dev, tmp_path):
     class Zero(Vending):
         def score(self, example, calls):
