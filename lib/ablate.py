@@ -1,7 +1,8 @@
 """The ablation command: which training data and which steps make the student better, and is that more than chance?
 
     python -m lib.ablate                                   (or make ablation)
-    python -m lib.ablate --only "RFT:1" "RFT+KD:1" --keep  one of several processes, each on its own GPU
+    python -m lib.ablate --params params/ladder.yaml --only "RFT:1" "RFT+KD:1" --keep
+                                                           one of several processes, each on its own GPU
     python -m lib.ablate --pack                            when all of them are through
 
 Every variant of the parameters is trained with every seed on what notebooks 01 and 02 of a profile left, and tested;

@@ -5,7 +5,7 @@ import json
 import lzma
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -105,17 +105,29 @@ def read_json(path: Path, remedy: str = "run the stage that writes it again") ->
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` for a file or folder; it becomes ``path`` if the block ends well, else goes."""
-    part = path.with_name(path.name + ".part")
+    """A temporary name beside ``path`` for a file or folder; it becomes ``path`` if the block ends well, else goes.
+
+    A folder that is replaced is renamed until then; if the process is killed in between, the next call restores it.
+    """
+    part, old = path.with_name(path.name + ".part"), path.with_name(path.name + ".replaced")
     path.parent.mkdir(parents=True, exist_ok=True)
     remove(part)
+    _restore(old, path)
     try:
         yield part
         if path.is_dir():
-            remove(path)
+            remove(old)
+            path.replace(old)
         part.replace(path)
+        remove(old)
     finally:
         remove(part)
+        _restore(old, path)
+
+
+def _restore(old: Path, path: Path) -> None:
+    if old.is_dir() and not path.exists():
+        old.replace(path)
 
 
 def remove(path: Path) -> None:
@@ -191,7 +203,7 @@ class Resumable:
     """Appends rows to ``path.part`` as they come; ``path`` appears, complete, when the ``with`` block ends well.
 
     After an interruption the rows already written are in ``rows``, if ``key`` (what they depend on) is the same;
-    a last line that was cut off is dropped.
+    a last line that was cut off is dropped, and so is everything from the first damaged line on.
     """
 
     def __init__(self, path: Path, key: Any = "") -> None:
@@ -200,7 +212,9 @@ class Resumable:
 
     def __enter__(self) -> Self:
         whole = self.part.read_bytes().split(b"\n")[:-1] if self.part.exists() else []
-        rows = [strict(f"{self.part.name}, line {i}", line) for i, line in enumerate(whole, 1)]
+        rows: list[Row] = []
+        with suppress(RecordError):
+            rows.extend(strict(self.part.name, line) for line in whole)
         self.rows = rows[1:] if rows[:1] == [{"key": self.key}] else []
         write_jsonl(self.part, [{"key": self.key}, *self.rows])
         return self

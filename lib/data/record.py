@@ -25,6 +25,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from lib.core import paths, provenance
+from lib.core.examples import digest_examples
 from lib.core.files import Resumable, Row, digest, replacing, sha256
 from lib.core.params import Settings, read_yaml
 from lib.core.task import Example
@@ -122,6 +123,12 @@ class Session:
         """Requests that prompts may show."""
         return self.task.resolve(self.set.pool, self.set.contexts)
 
+    @cached_property
+    def _given(self) -> list[Any]:
+        """What answers depend on besides the request: the model, the task's prompts and the pool."""
+        prompts = self.task.writer().prompts.parent.glob("*.yaml")
+        return [self.backend.model, sorted(map(sha256, prompts)), digest_examples(self.pool)]
+
     def _recorder(self, name: str, backend: Backend) -> Recorder:
         return Recorder(backend, self.work / f"{name}.jsonl", self.settings.chunk)
 
@@ -129,7 +136,7 @@ class Session:
         """What verifiers make of candidates (resolved); ``models``: the SHA-256 of each student."""
         some = [c for c in candidates if recording.in_share(c, self.settings.read_every)]
         asked, rows = [[c.id, c.text, c.context] for c in candidates], list[Row]()
-        with Resumable(self.work / "readings.jsonl", [self.backend.model, models, asked]) as out:
+        with Resumable(self.work / "readings.jsonl", [self._given, self.settings.samples, models, asked]) as out:
             for verifier in (*(self._pipelines() if some else ()), *self._students()):
                 confident = isinstance(verifier, TorchStudent)
                 read = candidates if confident else some
@@ -156,7 +163,7 @@ class Session:
         """The systems' answers to third-party tests: ids, calls and counts."""
         given, rows, replies = self.settings, list[Row](), self._recorder("third_party_replies", self.backend)
         asked = chosen(self.others, given.third_party_skip, given.third_party_rows)
-        key = [self.backend.model, given.model_dump(), [e.id for examples in asked.values() for e in examples]]
+        key = [self._given, given.model_dump(), {name: digest_examples(examples) for name, examples in asked.items()}]
         with Resumable(self.work / "third_party.jsonl", key) as out:
             for name, examples in asked.items():
                 for system in compared(self.task, self.pool, replies, given.systems):

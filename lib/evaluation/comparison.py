@@ -196,29 +196,31 @@ def pooled(predictions: pd.DataFrame, tests: Names) -> pd.DataFrame:
     return chosen.assign(id=chosen["test"] + "/" + chosen["id"], test=TOGETHER)
 
 
-def of_model(run: Path, model: str, name: str) -> list[Row]:
+def of_model(answered: Sequence[Path], model: str, name: str) -> list[Row]:
     """The records of the step that made ``model``, such as "05_student", with ``name`` as their system.
+
+    ``answered``: the stages' ``NN_predictions.jsonl``. A notebook names them, so that it is run again when they change.
 
     Raises ValueError if no step made it.
     """
     made = {folder: step for step, (_, _, folder) in STEPS.items() if folder}
     if model not in made:
         raise ValueError(f"model: '{model}': use one of {', '.join(made)}")
-    return _records(run, made[model], name)
+    return _records(answered, made[model], name)
 
 
-def _records(run: Path, step: str, name: str) -> list[Row]:
-    path, system = run / f"{STEPS[step][0]}_predictions.jsonl", STEPS[step][1]
-    found = read_jsonl(path) if path.exists() else []
+def _records(answered: Sequence[Path], step: str, name: str) -> list[Row]:
+    stage, system, _ = STEPS[step]
+    found = [row for path in answered if path.name[:2] == stage and path.exists() for row in read_jsonl(path)]
     return [{**row, "system": name} for row in found if row["system"] == system]
 
 
-def steps(run: Path) -> pd.DataFrame:
+def steps(answered: Sequence[Path]) -> pd.DataFrame:
     """A row for each step of the training that ran: n, accuracy with interval, ``points`` over the step before, ``p``.
 
     The first step and the assistant are compared with nothing, the others on the requests that both steps answered.
     """
-    predictions = metrics.frame(row for step in STEPS for row in _records(run, step, step))
+    predictions = metrics.frame(row for step in STEPS for row in _records(answered, step, step))
     summary = metrics.summary(predictions).set_index("system")
     made: list[dict[str, Any]] = []
     before = ""

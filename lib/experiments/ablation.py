@@ -8,6 +8,7 @@ third-party sentence. ``python -m lib.ablate`` is the command.
 """
 
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -99,8 +100,9 @@ def read(path: Path) -> Parameters:
 class Ablation:
     """All runs; ``work`` keeps ``VARIANT-SEED-INPUTS.jsonl`` (prediction records) and ``.json`` (facts) of each.
 
-    INPUTS is a digest of what a run depends on. Facts include steps, tokens, seconds of training and loss, in all and
-    by step (``ladder``), examples by source and the SHA-256 of the student.
+    INPUTS is a digest of what a run depends on. Variants that begin with the same steps share the student of these, in
+    ``work/shared``, which may be deleted when all runs are made. Facts include steps, tokens, seconds of training and
+    loss, in all and by step (``ladder``), examples by source and the SHA-256 of the student.
     """
 
     params: Parameters
@@ -122,12 +124,26 @@ class Ablation:
 
     def path(self, name: str, seed: int) -> Path:
         """Where the records of a run are, or would be."""
-        if name not in self._digests:
-            self._digests[name] = digest_examples(self.examples(name))
-        steps = [(kind, settings.model_dump()) for kind, settings in self.params.chain(name, seed)]
-        tests = {test: [e.id for e in rows] for test, rows in self.tests.items()}
-        inputs = [steps, self.params.ffn_width, self.params.assistant, self._digests[name], tests]
-        return self.work / f"{name}-{seed}-{files.digest(inputs)[:8]}.jsonl"
+        tests = {test: digest_examples(rows) for test, rows in self.tests.items()}
+        return self.work / f"{name}-{seed}-{files.digest([self._inputs(name, seed), tests])[:8]}.jsonl"
+
+    def _inputs(self, name: str, seed: int, count: int | None = None) -> list[Any]:
+        """What the first ``count`` steps of a run, or all of them, depend on."""
+        steps = [(kind, settings.model_dump()) for kind, settings in self.params.chain(name, seed)[:count]]
+        kinds, known = {kind for kind, _ in steps}, self._digests
+        if name not in known:
+            known[name] = digest_examples(self.examples(name))
+        if KD in kinds and "" not in known:  # no variant has an empty name
+            known[""] = files.sha256(paths.ROOT / self.params.assistant)
+        guards = digest_examples(self.tests[DEV]) if RL in kinds else ""
+        return [steps, self.params.ffn_width, self.params.key, known[name], known[""] if KD in kinds else "", guards]
+
+    def _folder(self, name: str, seed: int, count: int) -> Path:
+        """Where the first ``count`` steps of a run put their student; in one place for all variants that begin so."""
+        inputs = self._inputs(name, seed, count)
+        if sum(self._inputs(other, seed, count) == inputs for other in self.params.variants) > 1:
+            return self.work / "shared" / files.digest(inputs)[:16]
+        return self.path(name, seed).with_suffix("")
 
     def run(self, name: str, seed: int, keep: bool = False) -> Path:
         """Trains and evaluates one student, unless that is done; returns ``path``. Raises as the trainings do.
@@ -146,9 +162,8 @@ class Ablation:
             for test, examples in self.tests.items():
                 evaluate(system, examples, self.task, test, out)
         if keep:
-            files.remove(kept)
-            kept.parent.mkdir(exist_ok=True)
-            student.replace(kept)
+            with files.replacing(kept) as part:
+                shutil.copytree(student, part)
         files.remove(folder)
         return path
 
@@ -156,11 +171,12 @@ class Ablation:
         """Trains the steps of a run that are not there, each in a folder of its own, and writes the run's facts."""
         chosen, student, rows = self.examples(name), Path(), []
         for number, (kind, settings) in enumerate(self.params.chain(name, seed)):
-            out = path.with_suffix("") / f"{number}-{kind}"
-            if not out.with_suffix(".json").is_file():
-                result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
-                row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
-                files.write_json(out.with_suffix(".json"), {**row, "seconds": round(result.seconds, 3)})
+            out = self._folder(name, seed, number + 1) / f"{number}-{kind}"
+            with files.alone(out.parent):
+                if not out.with_suffix(".json").is_file():
+                    result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
+                    row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
+                    files.write_json(out.with_suffix(".json"), {**row, "seconds": round(result.seconds, 3)})
             rows.append(files.read_json(out.with_suffix(".json")))
             student = out
         facts = {"variant": name, "seed": seed, "loss": rows[-1]["loss"], "ladder": rows}

@@ -30,11 +30,18 @@ def find_model(path: Path | None, runs: Path) -> Path:
         return path
     release = path / "release.json"
     if release.is_file():
-        return path / json.loads(release.read_text(encoding="utf-8"))["deployed"]
+        return _deployed(release)
     files = sorted(path.glob("*.gguf"), key=lambda f: (not f.name.startswith("student"), "q8_0" not in f.name, f.name))
     if not files:
         raise StudentError(f"{path}: holds neither a .gguf file nor a student.json; give another folder")
     return files[0]
+
+
+def _deployed(release: Path) -> Path:
+    try:
+        return release.parent / json.loads(release.read_text(encoding="utf-8"))["deployed"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StudentError(f"{release}: names no 'deployed' model; restore it, or give a .gguf file") from error
 
 
 def open_system(

@@ -59,6 +59,17 @@ def test_interrupted_writer_resumes(tmp_path: Path) -> None:
     assert not part.exists()
 
 
+def test_rows_before_a_damaged_line_are_kept(tmp_path: Path) -> None:
+    path, part = tmp_path / "p.jsonl", tmp_path / "p.jsonl.part"
+    with pytest.raises(KeyboardInterrupt), files.Resumable(path) as out:
+        out.append({"id": 1})
+        raise KeyboardInterrupt
+    part.write_bytes(part.read_bytes() + b'{"id": \xff\n{"id": 3}\n')
+    with files.Resumable(path) as out:
+        assert out.rows == [{"id": 1}]
+    assert files.read_jsonl(path) == [{"id": 1}]
+
+
 def test_other_key_starts_over(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     with pytest.raises(ZeroDivisionError), files.Resumable(path, key="a") as out:
@@ -102,6 +113,14 @@ def test_what_fails_leaves_nothing_half_written(tmp_path: Path) -> None:
         part.mkdir()
         (part / "x").touch()
     assert [p.name for p in place.iterdir()] == ["x"] and not part.exists()
+    with pytest.raises(OSError), files.replacing(place):
+        pass  # nothing was written
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder", "x"], "the old folder is restored"
+    place.rename(tmp_path / "folder.replaced")  # as a process leaves it that is killed between the two renames
+    with files.replacing(place) as part:
+        assert (place / "x").exists()
+        part.mkdir()
+    assert [p.name for p in tmp_path.rglob("*")] == ["folder"]
 
 
 class Named(files.Line):

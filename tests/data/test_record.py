@@ -223,6 +223,14 @@ def test_a_killed_reading_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 < before < len(asked) == len(Recording.read(task(tmp_path / "out")).readings) == 8
 
 
+def test_answers_are_resumed_only_with_the_same_model_prompts_and_pool(tmp_path: Path) -> None:
+    def given(**changed: Any) -> list[Any]:
+        return session(tmp_path, tmp_path, Rule(reply), **changed)._given
+
+    assert given() == given(seeds=3) != given(pool=40)
+    assert len(given()[1]) > 1, "digests of all files of prompts"
+
+
 def test_labels_are_kept_answer_by_answer_and_not_asked_twice(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,7 +143,7 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_each_step_is_compared_with_the_one_before(run: Path) -> None:
-    table = comparison.steps(run).set_index("system")
+    table = comparison.steps(sorted(run.iterdir())).set_index("system")
     assert list(table.index) == ["untrained", "assistant", "fine-tuned", "distilled", "reinforced"]
     assert table["points"].tolist()[2:] == pytest.approx([40.0, 40.0, -5.0])
     assert table["points"].isna().tolist()[:2] == [True, True], "neither is a step up from anything"
@@ -153,12 +153,12 @@ def test_each_step_is_compared_with_the_one_before(run: Path) -> None:
 
 def test_steps_that_did_not_run_are_left_out(run: Path) -> None:
     (run / "04_predictions.jsonl").unlink()
-    table = comparison.steps(run).set_index("system")
+    table = comparison.steps(sorted(run.iterdir())).set_index("system")
     assert table.loc["reinforced", "points"] == pytest.approx(35.0), "against fine-tuning, then"
 
 
 def test_the_records_of_a_model(run: Path) -> None:
-    found = comparison.of_model(run, "04_student", "student torch")
+    found = comparison.of_model(sorted(run.iterdir()), "04_student", "student torch")
     assert {row["system"] for row in found} == {"student torch"} and sum(row["exact"] for row in found) == 16
     with pytest.raises(ValueError, match="model: '07_student': use one of 03_assistant, 03_student"):
-        comparison.of_model(run, "07_student", "x")
+        comparison.of_model(sorted(run.iterdir()), "07_student", "x")

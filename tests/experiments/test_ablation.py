@@ -153,11 +153,12 @@ def test_what_was_changed_is_not_taken_from_an_earlier_run(params: dict[str, Any
         study(params, training={**training, "learning_rate": 1.0e-4}),
         study(params, dev_rows=4),
         study(params, ffn_width=64),
+        replace(made, tests={**made.tests, "first": [replace(THIRD_PARTY[0], text="tea"), *THIRD_PARTY[1:]]}),
         replace(made, accepted=reworded),
         replace(made, accepted=made.accepted[1:]),
     ]
     name = "seeds + teacher"
-    assert len({one.path(name, seed) for one in (made, *others) for seed in (1, 2)}) == 12
+    assert len({one.path(name, seed) for one in (made, *others) for seed in (1, 2)}) == 14
     assert replace(made, accepted=reworded).path("seeds", 1) == made.path("seeds", 1)
 
 
@@ -170,6 +171,22 @@ def test_steps_after_the_fine_tuning_and_a_base_that_is_pruned(params: dict[str,
     assert [row["kind"] for row in facts["ladder"]] == ["sft", "kd"] and facts["steps"] == 3
     config = json.loads((made.work / "students" / "taught-1" / "config.json").read_text())
     assert config["intermediate_size"] == 64
+    before = made.path("seeds", 1), made.path("taught", 1)
+    (tmp_path / "assistant" / "steps.csv").write_text("another training")
+    after = study(params).path("seeds", 1), study(params).path("taught", 1)
+    assert before[0] == after[0] and before[1] != after[1]
+
+
+def test_variants_share_the_steps_that_they_begin_with(
+    params: dict[str, Any], tmp_path: Path, trained: list[str]
+) -> None:
+    params["assistant"] = str(saved_student(tmp_path / "assistant", layers=2))
+    params["kd"] = {"max_steps": 1, "row_tokens": 256, "precision": "fp32"}
+    params["variants"] = {"seeds": {}, "taught": {"steps": [{"kd": {}}]}, "more": {"training": {"max_steps": 1}}}
+    made = study(params)
+    short, long, _ = (read_json(made.run(name, 1, True).with_suffix(".json")) for name in params["variants"])
+    assert len(trained) == 2 and short["ladder"] == long["ladder"][:1]
+    assert sorted(p.name for p in (made.work / "students").iterdir()) == ["more-1", "seeds-1", "taught-1"]
 
 
 def test_no_sentence_is_packed(params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

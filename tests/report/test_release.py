@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pandas as pd
 import pytest
 from toy_model import saved_student
@@ -89,6 +90,14 @@ def test_the_card_has_every_figure_with_what_it_is_of(run: Path) -> None:
         assert part in text, part
     assert "| theirs | X |" not in text and "{" not in text and "\n\n\n" not in text
     assert not any(str(place) in text for place in (run, Path.home()))
+
+
+@pytest.mark.parametrize("key", ["qat", "rounded"])
+def test_the_card_says_what_weights_were_quantised_to_in_training(key: str) -> None:
+    template = (release.TEMPLATES / "card.md.j2").read_text()
+    line = next(text for text in template.splitlines() if text.startswith("| last training"))
+    assert ", quantised to q4_0 while training" in jinja2.Template(line).render(training={key: "q4_0"})
+    assert "quantised" not in jinja2.Template(line).render(training={key: ""})
 
 
 def test_a_latency_of_make_bench_is_of_this_file_and_goes_before_the_evaluation_s(run: Path) -> None:

@@ -128,6 +128,11 @@ def test_what_is_no_model_is_named(tmp_path, monkeypatch):
         find_model(tmp_path / "absent", tmp_path)
     with pytest.raises(StudentError, match="neither"):
         find_model(tmp_path, tmp_path)
+    for text in ("{}", "[]", "null", "{"):
+        (tmp_path / "release.json").write_text(text)
+        with pytest.raises(StudentError, match=r"release\.json: names no 'deployed' model"):
+            find_model(tmp_path, tmp_path)
+    assert main(["--model", str(tmp_path)]) == 2
 
 
 def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
