@@ -18,7 +18,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -148,9 +148,7 @@ def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file
     return row
 
 
-@cache
-def _code() -> str:
-    return files.digest([provenance.library("from lib.compression import models"), provenance.versions()])
+_code = partial(provenance.code, "from lib.compression import models")
 
 
 def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) -> list[Row]:

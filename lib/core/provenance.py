@@ -96,6 +96,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: _version(name) for name in names}}
 
 
+@cache
+def code(imports: str) -> str:
+    """A digest of what a result depends on besides its inputs: the modules that ``imports`` reach, and versions."""
+    return files.digest([library(imports), versions()])
+
+
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)

@@ -79,7 +79,7 @@ def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
     """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from."""
     started = run / f"{number}_started.json"
     if _read(started).get("inputs") != found:
-        resumable = f"{number}_*.part", f"{number}_*_steps/*.part", f"{number}_*/run.json"  # lib/training/trainer.py
+        resumable = f"{number}_*.part", f"{number}_*_steps/*.part", f"{number}_*/run.json"  # lib/training/work.py
         for part in [path for pattern in resumable for path in run.glob(pattern)]:
             files.remove(part)
     files.write_json(started, {"inputs": found})

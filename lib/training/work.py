@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from lib.core import provenance
 from lib.core.examples import digest_examples
-from lib.core.files import digest, read_json, remove, sha256, write_json
+from lib.core.files import read_json, remove, sha256, write_json
 from lib.training.packing import ByContext
 from lib.training.params import TrainingError
 
@@ -57,10 +57,7 @@ def last_checkpoint(folder: Path) -> str | None:
     return str(found[max(found)]) if found else None
 
 
-@cache
-def _code() -> str:
-    """A digest of the code and the installed versions that a training depends on."""
-    return digest([provenance.library("from lib.training import distill, finetune, reinforce"), provenance.versions()])
+_code = partial(provenance.code, "from lib.training import distill, finetune, reinforce")
 
 
 def _run(facts: Mapping[str, Any], by_context: ByContext) -> dict[str, Any]:
