@@ -100,7 +100,7 @@ def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
     for folder in (out.parent, failed.parent):
         folder.mkdir(parents=True, exist_ok=True)
     show = {"progress_bar": False, "stdout_file": sys.stdout, "stderr_file": sys.stdout}
-    quiet = ["--log-level=ERROR"]  # else ipykernel warns that it does not encrypt
+    quiet = ["--log-level=CRITICAL"]  # else ipykernel prints the interrupt that jupyter_client ends it with
     how = {"cwd": str(paths.ROOT), "kernel_name": "python3", "extra_arguments": quiet, **show}
     try:
         papermill.execute_notebook(notebook, part, values, **how)
