@@ -18,7 +18,8 @@ from lib.tasks.home.sampler.grammar import draw as drawn
 from lib.tasks.home.sampler.grammar import templates
 from lib.tasks.home.sampler.homes import is_held_out, sample_home
 from lib.tasks.home.simulator.execute import NOTHING
-from lib.tasks.home.simulator.homes import Home, mentioned
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.matching import mentioned
 from lib.tasks.home.words import mentions
 
 SHARES = dict.fromkeys(data.LEVELS, 1.0)

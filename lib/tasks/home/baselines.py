@@ -18,7 +18,8 @@ from home_assistant_intents import get_intents, get_languages
 
 from lib.core.task import Answer, Call, Example, TaskError
 from lib.tasks.home.language.calls import takes_name
-from lib.tasks.home.simulator.homes import CLEAN_AREA, Home, name_arguments
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.matching import CLEAN_AREA, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS, Tool
 from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
 

@@ -24,7 +24,8 @@ from typing import Any
 
 from lib.core.task import Call, Control, Example, Piece, TaskError
 from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, MAX_AREAS, MAX_ENTITIES, MAX_FLOORS, References
-from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, targets
+from lib.tasks.home.simulator.homes import Entity
+from lib.tasks.home.simulator.matching import CLEAN_AREA, targets
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
 from lib.tasks.home.words import clean
 

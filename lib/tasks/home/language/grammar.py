@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from lib.tasks.home.language.calls import MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
 from lib.tasks.home.language.references import References
 from lib.tasks.home.simulator.execute import thermometers
-from lib.tasks.home.simulator.homes import CLEAN_AREA, WHOLE_HOME
+from lib.tasks.home.simulator.matching import CLEAN_AREA, WHOLE_HOME
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
 
 _NEEDS_VALUE = ("HassLightSet", "HassStartTimer")  # tools whose own arguments are all optional, but not all at once

@@ -17,7 +17,8 @@ from lib.core.task import Call
 from lib.tasks.home.sampler.homes import called, fits, kind_of, weights, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, EXPLICIT, Action, free_text, phrase, say, value
 from lib.tasks.home.sampler.templates import compile_text, lists_in
-from lib.tasks.home.simulator.homes import Entity, Home, name_arguments
+from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.matching import name_arguments
 from lib.tasks.home.simulator.tools import find
 from lib.tasks.home.words import content
 

@@ -20,7 +20,8 @@ from lib.core.task import Call, TaskError
 from lib.tasks.home.sampler.homes import weights
 from lib.tasks.home.sampler.templates import Node, Unfillable, compile_expression, lists_in, slots, walk
 from lib.tasks.home.simulator.execute import NOTHING
-from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, Home, index, mentioned, name_arguments
+from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.matching import CLEAN_AREA, index, mentioned, name_arguments
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from lib.tasks.home.sampler.commands import Command, Target, entity_target, matc
 from lib.tasks.home.sampler.grammar import Draw, draw
 from lib.tasks.home.sampler.homes import fits, kind_of, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, politely, say, spelt
-from lib.tasks.home.simulator.homes import Home, name_arguments
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.matching import name_arguments
 
 Found = Draw | None
 

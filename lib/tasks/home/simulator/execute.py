@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lib.core.task import Call, TaskError
-from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, Home, index, targets
+from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.matching import CLEAN_AREA, index, targets
 from lib.tasks.home.simulator.tools import DATA, Tool, find
 from lib.tasks.home.words import normal
 

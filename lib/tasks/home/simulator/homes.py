@@ -1,23 +1,16 @@
-"""A home (areas on floors and their entities), and which entities a call means: Home Assistant's matching rules.
-
-Names, areas and floors match whole, ignoring case. A name that several entities share must be decided by area, floor,
-domain or the satellite's place, or the call fails; tools of one domain look for names in that domain only, the others
-(``HassTurnOn`` …) in all. A tool reaches only the domains it can act on.
-"""
+"""A home: areas on floors and their entities, checked as they are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lib.core.files import RecordError, read_json, read_jsonl
 from lib.core.task import TaskError
-from lib.tasks.home.simulator.tools import ON_OFF, Tool
-from lib.tasks.home.words import mentions
 
 MAX_ENTITIES = 5_000
 MAX_NAME = 200
@@ -147,126 +140,3 @@ def load_homes(path: Path) -> dict[str, Home]:
         remedy = "expected JSON as in README, 'Bring your home'"
         raise TaskError(f"{path}: cannot read homes ({error}); {remedy}") from error
     return {key: Home.from_dict(row, f"{path}: {key}") for key, row in rows.items()}
-
-
-CLEAN_AREA = "HassVacuumCleanArea"  # the tool whose area says where to go instead of which entities are meant
-WHOLE_HOME = ("HassTurnOn", "HassTurnOff", "HassToggle", "HassStopMoving", "HassSetPosition", "HassGetState")
-
-
-class Index:
-    """A home's entities by name and area (casefolded) and by domain, each in the home's order."""
-
-    def __init__(self, home: Home) -> None:
-        self.entities = home.entities
-        self.area_floor = {a.name.casefold(): (a.floor or "").casefold() for a in home.areas}
-        self.floors = {floor.casefold() for floor in home.floors}
-        self.by_name = _group((e.name.casefold(), e) for e in home.entities)
-        self.by_domain = _group((e.domain, e) for e in home.entities)
-        self.by_area = _group((e.area.casefold(), e) for e in home.entities if e.area)
-
-    def floor_of(self, entity: Entity) -> str:
-        """The casefolded floor of an entity's area, or an empty string."""
-        return self.area_floor.get(entity.area.casefold(), "") if entity.area else ""
-
-    def in_area(self, area: str) -> list[Entity]:
-        """The entities of an area. Raises TaskError for an unknown one."""
-        key = area.strip().casefold()
-        if key not in self.area_floor:
-            raise TaskError(f"no area is called {area!r}: use an area of the home")
-        return self.by_area.get(key, [])
-
-
-def _group(pairs: Iterable[tuple[str, Entity]]) -> dict[str, list[Entity]]:
-    groups: dict[str, list[Entity]] = {}
-    for key, entity in pairs:
-        groups.setdefault(key, []).append(entity)
-    return groups
-
-
-index = lru_cache(maxsize=4096)(Index)  # a home's own, built once
-
-
-def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str | None = None) -> list[Entity]:
-    """The entities that the call's arguments mean, in the home's order.
-
-    ``satellite``: name of the area of the device that heard the request. Raises TaskError: nothing matches, a name or
-    a place is unknown, or several entities match where one is wanted.
-    """
-    ix = index(home)
-    if tool.name == CLEAN_AREA:
-        arguments = {k: v for k, v in arguments.items() if k != "area"}
-    name = arguments.get("name")
-    named = isinstance(name, str) and not (name.casefold() == "all" and "all" not in ix.by_name)
-    found = ix.by_name.get(str(name).strip().casefold(), []) if named else _unnamed(ix, tool, arguments)
-    if named and not found:
-        raise TaskError(f"no entity is called {name!r}: use a name of the home")
-    found = _filter(ix, found, tool, arguments)
-    if named and len(found) > 1:
-        found = _one(ix, found, tool, satellite)
-    found = [e for e in found if tool.acts_on(e.domain)]
-    if not found:
-        raise TaskError(f"{tool.name}: nothing in the home fits {dict(arguments)}")
-    return _one(ix, found, tool, satellite) if len(found) > 1 and tool.single else found
-
-
-def _unnamed(ix: Index, tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:
-    area, domains = arguments.get("area"), _each(arguments.get("domain"))
-    if area is None and not domains and tool.name in WHOLE_HOME and not arguments.keys() & {"floor", "device_class"}:
-        raise TaskError(f"{tool.name} without any target: give a name, an area, a floor or a domain")
-    found = ix.in_area(str(area)) if area is not None else ix.entities
-    if not domains and "device_class" not in arguments and tool.name in ("HassTurnOn", "HassTurnOff", "HassToggle"):
-        return [e for e in found if e.domain in ON_OFF]
-    return list(found)
-
-
-def _filter(ix: Index, found: list[Entity], tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:
-    domains = set(_each(arguments.get("domain"))) or None
-    if len(tool.domains) == 1 and tool.domains != ("*",):
-        domains = domains & set(tool.domains) if domains else set(tool.domains)
-    if domains is not None:
-        found = [e for e in found if e.domain in domains]
-    if (device_class := arguments.get("device_class")) is not None:
-        found = [e for e in found if e.device_class in _each(device_class)]
-    if arguments.get("name") is not None and arguments.get("area") is not None:
-        inside = ix.in_area(str(arguments["area"]))
-        found = [e for e in found if e in inside]
-    if (floor := arguments.get("floor")) is None:
-        return found
-    if (key := str(floor).strip().casefold()) not in ix.floors:
-        raise TaskError(f"no floor is called {floor!r}: use a floor of the home")
-    return [e for e in found if ix.floor_of(e) == key]
-
-
-def _one(ix: Index, found: list[Entity], tool: Tool, satellite: str | None) -> list[Entity]:
-    """The only one left by the satellite's area, then by its floor."""
-    here = (satellite or "").casefold()
-    floor = ix.area_floor.get(here, "")
-    near = [e for e in found if here and (e.area or "").casefold() == here]
-    near = near or [e for e in found if floor and ix.floor_of(e) == floor] or found
-    if len(near) == 1 or tool.name == "HassGetWeather":
-        return near[:1]
-    names = ", ".join(e.id for e in near[:4])
-    raise TaskError(f"{tool.name}: {len(near)} entities fit ({names}): add an area, a floor or a domain")
-
-
-def _each(value: Any) -> list[str]:
-    return [] if value is None else [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
-
-
-def name_arguments(home: Home, entity: Entity) -> dict[str, str] | None:
-    """The arguments that single out ``entity``, or None where nothing does."""
-    same = index(home).by_name[entity.name.casefold()]
-    arguments = {"name": entity.name}
-    if len(same) > 1:
-        arguments["domain"] = entity.domain
-        same = [e for e in same if e.domain == entity.domain]
-    if len(same) > 1 and entity.area:
-        arguments["area"] = entity.area
-        same = [e for e in same if e.area == entity.area]
-    return arguments if len(same) == 1 else None
-
-
-def mentioned(home: Home, text: str) -> list[Entity]:
-    """The entities whose whole name stands in ``text``, without those whose name is only part of a longer one there."""
-    found = [e for e in home.entities if mentions(text, e.name)]
-    return [e for e in found if not any(len(o.name) > len(e.name) and mentions(o.name, e.name) for o in found)]

@@ -13,7 +13,8 @@ from typing import Any
 import yaml
 
 from lib.tasks.home.sampler.homes import called, kind_of, kinds, pools
-from lib.tasks.home.simulator.homes import Home, mentioned
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.matching import mentioned
 from lib.tasks.home.words import STOP_WORDS, spoken, stem, stems
 
 ENGLISH: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("english.yaml").read_text(encoding="utf-8"))

@@ -18,7 +18,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from lib.core.task import Call, Example, TaskError
 from lib.tasks.home.sampler.templates import number_words
 from lib.tasks.home.simulator.execute import NOTHING
-from lib.tasks.home.simulator.homes import Entity, Home, targets
+from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.matching import targets
 from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.home.teacher.lexicon import kind_stems, lexicon, respell
 from lib.tasks.home.words import stem

@@ -14,7 +14,8 @@ from typing import Any
 
 from lib.core.task import TaskError
 from lib.tasks.home.sampler.homes import kind_of
-from lib.tasks.home.simulator.homes import CLEAN_AREA, Entity, Home, name_arguments, targets
+from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.matching import CLEAN_AREA, name_arguments, targets
 from lib.tasks.home.simulator.tools import Tool
 from lib.tasks.home.teacher.lexicon import Said, area_words, kind_stems, kind_words, lexicon, room_stems
 from lib.tasks.home.words import stems

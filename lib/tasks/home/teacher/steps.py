@@ -20,7 +20,8 @@ from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.language.calls import checked
 from lib.tasks.home.simulator.execute import NOTHING, execute
-from lib.tasks.home.simulator.homes import WHOLE_HOME, Home
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.matching import WHOLE_HOME
 from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool, validate
 from lib.tasks.home.teacher.lexicon import SAYS, Said
 from lib.tasks.home.teacher.retrieval import Neighbours, delexicalise, distinct, untyped
