@@ -44,6 +44,9 @@ class Vending:
             raise TaskError(f"{where}: items: expected a list of names")
         return {"items": items}
 
+    def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
+        return {"items": rng.sample(context["items"], len(context["items"]))}
+
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Refs:
         items = list(context["items"])
         if len(items) > 6:

@@ -7,6 +7,7 @@ import pytest
 from small_homes import plain_home, random_home
 
 from lib.core.task import Control, TaskError
+from lib.tasks import load
 from lib.tasks.home.language.calls import MAX_TEXT, controls, prefix, request
 from lib.tasks.home.language.references import DOMAINS, references
 from lib.tasks.home.simulator.homes import Area, Entity, Home
@@ -94,3 +95,12 @@ def test_large_homes_are_cut_but_ambiguity_is_judged_by_the_whole_home():
 def test_empty_and_overlong_requests_are_refused(text, message):
     with pytest.raises(TaskError, match=message):
         request(references(plain_home()), None, text)
+
+
+def test_a_reordered_home_has_the_same_things():
+    rng, task = Random(6), load("home")
+    home = random_home(rng, 40)
+    other = task.reordered({"home": home, "area": "Den"}, rng)
+    assert other["area"] == "Den" and other["home"] != home
+    for key in ("areas", "entities", "floors"):
+        assert sorted(map(str, getattr(other["home"], key))) == sorted(map(str, getattr(home, key)))

@@ -48,6 +48,11 @@ class HomeTask:
             raise TaskError(f"{where}: area: {area!r} is none of the home's areas; use one of them or null")
         return {"home": home, "area": area}
 
+    def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
+        home = context["home"]
+        areas, entities = rng.sample(home.areas, len(home.areas)), rng.sample(home.entities, len(home.entities))
+        return {**context, "home": replace(home, areas=tuple(areas), entities=tuple(entities))}
+
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
         return references(context["home"], text, rng, context.get("area"))
 
