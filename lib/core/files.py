@@ -1,9 +1,11 @@
 """Records on disk: read strictly or line by line, written whole or not at all, resumed, and told apart by digests."""
 
+import gzip
 import hashlib
 import json
 import lzma
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -41,14 +43,15 @@ def read_jsonl(path: Path) -> list[Row]:
 
 
 def lines(path: Path) -> Iterator[Numbered]:
-    """The lines of a file, plain or .xz, that are not empty, each with file and number. Raises RecordError."""
+    """The lines of a file, plain, .xz or .gz, that are not empty, each with file and number. Raises RecordError."""
     number = 0
+    openers: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
     try:
-        with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+        with openers.get(path.suffix, open)(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{path.name}, line {number}", line
-    except (lzma.LZMAError, EOFError) as error:
+    except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
         raise RecordError(f"{path.name}: damaged or cut off after line {number} ({error}): restore it") from error
     except OSError as error:
         raise RecordError(f"{path.name}: cannot be read ({error.strerror}): run the stage that writes it") from error

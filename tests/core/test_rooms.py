@@ -29,6 +29,7 @@ HOME = [
     ["simulator"],
     ["language"],
     ["sampler"],
+    ["human"],
     ["examples"],
     ["teacher"],
     ["baselines"],
