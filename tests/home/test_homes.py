@@ -38,9 +38,39 @@ def test_a_bad_home_is_refused_with_the_field(home: Any, message: str) -> None:
         TASK.context({"home": home, "area": None})
 
 
-def test_an_empty_home_and_further_keys_are_read() -> None:
+def test_an_empty_home_and_optional_keys_are_read() -> None:
     assert Home.from_dict({"areas": [], "entities": []}).entities == ()
-    assert Home.from_dict({**HOME, "entities": [{**LAMP, "state": "on", "aliases": []}]}).entities[0].name == "Lamp"
+    told = {
+        "areas": [{"name": "Den", "floor": "Upstairs", "aliases": ["Snug"]}],
+        "entities": [{**LAMP, "area": "Den", "aliases": ["Glow"]}],
+        "floors": [{"name": "Upstairs", "level": 1, "aliases": ["2F"]}, {"name": "Cellar"}],
+        "tools": ["light__HassLightSet", "HassTurnOn"],
+        "unit": "°F",
+    }
+    home = Home.from_dict(told)
+    assert home.floors == ("Upstairs", "Cellar") and home.tools == ("HassLightSet", "HassTurnOn")
+    assert Home.from_dict(home.to_dict()) == home
+    assert home.to_dict()["floors"][1] == {"name": "Cellar"}
+    sensor = {"id": "sensor.x", "name": "X", "domain": "sensor", "area": None, "unit": "lx"}
+    assert Home.from_dict({"areas": [], "entities": [sensor]}).entities[0].device_class == "illuminance"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tools": ["HassFly"]}, r"home\.tools: unknown tool 'HassFly'"),
+        ({"tools": "HassTurnOn"}, r"home\.tools: expected a list"),
+        ({"unit": "K"}, r"home\.unit: expected the unit of temperatures, °C or °F"),
+        ({"floors": [{"name": "A", "level": "1"}]}, r"home\.floors\[0\]\.level: expected a whole number"),
+        ({"floors": [{"name": "A"}, {"name": "a"}]}, r"home\.floors: 'a' occurs twice"),
+        ({"entities": [{**LAMP, "aliases": [1]}]}, r"home\.entities\[0\]\.aliases: expected a non-empty string"),
+        ({"entities": [{**LAMP, "state": "on"}]}, r"home\.entities\[0\]: unknown key 'state': known are id"),
+        ({"rooms": []}, "home: unknown key 'rooms'"),
+    ],
+)
+def test_what_a_home_offers_is_checked(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=message):
+        Home.from_dict({"areas": [{"name": "Den"}], "entities": [], **change})
 
 
 def test_the_satellites_area_is_one_of_the_home() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from lib.core.task import Call, TaskError
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import CLEAN_AREA, index, targets
-from lib.tasks.home.simulator.tools import DATA, Tool, find
+from lib.tasks.home.simulator.tools import DATA, Tool, find, shopping_list
 from lib.tasks.home.words import normal
 
 Effects = dict[str, frozenset[str]]
@@ -25,6 +25,10 @@ NOTHING = ("HassNevermind", "HassRespond")  # tools that do nothing
 _ASPECT = {effect: aspect for aspect, effects in DATA["aspects"].items() for effect in effects}
 _IMPLY_ON = ("brightness", "color", "color_temp", "percentage")
 _ENDS = {"position=0": "closed", "position=100": "open", "percentage=0": "off"}
+_STEPS = {
+    "HassSetVolumeRelative": ("volume_step", "volume"),
+    "HassSetBrightnessRelative": ("brightness_step", "brightness"),
+}
 _UNITS = {"hours": 3600, "minutes": 60, "seconds": 1}
 
 
@@ -126,10 +130,11 @@ def _change(aspects: dict[str, str], tool: Tool, arguments: Arguments, domain: s
         aspects["playback"] = _text(tool, arguments, "search_query").replace("search_query", "play", 1)
         if arguments.get("media_class"):
             aspects["media_class"] = f"media_class={normal(arguments['media_class'])}"
-    elif tool.name == "HassSetVolumeRelative":
-        step = str(arguments.get("volume_step", "")).strip().casefold()
-        sign = {"up": "+", "down": "-"}.get(step) or f"{_number(tool, 'volume_step', step):+g}"
-        aspects["volume"] = f"volume{sign}"
+    elif tool.name in _STEPS:
+        key, aspect = _STEPS[tool.name]
+        step = str(arguments.get(key, "")).strip().casefold()
+        sign = {"up": "+", "down": "-"}.get(step) or f"{_number(tool, key, step):+g}"
+        aspects[aspect] = f"{aspect}{sign}"
     elif tool.name in DATA["sets"]:
         _set(aspects, tool, arguments)
     else:
@@ -171,9 +176,8 @@ def _without_entity(home: Home, tool: Tool, arguments: Arguments, state: State) 
     elif tool.name in ("HassGetCurrentTime", "HassGetCurrentDate"):
         state[f"query:{tool.name.removeprefix('HassGetCurrent').casefold()}"] = {"asked": "asked"}
     else:
-        lists = index(home).by_domain.get("todo", [])
-        found = [e.id for e in lists if e.id == "todo.shopping_list" or normal(e.name) == "shopping list"]
-        _change(state.setdefault((found or ["todo:shopping_list"])[0], {}), tool, arguments, "todo")
+        found = shopping_list(home)
+        _change(state.setdefault(found.id if found else "todo:shopping_list", {}), tool, arguments, "todo")
 
 
 def _query(home: Home, tool: Tool, arguments: Arguments, area: str | None, state: State) -> None:

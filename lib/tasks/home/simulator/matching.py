@@ -1,8 +1,8 @@
 """Which entities a call means: Home Assistant's matching rules.
 
-Names, areas and floors match whole, ignoring case. A name that several entities share must be decided by area, floor,
-domain or the satellite's place, or the call fails; tools of one domain look for names in that domain only, the others
-(``HassTurnOn`` …) in all. A tool reaches only the domains it can act on.
+Names, areas and floors match whole, ignoring case; an alias counts where nothing has that name. A name that several
+entities share must be decided by area, floor, domain or the satellite's place, or the call fails; tools of one domain
+look for names in that domain only, the others (``HassTurnOn`` …) in all. A tool reaches only the domains it can act on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ class Index:
         self.entities = home.entities
         self.area_floor = {a.name.casefold(): (a.floor or "").casefold() for a in home.areas}
         self.floors = {floor.casefold() for floor in home.floors}
+        self._places = {alias.casefold(): a.name.casefold() for a in home.areas for alias in a.aliases}
+        self._levels = {alias.casefold(): f.name.casefold() for f in home.floor_rows for alias in f.aliases}
         self.by_name = _group((e.name.casefold(), e) for e in home.entities)
+        self._by_alias = _group((text.casefold(), e) for e in home.entities for text in e.also)
         self.by_domain = _group((e.domain, e) for e in home.entities)
         self.by_area = _group((e.area.casefold(), e) for e in home.entities if e.area)
 
@@ -35,12 +38,26 @@ class Index:
         """The casefolded floor of an entity's area, or an empty string."""
         return self.area_floor.get(entity.area.casefold(), "") if entity.area else ""
 
+    def named(self, name: str) -> list[Entity]:
+        """The entities of that name, or else those that also answer to it."""
+        key = name.strip().casefold()
+        return self.by_name.get(key) or self._by_alias.get(key, [])
+
     def in_area(self, area: str) -> list[Entity]:
         """The entities of an area. Raises TaskError for an unknown one."""
         key = area.strip().casefold()
+        key = key if key in self.area_floor else self._places.get(key, key)
         if key not in self.area_floor:
             raise TaskError(f"no area is called {area!r}: use an area of the home")
         return self.by_area.get(key, [])
+
+    def floor(self, floor: str) -> str:
+        """The casefolded name of a floor. Raises TaskError for an unknown one."""
+        key = floor.strip().casefold()
+        key = key if key in self.floors else self._levels.get(key, key)
+        if key not in self.floors:
+            raise TaskError(f"no floor is called {floor!r}: use a floor of the home")
+        return key
 
 
 def _group(pairs: Iterable[tuple[str, Entity]]) -> dict[str, list[Entity]]:
@@ -64,7 +81,7 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
         arguments = {k: v for k, v in arguments.items() if k != "area"}
     name = arguments.get("name")
     named = isinstance(name, str) and not (name.casefold() == "all" and "all" not in ix.by_name)
-    found = ix.by_name.get(str(name).strip().casefold(), []) if named else _unnamed(ix, tool, arguments)
+    found = ix.named(str(name)) if named else _unnamed(ix, tool, arguments)
     if named and not found:
         raise TaskError(f"no entity is called {name!r}: use a name of the home")
     found = _filter(ix, found, tool, arguments)
@@ -99,8 +116,7 @@ def _filter(ix: Index, found: list[Entity], tool: Tool, arguments: Mapping[str, 
         found = [e for e in found if e in inside]
     if (floor := arguments.get("floor")) is None:
         return found
-    if (key := str(floor).strip().casefold()) not in ix.floors:
-        raise TaskError(f"no floor is called {floor!r}: use a floor of the home")
+    key = ix.floor(str(floor))
     return [e for e in found if ix.floor_of(e) == key]
 
 

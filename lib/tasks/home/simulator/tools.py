@@ -9,12 +9,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from home_assistant_intents import get_intent_info
 
 from lib.core.task import Call, TaskError
+from lib.tasks.home.words import normal
+
+if TYPE_CHECKING:
+    from lib.tasks.home.simulator.homes import Entity, Home
 
 DATA: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "tools.yaml").read_text(encoding="utf-8"))
 ON_OFF = ("light", "switch", "fan", "media_player", "input_boolean", "climate", "humidifier", "water_heater", "siren")
@@ -118,11 +122,40 @@ def _catalogue() -> dict[str, Tool]:
 
 
 TOOLS: dict[str, Tool] = _catalogue()
+DEFAULT = tuple(name for name in TOOLS if name not in DATA["named"])
+"""What a home offers that does not say it."""
+ASSIST = tuple(name for name in DEFAULT if name not in DATA["withheld"])
+"""What Home Assistant 2026.11 offers to a language model."""
+
+
+def offered(home: Home) -> tuple[str, ...]:
+    """Names of the tools that a home offers."""
+    return DEFAULT if home.tools is None else home.tools
+
+
+def fitting(home: Home) -> dict[str, Tool]:
+    """The tools that a home offers and has something for to act on."""
+    return {name: TOOLS[name] for name in offered(home) if _fits(TOOLS[name], home)}
+
+
+def _fits(tool: Tool, home: Home) -> bool:
+    if tool.name.startswith("HassShoppingList"):
+        return shopping_list(home) is not None
+    thermometer = tool.name == "HassClimateGetTemperature" and any(
+        e.device_class == "temperature" for e in home.entities
+    )
+    return not tool.domains or thermometer or any(tool.acts_on(e.domain) for e in home.entities)
+
+
+def shopping_list(home: Home) -> Entity | None:
+    """The to-do list that is the shopping list."""
+    lists = (e for e in home.entities if e.domain == "todo")
+    return next((e for e in lists if e.id == "todo.shopping_list" or normal(e.name) == "shopping list"), None)
 
 
 def schemas() -> list[dict[str, Any]]:
-    """The catalogue as OpenAI JSON schema, one object a tool."""
-    return [tool.schema() for tool in TOOLS.values()]
+    """The default tools as OpenAI JSON schema, one object a tool."""
+    return [TOOLS[name].schema() for name in DEFAULT]
 
 
 def tool_name(name: str) -> str:

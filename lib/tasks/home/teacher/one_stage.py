@@ -17,7 +17,7 @@ from lib.llm.types import Prompt
 from lib.tasks.home.language import calls
 from lib.tasks.home.language.references import References, keep, references
 from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.tools import TOOLS, schemas, validate
+from lib.tasks.home.simulator.tools import DEFAULT, schemas, validate
 from lib.tasks.home.teacher.retrieval import Nearest, distinct, mask
 from lib.tasks.home.teacher.steps import TEXTS, schema
 from lib.tasks.home.words import clean
@@ -33,7 +33,7 @@ class ZeroShot:
     def __init__(self) -> None:
         tools = (json.dumps(tool["function"], ensure_ascii=False) for tool in schemas())
         self.system = TEXTS["zero_shot"] + "\n".join(tools)
-        call = schema({"name": {"enum": list(TOOLS)}, "arguments": {"type": "object"}})
+        call = schema({"name": {"enum": list(DEFAULT)}, "arguments": {"type": "object"}})
         self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": calls.MAX_CALLS}})
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:

@@ -22,7 +22,7 @@ from lib.tasks.home.language.calls import checked
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import WHOLE_HOME
-from lib.tasks.home.simulator.tools import TOOLS, Argument, Tool, validate
+from lib.tasks.home.simulator.tools import DEFAULT, TOOLS, Argument, Tool, validate
 from lib.tasks.home.teacher.lexicon import SAYS, Said
 from lib.tasks.home.teacher.retrieval import Neighbours, delexicalise, distinct, untyped
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
@@ -33,7 +33,7 @@ from lib.teacher.pipeline import Ask
 
 TEXTS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))
 NONE, TARGET = "none", "target"
-FUNCTIONS = tuple(name for name in TOOLS if name not in NOTHING)  # that can be chosen
+FUNCTIONS = tuple(name for name in DEFAULT if name not in NOTHING)  # that can be chosen
 
 
 def schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
