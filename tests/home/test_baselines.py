@@ -7,7 +7,8 @@ import pytest
 from small_homes import plain_home
 
 from lib.core.task import Example, TaskError
-from lib.tasks.home.baselines import HassilBaseline, TfidfBaseline
+from lib.tasks.home.baselines.rules import Hassil, HomeAssistantAgent
+from lib.tasks.home.baselines.tfidf import TfidfBaseline
 from lib.tasks.home.examples.checks import third_party as load
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.score import score
@@ -27,7 +28,7 @@ def ask(system, text, area=None, home=HOME):
 
 @pytest.fixture(scope="module")
 def hassil():
-    return HassilBaseline()
+    return Hassil()
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +94,51 @@ def test_hassil_reports_its_template_and_its_latency(hassil):
 
 
 def test_hassil_speaks_other_languages_and_refuses_unknown_ones():
-    assert ask(HassilBaseline("de"), "schalte Sink ein") == [call("HassTurnOn", name="Sink")]
+    assert ask(Hassil("de"), "schalte Sink ein") == [call("HassTurnOn", name="Sink")]
     with pytest.raises(TaskError, match="unknown language 'xx': use one of"):
-        HassilBaseline("xx")
+        Hassil("xx")
+
+
+@pytest.fixture(scope="module")
+def agent():
+    return HomeAssistantAgent()
+
+
+@pytest.mark.parametrize(
+    ("text", "area", "calls"),
+    [
+        ("flick the sink on", None, [call("HassTurnOn", name="Sink")]),
+        (
+            "flick on the sink and the counter",
+            None,
+            [call("HassTurnOn", name="Sink"), call("HassTurnOn", name="Counter")],
+        ),
+        ("flick on the lights", "Den", [call("HassTurnOn", area="Den", domain="light")]),
+        ("do something about the sink", None, []),
+        ("what a lovely day", "Den", []),
+        ("", None, []),
+        ("sink " * 500, None, []),
+    ],
+)
+def test_home_assistants_agent_goes_on_where_no_template_fits(agent, hassil, text, area, calls):
+    assert ask(hassil, text, area) == [] and ask(agent, text, area) == calls
+
+
+def test_home_assistants_agent_gives_hassils_answer_first(agent, hassil):
+    text, context = "lock the front door", {"home": HOME, "area": None}
+    assert agent.answer(text, context).calls == hassil.answer(text, context).calls != []
+
+
+def test_home_assistants_agent_names_entities_and_changes_homes(agent):
+    rows = [("light.a", "Beacon", "Den"), ("light.b", "Beacon", "Hall"), ("vacuum.r", "Rosie", None)]
+    areas = [{"name": "Den", "floor": "Up"}, {"name": "Hall", "floor": None}]
+    entities = [{"id": key, "name": name, "area": area} for key, name, area in rows]
+    home = Home.from_dict({"areas": areas, "entities": entities})
+    assert ask(agent, "flick the beacon in the hall on", None, home) == [
+        call("HassTurnOn", name="Beacon", domain="light", area="Hall")
+    ]
+    assert ask(agent, "clean the den with rosie", None, home) == [call("HassVacuumCleanArea", name="Rosie", area="Den")]
+    assert ask(agent, "flick the sink on", None, home) == [], "the names of the home before are forgotten"
 
 
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the third-party files are not here")

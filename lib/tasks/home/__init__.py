@@ -63,9 +63,10 @@ class HomeTask:
         return [replace(e, context={**e.context, "home": contexts[e.context["home"]]}) for e in examples]
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
-        from lib.tasks.home.baselines import HassilBaseline, TfidfBaseline
+        from lib.tasks.home.baselines.rules import Hassil, HomeAssistantAgent
+        from lib.tasks.home.baselines.tfidf import TfidfBaseline
 
-        return [HassilBaseline(), *([TfidfBaseline(train)] if train else [])]
+        return [Hassil(), HomeAssistantAgent(), *([TfidfBaseline(train)] if train else [])]
 
 
 TASK = HomeTask()
