@@ -12,7 +12,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import accumulate
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -47,10 +46,10 @@ class Kind:
 
 
 @cache
-def kinds() -> dict[tuple[str, str | None], Kind]:
-    """Every kind of device by (domain, device_class)."""
+def kinds(rare: bool = True) -> dict[tuple[str, str | None], Kind]:
+    """Every kind of device by (domain, device_class), or without the ``rare`` ones."""
     rows: dict[tuple[str, str | None], Kind] = {}
-    for key, row in pools()["kinds"].items():
+    for key, row in (pools()["kinds"] | (pools()["rare_kinds"] if rare else {})).items():
         domain, _, device_class = key.partition("/")
         called = (tuple(row[k]) for k in ("nouns", "words", "plurals"))
         rows[domain, device_class or None] = Kind(domain, device_class or None, row["weight"], *called)
@@ -181,20 +180,10 @@ def _area_name(rng: Random) -> str:
 
 def _focus(rng: Random, count: int) -> tuple[list[Kind], list[float]]:
     """The kinds this home has, and their weights: few in a small home, nearly all in a large one."""
-    every, weights = _common()
-    number = min(len(every), max(1, round(count * rng.choice((0.4, 0.8, 1.5)))))
-    picked: dict[int, None] = {}
-    while len(picked) < number:
-        picked[rng.choices(range(len(every)), cum_weights=weights)[0]] = None
-    chosen = [every[i] for i in picked]
-    return chosen, [k.weight**0.8 for k in chosen]
-
-
-@cache
-def _common() -> tuple[list[Kind], list[float]]:
-    """Every kind, and the running sums of their weights."""
     every = list(kinds().values())
-    return every, list(accumulate(k.weight for k in every))
+    number = min(len(every), max(1, round(count * rng.choice((0.4, 0.8, 1.5)))))
+    chosen = sorted(every, key=lambda kind: -(rng.random() ** (1 / kind.weight)))[:number]  # Efraimidis and Spirakis
+    return chosen, [k.weight**0.8 for k in chosen]
 
 
 def _entity(rng: Random, style: _Style, others: list[Entity]) -> Entity | None:

@@ -116,7 +116,7 @@ def _plain_actions(domain: str, device_class: str | None) -> list[Action]:
 
 def unknown(rng: Random, home: Home, area: str | None) -> Found:
     """A device that is not here: another home's, of a kind that this area lacks, or in an area that does not exist."""
-    kind = say(rng, list(kinds().values()))
+    kind = say(rng, list(kinds(rare=False).values()))
     actions = _plain_actions(kind.domain, kind.device_class)
     if not actions or not home.areas:
         return None

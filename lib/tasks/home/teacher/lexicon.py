@@ -42,7 +42,7 @@ def kind_words(domain: str, device_class: str | None) -> frozenset[str]:
 
 @cache
 def _nouns() -> frozenset[str]:
-    return stems(" ".join(phrase.split()[-1] for k in kinds().values() for phrase in (*k.words, *k.plurals)))
+    return stems(" ".join(phrase.split()[-1] for k in kinds(rare=False).values() for phrase in (*k.words, *k.plurals)))
 
 
 @cache
@@ -108,7 +108,7 @@ class Said:
         """The domains of what it names in full, or else of the kinds of things that it names."""
         own = self.stems & kind_stems()
         named = {e.domain for e in home.entities if e.id in self.exact}
-        return named or {domain for domain, device_class in kinds() if kind_words(domain, device_class) & own}
+        return named or {domain for domain, device_class in kinds(rare=False) if kind_words(domain, device_class) & own}
 
 
 def respell(text: str, home: Home, known: frozenset[str]) -> str:
