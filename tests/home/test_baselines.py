@@ -134,7 +134,7 @@ def test_home_assistants_agent_names_entities_and_changes_homes(agent):
     areas = [{"name": "Den", "floor": "Up"}, {"name": "Hall", "floor": None}]
     entities = [{"id": key, "name": name, "area": area} for key, name, area in rows]
     home = Home.from_dict({"areas": areas, "entities": entities})
-    assert ask(agent, "flick the beacon in the hall on", None, home) == [
+    assert ask(agent, "flick the beacon on", "Hall", home) == [
         call("HassTurnOn", name="Beacon", domain="light", area="Hall")
     ]
     assert ask(agent, "clean the den with rosie", None, home) == [call("HassVacuumCleanArea", name="Rosie", area="Den")]
