@@ -39,6 +39,7 @@ class HomeTask:
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
     masked, third_party = _later("examples.checks", "masked"), _later("examples.checks", "third_party")
     teacher_set, prototype = _later("examples.data", "teacher_set"), _later("teacher.steps", "HomePrototype")
+    rebuild = _later("human.corpora", "rebuild")
     writer, one_stage = _later("teacher.write", "HomeWriter"), _later("teacher.one_stage", "systems")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
