@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from lib.core.task import Call, Control, Example, Piece, Score, TaskError
+from lib.core.task import Call, Control, Copied, Example, Piece, Score, TaskError
 from lib.model.vocabulary import START
 
 ITEMS = ("Tea", "Oat Bar", "Crème Brûlée", "Water", "Salt Nuts", "Apple", "Gum", "Cola", "日本茶", "Rye Bread")
@@ -103,6 +103,9 @@ class Vending:
             r'TEXT: " " /[^,)\n\\]/{1,40}',
         ]
         return "\n".join(lines) + "\n"
+
+    def copied(self, text: str) -> dict[str, Copied]:
+        return {"text=": Copied(" ".join(text.split()))}
 
     def score(self, example: Example, calls: Sequence[Call]) -> Score:
         exact = list(calls) in example.gold

@@ -20,6 +20,17 @@ class Control(str):
 Piece = Control | str  # a control token, or plain text that the tokenizer encodes as data
 
 
+VALUE_ENDS = Control(","), Control(")")  # the controls of which one ends a copied value
+
+
+@dataclass(frozen=True)
+class Copied:
+    """A value is a span of ``text``'s words, all as an answer writes them, or one of ``after`` and then a span."""
+
+    text: str
+    after: tuple[str, ...] = ()
+
+
 class TaskError(ValueError):
     """Bad input to a task: the message names what is wrong and the remedy."""
 
@@ -118,6 +129,9 @@ class Task(Protocol):
 
     def grammar(self, refs: Any) -> str:
         """The grammar of all valid answers in this context, in the notation of ``lib.runtime.grammar``."""
+
+    def copied(self, text: str) -> Mapping[str, Copied]:
+        """By key, a control: what the values in the answer to the request ``text`` are copied from."""
 
     def score(self, example: Example, calls: Sequence[Call]) -> Score:
         """The one scorer: executes, compares what changed."""

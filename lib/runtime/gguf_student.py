@@ -3,13 +3,14 @@
 The prompt goes in as token ids, so that text stays data; the task's grammar constrains the answer. ONNX Runtime reads a
 file whose weights it can run (``Decoder``), llama.cpp any other (``ByServer``). ``Decoder`` appends the tokens that the
 grammar leaves no choice about and reads them together with the next choice; it keeps the keys and values of the latest
-contexts, so that a request only pays for its own tokens. ``ByServer`` decodes every token and keeps one context.
+contexts, so that a request only pays for its own tokens. With the grammar, it copies the values that the task says are
+copied from the request. ``ByServer`` decodes every token, keeps one context and copies nothing.
 """
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.core.task import Answer, Task, TaskError
+from lib.core.task import Answer, Copied, Task, TaskError
 from lib.model.codec import CONTEXTS_KEPT, Codec, Prompt, StudentError, check_task
 from lib.model.gguf_read import GgufError, GgufFile
 from lib.model.vocabulary import Vocabulary
@@ -48,8 +49,8 @@ class GgufStudent:
         began = time.perf_counter()
         prompt = self.codec.prompt(context, text)
         check_length(prompt, CONTEXT_TOKENS - self.max_new)
-        grammar = self._grammar(prompt.refs) if self.grammar else None
-        done = self._runtime.complete(prompt, grammar, self.max_new)
+        rules = Rules(self._grammar(prompt.refs), self.codec.task.copied(text)) if self.grammar else None
+        done = self._runtime.complete(prompt, rules, self.max_new)
         reading = self.codec.read(done.ids, prompt.refs)
         return Answer(
             calls=[] if done.cut_off else reading.calls,
@@ -71,6 +72,14 @@ def check_length(prompt: Prompt, room: int) -> None:
     if prefix + request > room:
         left = f"{room - prefix} are left beside the context"
         raise TaskError(f"the request has {request} tokens, {left}: shorten the request")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an answer may be: a task's grammar, and where its copied values come from."""
+
+    grammar: str
+    copied: Mapping[str, Copied] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -96,10 +105,10 @@ class Decoder:
         self._prefix: tuple[int, ...] = ()
         self._states: dict[tuple[int, ...], Floats] = {}
 
-    def complete(self, prompt: Prompt, grammar: str | None, max_new: int) -> Completion:
-        """The likeliest answer, token by token, under the grammar if there is one. Raises TaskError."""
+    def complete(self, prompt: Prompt, rules: Rules | None, max_new: int) -> Completion:
+        """The likeliest answer, token by token, under the rules if there are any. Raises TaskError."""
         try:
-            answer = None if grammar is None else self._grammars.start(grammar)
+            answer = None if rules is None else self._grammars.start(rules.grammar, rules.copied)
             cached = self._recall(prompt)
             return self._write(self._feed(prompt.ids[cached:]), answer, max_new, cached)
         except (ValueError, RuntimeError) as error:
@@ -154,16 +163,16 @@ def _logprob(logits: Floats, token: int) -> float:
 
 
 class ByServer:
-    """Asks llama.cpp's server in this process."""
+    """Asks llama.cpp's server in this process. Of the rules it keeps the grammar; copied values are written freely."""
 
     def __init__(self, server: Any, vocabulary: Vocabulary) -> None:
         self._server, self._controls = server, vocabulary.controls
 
-    def complete(self, prompt: Prompt, grammar: str | None, max_new: int) -> Completion:
+    def complete(self, prompt: Prompt, rules: Rules | None, max_new: int) -> Completion:
         request: dict[str, Any] = {"prompt": prompt.ids, "n_predict": max_new, "cache_prompt": True, "id_slot": 0}
         request |= {"temperature": 0.0, "samplers": ["temperature"], "n_probs": 1}
-        if grammar is not None:
-            request["grammar"] = to_gbnf(grammar, self._controls)
+        if rules is not None:
+            request["grammar"] = to_gbnf(rules.grammar, self._controls)
         response: dict[str, Any] = self._server.handle_completions(request)
         if "choices" not in response:
             reason = response.get("error", {}).get("message", response)

@@ -10,13 +10,16 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from types import MappingProxyType
 
 import llguidance
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.core.task import Copied
 from lib.model.codec import CONTEXTS_KEPT
 from lib.model.vocabulary import Vocabulary
+from lib.runtime.copying import Copier, Copying
 
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _EVERY_SPELLING = (
@@ -28,12 +31,20 @@ _CONTROLS = re.compile(f"<({_STRING}(?:,{_STRING})*)>")
 class Matcher:
     """An answer as it is written: the grammar's state after the tokens taken so far."""
 
-    def __init__(self, matcher: llguidance.LLMatcher, end: int) -> None:
-        self._matcher, self._end = matcher, end
+    def __init__(self, matcher: llguidance.LLMatcher, end: int, copier: Copier) -> None:
+        self._matcher, self._end, self._copier = matcher, end, copier
 
     def allowed(self) -> NDArray[np.uint8]:
-        """1 for each token that may come next, (vocabulary,) padded; the end token where the answer is whole."""
-        return np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
+        """1 for each token that may come next, (vocabulary,) padded; the end token where the answer is whole.
+
+        Where a copied value has become too long for the grammar, the grammar alone decides.
+        """
+        allowed = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
+        copied = [token for token in self._copier.options() if token >= 0 and allowed[token]]
+        if copied:
+            allowed[:] = 0
+            allowed[copied] = 1
+        return allowed
 
     def best(self, logits: NDArray[np.float32]) -> int:
         """The allowed token with the largest of ``logits``, (vocabulary,). Raises ValueError where none is."""
@@ -46,10 +57,11 @@ class Matcher:
         """Takes ``token``; returns it and the tokens after it that have no alternative, which are taken too."""
         taken = [token]
         while self._matcher.consume_token(taken[-1]) and taken[-1] != self._end:
-            following = int.from_bytes(self._matcher.compute_bitmask(), "little")
-            if following.bit_count() != 1:
+            self._copier.take(taken[-1])
+            following = self.allowed().nonzero()[0]
+            if len(following) != 1:
                 break
-            taken.append(following.bit_length() - 1)
+            taken.append(int(following[0]))
         if self._matcher.is_error():
             raise ValueError(f"grammar: {self._matcher.get_error()}")
         return taken
@@ -61,11 +73,15 @@ class Grammars:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._controls, self._end = vocabulary.controls, vocabulary.end
         self._tokenizer = llguidance.LLTokenizer(llguidance.TokenizerWrapper(_Tokens(vocabulary)), slices=[])
+        self._copying = Copying(vocabulary)
         self._compiled = lru_cache(CONTEXTS_KEPT)(self._compile)
 
-    def start(self, text: str) -> Matcher:
-        """The beginning of an answer. Raises ValueError for a text that is no grammar, or an unknown control."""
-        return Matcher(self._compiled(text).deep_copy(), self._end)
+    def start(self, text: str, copied: Mapping[str, Copied] = MappingProxyType({})) -> Matcher:
+        """The beginning of an answer; ``copied``: what the values of keys are spans of.
+
+        Raises ValueError for a text that is no grammar, or an unknown control.
+        """
+        return Matcher(self._compiled(text).deep_copy(), self._end, self._copying.start(copied))
 
     def _compile(self, text: str) -> llguidance.LLMatcher:
         lark = _replace(text, self._controls, lambda ids: f"<[{','.join(ids)}]>")

@@ -10,7 +10,7 @@ from lib.model import gguf_write
 from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import GgufError, export
-from lib.runtime.gguf_student import KINDS, GgufStudent
+from lib.runtime.gguf_student import KINDS, GgufStudent, Rules
 from lib.runtime.onnx_engine import suits
 
 CONTEXT = {"items": ["Tea", "Oat Bar", "Crème Brûlée", "Salt Nuts", "Rye Bread", "日本茶"]}
@@ -70,7 +70,7 @@ def test_all_runtimes_give_the_same_answers_and_forced_tokens_are_not_asked_for(
     feed = model.feed
     monkeypatch.setattr(model, "feed", lambda ids: fed.append(ids) or feed(ids))
     for system in (onnx, server):
-        done = system._runtime.complete(prompt, 'start: <"Give("> <"item"> <"=1"> <")">\n', 20)
+        done = system._runtime.complete(prompt, Rules('start: <"Give("> <"item"> <"=1"> <")">\n'), 20)
         assert system.codec.read(done.ids, prompt.refs).raw == "Give(item=1)"
     assert len(fed) == 1
     with pytest.raises(StudentError, match="onnx, server"):

@@ -33,7 +33,7 @@ class HomeTask:
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
     controls, prefix = staticmethod(calls.controls), staticmethod(calls.prefix)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
-    grammar = staticmethod(grammar.grammar)
+    grammar, copied = staticmethod(grammar.grammar), staticmethod(calls.copied)
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")

@@ -22,7 +22,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from lib.core.task import Call, Control, Example, Piece, TaskError
+from lib.core.task import Call, Control, Copied, Example, Piece, TaskError
 from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, MAX_AREAS, MAX_ENTITIES, MAX_FLOORS, References
 from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.matching import CLEAN_AREA, targets
@@ -37,6 +37,10 @@ NONE = Control("none")
 NO_TARGET = "0"  # the number of what a request names and the home does not have
 MAX_CALLS = 4
 MAX_STRING = 80  # characters of a string value, before escaping
+
+COPIED = ("item=", "search_query=", "message=", "timer=")  # keys whose values are words of the request
+COMMAND = "conversation_command="  # as they, or one of VERBS and then words of the request
+VERBS = "turn on,turn off,open,close,lock,unlock,start,stop,pause,resume,mute,unmute,play,set,dim".split(",")
 
 _ESCAPE = re.compile(r"[\\,)]")
 _NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
@@ -163,8 +167,18 @@ def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:
         text = clean(value)
         if not 0 < len(text) <= MAX_STRING:
             raise TaskError(f"{argument.name}: a string of {len(text)} characters; 1 to {MAX_STRING} can be written")
-        return [Control(argument.key), " " + _ESCAPE.sub(lambda m: "\\" + m[0], text)]
+        return [Control(argument.key), f" {_escaped(text)}"]
     return [Control(argument.key), f"{value:.2f}".rstrip("0").rstrip(".")]
+
+
+def copied(text: str) -> dict[str, Copied]:
+    """By key: what the free texts in the answer to a request are copied from."""
+    said = _escaped(clean(text))
+    return {**dict.fromkeys(COPIED, Copied(said)), COMMAND: Copied(said, tuple(VERBS))}
+
+
+def _escaped(text: str) -> str:
+    return _ESCAPE.sub(lambda m: "\\" + m[0], text)
 
 
 def _reference(kind: str, value: Any, refs: References) -> str:
