@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from random import Random
 from typing import Any
 
 from lib.core.task import Call
-from lib.tasks.home.sampler.homes import called, fits, kind_of, weights, wordings
+from lib.tasks.home.sampler.homes import Kind, called, fits, kind_of, kinds, weights, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, EXPLICIT, Action, free_text, phrase, say, value
-from lib.tasks.home.sampler.templates import compile_text, lists_in
+from lib.tasks.home.sampler.templates import compile_text, lists_in, number_words
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import name_arguments
 from lib.tasks.home.simulator.tools import find
@@ -32,13 +32,38 @@ class Target:
     domain: str
 
 
+@cache
+def _words(kind: Kind) -> frozenset[str]:
+    return frozenset(" ".join((*kind.nouns, *kind.words, *kind.plurals)).casefold().split())
+
+
+@cache
+def _like(domain: str, device_class: str | None, name: str) -> list[Kind]:
+    own, told = kind_of(domain, device_class), (domain, device_class) in kinds()
+    some = [] if told else [kind for (other, _), kind in kinds().items() if other == domain]
+    said = frozenset(name.casefold().split())
+    return [kind for kind in some if _words(kind) & said] or some or [own]
+
+
+def kinds_like(entity: Entity) -> list[Kind]:
+    """The kinds that ``entity`` can be of: without a device class those that its name speaks of, or else any."""
+    return _like(entity.domain, entity.device_class, entity.name)
+
+
+def spoken_names(entity: Entity) -> tuple[str, ...]:
+    """The names that ``entity`` goes by; one that Home Assistant wrote "A, B" is never said whole."""
+    return entity.also if ", " in entity.name else (entity.name, *entity.also)
+
+
 @lru_cache(maxsize=8192)
-def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], frozenset[str]], ...]:
-    """(entity, its describing words, the words of its name) for every entity."""
+def _described(home: Home) -> tuple[tuple[Entity, frozenset[str], tuple[frozenset[str], ...]], ...]:
+    """(entity, its describing words, the words of each of its names) for every entity."""
     rows = []
     for e in home.entities:
-        kind, place = kind_of(e.domain, e.device_class), called(e.area or "")
-        rows.append((e, content(" ".join([e.name, *place, *kind.words, *kind.plurals])), content(e.name)))
+        some, names = kinds_like(e), spoken_names(e)
+        kind = [word for kind in some for word in (*kind.words, *kind.plurals)]
+        described = content(" ".join([*names, *place_names(home, e.area or ""), *kind]))
+        rows.append((e, described, tuple(map(content, names))))
     return tuple(rows)
 
 
@@ -46,7 +71,7 @@ def matching(home: Home, text: str, kinds: Sequence[str]) -> list[Entity]:
     """The entities of ``kinds`` that ``text`` can mean: those named exactly so, else those that fit all its words."""
     wanted = content(text)
     rows = [row for row in _described(home) if fits(row[0], kinds)]
-    exact = [e for e, _, name in rows if name == wanted]
+    exact = [e for e, _, names in rows if wanted in names]
     return exact or [e for e, described, _ in rows if wanted <= described]
 
 
@@ -56,20 +81,27 @@ def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str],
     if arguments is None:
         return None
     for _ in range(4 if rng.random() >= exact else 0):
-        text = shorten(rng, entity)
+        text = shorten(rng, home, entity)
         if any(not w.isdigit() for w in content(text)) and matching(home, text, kinds) == [entity]:
-            return Target(_article(rng, text), arguments, entity.domain)
-    if matching(home, entity.name, kinds) != [entity]:
+            return Target(_article(rng, _numbers_said(rng, text)), arguments, entity.domain)
+    text = say(rng, spoken_names(entity))
+    if matching(home, text, kinds) != [entity]:
         return None
-    return Target(_article(rng, entity.name), arguments, entity.domain)
+    return Target(_article(rng, _numbers_said(rng, text)), arguments, entity.domain)
 
 
-def shorten(rng: Random, entity: Entity) -> str:
-    """A looser way to refer to ``entity``: parts of its name, another word for its kind, its place."""
-    tokens = bare = entity.name.split()
-    word = rng.choice(kind_of(entity.domain, entity.device_class).words)
+def _numbers_said(rng: Random, text: str) -> str:
+    """``text``, half of the time with its numbers in words: "plug three"."""
+    return re.sub(r"\b\d{1,2}\b", lambda m: number_words(int(m[0])), text) if rng.random() < 0.5 else text
+
+
+def shorten(rng: Random, home: Home, entity: Entity) -> str:
+    """A looser way to refer to ``entity``: parts of a name, another word for its kind, its place."""
+    full = say(rng, spoken_names(entity))
+    tokens = bare = full.split()
+    word = rng.choice(kinds_like(entity)[0].words)
     where = entity.area or ""
-    if where and entity.name.casefold().startswith(where.casefold() + " "):
+    if where and full.casefold().startswith(where.casefold() + " "):
         bare = tokens[len(where.split()) :]
     name, start = " ".join(bare), " ".join(bare[:-1])
     options = [name, word]
@@ -77,17 +109,25 @@ def shorten(rng: Random, entity: Entity) -> str:
         link = rng.choice(("by", "at", "near", "on"))
         options += [start, " ".join(bare[1:]), f"{start} {word}", f"{bare[-1]} {link} the {start}"]
     if where:
-        place = spoken_area(rng, where)
+        place = spoken_area(rng, home, where)
         options += [f"{place} {word}", f"{word} in the {place}", f"{name} in the {place}", f"{place} {name}"]
     if len(tokens) > 2:
         options.append(" ".join(t for t in tokens if rng.random() < 0.6) or tokens[0])
     return rng.choice(options)
 
 
-def spoken_area(rng: Random, area: str) -> str:
-    """``area``, or now and then what people also call it."""
-    synonyms = called(area)[1:]
-    return rng.choice(synonyms) if synonyms and rng.random() < 0.25 else area
+@lru_cache(maxsize=65536)
+def place_names(home: Home, area: str) -> tuple[str, ...]:
+    """The area's name, its aliases, and what else people call it, where no other area is called so."""
+    aliases = next((a.aliases for a in home.areas if a.name == area), ())
+    taken = {name.casefold() for a in home.areas if a.name != area for name in (a.name, *a.aliases)}
+    return tuple(dict.fromkeys((area, *aliases, *(n for n in called(area) if n.casefold() not in taken))))
+
+
+def spoken_area(rng: Random, home: Home, area: str) -> str:
+    """``area``, or now and then what it is also called."""
+    others = place_names(home, area)[1:]
+    return rng.choice(others) if others and rng.random() < 0.25 else area
 
 
 def _article(rng: Random, text: str) -> str:
@@ -98,22 +138,25 @@ def _article(rng: Random, text: str) -> str:
 
 def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None) -> Target | None:
     """The group that ``entity`` belongs to: in its area, on its floor, around the satellite, or everywhere."""
-    kind = kind_of(entity.domain, entity.device_class)
+    kind = kinds_like(entity)[0]
     plural = rng.choice(kind.plurals)
     arguments: dict[str, Any] = {"domain": entity.domain}
     if entity.device_class and entity.domain in ("cover", "binary_sensor"):
         arguments["device_class"] = entity.device_class
+    elif any(kinds_like(e) != [kind] for e in home.entities if e.domain == entity.domain):
+        return None
     floor = home.floor_of.get(entity.area or "")
     if satellite and satellite == entity.area and rng.random() < 0.6:
         text = _group(rng, "here", plural, word=rng.choice(kind.words))
         return Target(text, {"area": satellite, **arguments}, entity.domain)
     if floor and rng.random() < 0.35:
         level = floor.casefold() in ("upstairs", "downstairs")
-        spoken = floor if level or "floor" in floor.casefold() else rng.choice((floor, f"{floor} floor"))
+        whole = re.search(r"stairs|floor|level|\d", floor, re.IGNORECASE)
+        spoken = floor if whole else rng.choice((floor, f"{floor} floor"))
         text = _group(rng, "level" if level else "floor", plural, place=spoken)
         return Target(text, {"floor": floor, **arguments}, entity.domain)
     if entity.area and rng.random() < 0.85:
-        text = _group(rng, "area", plural, place=spoken_area(rng, entity.area))
+        text = _group(rng, "area", plural, place=spoken_area(rng, home, entity.area))
         named = any(content(e.name) == content(text) and e.domain == entity.domain for e in home.entities)
         return None if named else Target(text, {"area": entity.area, **arguments}, entity.domain)
     return Target(_group(rng, "everywhere", plural, word=kind.words[0]), arguments, entity.domain)
@@ -170,7 +213,7 @@ def sample_command(rng: Random, home: Home, satellite: str | None, free: bool, a
 def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: str | None) -> Target | None:
     if "silent_target" in action.flags:
         return Target("", {}, entity.domain)
-    grouped = entity.domain in action.groups and (entity.domain != "cover" or entity.device_class)
+    grouped = entity.domain in action.groups
     if not grouped or not ("only_groups" in action.flags or rng.random() < 0.35):
         return None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
     target = group_target(rng, home, entity, satellite)
@@ -206,7 +249,7 @@ def _placed(
     if area is None or not arguments:
         return None
     here = area == satellite and rng.random() < 0.5
-    spoken = spoken_area(rng, area)
+    spoken = spoken_area(rng, home, area)
     texts = place_texts(rng, "" if here else spoken)
     lists = set(lists_in(compile_text(template)))
     if here and "a" in lists:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from lib.tasks.home.simulator.homes import Area, Entity, Home
+from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 
 HELD_OUT_SHARE = 10  # one name in this many is never seen in training
 _LISTS = {"person": "persons", "word": "words", "colour": "colours", "adjective": "adjectives", "place": "places"}
@@ -110,24 +110,46 @@ def pick(rng: Random, options: Sequence[str]) -> str:
 _ATTEMPTS = 12
 _NOWHERE = ("person", "weather", "todo", "script")
 _BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")  # domains whose names are mostly a noun alone
+_SMALL, _LARGE_SHARE = 40, 0.08  # devices of most homes, and the share of homes with more where the size allows them
+_REPEATED = ("light", "switch", "fan", "cover", "climate", "media_player", "lock")  # domains with names said of several
 
 
 def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = False) -> Home:
     """A home of ``size[0]`` to ``size[1]`` entities; with ``held_out`` most of its names are held-out ones."""
-    low, high = size
-    middle = low + (high - low) // 4  # half of the homes come from the lowest quarter of the range
-    count = rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
-    areas = _areas(rng, count, held_out)
+    count = _count(rng, *size)
+    areas, floors = _areas(rng, count, held_out)
     style = _Style(rng, areas, held_out)
     style.kinds, style.weights = _focus(rng, count)
-    entities: list[Entity] = []
-    for _ in range(count):
-        entity = _entity(rng, style, entities)
-        entities += [entity] if entity else []
-    while len(entities) < low:
+    entities = _alike(rng, style, count) if rng.random() < 0.25 else []
+    for _ in range(count - len(entities)):
+        entities += filter(None, [_entity(rng, style, entities)])
+    while len(entities) < size[0]:
         word = _word(rng, held_out)
         entities.append(_with_id(entities, f"{word} Light", kind_of("light", None), rng.choice(areas).name))
-    return Home(tuple(areas), tuple(entities))
+    return Home(tuple(areas), tuple(entities), floors)
+
+
+def _count(rng: Random, low: int, high: int) -> int:
+    if low <= _SMALL < high:
+        low, high = (_SMALL + 1, high) if rng.random() < _LARGE_SHARE else (low, _SMALL)
+    middle = low + (high - low) // 4  # half of the homes come from the lowest quarter of the range
+    return rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
+
+
+def _alike(rng: Random, style: _Style, most: int) -> list[Entity]:
+    """One name in several rooms, or numbered names."""
+    kind = rng.choice([k for k in style.kinds if k.domain in _REPEATED] or [kind_of("light", None)])
+    name = rng.choice(kind.nouns) if rng.random() < 0.7 else _qualified(rng, rng.choice(kind.nouns))
+    areas, found = rng.sample(style.areas, min(len(style.areas), most, rng.randint(2, 5))), list[Entity]()
+    if rng.random() < 0.5:
+        rows = [(name, area) for area in areas]
+    else:
+        numbers = rng.choice((range(1, 4), range(1, 6), (1, 2, 12), (2, 3, 10, 11), range(1, 9)))
+        rows = [(f"{name} {n}", rng.choice(areas[:2])) for n in numbers]
+    for text, area in rows[:most]:
+        if not is_held_out(text) or style.held_out:
+            found.append(_with_id(found, text.lower() if style.lower else text, kind, area.name))
+    return found
 
 
 class _Style:
@@ -154,22 +176,37 @@ def _word(rng: Random, held_out: bool) -> str:
     return word if held_out or not is_held_out(word) else "Spare"
 
 
-def _areas(rng: Random, count: int, held_out: bool) -> list[Area]:
+def _areas(rng: Random, count: int, held_out: bool) -> tuple[list[Area], tuple[Floor, ...]]:
     number = max(1, min(20, round(count / rng.choice((1.5, 3, 4, 6)))))
     names: dict[str, str] = {}
     for _ in range(number * _ATTEMPTS):
         name = _area_name(rng)
-        if is_held_out(name) and not held_out:
-            continue
-        names.setdefault(name.casefold(), name)
+        if held_out or not is_held_out(name):
+            names.setdefault(name.casefold(), name)
         if len(names) == number:
             break
-    found = list(names.values()) or ["Kitchen"]
-    floors: list[str] = []
-    if len(found) >= 3 and rng.random() >= 0.35:
-        floors = rng.sample(pools()["floors"], rng.randint(1, 3))
+    found, floors = list(names.values()) or ["Kitchen"], tuple[Floor, ...]()
+    if len(found) >= 3 and rng.random() >= 0.3:
+        floors = _floors(rng)
     lower = rng.random() < 0.05
-    return [Area(n.lower() if lower else n, rng.choice(floors) if floors else None) for n in found]
+    areas = [Area(n.lower() if lower else n, rng.choice(floors).name if floors else None) for n in found]
+    used = {a.floor for a in areas}
+    return areas, tuple(f for f in floors if f.name in used and (f.level is not None or f.aliases))
+
+
+def _floors(rng: Random) -> tuple[Floor, ...]:
+    """Floors of one house, mostly with names that go together; their levels and other names are told now and then."""
+    if rng.random() < 0.2:
+        return tuple(Floor(name) for name in rng.sample(pools()["floors"], rng.randint(1, 3)))
+    plan: dict[str, int] = rng.choice(wordings()["floor_plans"])
+    told, known = rng.random() < 0.5, {name.casefold() for name in plan}
+    floors = []
+    for name, level in plan.items():
+        others = [w for w in wordings()["floor_aliases"].get(level, ()) if w.casefold() not in known]
+        aliases = tuple(rng.sample(others, 1)) if others and rng.random() < 0.25 else ()
+        known |= {alias.casefold() for alias in aliases}
+        floors.append(Floor(name, level if told else None, aliases))
+    return tuple(floors)
 
 
 def _area_name(rng: Random) -> str:

@@ -111,8 +111,7 @@ class Slots:
 
     def _draw(self, rng: Random, home: Home, anchor: Entity | None, list_name: str, slot: str) -> tuple[str, Any]:
         if list_name in ("name", "area", "floor"):
-            text = _target(home, anchor, list_name)
-            return text, text
+            return self._target(rng, home, anchor, list_name)
         if list_name in self.ranges:
             return _number(rng, self.ranges[list_name])
         if list_name in self.texts:
@@ -121,6 +120,20 @@ class Slots:
         fillers = pools()["fillers"]
         text = pick(rng, fillers.get(slot) or fillers["default"])
         return text, text
+
+    @staticmethod
+    def _target(rng: Random, home: Home, anchor: Entity | None, kind: str) -> tuple[str, Any]:
+        """What the thing is called, and its name."""
+        area = next((a for a in home.areas if anchor and a.name == anchor.area), None)
+        floor = next((f for f in home.floor_rows if area and f.name == area.floor), area and area.floor)
+        thing = {"floor": floor, "area": area, "name": anchor}[kind]
+        if not thing:
+            raise Unfillable
+        if isinstance(thing, str):
+            return thing, thing
+        aliases = thing.also if isinstance(thing, Entity) else thing.aliases
+        whole = ", " not in thing.name
+        return rng.choice(([thing.name] * 2 if whole else []) + list(aliases)), thing.name
 
     def _options(self, anchor: Entity | None, list_name: str, slot: str) -> list[tuple[Node, Any]]:
         options = self.texts[list_name]
@@ -162,11 +175,3 @@ def _typical(rng: Random, numbers: RangeSlotList) -> int:
         coarse = step * rng.choice((5, 10))
         value = min(stop, max(start, round(value / coarse) * coarse))
     return value
-
-
-def _target(home: Home, anchor: Entity | None, kind: str) -> str:
-    area = anchor.area if anchor else None
-    found = home.floor_of.get(area or "") if kind == "floor" else area if kind == "area" else anchor and anchor.name
-    if not found:
-        raise Unfillable
-    return found

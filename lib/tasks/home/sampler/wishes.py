@@ -12,9 +12,20 @@ from dataclasses import replace
 from random import Random
 from typing import Any
 
-from lib.tasks.home.sampler.commands import Target, entity_target, matching, place_texts, render, shorten, spoken_area
+from lib.tasks.home.sampler.commands import (
+    Target,
+    entity_target,
+    kinds_like,
+    matching,
+    place_names,
+    place_texts,
+    render,
+    shorten,
+    spoken_area,
+    spoken_names,
+)
 from lib.tasks.home.sampler.grammar import Draw
-from lib.tasks.home.sampler.homes import Kind, called, fits, kind_of, kinds, sample_home, wordings
+from lib.tasks.home.sampler.homes import Kind, fits, kinds, sample_home, wordings
 from lib.tasks.home.sampler.levels import Found, satellite
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
 from lib.tasks.home.simulator.homes import Entity, Home
@@ -40,7 +51,7 @@ def _in_room(rng: Random, home: Home, row: dict[str, Any], entity: Entity) -> Fo
     here = rng.random() < 0.6
     area = entity.area if here else satellite(rng, home, 0.4)
     template = say(rng, row["text"])
-    texts = place_texts(rng, "" if here else spoken_area(rng, entity.area))
+    texts = place_texts(rng, "" if here else spoken_area(rng, home, entity.area))
     if here:
         texts |= {"a": say(rng, ("this room", "here", "the room")), "in": say(rng, ("in here", "in this room"))}
     arguments: dict[str, Any] = {"area": entity.area, **row.get("args", {})}
@@ -61,7 +72,7 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
     arguments: dict[str, Any] = dict(row.get("args", {}))
     texts: dict[str, str] = {}
     if row["domain"] == "todo":  # things to buy go on the list that is called so
-        able = [e for e in able if content(e.name) & {"shopping", "groceries", "grocery"}]
+        able = [e for e in able if content(" ".join(spoken_names(e))) & {"shopping", "groceries", "grocery"}]
     if row["domain"] == "lock":
         arguments["domain"] = "lock"
     elif len(able) != 1 or sum(e.name.casefold() == able[0].name.casefold() for e in home.entities) > 1:
@@ -123,7 +134,11 @@ def unknown(rng: Random, home: Home, area: str | None) -> Found:
     action = say(rng, actions)
     text = _absent(rng, home, kind)
     every = tuple({e.domain for e in home.entities})
-    if not text or matching(home, text, every) or any(content(text) == content(a.name) for a in home.areas):
+    if (
+        not text
+        or matching(home, text, every)
+        or any(content(text) == content(n) for a in home.areas for n in place_names(home, a.name))
+    ):
         return None
     return _none(_asked(rng, action, text, kind.domain), area, f"unknown:{action.name}:{kind.domain}", action.tool)
 
@@ -138,7 +153,7 @@ def _absent(rng: Random, home: Home, kind: Kind) -> str:
         return phrase(rng, wordings()["absent" if draw < 0.45 else "kind"], here=here, word=word, plural=plural)
     if draw < 0.75:
         there = [e for e in home.entities if e.domain == kind.domain and e.area and e.area != here]
-        return f"the {say(rng, there).name} in the {here}" if there else ""
+        return f"the {say(rng, spoken_names(say(rng, there)))} in the {here}" if there else ""
     other = sample_home(rng, (3, 6))
     return "the " + (say(rng, other.entities).name if draw < 0.9 else f"{say(rng, other.areas).name} {word}")
 
@@ -150,20 +165,22 @@ def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
     if not actions:
         return None
     action = say(rng, actions)
-    text = shorten(rng, entity)
+    text = shorten(rng, home, entity)
     found = matching(home, text, action.kinds)
-    whole = any(content(e.name) == content(text) for e in found) or _names_group(text, found, action)
+    whole = any(content(n) == content(text) for e in found for n in spoken_names(e)) or _names_group(
+        home, text, found, action
+    )
     if len(found) < 2 or whole or sum(e.area == area for e in found if area) == 1:
         return None
     spoken = _asked(rng, action, f"the {text}", entity.domain)
     return _none(spoken, area, f"ambiguous:{action.name}:{entity.domain}", action.tool)
 
 
-def _names_group(text: str, found: list[Entity], action: Action) -> bool:
+def _names_group(home: Home, text: str, found: list[Entity], action: Action) -> bool:
     """Whether ``text`` is only a kind, or a kind and a place, of something that can be addressed as a group."""
-    some = [kind_of(e.domain, e.device_class) for e in found]
+    some = [kind for e in found for kind in kinds_like(e)]
     generic = content(" ".join(word for kind in some for word in (*kind.words, *kind.plurals)))
-    places = content(" ".join(name for e in found for name in called(e.area or "")))
+    places = content(" ".join(name for e in found for name in place_names(home, e.area or "")))
     said = content(text)
     return said <= generic | places and (bool(said & places) or any(e.domain in action.groups for e in found))
 
@@ -175,9 +192,10 @@ def _incapable(rng: Random, home: Home, area: str | None) -> Found:
     loose = action.name in wordings()["loose"].get(entity.domain, ())
     if loose or fits(entity, action.kinds) or entity.domain in ("person", "weather", "binary_sensor"):
         return None
-    if matching(home, entity.name, action.kinds) or matching(home, entity.name, (entity.domain,)) != [entity]:
+    name = say(rng, spoken_names(entity))
+    if matching(home, name, action.kinds) or matching(home, name, (entity.domain,)) != [entity]:
         return None
-    spoken = _asked(rng, action, f"the {entity.name}", entity.domain)
+    spoken = _asked(rng, action, f"the {name}", entity.domain)
     return _none(spoken, area, f"incapable:{action.name}", action.tool)
 
 
@@ -188,7 +206,7 @@ def remark(rng: Random, home: Home, area: str | None) -> Found:
 
 
 def _content(rng: Random, home: Home) -> tuple[str, str]:
-    area = spoken_area(rng, say(rng, home.areas).name) if home.areas and rng.random() < 0.6 else ""
+    area = spoken_area(rng, home, say(rng, home.areas).name) if home.areas and rng.random() < 0.6 else ""
     template = say(rng, bank()["nothing"]["content"])
     return phrase(rng, template, **place_texts(rng, area)), template
 

@@ -150,6 +150,7 @@ def name_arguments(home: Home, entity: Entity) -> dict[str, str] | None:
 
 
 def mentioned(home: Home, text: str) -> list[Entity]:
-    """The entities whose whole name stands in ``text``, without those whose name is only part of a longer one there."""
-    found = [e for e in home.entities if mentions(text, e.name)]
-    return [e for e in found if not any(len(o.name) > len(e.name) and mentions(o.name, e.name) for o in found)]
+    """The entities with a whole name in ``text``, without those whose name is only part of a longer one there."""
+    names = [(e, name) for e in home.entities for name in (e.name, *e.also) if mentions(text, name)]
+    longest = [e for e, name in names if not any(len(o) > len(name) and mentions(o, name) for _, o in names)]
+    return list(dict.fromkeys(longest))
