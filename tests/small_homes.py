@@ -4,7 +4,7 @@ from random import Random
 from typing import Any
 
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, find
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, find, offered
 
 AREAS = ("Kitchen", "Den", "Mia's Room", "Büro", "書斎", "Ground", "A2", "=A3")
 NAMES = (
@@ -83,7 +83,7 @@ def plain_home() -> Home:
 
 def random_call(rng: Random, home: Home) -> dict[str, Any]:
     """A valid call in canonical form: a named entity with all that tells it apart, or a place and a domain."""
-    tool = rng.choice(list(TOOLS.values()))
+    tool = TOOLS[rng.choice(offered(home))]
     own = [a for a in tool.own if a.required or rng.random() < 0.5]
     arguments = {a.name: random_value(rng, a) for a in own}
     return {"name": tool.name, "arguments": {**_target(rng, tool, home), **arguments}}

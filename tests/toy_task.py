@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from random import Random
 from typing import Any
 
-from lib.core.task import Call, Control, Copied, Example, Piece, Score, TaskError
+from lib.core.task import Call, Control, Copied, Example, Piece, Score, TaskDefaults, TaskError
 from lib.model.vocabulary import START
 
 ITEMS = ("Tea", "Oat Bar", "Crème Brûlée", "Water", "Salt Nuts", "Apple", "Gum", "Cola", "日本茶", "Rye Bread")
@@ -21,7 +21,7 @@ LINE = re.compile(r"(Give|Refill|Label)\(item=(\d+)(?:,(?:amount=(\d+)|text= (.+
 Refs = tuple[str, ...]
 
 
-class Vending:
+class Vending(TaskDefaults):
     """The task. Its numbering is the tuple of item names: item 1 comes first."""
 
     name = "vending"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 Call = dict[str, Any]  # {"name": tool, "arguments": {key: value}} in the tool's own words: names, never references
 
@@ -89,6 +89,22 @@ class System(Protocol):
     def answer(self, text: str, context: dict[str, Any]) -> Answer: ...
 
 
+class TaskDefaults:
+    """What a task need not write: methods of ``Task`` as they are for most."""
+
+    def known_by(self, controls: Collection[str]) -> Self:
+        return self
+
+    def focus(self, refs: Any, context: dict[str, Any], text: str) -> Any:
+        return refs
+
+    def shared(self, refs: Any) -> Any:
+        return refs
+
+    def asked(self, raw: str) -> dict[str, str] | None:
+        return None
+
+
 class Task(Protocol):
     """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on."""
 
@@ -112,8 +128,17 @@ class Task(Protocol):
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Any:
         """Numbers the context's targets (shuffled by ``rng``); ``text`` matters only to large contexts."""
 
+    def known_by(self, controls: Collection[str]) -> Self:
+        """The task in the language of a model that has these controls: its own, or an earlier one."""
+
+    def focus(self, refs: Any, context: dict[str, Any], text: str) -> Any:
+        """The same numbering for another request of the context; what depends on the request is numbered anew."""
+
+    def shared(self, refs: Any) -> Any:
+        """``refs`` without what depends on the request: equal ones have one prefix."""
+
     def prefix(self, refs: Any) -> list[Piece]:
-        """The part of the prompt that requests of one context share."""
+        """The part of the prompt that requests of one context share; ``refs`` are ``shared`` ones."""
 
     def request(self, refs: Any, context: dict[str, Any], text: str) -> list[Piece]:
         """The part of the prompt that belongs to one request, up to where the answer starts."""
@@ -126,6 +151,9 @@ class Task(Protocol):
 
     def parse(self, raw: str, refs: Any) -> list[Call]:
         """Reads a compact answer. Raises TaskError."""
+
+    def asked(self, raw: str) -> dict[str, str] | None:
+        """What a compact answer asks back, if anything: the ``tool`` that is meant and the ``argument`` unclear."""
 
     def grammar(self, refs: Any) -> str:
         """The grammar of all valid answers in this context, in the notation of ``lib.runtime.grammar``."""

@@ -41,19 +41,23 @@ class Reading:
     raw: str
     calls: list[Call]
     error: str = ""
+    ask: dict[str, str] | None = None
 
 
 class Codec:
     """Writes prompts and targets, reads answers. Prefixes of the latest contexts are remembered."""
 
     def __init__(self, task: Task, vocabulary: Vocabulary) -> None:
-        self.task, self.vocabulary = task, vocabulary
-        self.prefix = lru_cache(CONTEXTS_KEPT)(lambda refs: vocabulary.encode(task.prefix(refs)))
+        self.task, self.vocabulary = task.known_by(vocabulary.controls), vocabulary
+        self.prefix = lru_cache(CONTEXTS_KEPT)(lambda refs: vocabulary.encode(self.task.prefix(refs)))
 
     def prompt(self, context: dict[str, Any], text: str, rng: Random | None = None, refs: Any = None) -> Prompt:
-        """The prompt of a request, numbered anew (shuffled by ``rng``) unless ``refs`` is given."""
-        refs = self.task.references(context, text, rng) if refs is None else refs
-        return Prompt(refs, self.prefix(refs), self.vocabulary.encode(self.task.request(refs, context, text)))
+        """The prompt of a request, numbered anew (shuffled by ``rng``), or as ``refs`` of the same context."""
+        task = self.task
+        refs = task.references(context, text, rng) if refs is None else task.focus(refs, context, text)
+        return Prompt(
+            refs, self.prefix(task.shared(refs)), self.vocabulary.encode(self.task.request(refs, context, text))
+        )
 
     def target(self, example: Example, refs: Any) -> list[int]:
         """Ids of the answer that a student learns for an example, the end token included."""
@@ -63,15 +67,15 @@ class Codec:
         """Reads generated ids; never raises for what a model may write."""
         raw = self.vocabulary.decode(ids)
         try:
-            return Reading(raw, self.task.parse(raw, refs))
+            return Reading(raw, self.task.parse(raw, refs), ask=self.task.asked(raw))
         except ValueError as error:
             return Reading(raw, [], str(error))
 
 
 def check_task(info: Mapping[str, Any], task: Task, source: str) -> None:
-    """Raises StudentError unless a student's info is this task's, with all its controls."""
+    """Raises StudentError unless a student's info is this task's, with all controls of its language."""
     if info["task"] != task.name:
         raise StudentError(f"{source}: a student for '{info['task']}', not '{task.name}'; give one for this task")
-    missing = [text for text in task.controls() if text not in info["controls"]]
+    missing = [text for text in task.known_by(info["controls"]).controls() if text not in info["controls"]]
     if missing:
         raise StudentError(f"{source}: lacks the control {missing[0]!r} that the task has now; build it again")

@@ -85,7 +85,7 @@ class Packer:
         if (most := prefix + max(sizes)) > self.max_tokens:
             key = examples[sizes.index(max(sizes))].id
             raise TrainingError(f"example '{key}' has {most} tokens, a row holds {self.max_tokens}: raise row_tokens")
-        return prefix, sizes, all(p.refs == prompts[0].refs for p in prompts)
+        return prefix, sizes, all(p.prefix == prompts[0].prefix for p in prompts)
 
     def epoch(self) -> list[Row]:
         """The rows of the first epoch."""

@@ -1,14 +1,16 @@
 """The compact answer language: what is printed is read back, and nothing else is read."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
 from small_homes import STRINGS, call, plain_home, random_call, random_home
 
-from lib.core.task import Control, TaskError
-from lib.tasks.home.language.calls import MAX_STRING, answer, controls, parse
+from lib.core.task import Control, Example, TaskError
+from lib.tasks.home.language.calls import MAX_STRING, answer, asked, controls, parse, taught
 from lib.tasks.home.language.references import references
 from lib.tasks.home.simulator.execute import execute
+from lib.tasks.home.simulator.homes import Area, Entity, Home
 from lib.tasks.home.words import clean
 
 UNREADABLE = (
@@ -117,7 +119,7 @@ def test_parse_refuses_everything_else(raw):
         ([call("HassTurnOn", area="Cellar", domain="light")], "no area 'Cellar'"),
         ([call("HassTurnOn", domain="siren")], "no domain 'siren'"),
         ([call("HassBroadcast", message="x" * 81)], "81 characters"),
-        ([call("HassNevermind")] * 5, "5 calls in one answer"),
+        ([call("HassNevermind")] * 13, "13 calls in one answer"),
         ([call("HassTurnUp")], "unknown tool"),
     ],
 )
@@ -131,3 +133,26 @@ def test_what_the_home_lacks_is_left_out_of_the_calls():
     number = refs.entity_number["light.sink"]
     assert parse("HassTurnOn(name=0)", refs) == []
     assert parse(f"HassTurnOn(name=0)\nHassTurnOff(name={number})", refs) == [call("HassTurnOff", name="Sink")]
+
+
+def test_an_answer_that_asks_back_acts_on_nothing_and_says_what_is_unclear():
+    refs = references(plain_home())
+    for ask, raw, argument in (
+        ({"name": "HassTurnOn", "arguments": {"name": "?"}}, "HassTurnOn(name=?)", "name"),
+        ({"name": "HassStartTimer", "arguments": {"minutes": "?"}}, "HassStartTimer(minutes==?)", "minutes"),
+    ):
+        example = Example("x", "the lamp", {}, [[]], "L6", "", "", {"ask": ask, "wanted": ask["name"]})
+        written = taught(example, refs)
+        assert "".join(written) == raw and written[-2] == "=?" and set(written) <= set(controls())
+        assert parse(raw, refs) == [] and asked(raw) == {"tool": ask["name"], "argument": argument}
+    both = "HassTurnOn(area=A1,domain=light)\nHassLightSet(name=1,brightness==?)"
+    assert len(parse(both, refs)) == 1 and asked(both) == {"tool": "HassLightSet", "argument": "brightness"}
+    assert asked("none") is asked("HassTurnOn(name=0)") is asked("HassBroadcast(message= is it on?)") is None
+
+
+def test_a_temperature_that_makes_sense_in_the_other_unit_only_is_converted():
+    home = Home((Area("Den"),), (Entity("climate.a", "Heating", "climate", "Den"),))
+    for unit, said, degrees in (("°C", 68, 20), ("°C", 21.5, 21.5), ("°F", 20, 68), ("°F", 68, 68), (None, 68, 68)):
+        refs = references(replace(home, unit=unit))
+        [call] = parse(f"HassClimateSetTemperature(name=1,temperature={said})", refs)
+        assert call["arguments"]["temperature"] == degrees

@@ -1,5 +1,6 @@
 """The grammar of a home against its printer and parser, token by token, and against answers that make no sense."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_strings_and_numbers():
     [
         *("HassTurnOn()", "HassTurnOn(name=22)", "HassTurnOn(area=A4)", "HassTurnOn(domain=siren)"),
         *("HassLightSet(name=1)", "HassLawnMowerDock()", "HassTurnOn(name=1,area=A1)", "none\nnone"),
-        "\n".join(["HassNevermind()"] * 5),
+        "\n".join(["HassNevermind()"] * 13),
         *("HassTurnOn(name=0,area=A1)", "HassLightSet(name=0,brightness=4)", "HassBroadcast(name=0)"),
     ],
 )
@@ -150,3 +151,15 @@ def test_llama_cpp_gets_the_same_rules():
     assert len(gbnf.splitlines()) == len(text.splitlines())
     assert all(line.split(" ", 2)[1] == "::=" for line in gbnf.splitlines()) and gbnf.startswith("root ::= ")
     assert '<"' not in gbnf and "/" not in gbnf
+
+
+def test_a_value_can_be_asked_for_and_only_offered_tools_are_called():
+    refs = references(plain_home())
+    for raw in ("HassTurnOn(name=?)", "HassLightSet(name=1,brightness==?)", "HassStartTimer(minutes==?)"):
+        assert accepts(grammar(refs), pieces(raw)), raw
+        assert not accepts(grammar(refs, {*CONTROLS} - {"=?"}), pieces(raw)), raw
+    some = references(replace(plain_home(), tools=("HassLightSet", "HassSetBrightnessRelative")))
+    assert accepts(grammar(some), pieces("HassSetBrightnessRelative(name=1,brightness_step= up)"))
+    assert not accepts(grammar(some), pieces("HassTurnOn(name=1)")) and accepts(grammar(some), [Control("none")])
+    assert not accepts(grammar(refs), pieces("HassSetBrightnessRelative(name=1,brightness_step= up)"))
+    assert accepts(grammar(references(replace(plain_home(), tools=()))), [Control("none")])

@@ -8,9 +8,10 @@ from small_homes import plain_home, random_home
 
 from lib.core.task import Control, TaskError
 from lib.tasks import load
-from lib.tasks.home.language.calls import MAX_TEXT, controls, prefix, request
-from lib.tasks.home.language.references import DOMAINS, references
-from lib.tasks.home.simulator.homes import Area, Entity, Home
+from lib.tasks.home.language.calls import answer, controls
+from lib.tasks.home.language.prompts import MAX_TEXT, prefix, request
+from lib.tasks.home.language.references import CANDIDATES, DOMAINS, references
+from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 
 
 def test_controls_are_unique_and_start_with_the_bases_marks():
@@ -82,13 +83,47 @@ def test_the_prefix_does_not_depend_on_the_request():
     assert prefix(references(home, "one request")) == prefix(references(home, "another", satellite="Den"))
 
 
-def test_large_homes_are_cut_but_ambiguity_is_judged_by_the_whole_home():
+def spots() -> Home:
     areas = tuple(Area(f"Room {i}") for i in range(40))
-    entities = tuple(Entity(f"light.l{i}", f"Spot {i}", "light", f"Room {i % 40}") for i in range(300))
-    refs = references(Home(areas, entities), "turn on spot 217", satellite="Room 39")
+    return Home(areas, tuple(Entity(f"light.l{i}", f"Spot {i}", "light", f"Room {i % 40}") for i in range(300)))
+
+
+def test_earlier_models_see_large_homes_cut_but_ambiguity_is_judged_by_the_whole_home():
+    refs = references(spots(), "turn on spot 217", satellite="Room 39", earlier=True)
     assert len(refs.entities) == 40 and len(refs.areas) == 32 and len(refs.home.entities) == 300
     assert "light.l217" in refs.entity_number and {"room 17", "room 39"} <= refs.area_number.keys()
     assert "".join(prefix(refs)).count("\n") == len(refs.lines)
+
+
+def test_requests_in_a_large_home_share_the_prefix_and_list_their_candidates():
+    task, context = load("home"), {"home": spots(), "area": "Room 39"}
+    one = task.references(context, "turn on spot 217", Random(1))
+    two = task.focus(one, context, "dim spot 3")
+    assert one.areas == two.areas and task.shared(one) == task.shared(two) and one.entities != two.entities
+    assert prefix(task.shared(one)) == prefix(two) and "Spot 217" not in "".join(prefix(one))
+    assert {"light.l217": 1}.items() <= one.entity_number.items() and two.entities[0].name == "Spot 3"
+    asked = "".join(task.request(one, context, "turn on spot 217"))
+    assert asked.startswith("=light=1 Spot 217=A") and asked.count(";") == CANDIDATES
+    assert answer([{"name": "HassTurnOn", "arguments": {"name": "Spot 217"}}], one)[2] == "=1"
+    other = task.references(task.reordered(context, Random(2)), "turn on spot 217")
+    assert [e.id for e in other.entities] == [e.id for e in one.entities]
+
+
+def test_the_prompt_tells_aliases_levels_and_tools():
+    home = Home(
+        (Area("Den", "Up", ("Snug",)),),
+        (Entity("light.a", "Lamp", "light", "Den", aliases=("Glow",)),),
+        (Floor("Up", 1, ("2F",)),),
+        tools=("HassTurnOn", "HassLightSet", "HassSetBrightnessRelative"),
+    )
+    lines = "".join(prefix(references(home))[1:]).split("\n")
+    assert lines[0].startswith(" withoutHassTurnOff(HassGetState(") and "HassVacuumStart(" not in lines[0]
+    assert lines[1:] == [
+        " withHassSetBrightnessRelative(",
+        "=F1 Up, 2F (1)",
+        "=A1 Den, Snug (Up):=light=1 Lamp, Glow",
+        "",
+    ]
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "empty"), (" \n\t", "empty"), ("x" * (MAX_TEXT + 1), "shorten")])

@@ -5,16 +5,16 @@ Importing it loads what answers requests; its methods load the sampler, the base
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from lib.core.task import Example, Piece, System, TaskError
-from lib.tasks.home.language import calls, grammar
-from lib.tasks.home.language.references import References, references
+from lib.tasks.home.language import calls, grammar, prompts
+from lib.tasks.home.language.references import References, focus, references
 from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.homes import Home, load_homes
 
@@ -24,16 +24,24 @@ def _later(module: str, name: str) -> Any:
     return staticmethod(lambda *given, **named: getattr(import_module(f"{__name__}.{module}"), name)(*given, **named))
 
 
-class HomeTask:
-    """``lib.teacher.contract.TeacherTask`` for a home; see there and in lib.core.task for what each method does."""
+KEYS = ("id", "text", "home", "area", "tools", "unit")  # of a request; the last two may also stand in the home
 
+
+@dataclass(frozen=True)
+class HomeTask:
+    """``lib.teacher.contract.TeacherTask`` for a home; see there and in lib.core.task for what each method does.
+
+    ``earlier``: the controls of a model that was trained before answers could ask back.
+    """
+
+    earlier: frozenset[str] | None = None
     name = "home"
     recordings = Path(__file__).parent / "recordings"
 
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
-    controls, prefix = staticmethod(calls.controls), staticmethod(calls.prefix)
+    prefix, asked = staticmethod(prompts.prefix), staticmethod(calls.asked)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
-    grammar, copied = staticmethod(grammar.grammar), staticmethod(calls.copied)
+    copied = staticmethod(calls.copied)
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
@@ -43,7 +51,11 @@ class HomeTask:
     writer, one_stage = _later("teacher.write", "HomeWriter"), _later("teacher.one_stage", "systems")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
+        if unknown := [key for key in row if key not in KEYS]:
+            raise TaskError(f"{where}: unknown key {unknown[0]!r}: known are {', '.join(KEYS)}")
         home, area = Home.from_dict(row.get("home"), f"{where}: home"), row.get("area")
+        if offered := {key: row[key] for key in ("tools", "unit") if row.get(key) is not None}:
+            home = Home.from_dict({**home.to_dict(), **offered}, where)
         area = " ".join(area.split()) if isinstance(area, str) else area
         if area is not None and (not isinstance(area, str) or area not in home.floor_of):
             raise TaskError(f"{where}: area: {area!r} is none of the home's areas; use one of them or null")
@@ -55,10 +67,25 @@ class HomeTask:
         return {**context, "home": replace(home, areas=tuple(areas), entities=tuple(entities))}
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
-        return references(context["home"], text, rng, context.get("area"))
+        return references(context["home"], text, rng, context.get("area"), self.earlier is not None)
+
+    def focus(self, refs: References, context: dict[str, Any], text: str) -> References:
+        return refs if self.earlier else focus(refs, text, context.get("area"))
+
+    def shared(self, refs: References) -> References:
+        return replace(refs, entities=()) if refs.per_request else refs
+
+    def known_by(self, controls: Collection[str]) -> HomeTask:
+        return self if calls.ASK in controls else HomeTask(frozenset(controls))
+
+    def controls(self) -> list[str]:
+        return calls.controls() if self.earlier is None else [prompts.START, prompts.END, calls.NONE]
+
+    def grammar(self, refs: References) -> str:
+        return grammar.grammar(refs, self.earlier)
 
     def request(self, refs: References, context: dict[str, Any], text: str) -> list[Piece]:
-        return calls.request(refs, context.get("area"), text)
+        return prompts.request(refs, context.get("area"), text)
 
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Home]) -> list[Example]:
         return [replace(e, context={**e.context, "home": contexts[e.context["home"]]}) for e in examples]

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from lib.core.files import write_jsonl
 from lib.core.task import Example, TaskError
 from lib.tasks.home.examples.checks import fault
-from lib.tasks.home.language.calls import prefix
+from lib.tasks.home.language.prompts import prefix
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.sampler import grammar, levels
 from lib.tasks.home.sampler.grammar import Draw

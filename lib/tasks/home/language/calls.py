@@ -1,16 +1,13 @@
-r"""The compact language: the numbered home as a prompt's shared prefix, a request, and the answer's printer and parser.
+r"""The compact language of answers: printer and parser.
 
 An answer has one call a line, targets as references, ``none`` for nothing to do. A call on ``=0`` does nothing either:
-what it would act on is not in this home, or could be several things, or cannot do it. Strings carry a leading space and
-escape ``\``, ``,`` and ``)``.
+what it would act on is not in this home, or cannot do it. Nor does a call with ``=?`` for a value: that value is to be
+asked for. Strings carry a leading space and escape ``\``, ``,`` and ``)``.
 
 >>> from lib.tasks.home.language.references import references
 >>> from lib.tasks.home.simulator.homes import Home
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den", "floor": "Ground"}], "entities": [
 ...     {"id": "light.a", "name": "Lamp", "area": "Den"}]}))
->>> print("".join(prefix(refs)[1:]), end="")
-=F1 Ground
-=A1 Den (Ground):=light=1 Lamp
 >>> raw = "".join(answer([{"name": "HassLightSet", "arguments": {"name": "lamp", "brightness": 40}}], refs))
 >>> raw, parse(raw, refs), parse("HassLightSet(name=0)", refs)
 ('HassLightSet(name=1,brightness=40)', [{'name': 'HassLightSet', 'arguments': {'name': 'Lamp', 'brightness': 40}}], [])
@@ -23,19 +20,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from lib.core.task import Call, Control, Copied, Example, Piece, TaskError
+from lib.tasks.home.language.prompts import END, OTHER, START
 from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, MAX_AREAS, MAX_ENTITIES, MAX_FLOORS, References
 from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.matching import CLEAN_AREA, targets
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
 from lib.tasks.home.words import clean
 
-START, END = Control("<|im_start|>"), Control("<|im_end|>")
-MAX_TEXT = 1_000  # characters of a request; longer ones are refused
-OTHER = "other"
-SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")  # domains that show their device class
 NONE = Control("none")
 NO_TARGET = "0"  # the number of what a request names and the home does not have
-MAX_CALLS = 4
+UNCLEAR = "?"  # stands for a value that a request leaves open
+ASK = Control(f"={UNCLEAR}")
+MAX_CALLS = 12
+EARLIER_CALLS = 4  # of models that cannot ask back
 MAX_STRING = 80  # characters of a string value, before escaping
 
 COPIED = ("item=", "search_query=", "message=", "timer=")  # keys whose values are words of the request
@@ -58,61 +55,8 @@ def controls() -> list[str]:
         *(f"={i}" for i in range(MAX_ENTITIES + 1)),
         *(f"=A{i}" for i in range(1, MAX_AREAS + 1)),
         *(f"=F{i}" for i in range(1, MAX_FLOORS + 1)),
+        ASK,
     ]
-
-
-def prefix(refs: References) -> list[Piece]:
-    """The part of the prompt that all requests of a home share: its floors, then a line an area."""
-    pieces: list[Piece] = [START]
-    for i, floor in enumerate(refs.floors, 1):
-        pieces += [Control(f"=F{i}"), f" {clean(floor)}", Control("\n")]
-    for number, numbers in refs.lines:
-        pieces += _line(refs, number, numbers)
-    return pieces
-
-
-def _line(refs: References, number: int | None, numbers: Sequence[int]) -> list[Piece]:
-    pieces: list[Piece] = ["-:"]
-    if number is not None:
-        area = refs.areas[number]
-        floor = f" ({clean(area.floor)})" if area.floor else ""
-        pieces = [Control(f"=A{number + 1}"), f" {clean(area.name)}{floor}:"]
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i in numbers:
-        groups.setdefault(_kind(refs.entities[i]), []).append(i)
-    for k, ((domain, shown), members) in enumerate(groups.items()):
-        pieces += [Control(";")] if k else []
-        pieces += [Control(domain), *([shown] if shown else [])]
-        for j, i in enumerate(members):
-            pieces += [Control(",")] if j else []
-            pieces += [Control(f"={i + 1}"), f" {clean(refs.entities[i].name)}"]
-    return [*pieces, Control("\n")]
-
-
-def _kind(entity: Entity) -> tuple[str, str]:
-    """The domain control of an entity's group and the text after it."""
-    known = entity.domain in DOMAINS
-    details = [] if known else [clean(entity.domain)]
-    if entity.device_class and entity.domain in SHOWN_CLASSES:
-        details.append(clean(entity.device_class))
-    return f"={entity.domain if known else OTHER}", f" ({' '.join(details)})" if details else ""
-
-
-def checked(text: str) -> str:
-    """The request as data. Raises TaskError for an empty or overlong one."""
-    said = clean(text)
-    if not said:
-        raise TaskError("the request is empty: expected what somebody said")
-    if len(said) > MAX_TEXT:
-        raise TaskError(f"the request has {len(said)} characters: at most {MAX_TEXT} are read; shorten it")
-    return said
-
-
-def request(refs: References, satellite: str | None, text: str) -> list[Piece]:
-    """The prompt's part for one request, heard in the area ``satellite``. Raises TaskError as ``checked``."""
-    said = checked(text)
-    number = refs.area_number.get(satellite.casefold()) if satellite else None
-    return [START, *([Control(f"=A{number}")] if number else []), f" {said}", START]
 
 
 def answer(calls: Sequence[Call], refs: References) -> list[Piece]:
@@ -127,8 +71,14 @@ def answer(calls: Sequence[Call], refs: References) -> list[Piece]:
 
 
 def taught(example: Example, refs: References) -> list[Piece]:
-    """What a student learns to answer; where only the target is amiss, the tool ``extra["wanted"]`` with ``=0``."""
+    """What a student learns to answer.
+
+    Where nothing is to be done: the call ``extra["ask"]``, in which "?" stands for what is to be asked for; or the
+    tool ``extra["wanted"]`` with ``=0`` where it has no target.
+    """
     tool = TOOLS.get(example.extra.get("wanted", ""))
+    if ask := example.extra.get("ask"):
+        return _call(ask, refs)
     if example.gold[0] or tool is None or not takes_name(tool):
         return answer(example.gold[0], refs)
     return [Control(f"{tool.name}("), Control("name"), Control(f"={NO_TARGET}"), Control(")")]
@@ -142,7 +92,7 @@ def takes_name(tool: Tool) -> bool:
 def _call(call: Call, refs: References) -> list[Piece]:
     tool, arguments = TOOLS[call["name"]], dict(call["arguments"])
     pieces: list[Piece] = [Control(f"{tool.name}(")]
-    if "name" in arguments and takes_name(tool):
+    if arguments.get("name", UNCLEAR) != UNCLEAR and takes_name(tool):
         found = targets(refs.home, tool, arguments)
         number = refs.entity_number.get(found[0].id) if len(found) == 1 else None
         if number is None:
@@ -161,6 +111,8 @@ def _call(call: Call, refs: References) -> list[Piece]:
 
 
 def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:
+    if value == UNCLEAR:
+        return [Control(argument.key), ASK]
     if argument.kind in CLOSED:
         return [Control(argument.key), Control(f"={_reference(argument.kind, value, refs)}")]
     if isinstance(value, str):
@@ -205,21 +157,43 @@ def parse(raw: str, refs: References) -> list[Call]:
     return [call for line in lines if (call := _parse_call(line, refs))]
 
 
+def asked(raw: str) -> dict[str, str] | None:
+    """What an answer asks back, the first if there are several: a ``tool`` and the ``argument`` that is unclear."""
+    for line in raw.strip(" \n").split("\n"):
+        name, _, rest = line.partition("(")
+        for key, value, _ in _ARGUMENT.findall(rest) if name in TOOLS else ():
+            if value in (UNCLEAR, ASK):
+                known = {a.key.rstrip("="): a.name for a in TOOLS[name].arguments}
+                return {"tool": name, "argument": known.get(key, key)}
+    return None
+
+
 def _parse_call(line: str, refs: References) -> Call | None:
-    """The call of a line; None for one without a target."""
+    """The call of a line; None for one without a target, or with something to be asked for."""
     name, parenthesis, rest = line.partition("(")
     if name not in TOOLS or not parenthesis:
         raise TaskError(f"cannot read the answer {line[:120]!r}: expected 'none' or a tool with arguments")
     tool = TOOLS[name]
     values = _split(tool, rest)
-    if takes_name(tool) and values.get("name") == NO_TARGET:
+    if (takes_name(tool) and values.get("name") == NO_TARGET) or {UNCLEAR, ASK} & {*values.values()}:
         return None
     by_key = {a.key.rstrip("="): a for a in tool.arguments}
     arguments = {by_key[key].name: _read(tool, by_key[key], value, refs) for key, value in values.items()}
     if takes_name(tool) and "name" in arguments:
         arguments = {**_entity(tool, arguments.pop("name"), refs), **arguments}
+    if tool.name == "HassClimateSetTemperature" and "temperature" in arguments:
+        arguments["temperature"] = _in_unit(arguments["temperature"], refs.home.unit)
     ordered = {a.name: arguments[a.name] for a in tool.arguments if a.name in arguments}
     return validate({"name": name, "arguments": ordered})
+
+
+def _in_unit(value: Any, unit: str | None) -> Any:
+    """A room's temperature in the home's unit, where the number makes sense in the other unit only."""
+    if unit == "°C" and isinstance(value, int | float) and 45 <= value <= 100:
+        return round((value - 32) / 1.8 * 2) / 2
+    if unit == "°F" and isinstance(value, int | float) and 5 <= value <= 35:
+        return round(value * 1.8 + 32)
+    return value
 
 
 def _split(tool: Tool, rest: str) -> dict[str, str]:

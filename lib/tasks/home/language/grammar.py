@@ -1,19 +1,20 @@
 """The grammar of the compact answers that make sense in one home, as lib/runtime/grammar.py reads it.
 
-Only this home's numbers, domains and device classes; tools that it has no device for only with the number of nothing,
-``=0``. A named target stands alone, as the printer writes it. There is no recursion; equal parts are one rule.
+Only tools that the home offers, its numbers, domains and device classes; tools that it has no device for only with the
+number of nothing, ``=0``. A named target stands alone, as the printer writes it. A value may be ``=?``: to be asked
+for. There is no recursion; equal parts are one rule.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from lib.tasks.home.language.calls import MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
+from lib.tasks.home.language.calls import ASK, EARLIER_CALLS, MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
 from lib.tasks.home.language.references import References
 from lib.tasks.home.simulator.execute import thermometers
 from lib.tasks.home.simulator.matching import CLEAN_AREA, WHOLE_HOME
-from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, offered
 
 _NEEDS_VALUE = ("HassLightSet", "HassStartTimer")  # tools whose own arguments are all optional, but not all at once
 _COMMA, _CLOSE = '<",">', '<")">'
@@ -30,38 +31,46 @@ _ESCAPED = r'"\\" /[\\,)]/'
 _STRING = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ | {_ESCAPED})' f"{{0,{MAX_STRING - 1}}}"
 
 
-def control(*texts: str) -> str:
-    """One of these control tokens; empty if there are none."""
-    return f"<{','.join(map(json.dumps, texts))}>" if texts else ""
-
-
 class _Rules:
-    """Rules by their bodies, so that equal ones are written once."""
+    """Rules by their bodies, so that equal ones are written once; of controls, only those that are ``known``."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Collection[str] | None) -> None:
         self.names: dict[str, str] = {}
+        self._known = known
+        self.ask = self.control(ASK)
 
     def add(self, body: str, terminal: bool = False) -> str:
         """The name of the rule with that body; ``terminal``: a text without controls. Empty for no body."""
         return self.names.setdefault(body, f"{'T' if terminal else 'r'}{len(self.names)}") if body else ""
 
+    def control(self, *texts: str) -> str:
+        """One of these control tokens; empty if there are none."""
+        found = [json.dumps(text) for text in texts if self._known is None or text in self._known]
+        return f"<{','.join(found)}>" if found else ""
+
     def text(self, start: str) -> str:
         return "\n".join([f"start: {start}", *(f"{name}: {body}" for body, name in self.names.items())]) + "\n"
 
 
-def grammar(refs: References) -> str:
-    """The grammar of all answers with these references: ``none``, or up to four calls, one a line."""
-    rules = _Rules()
-    bodies = {name: _either(tool, refs, rules) for name, tool in TOOLS.items()}
-    call = rules.add(" | ".join(f"{control(f'{name}(')} {body}" for name, body in bodies.items() if body))
-    return rules.text(f"{control(NONE)} | {call} ({control(chr(10))} {call}){{0,{MAX_CALLS - 1}}}")
+def grammar(refs: References, known: Collection[str] | None = None) -> str:
+    """The grammar of all answers with these references: ``none``, or calls, one a line.
+
+    ``known``: the controls of a model; None: all.
+    """
+    rules = _Rules(known)
+    bodies = {name: _either(TOOLS[name], refs, rules) for name in offered(refs.home) if rules.control(f"{name}(")}
+    call = rules.add(" | ".join(f"{rules.control(f'{name}(')} {body}" for name, body in bodies.items() if body))
+    more = MAX_CALLS - 1 if rules.ask else EARLIER_CALLS - 1
+    calls = f" | {call} ({rules.control(chr(10))} {call}){{0,{more}}}" if call else ""
+    return rules.text(f"{rules.control(NONE)}{calls}")
 
 
 def _either(tool: Tool, refs: References, rules: _Rules) -> str:
-    """What follows the opening parenthesis: the arguments, or that there is nothing to act on."""
+    """What follows the opening parenthesis: the arguments, or that there is nothing to act on or to ask for what."""
     sensible = not tool.domains or _has_device(tool, refs) or _references("area", tool, refs)
     arguments = _arguments(tool, refs, rules) if sensible else ""
-    nothing = rules.add(f"{control('name')} {control(f'={NO_TARGET}')} {_CLOSE}") if takes_name(tool) else ""
+    unknown = f"{rules.control('name')} {rules.control(f'={NO_TARGET}', ASK)} {_CLOSE}"
+    nothing = rules.add(unknown) if takes_name(tool) else ""
     return rules.add(" | ".join(part for part in (arguments, nothing) if part))
 
 
@@ -98,8 +107,8 @@ def _target(tool: Tool, refs: References, rules: _Rules) -> str:
     """A numbered entity, or a place with a kind of device, or a kind alone."""
     places = [a.kind for a in tool.arguments if a.kind in CLOSED and a.kind != "name"]
     kinds = places if _has_device(tool, refs) else ["area"]
-    chain = [(part, False) for kind in kinds if (part := _reference(kind, kind, tool, refs))]
-    return " | ".join(part for part in (_reference("name", "name", tool, refs), _values(chain, rules)) if part)
+    chain = [(part, False) for kind in kinds if (part := _reference(kind, kind, tool, refs, rules))]
+    return " | ".join(part for part in (_reference("name", "name", tool, refs, rules), _values(chain, rules)) if part)
 
 
 def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
@@ -116,17 +125,18 @@ def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
 def _value(argument: Argument, tool: Tool, refs: References, rules: _Rules) -> str:
     """A key with its values; empty if it can have none here."""
     if argument.kind in ("area", "name"):
-        return _reference(argument.key, argument.kind, tool, refs)
+        return _reference(argument.key, argument.kind, tool, refs, rules)
     choices = [json.dumps(f" {word}") for word in argument.choices]
     if argument.kind in ("number", "step"):
         choices.insert(0, _NUMBERS[int(argument.low), int(argument.high)])
-    return f"{control(argument.key)} {rules.add(' | '.join(choices) or _STRING, terminal=True)}"
+    value = rules.add(" | ".join(choices) or _STRING, terminal=True)
+    return f"{rules.control(argument.key)} {rules.add(f'{value} | {rules.ask}') if rules.ask else value}"
 
 
-def _reference(key: str, kind: str, tool: Tool, refs: References) -> str:
+def _reference(key: str, kind: str, tool: Tool, refs: References, rules: _Rules) -> str:
     """A key with one of the references of ``kind``; empty if there are none."""
-    found = _references(kind, tool, refs)
-    return f"{control(key)} {control(*found)}" if found else ""
+    found = rules.control(*_references(kind, tool, refs))
+    return f"{rules.control(key)} {found}" if found else ""
 
 
 def _references(kind: str, tool: Tool, refs: References) -> list[str]:

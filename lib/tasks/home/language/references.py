@@ -1,14 +1,14 @@
 """Numbers for the things of a home, so that prompts and answers can point at them: ``=3``, ``=A2``, ``=F1``.
 
-A large home is first cut to the entities that the request may speak about, by words alone: every entity gets the weight
-of the request's words that its name, area, floor, domain and device class share (rarer words weigh more, as in TF-IDF;
-word beginnings count, so that "lamps" finds "Lamp"); the best ones are kept.
+Of a large home only the entities that the request may speak about have a number, chosen by words alone: every entity
+gets the weight of the request's words that its names, area, floor, domain and device class share (rarer words weigh
+more, as in TF-IDF; word beginnings count, so that "lamps" finds "Lamp"); the best ones are candidates.
 
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den"}], "entities": [
 ...     {"id": "light.a", "name": "Lamp", "area": "Den"}, {"id": "fan.b", "name": "Fan"}]}))
 >>> [e.name for e in refs.entities], refs.lines
 (['Lamp', 'Fan'], ((0, (0,)), (None, (1,))))
->>> [e.name for e in keep(refs.home, "dim the lamps", limit=1).entities]
+>>> [e.name for e in candidates(refs.home, "dim the lamps", limit=1)]
 ['Lamp']
 """
 
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from random import Random
@@ -27,8 +27,10 @@ import yaml
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 from lib.tasks.home.words import words
 
-MAX_ENTITIES, MAX_AREAS, MAX_FLOORS = 48, 32, 8
-FILTER_OVER = 40
+MAX_ENTITIES, MAX_AREAS, MAX_FLOORS = 48, 64, 8
+FILTER_OVER = 40  # entities; a larger home's are candidates of a request
+CANDIDATES = 16
+EARLIER_AREAS = 32  # that models of the earlier language know
 KINDS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text(encoding="utf-8"))
 _SHORT = 4
 DOMAINS: tuple[str, ...] = tuple(KINDS["domains"])
@@ -42,8 +44,8 @@ Line = tuple[int | None, tuple[int, ...]]
 class References:
     """``entities[i]`` is ``=i+1``, ``areas[i]`` is ``=Ai+1``, ``floors[i]`` is ``=Fi+1``.
 
-    ``home`` is the whole home, also where the pre-filter kept a part of it. ``lines``: what the prompt shows, in order:
-    (index of an area or None, indexes of its entities).
+    ``home`` is the whole home, also where only candidates have numbers. ``lines``: what the prefix shows, in order:
+    (index of an area or None, indexes of its entities). ``per_request``: the entities are a request's candidates.
     """
 
     home: Home
@@ -51,6 +53,7 @@ class References:
     areas: tuple[Area, ...]
     floors: tuple[str, ...]
     lines: tuple[Line, ...]
+    per_request: bool = False
 
     @cached_property
     def entity_number(self) -> dict[str, int]:
@@ -84,14 +87,29 @@ class References:
         return tuple(dict.fromkeys(e.device_class for e in self.home.entities if e.device_class in DEVICE_CLASSES))
 
 
-def references(home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None) -> References:
+def references(
+    home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None, earlier: bool = False
+) -> References:
     """Numbers a home. With ``rng`` lines and numbers are shuffled; without, both follow the home's order.
 
-    Larger homes are cut to what ``text`` and ``satellite`` (an area's name) speak about.
+    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about. ``earlier``: as models were trained
+    before candidates were listed with the request: the whole prompt is of a home that is cut to the best entities.
     """
-    whole = len(home.entities) <= FILTER_OVER and len(home.areas) <= MAX_AREAS
-    kept = home if whole else keep(home, text, FILTER_OVER, satellite)
-    areas, floors = list(kept.areas[:MAX_AREAS]), list(home.floors[:MAX_FLOORS])
+    whole = len(home.entities) <= FILTER_OVER and (not earlier or len(home.areas) <= EARLIER_AREAS)
+    if whole or earlier:
+        return _numbered(home, home if whole else keep(home, text, FILTER_OVER, satellite), rng)
+    return focus(_numbered(home, replace(home, entities=()), rng), text, satellite)
+
+
+def focus(refs: References, text: str, satellite: str | None = None) -> References:
+    """The same numbering of places for another request in that home, with its candidates."""
+    if len(refs.home.entities) <= FILTER_OVER:
+        return refs
+    return replace(refs, entities=tuple(candidates(refs.home, text, satellite=satellite)), per_request=True)
+
+
+def _numbered(home: Home, kept: Home, rng: Random | None) -> References:
+    areas, floors = _largest(home, kept), list(home.floors[:MAX_FLOORS])
     if rng:
         rng.shuffle(areas)
         rng.shuffle(floors)
@@ -114,6 +132,13 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     return References(home, tuple(entities), tuple(areas), tuple(floors), tuple(lines))
 
 
+def _largest(home: Home, kept: Home) -> list[Area]:
+    """The areas that have a number: all, or those with the most entities, in order."""
+    sizes = Counter(e.area for e in home.entities)
+    best = {a.name for a in sorted(kept.areas, key=lambda a: -sizes[a.name])[:MAX_AREAS]}
+    return [a for a in kept.areas if a.name in best]
+
+
 Forms = tuple[set[str], set[str]]  # the forms of an entity's name, and of its place and kind
 
 
@@ -125,30 +150,46 @@ def _forms(text: str) -> set[str]:
 @lru_cache(maxsize=64)
 def _index(home: Home) -> tuple[list[Forms], dict[str, float]]:
     """The forms of each entity; for each form its inverse frequency."""
-    places = {a.name: _forms(f"{a.name} {a.floor or ''}") for a in home.areas}
+    floors = {f.name: " ".join(f.aliases) for f in home.floor_rows}
+    places = {
+        a.name: _forms(f"{a.name} {' '.join(a.aliases)} {a.floor or ''} {floors.get(a.floor or '', '')}")
+        for a in home.areas
+    }
     rows = []
     for e in home.entities:
         kind = _forms(f"{e.domain} {e.device_class or ''} {KINDS['words'].get(e.domain, '')}")
-        rows.append((_forms(e.name), kind | places.get(e.area or "", set())))
+        rows.append((_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", set())))
     counts = Counter(form for name, rest in rows for form in name | rest)
     return rows, {form: math.log(1 + len(rows) / n) for form, n in counts.items()}
 
 
-def keep(home: Home, text: str, limit: int = FILTER_OVER, satellite_area: str | None = None) -> Home:
-    """The home with at most ``limit`` entities, those that ``text`` fits best, in order, and up to 32 areas."""
+def _scores(home: Home, text: str, satellite: str | None) -> list[float]:
+    """How well each entity fits the words of a request and the place where it was said."""
     rows, weights = _index(home)
     said, joined = _forms(text), _spaced(text)
 
     def score(entity: Entity, row: Forms) -> float:
         name, rest = row
-        whole = 20.0 if _spaced(entity.name) in joined else 0.0
+        whole = 20.0 if any(_spaced(form) in joined for form in (entity.name, *entity.also)) else 0.0
         shared = sum(2 * weights[f] for f in name & said) + sum(weights[f] for f in (rest - name) & said)
-        return whole + shared + (1.0 if entity.area and entity.area == satellite_area else 0.0)
+        return whole + shared + (1.0 if entity.area and entity.area == satellite else 0.0)
 
-    scores = list(map(score, home.entities, rows))
+    return list(map(score, home.entities, rows))
+
+
+def candidates(home: Home, text: str, limit: int = CANDIDATES, satellite: str | None = None) -> list[Entity]:
+    """At most ``limit`` entities, those that ``text`` fits best first, whatever the home's order."""
+    scored = zip(_scores(home, text, satellite), home.entities, strict=True)
+    best = sorted(scored, key=lambda pair: (-pair[0], pair[1].name, pair[1].id))
+    return [entity for _, entity in best[:limit]]
+
+
+def keep(home: Home, text: str, limit: int = FILTER_OVER, satellite_area: str | None = None) -> Home:
+    """The home with at most ``limit`` entities, those that ``text`` fits best, in order, and up to 32 areas."""
+    scores = _scores(home, text, satellite_area)
     best = sorted(range(len(scores)), key=lambda i: -scores[i])[:limit]
     kept = tuple(home.entities[i] for i in sorted(best))
-    return Home(_areas(home, kept, joined, satellite_area), kept)
+    return replace(home, areas=_areas(home, kept, _spaced(text), satellite_area), entities=kept)
 
 
 def _spaced(text: str) -> str:
@@ -156,12 +197,12 @@ def _spaced(text: str) -> str:
 
 
 def _areas(home: Home, kept: tuple[Entity, ...], joined: str, satellite_area: str | None) -> tuple[Area, ...]:
-    if len(home.areas) <= MAX_AREAS:
+    if len(home.areas) <= EARLIER_AREAS:
         return home.areas
     used = Counter(e.area for e in kept)
 
     def rank(area: Area) -> tuple[bool, bool, int]:
         return (area.name != satellite_area, _spaced(area.name) not in joined, -used[area.name])
 
-    best = {a.name for a in sorted(home.areas, key=rank)[:MAX_AREAS]}
+    best = {a.name for a in sorted(home.areas, key=rank)[:EARLIER_AREAS]}
     return tuple(a for a in home.areas if a.name in best)

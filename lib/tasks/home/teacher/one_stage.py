@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.home.language import calls
+from lib.tasks.home.language import calls, prompts
 from lib.tasks.home.language.references import References, keep, references
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import DEFAULT, schemas, validate
@@ -27,6 +27,9 @@ SHOTS = 8
 SHOWN = (3, 6, 12)  # entities of an example's home that it shows: the first of these that has what its answer needs
 
 
+MOST_CALLS = 4  # that a reply may have
+
+
 class ZeroShot:
     """``lib.teacher.pipeline.OneStage``: no examples; the whole home as text; JSON calls under a schema."""
 
@@ -34,14 +37,14 @@ class ZeroShot:
         tools = (json.dumps(tool["function"], ensure_ascii=False) for tool in schemas())
         self.system = TEXTS["zero_shot"] + "\n".join(tools)
         call = schema({"name": {"enum": list(DEFAULT)}, "arguments": {"type": "object"}})
-        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": calls.MAX_CALLS}})
+        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": MOST_CALLS}})
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area = Home.from_dict(context["home"]), context.get("area")
         floor = f" ({home.floor_of[area]})" if area and home.floor_of.get(area) else ""
         where = f"The user is in: {area}{floor}" if area else "Where the user is is not known."
         things = ["The home has:", *map(_item, home.entities)]
-        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {calls.checked(text)}"])
+        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {prompts.checked(text)}"])
         return Ask(Prompt.of(self.system, user, schema=self.schema, max_tokens=200), _json_calls)
 
 
@@ -70,7 +73,7 @@ class FewShot:
         self.nearest, self.shots = Nearest([masked for masked, _ in rows], [e for _, e in rows]), shots
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
-        home, area, said = Home.from_dict(context["home"]), context.get("area"), calls.checked(text)
+        home, area, said = Home.from_dict(context["home"]), context.get("area"), prompts.checked(text)
         refs = references(home, said, None, area)
         shown = [_example(example) for example, _ in self.nearest.best(mask(said, home), 2 * self.shots)]
         turns = [turn for pair in reversed([pair for pair in shown if pair][: self.shots]) for turn in pair]

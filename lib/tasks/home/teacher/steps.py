@@ -18,7 +18,7 @@ import yaml
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.home.language.calls import checked
+from lib.tasks.home.language.prompts import checked
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import WHOLE_HOME
