@@ -1,7 +1,8 @@
 """Runs a system over a test and records every answer with its score: the one path that all systems go through.
 
 Rule systems and GGUF files are asked one request at a time, as a user would; a system whose latency is not reported
-(the torch reference) offers ``answer_many`` and is asked in batches.
+(the torch reference) offers ``answer_many`` and is asked in batches. A request may be asked in several orders of its
+context's things, which must change no answer.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from random import Random
 from typing import Any
 
 from tqdm import tqdm
@@ -25,23 +27,32 @@ def evaluate(
     out: Resumable,
     progress: bool = True,
     chunk: int = 64,
+    orders: int = 1,
 ) -> list[dict[str, Any]]:
-    """The record of each example, in order, appended to ``out``; what is there is not asked again.
+    """The record of each example in each order, appended to ``out``; what is there is not asked again.
 
-    ``test``: the set's name in the records; ``chunk``: requests that ``answer_many`` gets at a time.
+    ``test``: the set's name in the records; ``chunk``: requests that ``answer_many`` gets at a time; ``orders``: of the
+    context, the first as it is, the others shuffled. All requests come in one order, then in the next, so that requests
+    of one context still share it.
     """
-    known = {row["id"]: row for row in out.rows if (row["system"], row["test"]) == (system.name, test)}
-    rest = [e for e in examples if e.id not in known]
-    label = f"{system.name} on {test}"
+    own = (row for row in out.rows if (row["system"], row["test"]) == (system.name, test))
+    known = {(row["id"], row.get("order", 0)): row for row in own}
+    rest = [(e, order) for order in range(orders) for e in examples if (e.id, order) not in known]
+    label, asked = f"{system.name} on {test}", [ordered(e, order, task) for e, order in rest]
     with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not (progress and rest)) as bar:
-        for example, answer in _answers(system, rest, chunk):
-            known[example.id] = record(system.name, example, answer, task, test)
-            out.append(known[example.id])
+        for (example, order), answer in zip(rest, _answers(system, asked, chunk), strict=True):
+            known[example.id, order] = record(system.name, example, answer, task, test, order)
+            out.append(known[example.id, order])
             bar.update()
-    return [known[e.id] for e in examples]
+    return [known[e.id, order] for order in range(orders) for e in examples]
 
 
-def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[tuple[Example, Answer]]:
+def ordered(example: Example, order: int, task: Task) -> Example:
+    """The example with its context in an order, the same for equal contexts; 0: as it is."""
+    return replace(example, context=task.reordered(example.context, Random(order))) if order else example
+
+
+def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[Answer]:
     """In chunks, whose time is shared out evenly, where there is ``answer_many``; else one by one, after an unrecorded
 
     request, since loading is no part of a request's time: the last one, whose context the first seldom shares.
@@ -50,14 +61,14 @@ def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator
     if many is None:
         for example in examples[-1:]:
             ask(system, example.text, example.context)
-        yield from ((e, ask(system, e.text, e.context)) for e in examples)
+        yield from (ask(system, e.text, e.context) for e in examples)
         return
     for start in range(0, len(examples), size):
         chunk = examples[start : start + size]
         started = time.perf_counter()
         answers = many([(e.text, e.context) for e in chunk])
         each = (time.perf_counter() - started) * 1000 / len(chunk)
-        yield from ((e, _timed(a, each)) for e, a in zip(chunk, answers, strict=True))
+        yield from (_timed(a, each) for a in answers)
 
 
 def ask(system: System, text: str, context: dict[str, Any]) -> Answer:
@@ -74,8 +85,8 @@ def _timed(answer: Answer, elapsed_ms: float) -> Answer:
     return answer if answer.latency_ms else replace(answer, latency_ms=elapsed_ms)
 
 
-def record(system: str, example: Example, answer: Answer, task: Task, test: str) -> dict[str, Any]:
+def record(system: str, example: Example, answer: Answer, task: Task, test: str, order: int = 0) -> dict[str, Any]:
     """The record of one answer. One with an error counts as wrong, even where nothing was to be done."""
     score = Score(False, 0.0, "error") if answer.error else task.score(example, answer.calls)
-    asked = {"id": example.id, "system": system, "test": test, "level": example.level}
+    asked = {"id": example.id, "system": system, "test": test, "level": example.level, "order": order}
     return {**asked, **vars(answer), "latency_ms": round(answer.latency_ms, 3), **vars(score)}

@@ -141,6 +141,19 @@ def test_home_assistants_agent_names_entities_and_changes_homes(agent):
     assert ask(agent, "flick the sink on", None, home) == [], "the names of the home before are forgotten"
 
 
+@pytest.mark.parametrize("kind", [Hassil, HomeAssistantAgent])
+def test_rules_know_aliases_and_names_with_several_forms(kind):
+    entities = [{"id": "light.l", "name": "Plug 2, Salt Lamp", "area": "Den", "aliases": ["glow stone"]}]
+    areas = [{"name": "Den", "floor": "Ground", "aliases": ["snug"]}]
+    home = Home.from_dict({"areas": areas, "entities": entities, "floors": [{"name": "Ground", "aliases": ["bottom"]}]})
+    for said in ("salt lamp", "glow stone"):
+        assert ask(kind(), f"turn on the {said}", None, home) == [call("HassTurnOn", name="Plug 2, Salt Lamp")]
+    assert ask(kind(), "turn on the lights in the snug", None, home) == [call("HassTurnOn", area="Den", domain="light")]
+    assert ask(kind(), "turn off all lights on the bottom floor", None, home) == [
+        call("HassTurnOff", floor="Ground", domain="light")
+    ]
+
+
 @pytest.mark.skipif(not FOLDER.is_dir(), reason="the third-party files are not here")
 @pytest.mark.parametrize(("name", "known"), [("assist_mini", 28), ("habench_small", 47)])
 def test_hassils_known_results(hassil, name, known):

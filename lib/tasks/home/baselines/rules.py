@@ -17,7 +17,7 @@ from hassil.recognize import RecognizeResult, recognize_best
 from home_assistant_intents import get_intents, get_languages
 
 from lib.core.task import Answer, Call, TaskError
-from lib.tasks.home.simulator.homes import Area, Entity, Home
+from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import CLEAN_AREA, name_arguments
 from lib.tasks.home.simulator.tools import find
 
@@ -33,19 +33,18 @@ def templates(language: str) -> Intents:
 
 @lru_cache(maxsize=256)
 def slot_lists(home: Home) -> dict[str, SlotList]:
-    """The lists that the templates expect from a home: name, area and floor."""
-    names = [(form, form, {"domain": e.domain}) for e in home.entities for form in _forms(e)]
-    return {
-        "name": TextSlotList.from_tuples(names, allow_template=False, name="name"),
-        "area": TextSlotList.from_strings(
-            [f for a in home.areas for f in _forms(a)], allow_template=False, name="area"
-        ),
-        "floor": TextSlotList.from_strings(home.floors, allow_template=False, name="floor"),
+    """The lists that the templates expect from a home: names, areas and floors, with aliases."""
+    said = {
+        "name": [(form, e.name, {"domain": e.domain}) for e in home.entities for form in (e.name, *e.also)],
+        "area": [(form, a.name, {}) for a in home.areas for form in (a.name, *a.aliases)],
+        "floor": [(form, floor, {}) for floor, aliases in _floors(home).items() for form in (floor, *aliases)],
     }
+    return {key: TextSlotList.from_tuples(rows, allow_template=False, name=key) for key, rows in said.items()}
 
 
-def _forms(thing: Area | Entity) -> tuple[str, ...]:
-    return (thing.name,)
+def _floors(home: Home) -> dict[str, tuple[str, ...]]:
+    """Their aliases, by their names."""
+    return {**dict.fromkeys(home.floors, ()), **{floor.name: floor.aliases for floor in home.floor_rows}}
 
 
 class Hassil:
@@ -114,15 +113,11 @@ def gazetteer(home: Home) -> dict[str, Any]:
     """A home as the matcher reads it; areas and floors are their own ids."""
     entities: dict[str, dict[str, Any]] = {}
     for e in home.entities:
-        entities[e.id] = {**_named(e), "domain": e.domain, "area": e.area}
+        entities[e.id] = {"name": e.name, "aliases": list(e.also), "domain": e.domain, "area": e.area}
         entities[e.id] |= {"device_class": e.device_class} if e.device_class else {}
-    areas = {a.name: {**_named(a), "floor": a.floor} for a in home.areas}
-    return {"areas": areas, "floors": {f: {"name": f, "aliases": []} for f in home.floors}, "entities": entities}
-
-
-def _named(thing: Area | Entity) -> dict[str, Any]:
-    name, *aliases = _forms(thing)
-    return {"name": name, "aliases": aliases}
+    areas = {a.name: {"name": a.name, "aliases": list(a.aliases), "floor": a.floor} for a in home.areas}
+    floors = {name: {"name": name, "aliases": list(aliases)} for name, aliases in _floors(home).items()}
+    return {"areas": areas, "floors": floors, "entities": entities}
 
 
 def _of_frame(home: Home, intent: str, slots: Mapping[str, Any]) -> Call:
