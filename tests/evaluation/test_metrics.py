@@ -48,6 +48,44 @@ def test_levels_add_up_to_all() -> None:
     assert rows[(rows["system"] == "a") & (rows["level"] == "all")]["accuracy"].item() == pytest.approx(0.6)
 
 
+def orders(*exact: list[bool], system: str = "a", test: str = "dev") -> pd.DataFrame:
+    """Records of one system, a list of answers for each order."""
+    rows = [table({system: flags}, test).assign(order=order) for order, flags in enumerate(exact)]
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_a_request_in_several_orders_counts_once() -> None:
+    rows = orders([True, True, False, False], [True, False, False, False])
+    row = metrics.summary(rows).iloc[0]
+    assert (row["n"], row["right"], row["accuracy"], row["changed"]) == (4, 1.5, 0.375, 0.25)
+    assert (row["low"], row["high"]) == metrics.wilson(1.5, 4)
+    assert metrics.reasons(rows)["wrong_target"].tolist() == [2], "of the first order"
+    assert metrics.agreement(pd.concat([rows, table({"b": [True] * 4})]), "a", "b", "dev")["n"] == 4
+
+
+def test_records_without_an_order_are_of_the_first_and_an_id_may_stand_for_several() -> None:
+    old = table({"a": [True, False, True]}).drop(columns="order")
+    assert metrics.frame(old.to_dict("records"))["order"].tolist() == [0, 0, 0]
+    row = metrics.summary(pd.concat([old, old])).iloc[0]
+    assert (row["n"], row["right"]) == (6, 4) and pd.isna(row["changed"])
+
+
+def test_systems_are_compared_by_who_is_right_in_more_orders() -> None:
+    rows = pd.concat([orders([True, True, False], [True, False, False]), orders([True, False, True], system="b")])
+    found = metrics.paired(rows, "a").iloc[0]
+    assert (found["n"], found["only_reference"], found["only_system"]) == (3, 1, 1)
+    assert found["points"] == pytest.approx(100 / 6) and found["p"] == 1
+
+
+def test_tests_that_share_requests_are_compared_on_these() -> None:
+    rows = [orders([True, True, False, True]), orders([False, True, False], test="told less")]
+    other = orders([True], test="elsewhere").assign(id="x")
+    found = metrics.same_requests(pd.concat([*rows, other])).to_dict("records")
+    assert [(r["test"], r["other"], r["n"]) for r in found] == [("dev", "told less", 3)]
+    assert (found[0]["accuracy"], found[0]["other_accuracy"]) == pytest.approx((2 / 3, 1 / 3))
+    assert found[0]["points"] == pytest.approx(-100 / 3) and found[0]["p"] == 1
+
+
 def test_latency_percentiles() -> None:
     row = metrics.summary(table({"a": [True] * 101})).iloc[0]
     assert (row["p50_ms"], row["p95_ms"]) == (51.0, 96.0)

@@ -34,7 +34,7 @@ def templates(language: str) -> Intents:
 @lru_cache(maxsize=256)
 def slot_lists(home: Home) -> dict[str, SlotList]:
     """The lists that the templates expect from a home: names, areas and floors, with aliases."""
-    said = {
+    said: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         "name": [(form, e.name, {"domain": e.domain}) for e in home.entities for form in (e.name, *e.also)],
         "area": [(form, a.name, {}) for a in home.areas for form in (a.name, *a.aliases)],
         "floor": [(form, floor, {}) for floor, aliases in _floors(home).items() for form in (floor, *aliases)],
