@@ -33,9 +33,9 @@ PREDICTION: dict[str, Any] = {
 def reply(prompt: Prompt) -> str:
     """Writes two lines for a seed; its verdict on the second cannot be read."""
     if prompt.schema:
-        return "hm" if "now" in prompt.messages[-1][1] else json.dumps({"same": True, "natural": 4})
+        return "hm" if "pronto" in prompt.messages[-1][1] else json.dumps({"same": True, "natural": 4})
     said = prompt.messages[-1][1].splitlines()[0]
-    return f"{said} for me\nnow {said}"
+    return f"{said} for me\npronto {said}"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,8 @@ def test_every_bad_line_is_named_and_the_good_ones_count(folder: Path, name: str
 
 
 def test_calls_in_short_form_are_the_candidates_own(folder: Path) -> None:
-    candidate, other = used(folder).candidates()[0][:2]
+    candidates = used(folder).candidates()[0]
+    candidate, other = next(pair for pair in zip(candidates, candidates[1:], strict=False) if pair[0].gold[0])
     base = {"id": candidate.id, "digest": text_digest(candidate)}
     readings: list[dict[str, Any]] = [
         {**base, "system": "old", "calls": candidate.gold[0]},
@@ -146,7 +147,7 @@ def test_labelling_shows_the_short_words_of_a_context(
 def test_unreadable_verdicts_can_be_shown(folder: Path) -> None:
     recording = Recording.read(HomeTask(), folder)
     candidates, verdicts = recording.candidates()
-    assert recording.unreadable(candidates, verdicts) == sum(c.text.startswith("now ") for c in candidates) > 0
+    assert recording.unreadable(candidates, verdicts) == sum(c.text.startswith("pronto ") for c in candidates) > 0
 
 
 def test_a_table_without_rows_has_its_headings(capsys: pytest.CaptureFixture[str]) -> None:

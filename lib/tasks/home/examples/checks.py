@@ -18,6 +18,7 @@ from lib.tasks.home.language.calls import answer
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home, load_homes
+from lib.tasks.home.simulator.tools import offered
 from lib.tasks.home.words import clean, mentions, words
 
 
@@ -80,6 +81,8 @@ def fault(example: Example, home: Home, area: str | None) -> str:
         return "no words"
     for calls in example.gold:
         acting = [c for c in calls if c["name"] not in NOTHING]
+        if any(c["name"] not in offered(home) for c in acting):
+            return "the home does not offer its tool"
         outcome = execute(home, acting, area)
         if outcome.errors:
             return "the simulated home refuses its calls"

@@ -26,6 +26,8 @@ from lib.tasks.home.sampler import grammar, levels
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.homes import in_share, pools, sample_home
 from lib.tasks.home.sampler.phrases import bank, surface
+from lib.tasks.home.sampler.policy import settled
+from lib.tasks.home.sampler.sources import varied
 from lib.tasks.home.sampler.wishes import implicit, nothing
 from lib.tasks.home.simulator.homes import Home
 from lib.teacher.contract import TeacherSet
@@ -61,7 +63,9 @@ def draw_request(rng: Random, home: Home, level: str, held_out: bool) -> Draw | 
     for _ in range(_ATTEMPTS):
         draw = LEVELS[level](rng, home)
         if draw and (held_out or not is_held_out(draw.combination)):
-            return replace(draw, text=surface(rng, draw.text))
+            draw = settled(replace(draw, text=surface(rng, draw.text)), home)
+            if draw and not fault(to_example("", "", level, draw, ""), home, draw.area):
+                return draw
     return None
 
 
@@ -92,7 +96,7 @@ def _training(params: Mapping[str, Any], homes: dict[str, Home]) -> list[Example
     with tqdm(total=params["seeds"], desc="seeds", unit=" requests", disable=None) as bar:
         while len(rows) < params["seeds"]:
             key = f"train-{len(homes)}"
-            homes[key] = home = sample_home(rng, tuple(params["home_size"]))
+            homes[key] = home = varied(rng, sample_home(rng, tuple(params["home_size"])))
             whole = len(home.entities) <= FILTER_OVER
             most = params["per_home"] if whole else max(1, params["per_home"] // _FILTERED_SHARE)
             for level, draw in requests(rng, home, params["shares"], min(most, params["seeds"] - len(rows)), False):
@@ -109,6 +113,7 @@ def balanced(
     while any(missing.values()):
         key = f"{start}-test-{next(numbers)}" if start else f"{split}-{next(numbers)}"
         home = sample_home(rng, size, held_out=True)
+        home = home if start else varied(rng, home, held_out=True)
         for level in LEVELS:
             for _ in range(min(3, missing[level])):
                 draw = draw_request(rng, home, level, True)
@@ -125,8 +130,9 @@ def balanced(
 def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -> Example:
     """A drawn request as an Example; ``home`` is the key of its home."""
     source = "grammar" if level == "L0" else "program"
-    extra = {"intent": draw.intent, "combination": draw.combination}
+    extra: dict[str, Any] = {"intent": draw.intent, "combination": draw.combination}
     extra |= {"wanted": draw.wanted} if draw.wanted else {}
+    extra |= {"ask": draw.ask} if draw.ask else {}
     return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)
 
 
@@ -147,7 +153,7 @@ def _strings(value: Any) -> Iterator[str]:
 def _sampled() -> Iterator[str]:
     rng = Random(CORPUS_SEED)
     for _ in range(200):
-        home = sample_home(rng, (3, 40))
+        home = varied(rng, sample_home(rng, (3, 40)))
         yield "".join(prefix(references(home)))
         for _, draw in requests(rng, home, dict.fromkeys(LEVELS, 1.0), 20, False):
             yield f" {draw.text}"

@@ -18,6 +18,7 @@ from home_assistant_intents import get_intents
 
 from lib.core.task import Call, TaskError
 from lib.tasks.home.sampler.homes import weights
+from lib.tasks.home.sampler.phrases import free_text
 from lib.tasks.home.sampler.templates import Node, Unfillable, compile_expression, lists_in, slots, walk
 from lib.tasks.home.simulator.execute import NOTHING
 from lib.tasks.home.simulator.homes import Entity, Home
@@ -44,7 +45,11 @@ class Template:
 
 @dataclass(frozen=True)
 class Draw:
-    """A request; ``combination``: its template and domain; ``wanted``: the tool, where only the target is amiss."""
+    """A request; ``combination``: its template and domain.
+
+    Where nothing is to be done: ``wanted``, the tool, if only the target is amiss; ``ask``, a call with "?" for what is
+    unclear.
+    """
 
     text: str
     area: str | None
@@ -52,6 +57,7 @@ class Draw:
     intent: str
     combination: str
     wanted: str = ""
+    ask: Call | None = None
 
     @classmethod
     def of(cls, text: str, area: str | None, tool: str, arguments: dict[str, Any], combination: str) -> Draw:
@@ -113,7 +119,7 @@ def _fill(rng: Random, home: Home, template: Template) -> Draw | None:
         return None
     values = dict(template.fixed)
     try:
-        text = walk(template.node, rng, slots().filler(rng, home, anchor, values))
+        text = walk(template.node, rng, slots(free_text).filler(rng, home, anchor, values))
     except Unfillable:
         return None
     calls = _calls(home, template, anchor, values, text)

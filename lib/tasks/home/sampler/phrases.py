@@ -9,12 +9,14 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
+from lib.tasks.home.sampler import copying
 from lib.tasks.home.sampler.homes import pick, pools, table, weights, wordings
 from lib.tasks.home.sampler.templates import compile_text, number_words, walk
 
 T = TypeVar("T")
 
 COLORS = ("white", "red", "orange", "yellow", "green", "blue", "purple", "pink", "turquoise", "brown")
+COPIED = ("item", "search_query", "message", "name")  # kinds of free text that can be any words
 EXPLICIT = "HassLightSet HassTurnOn HassTurnOff HassToggle HassGetState HassStopMoving HassSetPosition".split()
 """Tools whose groups say their domain; every other tool implies it."""
 
@@ -63,7 +65,12 @@ def free_text(rng: Random, kind: str) -> str:
         return str(rng.randint(1, 100))
     if kind == "i":
         kind = rng.choice(("item", "search_query", "name"))
-    return pick(rng, pools()["fillers"][kind])
+    return copying.free_text(rng, kind) if kind in COPIED and rng.random() < 0.6 else pick(rng, fillers(kind))
+
+
+def fillers(kind: str) -> Sequence[str]:
+    """What commonly stands in a slot of free text."""
+    return pools()["fillers"].get(kind) or pools()["fillers"]["default"]
 
 
 def value(rng: Random, kind: str, loose: bool) -> tuple[str, Any]:

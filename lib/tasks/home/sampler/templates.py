@@ -18,7 +18,6 @@ from hassil.numbers import get_rbnf_engine
 from hassil.parse_expression import parse_sentence
 from home_assistant_intents import get_intents
 
-from lib.tasks.home.sampler.homes import pick, pools
 from lib.tasks.home.simulator.homes import Entity, Home
 
 Node = tuple[Any, ...]
@@ -87,9 +86,10 @@ _CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}  # is it about
 
 
 class Slots:
-    """The grammar's value lists, compiled."""
+    """The grammar's value lists, compiled; ``free_text`` fills the slots of free text."""
 
-    def __init__(self) -> None:
+    def __init__(self, free_text: Callable[[Random, str], str]) -> None:
+        self._free = free_text
         intents = Intents.from_dict(get_intents("en") or {})
         self.texts: dict[str, list[tuple[Node, Any]]] = {}
         self.ranges: dict[str, RangeSlotList] = {}
@@ -117,8 +117,7 @@ class Slots:
         if list_name in self.texts:
             node, value = rng.choice(self._options(anchor, list_name, slot))
             return walk(node, rng, self.filler(rng, home, anchor, {})), value
-        fillers = pools()["fillers"]
-        text = pick(rng, fillers.get(slot) or fillers["default"])
+        text = self._free(rng, slot)
         return text, text
 
     @staticmethod

@@ -29,6 +29,7 @@ from lib.tasks.home.sampler.homes import Kind, fits, kinds, sample_home, wording
 from lib.tasks.home.sampler.levels import Found, satellite
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
 from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.simulator.matching import mentioned
 from lib.tasks.home.words import content
 
 
@@ -100,6 +101,11 @@ def _none(text: str, area: str | None, why: str, wanted: str = "") -> Draw:
     return Draw(text, area, [[]], "none", f"none:{why}", wanted)
 
 
+def asking(text: str, area: str | None, why: str, tool: str, **arguments: Any) -> Draw:
+    """A request that is answered by asking for what is "?" among ``arguments``."""
+    return Draw(text, area, [[]], "none", f"none:{why}", "", {"name": tool, "arguments": arguments})
+
+
 def _talk(rng: Random, home: Home, area: str | None) -> Found:
     kind = say(rng, ("chat", "chat", "cut"))
     template = say(rng, bank()["nothing"][kind])
@@ -134,13 +140,13 @@ def unknown(rng: Random, home: Home, area: str | None) -> Found:
     action = say(rng, actions)
     text = _absent(rng, home, kind)
     every = tuple({e.domain for e in home.entities})
-    if (
-        not text
-        or matching(home, text, every)
-        or any(content(text) == content(n) for a in home.areas for n in place_names(home, a.name))
-    ):
+    places = [content(name) for a in home.areas for name in place_names(home, a.name)]
+    if not text or matching(home, text, every) or content(text) in places:
         return None
-    return _none(_asked(rng, action, text, kind.domain), area, f"unknown:{action.name}:{kind.domain}", action.tool)
+    spoken = _asked(rng, action, text, kind.domain)
+    if set(mentioned(home, spoken)) - set(mentioned(home, text)):
+        return None
+    return _none(spoken, area, f"unknown:{action.name}:{kind.domain}", action.tool)
 
 
 def _absent(rng: Random, home: Home, kind: Kind) -> str:
@@ -167,13 +173,12 @@ def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
     action = say(rng, actions)
     text = shorten(rng, home, entity)
     found = matching(home, text, action.kinds)
-    whole = any(content(n) == content(text) for e in found for n in spoken_names(e)) or _names_group(
-        home, text, found, action
-    )
+    named = any(content(n) == content(text) for e in found for n in spoken_names(e))
+    whole = named or _names_group(home, text, found, action)
     if len(found) < 2 or whole or sum(e.area == area for e in found if area) == 1:
         return None
     spoken = _asked(rng, action, f"the {text}", entity.domain)
-    return _none(spoken, area, f"ambiguous:{action.name}:{entity.domain}", action.tool)
+    return asking(spoken, area, f"ambiguous:{action.name}:{entity.domain}", action.tool, name="?")
 
 
 def _names_group(home: Home, text: str, found: list[Entity], action: Action) -> bool:
