@@ -3,10 +3,13 @@
 >>> rows = [Example(str(i), text, {}, [[]], "L0", "", "") for i, text in enumerate(["dim it", "dim it", "darker"])]
 >>> diversity(rows)[["level", "n", "different", "words"]].values.tolist()
 [['L0', 3, 2, 3]]
+>>> passed(rows[:2], rows[2:]).to_dict("records")
+[{'level': 'L0', 'source': '', 'accepted': 2, 'rejected': 1}]
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -56,6 +59,13 @@ def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, co
 def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
     """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""
     return [e for e in examples for _ in range(times.get(e.source, 1))]
+
+
+def passed(accepted: Sequence[Example], rejected: Sequence[Example]) -> pd.DataFrame:
+    """How many requests of each level and source were accepted and rejected: a row for each."""
+    counts = [Counter((e.level, e.source) for e in side) for side in (accepted, rejected)]
+    rows = [[*key, *(count[key] for count in counts)] for key in sorted({*counts[0], *counts[1]})]
+    return pd.DataFrame(rows, columns=["level", "source", "accepted", "rejected"])
 
 
 def diversity(examples: Sequence[Example]) -> pd.DataFrame:
