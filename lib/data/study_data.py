@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,14 @@ FILES = (HOMES[0], TESTS, HOMES[1], ACCEPTED)
 
 @dataclass(frozen=True)
 class StudyData:
-    """``accepted``: what is learnt from; ``tests``: what is asked. Both with their whole contexts."""
+    """``accepted``: what is learnt from; ``tests``: what is asked; ``unlabelled``: nobody knows their right answer.
+
+    All have their whole contexts.
+    """
 
     accepted: list[Example]
     tests: list[Example]
+    unlabelled: list[Example] = field(default_factory=list)
 
     def part(self, split: str, rows: int = 0) -> list[Example]:
         """The tests of a split, or so many ``rows`` of them (lib.core.examples.spread)."""
@@ -44,16 +48,20 @@ def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
     return read(task, [run / name for name in HOMES], run / TESTS, run / ACCEPTED, count)
 
 
-def read(task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, count: int = 0) -> StudyData:
+def read(
+    task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, count: int = 0, rejected: Path | None = None
+) -> StudyData:
     """``count``: how many of the accepted examples, evenly spaced; 0 = all. Raises RecordError or TaskError.
 
-    A notebook names the files, so that it is run again when they change (lib/core/provenance.py).
+    ``rejected``: where the unlabelled examples are, those without any gold answer. A notebook names the files, so that
+    it is run again when they change (lib/core/provenance.py).
     """
     contexts: dict[str, Any] = {}
     for path in homes:
         contexts |= task.contexts(path)
     learnt = task.resolve(read_examples(accepted, count), contexts)
-    return StudyData(learnt, task.resolve(read_examples(tests), contexts))
+    unlabelled = [e for e in read_examples(rejected) if not e.gold] if rejected else []
+    return StudyData(learnt, task.resolve(read_examples(tests), contexts), task.resolve(unlabelled, contexts))
 
 
 def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
@@ -66,6 +74,15 @@ def passed(accepted: Sequence[Example], rejected: Sequence[Example]) -> pd.DataF
     counts = [Counter((e.level, e.source) for e in side) for side in (accepted, rejected)]
     rows = [[*key, *(count[key] for count in counts)] for key in sorted({*counts[0], *counts[1]})]
     return pd.DataFrame(rows, columns=["level", "source", "accepted", "rejected"])
+
+
+def mixture(examples: Sequence[Example], times: Mapping[str, int]) -> pd.DataFrame:
+    """A row for each source, also one only named in ``times``: n, how often each is used, its share of all."""
+    counts = Counter(e.source for e in examples)
+    names = [*counts, *(name for name in times if name not in counts)]
+    table = pd.DataFrame({"source": names, "n": [counts[s] for s in names], "times": [times.get(s, 1) for s in names]})
+    used = table["n"] * table["times"]
+    return table.assign(share=used / max(1, used.sum()))
 
 
 def diversity(examples: Sequence[Example]) -> pd.DataFrame:

@@ -217,19 +217,24 @@ def _records(answered: Sequence[Path], step: str, name: str) -> list[Row]:
 
 
 def steps(answered: Sequence[Path]) -> pd.DataFrame:
-    """A row for each step of the training that ran: n, accuracy with interval, ``points`` over the step before, ``p``.
+    """A row for each test and step of the training: n, accuracy with interval, ``points`` over the step before, ``p``.
 
     The first step and the assistant are compared with nothing, the others on the requests that both steps answered.
     """
-    predictions = metrics.frame(row for step in STEPS for row in _records(answered, step, step))
+    found = metrics.frame(row for step in STEPS for row in _records(answered, step, step))
+    rows = [row for test, part in found.groupby("test", sort=False) for row in _steps(str(test), part)]
+    return pd.DataFrame(rows, columns=["test", "system", "n", "accuracy", "low", "high", "points", "p"])
+
+
+def _steps(test: str, predictions: pd.DataFrame) -> list[dict[str, Any]]:
     summary = metrics.summary(predictions).set_index("system")
     made: list[dict[str, Any]] = []
     before = ""
     for step in summary.index:
-        row = {"system": step, **summary.loc[step, ["n", "accuracy", "low", "high"]].to_dict()}
+        row = {"test": test, "system": step, **summary.loc[step, ["n", "accuracy", "low", "high"]].to_dict()}
         if step != ASSISTANT:
             pairs = metrics.paired(predictions[predictions["system"].isin([step, before])], before)
             row |= pairs[["points", "p"]].iloc[0].to_dict() if before else {}
             before = step
         made.append(row)
-    return pd.DataFrame(made, columns=["system", "n", "accuracy", "low", "high", "points", "p"])
+    return made

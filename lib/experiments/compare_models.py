@@ -35,7 +35,7 @@ class Parameters(Settings):
     parent: str  # the model that all others are compared with
     unquantised: str  # the model that also answers in torch, as it was trained, and without a grammar
     release: dict[str, float] = {}
-    teacher_repeats: NonNegativeInt = 1
+    repeats: dict[str, NonNegativeInt] = {}  # how often the examples of a source are used; once if it is not named
     held_out: NonNegativeInt = 0  # requests of the development set that the KL divergence is measured on
     threads: int = Field(default=2, ge=1)
     at_once: NonNegativeInt = 1
@@ -96,6 +96,6 @@ def read(values: Mapping[str, Any], run: Path, task: StudyTask, data: StudyData,
     third_party = task.third_party(paths.ROOT / params.third_party) if params.third_party else {}
     tests = {DEV: data.part(DEV, params.dev_rows), TEST: data.part(TEST, params.test_rows)}
     tests |= {name: spread(rows, params.third_party_rows) for name, rows in third_party.items()}
-    learnt = by_context(study_data.repeated(data.accepted, {"teacher": params.teacher_repeats}), key)
+    learnt = by_context(study_data.repeated(data.accepted, params.repeats), key)
     held_out = by_context(data.part(DEV, params.held_out) if params.held_out else [], key)
     return Comparison(task, run, params, entries, tests, list(third_party), learnt, held_out)

@@ -40,7 +40,7 @@ from lib.model.student import Student
 from lib.training import layers
 from lib.training.packing import ByContext, Packer, collate
 from lib.training.params import Distillation, RowTraining, TrainingError
-from lib.training.trainer import Batch, PackedTrainer, row_batches
+from lib.training.trainer import Batch, PackedTrainer, RowBatches
 from lib.training.work import Result, claim, finished
 
 ACROSS = "trl.experimental.gold.GOLDTrainer"  # TRL's trainer for a teacher and a student of different vocabularies
@@ -98,8 +98,9 @@ def train(
     work = None if result else claim(out_dir, facts, by_context)
     before = measure(task, teacher, learner, held_out, params)
     if work:
-        rows, size = row_batches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
-        result = DistillTrainer(teacher, params, learner, rows, work, size).fit(learner, facts, out_dir)
+        rows, size = RowBatches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
+        trainer = DistillTrainer(teacher, params, learner, rows, work, size)
+        result = trainer.fit(learner, {**facts, **rows.facts}, out_dir)
         layers.accelerate_layers(teacher.model, "")
     else:
         learner = students.load(out_dir)

@@ -18,7 +18,7 @@ from lib.core.task import Task
 from lib.model import student as students
 from lib.training.packing import ByContext
 from lib.training.params import Finetuning
-from lib.training.trainer import PackedTrainer, row_batches
+from lib.training.trainer import PackedTrainer, RowBatches
 from lib.training.work import Result, claim, finished
 
 
@@ -37,5 +37,5 @@ def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByCont
         return done
     work = claim(out_dir, facts, by_context)
     student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
-    rows, size = row_batches(params, task, student, by_context), (params.rows_per_step, params.rows_at_once)
-    return PackedTrainer(params, student, rows, work, size).fit(student, facts, out_dir)
+    rows, size = RowBatches(params, task, student, by_context), (params.rows_per_step, params.rows_at_once)
+    return PackedTrainer(params, student, rows, work, size).fit(student, {**facts, **rows.facts}, out_dir)

@@ -69,23 +69,37 @@ class Packer:
     """
 
     def __init__(self, codec: Codec, by_context: ByContext, max_tokens: int, seed: int = 0) -> None:
-        """Raises TrainingError for an example longer than ``max_tokens``, or without an answer."""
-        if not by_context:
+        """Leaves out ``left_out`` examples that are longer than ``max_tokens``.
+
+        Raises TrainingError if none is left, and for one without an answer.
+        """
+        if not any(by_context):
             raise TrainingError("no examples to train on: check the stage before")
-        self.codec, self.by_context, self.max_tokens, self.seed = codec, by_context, max_tokens, seed
-        self._sizes = [self._size(examples) for examples in tqdm(by_context, "measure", leave=False, disable=None)]
+        self.codec, self.max_tokens, self.seed = codec, max_tokens, seed
+        self.by_context: list[list[Example]] = []
+        self._sizes: list[tuple[int, list[int], bool]] = []
+        for examples in tqdm(by_context, "measure", leave=False, disable=None):
+            self._measure(examples)
+        self.left_out = sum(map(len, by_context)) - sum(map(len, self.by_context))
+        if not self.by_context:
+            raise TrainingError(f"no example fits a row of {max_tokens} tokens: raise row_tokens")
         self._plans: list[list[Plan]] = []
         self._epochs = 0
 
-    def _size(self, examples: Sequence[Example]) -> tuple[int, list[int], bool]:
-        """Tokens of the prefix and of each request with its answer, and whether the prefix is shared."""
+    def _measure(self, examples: Sequence[Example]) -> None:
+        """Remembers those that fit, tokens of the prefix and of each with its answer, and if the prefix is shared."""
         prompts = [self.codec.prompt(e.context, e.text) for e in examples]
         sizes = [len(_segment(self.codec, e, p).ids) for e, p in zip(examples, prompts, strict=True)]
-        prefix = max(len(p.prefix) for p in prompts)
-        if (most := prefix + max(sizes)) > self.max_tokens:
-            key = examples[sizes.index(max(sizes))].id
-            raise TrainingError(f"example '{key}' has {most} tokens, a row holds {self.max_tokens}: raise row_tokens")
-        return prefix, sizes, all(p.prefix == prompts[0].prefix for p in prompts)
+        fit = [i for i, p in enumerate(prompts) if len(p.prefix) + sizes[i] <= self.max_tokens]
+        if fit:
+            shared = all(prompts[i].prefix == prompts[fit[0]].prefix for i in fit)
+            self.by_context.append([examples[i] for i in fit])
+            self._sizes.append((max(len(prompts[i].prefix) for i in fit), [sizes[i] for i in fit], shared))
+
+    @property
+    def epoch_rows(self) -> int:
+        """Rows of the first epoch; others have about as many."""
+        return len(self._plan(1))
 
     def epoch(self) -> list[Row]:
         """The rows of the first epoch."""

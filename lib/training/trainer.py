@@ -250,9 +250,15 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
     )
 
 
-def row_batches(params: RowTraining, task: Task, student: Student, by_context: ByContext) -> Collator:
-    """Makes a batch of the rows with these numbers. Raises TrainingError."""
-    packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed)
-    align = layers.ALIGN if params.compile else ALIGN
-    batch = partial(collate, pad=student.vocabulary.end, align=align)
-    return lambda numbers: batch([packer.row(i) for i in numbers])
+class RowBatches:
+    """A Collator of rows by their numbers; ``facts``: the rows of an epoch, and the requests too long for a row."""
+
+    def __init__(self, params: RowTraining, task: Task, student: Student, by_context: ByContext) -> None:
+        """Raises TrainingError."""
+        self.packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed)
+        self.facts = {"epoch_rows": self.packer.epoch_rows, "left_out": self.packer.left_out}
+        align = layers.ALIGN if params.compile else ALIGN
+        self._batch = partial(collate, pad=student.vocabulary.end, align=align)
+
+    def __call__(self, numbers: Sequence[int]) -> Batch:
+        return self._batch([self.packer.row(i) for i in numbers])

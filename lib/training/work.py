@@ -45,6 +45,15 @@ class Result:
         done = self.steps == self.planned
         return "" if done else f"stopped by the time cap after {self.steps:,} of {self.planned:,} steps"
 
+    @property
+    def epochs(self) -> str:
+        """What an epoch of the rows is and how many were trained, in words, with what was too long for a row."""
+        known = read_json(self.folder / "student.json")["training"]
+        passed = self.steps * known["rows_per_step"] / known["epoch_rows"]
+        said = f"An epoch, all requests once, is {known['epoch_rows']:,} rows; the training took {passed:.1f} epochs."
+        left = f" {known['left_out']:,} requests are too long for a row and were left out."
+        return said + left * bool(known["left_out"])
+
 
 def processes() -> int:
     """How many processes train together, as torchrun says."""

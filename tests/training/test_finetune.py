@@ -11,7 +11,7 @@ from toy_task import TASK, examples
 
 from lib.core.params import ParamsError
 from lib.model import student as students
-from lib.training.finetune import row_batches, train
+from lib.training.finetune import RowBatches, train
 from lib.training.params import Finetuning, TrainingError
 from lib.training.trainer import PackedTrainer, StepLog, rate
 from lib.training.work import RUN, WHOLE, last_checkpoint
@@ -78,7 +78,9 @@ def test_loss_falls_and_the_log_says_so(start, by_context, tmp_path):
     assert max(r["lr"] for r in rows) == pytest.approx(PARAMS["learning_rate"], rel=0.01)
     assert rows[-1]["lr"] < rows[10]["lr"]
     info = json.loads((result.folder / "student.json").read_text())
-    assert info["training"]["steps"] == 20
+    assert info["training"]["steps"] == 20 and info["training"]["left_out"] == 0
+    epochs = 40 / info["training"]["epoch_rows"]
+    assert result.epochs.endswith(f"rows; the training took {epochs:.1f} epochs.")
     assert str(tmp_path.parent) not in json.dumps(info)
 
 
@@ -244,5 +246,5 @@ def _trained(work, by_context):
     params = Finetuning.read({**PARAMS, "max_steps": 2, "rows_per_step": 4}, "training")
     student = tiny_student(layers=2)
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
-    PackedTrainer(params, student, row_batches(params, TASK, student, by_context), work, (4, 1)).train()
+    PackedTrainer(params, student, RowBatches(params, TASK, student, by_context), work, (4, 1)).train()
     return student.model.state_dict()

@@ -104,12 +104,23 @@ def test_a_numbering_that_depends_on_the_request_is_not_shared(codec):
 
 def test_what_cannot_be_packed_is_named(codec):
     group = examples(1, 2)[0]
-    with pytest.raises(TrainingError, match="0-0.*raise row_tokens"):
+    with pytest.raises(TrainingError, match="no example fits a row of 20 tokens: raise row_tokens"):
         packer(codec, [[group[0]]], max_tokens=20)
     with pytest.raises(TrainingError, match="0-1.*no accepted answer"):
         packer(codec, [[replace(group[1], gold=[])]])
     with pytest.raises(TrainingError, match="no examples"):
         packer(codec, [])
+
+
+def test_what_is_too_long_for_a_row_is_left_out_and_counted(codec):
+    short, long = examples(2, 3)
+    said = [replace(long[0], text="please " * 200 + long[0].text), *long[1:]]
+    packed = packer(codec, [[said[0]], short, said])
+    assert packed.left_out == 2 and [[e.id for e in group] for group in packed.by_context] == [
+        [e.id for e in short],
+        [e.id for e in long[1:]],
+    ]
+    assert packed.epoch_rows == len(packed.epoch()) and packer(codec, [short]).left_out == 0
 
 
 def test_given_blocks_are_packed_in_their_order():
