@@ -111,6 +111,13 @@ class Vending(TaskDefaults):
         exact = list(calls) in example.gold
         return Score(exact, float(exact), "" if exact else "wrong_target")
 
+    def effect(self, calls: Sequence[Call], context: dict[str, Any]) -> str | None:
+        known = all(call["arguments"]["item"] in context["items"] for call in calls)
+        return repr(sorted(map(repr, calls))) if known else None
+
+    def traits(self, example: Example) -> list[str]:
+        return ["large"] if len(example.context["items"]) > 6 else []
+
 
 TASK = Vending()
 

@@ -4,7 +4,7 @@ The rest of the package knows tasks only through this module. That one scorer se
 the evaluation is a choice of this study, not of *From Large to Super-Tiny* (arXiv 2504.13471).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
@@ -104,6 +104,9 @@ class TaskDefaults:
     def asked(self, raw: str) -> dict[str, str] | None:
         return None
 
+    def traits(self, example: Example) -> Collection[str]:
+        return ()
+
 
 class Task(Protocol):
     """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on."""
@@ -163,6 +166,12 @@ class Task(Protocol):
 
     def score(self, example: Example, calls: Sequence[Call]) -> Score:
         """The one scorer: executes, compares what changed."""
+
+    def effect(self, calls: Sequence[Call], context: dict[str, Any]) -> Hashable | None:
+        """What calls do there, equal for calls that do the same; None if one of them would be refused."""
+
+    def traits(self, example: Example) -> Collection[str]:
+        """Names of what can make an example hard, besides its source and level."""
 
 
 class StudyTask(Task, Protocol):

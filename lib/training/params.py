@@ -19,7 +19,19 @@ class TrainingError(ValueError):
     """A training that cannot start or go on; the message names the parameter or file and the remedy."""
 
 
-class Training(Settings):
+class Computing(Settings):
+    """How a model is run."""
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": bf16 where the hardware computes it
+    seed: int = 0
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the forward pass runs in bf16."""
+        return bf16_hardware() if self.precision == "auto" else self.precision == "bf16"
+
+
+class Training(Computing):
     """What all trainings have in common."""
 
     method: Literal["full", "lora"] = "full"  # all weights; or low-rank adapters, norms and the embedding
@@ -30,13 +42,6 @@ class Training(Settings):
     max_steps: int = Field(ge=1)  # the learning rate's schedule is over these
     max_minutes: float = Field(0.0, ge=0)  # a cap that stops a training early on a slow machine; 0: never
     checkpoint_minutes: float = Field(10.0, ge=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # "auto": bf16 where the hardware computes it
-    seed: int = 0
-
-    @property
-    def bf16(self) -> bool:
-        """Whether the forward pass runs in bf16."""
-        return bf16_hardware() if self.precision == "auto" else self.precision == "bf16"
 
 
 class RowTraining(Training):
@@ -73,21 +78,40 @@ class Distillation(RowTraining):
     ce_weight: float = Field(0.5, ge=0, le=1)  # share of cross-entropy in the loss
 
 
-class Reinforcement(Training):
+class Sampling(Computing):
+    """Sampled answers (lib/training/sampling.py)."""
+
+    samples: int = Field(8, ge=2)  # answers to a request: its group
+    sequences_at_once: int = Field(512, ge=2)  # answers that are sampled at a time
+    temperature: float = Field(1.0, gt=0, le=5)
+    max_new: int = Field(48, ge=1)  # tokens of an answer; a longer one is cut off and invalid
+    graded: bool = True  # the scorer's graded reward; or 1 for exactly right and 0 otherwise
+
+
+class SelfTraining(Sampling):
+    """What a model's own agreement labels (lib/training/self_training.py)."""
+
+    utterances: int = Field(0, ge=0)  # unlabelled requests to answer, evenly spaced; 0: none
+    agree: int = Field(7, ge=1)  # so many of an utterance's samples must have one effect
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.agree > self.samples or 2 * self.agree <= self.samples:
+            raise ValueError(f"agree: {self.agree} is no majority of {self.samples} samples")
+        return self
+
+
+class Reinforcement(Training, Sampling):
     """A training on sampled answers (lib/training/reinforce.py)."""
 
     learning_rate: float = Field(2.0e-5, gt=0, lt=1)
     warmup: float = Field(0.05, ge=0, lt=1)
     pool: int = Field(0, ge=0)  # requests to try before training; 0: all
+    pool_shares: dict[str, float] = {}  # of the pool, by source, level or the task's trait; all others share the rest
     pool_samples: int = Field(4, ge=2)  # answers to each; a request whose answers get equal rewards is left out
     together: int = Field(1, ge=1)  # requests of one context in a row; above 1 the pool is drawn by contexts
-    samples: int = Field(8, ge=2)  # answers to a request: its group
     groups_per_step: int = Field(8, ge=1)
     groups_at_once: int = Field(8, ge=1)  # groups in one forward pass; divides groups_per_step
-    sequences_at_once: int = Field(512, ge=2)  # answers that are sampled at a time
-    temperature: float = Field(1.0, gt=0, le=5)
-    max_new: int = Field(48, ge=1)  # tokens of an answer; a longer one is cut off and invalid
-    graded: bool = True  # the scorer's graded reward; or 1 for exactly right and 0 otherwise
     kl: float = Field(1.0e-3, ge=0)  # weight of the KL divergence from the start
     guard_every: int = Field(10, ge=1)  # steps between two examinations on the development set
 
@@ -95,4 +119,9 @@ class Reinforcement(Training):
     def _fits(self) -> Self:
         if self.groups_per_step % self.groups_at_once:
             raise ValueError(f"groups_at_once: {self.groups_at_once} does not divide groups_per_step")
+        shares = self.pool_shares.values()
+        if shares and (min(shares) < 0 or sum(shares) > 1 + 1e-9):
+            raise ValueError(f"pool_shares: {self.pool_shares}: shares of at least 0, and of at most 1 together")
+        if shares and (not self.pool or self.together > 1):
+            raise ValueError("pool_shares: needs a pool above 0 and together: 1")
         return self

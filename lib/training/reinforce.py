@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib.core.files import read_json, sha256, write_json
+from lib.core.files import read_json, sha256, write_json, write_text
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
@@ -36,6 +36,7 @@ from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
 from lib.training.trainer import Batch, PackedTrainer
 from lib.training.work import Result, claim, finished
 
+POOL = "pool.csv"  # how many requests of each kind were tried and kept, in the student's folder
 COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
 """Further columns of steps.csv, of a step's samples: mean reward and its standard deviation, share exactly right, KL
 divergence from the start (nats a token), shares of groups dropped, of answers that do nothing and of invalid ones."""
@@ -154,6 +155,7 @@ def train(
         return Reinforced(**vars(done), reward=reward, seen=known["seen"], kept=known["kept"])
     work = claim(out_dir, facts, [*by_context, dev])
     pool = _pool(params, task, learner, by_context, work / "pool.json")
+    write_text(work / POOL, pool.table(task).to_csv(index=False))
     at_once = max(params.sequences_at_once // params.samples, 64)
     ask = partial(examine, learner, task, dev, batch=at_once, max_new=params.max_new)
     size = params.groups_per_step, params.groups_at_once
@@ -169,5 +171,5 @@ def _pool(params: Reinforcement, task: Task, student: Student, by_context: ByCon
         return Pool([e for group in by_context for e in group], **read_json(path))
     model: Any = student.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     pool = try_pool(model, Codec(task, student.vocabulary), params, by_context)
-    write_json(path, {"runs": pool.runs, "seen": pool.seen, "reward": pool.reward})
+    write_json(path, {"runs": pool.runs, "tried": pool.tried, "reward": pool.reward})
     return pool

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lib.core.task import Example
+from lib.core.task import Example, Task
 from lib.model.codec import Codec, Prompt, Reading
 from lib.model.torch_student import Choose, batches, complete
 from lib.training.packing import ByContext
-from lib.training.params import Reinforcement, TrainingError
+from lib.training.params import Reinforcement, Sampling, TrainingError
 
 SAME = 1e-6  # rewards that differ by less are equal
 
@@ -69,7 +69,7 @@ class Sampler:
 
 
 def sample(
-    model: Any, codec: Codec, params: Reinforcement, requests: Sequence[Request], samples: int, choose: Choose
+    model: Any, codec: Codec, params: Sampling, requests: Sequence[Request], samples: int, choose: Choose
 ) -> list[Group]:
     """A group of so many ``samples`` for each request, in order."""
     groups: dict[int, Group] = {}
@@ -101,16 +101,30 @@ def _worth(codec: Codec, request: Request, ids: Sequence[int], graded: bool) -> 
 
 @dataclass(frozen=True)
 class Pool:
-    """Requests to train on, as ``runs`` of one context; ``seen`` were tried, with a mean ``reward`` before training."""
+    """Requests to train on, as ``runs`` of one context; of those ``tried``, which got a mean ``reward``."""
 
     examples: Sequence[Example]
     runs: list[list[int]]
-    seen: int
+    tried: list[int]
     reward: float
+
+    @property
+    def seen(self) -> int:
+        return len(self.tried)
 
     @property
     def kept(self) -> int:
         return sum(map(len, self.runs))
+
+    def table(self, task: Task) -> pd.DataFrame:
+        """How many were ``tried`` and ``kept``: a row for each source, level and trait, as ``of`` and ``name``."""
+        kept, rows = {i for run in self.runs for i in run}, []
+        for i in self.tried:
+            e = self.examples[i]
+            names = [("source", e.source), ("level", e.level), *(("trait", trait) for trait in task.traits(e))]
+            rows += [{"of": of, "name": name, "tried": 1, "kept": int(i in kept)} for of, name in names]
+        found = pd.DataFrame(rows).groupby(["of", "name"])[["tried", "kept"]].sum().reset_index()
+        return found.sort_values("of", key=lambda c: c.map(["source", "level", "trait"].index), kind="stable")
 
     def requests(self, places: Sequence[int], codec: Codec, seed: int) -> Iterator[Request]:
         """The requests at ``places``, counted through the epochs, each of which has its own order and numbering."""
@@ -126,7 +140,7 @@ def try_pool(model: Any, codec: Codec, params: Reinforcement, by_context: ByCont
     """Answers ``params.pool`` requests and keeps those whose rewards differ. Raises TrainingError if none is kept."""
     seed = f"{params.seed}/pool"
     examples = [e for group in by_context for e in group]
-    drawn = _drawn(by_context, params, Random(seed))
+    drawn = _drawn(by_context, params, codec.task, Random(seed))
     flat = [i for part in drawn for i in part]
     draw = Sampler(params.temperature, seed, model.device)
     requests = [(examples[i], codec.prompt(examples[i].context, examples[i].text)) for i in flat]
@@ -143,23 +157,33 @@ def try_pool(model: Any, codec: Codec, params: Reinforcement, by_context: ByCont
             f"the answers to each of {len(flat)} requests got equal rewards (mean {sum(rewards) / len(rewards):.2f})"
         )
         raise TrainingError(f"pool: {nothing}: raise {remedy}")
-    return Pool(examples, runs, len(flat), sum(rewards) / len(rewards))
+    return Pool(examples, runs, flat, sum(rewards) / len(rewards))
 
 
-def _drawn(by_context: ByContext, params: Reinforcement, rng: Random) -> list[list[int]]:
-    """Indexes of ``params.pool`` examples (0: all): singly, level by level in turn while a level has any left.
-
-    With ``together`` above 1 by whole contexts, of the last one in part.
-    """
-    levels = [e.level for group in by_context for e in group]
+def _drawn(by_context: ByContext, params: Reinforcement, task: Task, rng: Random) -> list[list[int]]:
+    """Indexes of ``params.pool`` examples (0: all): singly; with ``together`` above 1 by contexts, the last in part."""
+    examples = [e for group in by_context for e in group]
     if params.together == 1:
-        order = rng.sample(range(len(levels)), len(levels))
-        ranks = pd.Series([levels[i] for i in order], order).groupby(lambda i: levels[i]).cumcount()
-        return [[i] for i in ranks.sort_values(kind="stable").index[: params.pool or None]]
-    places = iter(range(len(levels)))
+        return [[i] for i in _by_shares(examples, params, task, rng)]
+    places = iter(range(len(examples)))
     contexts = [[next(places) for _ in group] for group in by_context]
-    room, drawn = params.pool or len(levels), list[list[int]]()
+    room, drawn = params.pool or len(examples), list[list[int]]()
     for context in rng.sample(contexts, len(contexts)):
         drawn.append(rng.sample(context, min(len(context), room)))
         room -= len(drawn[-1])
     return [part for part in drawn if part]
+
+
+def _by_shares(examples: Sequence[Example], params: Reinforcement, task: Task, rng: Random) -> list[int]:
+    """Indexes by ``params.pool_shares``, each share and the rest level by level in turn while a level has any left."""
+    order, shares = rng.sample(range(len(examples)), len(examples)), params.pool_shares
+    names = [{e.source, e.level, *task.traits(e)} if shares else set() for e in examples]
+    table = pd.DataFrame({"level": [examples[i].level for i in order]}, order)
+    table["part"] = [next((part for part in shares if part in names[i]), "") for i in order]
+    turns = table.assign(turn=table.groupby(["part", "level"]).cumcount()).sort_values("turn", kind="stable")
+    chosen = [
+        i for part, share in shares.items() for i in turns[turns["part"] == part].index[: round(share * params.pool)]
+    ]
+    rest = turns.drop(chosen)
+    rest = rest.sort_values("part", key=lambda part: part != "", kind="stable")
+    return [*chosen, *rest.index[: params.pool - len(chosen) if params.pool else None]]

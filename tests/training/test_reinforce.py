@@ -20,7 +20,7 @@ from lib.tasks import load as load_task
 from lib.training import finetune, monitor, reinforce
 from lib.training.layers import answer_logits
 from lib.training.params import Reinforcement, TrainingError
-from lib.training.reinforce import COLUMNS, ReinforceTrainer, tries
+from lib.training.reinforce import COLUMNS, POOL, ReinforceTrainer, tries
 from lib.training.sampling import Group, Pool, Sample, Sampler, sample, try_pool
 
 PARAMS = {
@@ -75,7 +75,7 @@ def trainer_of(start, by_context, work, task=TASK, **changes) -> ReinforceTraine
     """The trainer of all requests, without a look at the pool."""
     (work / "checkpoints").mkdir(parents=True)
     params = settings(**changes)
-    pool = Pool([e for group in by_context for e in group], [[i] for i in range(40)], 40, 0.5)
+    pool = Pool([e for group in by_context for e in group], [[i] for i in range(40)], list(range(40)), 0.5)
     size = params.groups_per_step, params.groups_at_once
     return ReinforceTrainer(task, students.load(start), students.load(start), pool, params, work, size)
 
@@ -106,6 +106,8 @@ def test_reward_rises_and_the_logs_say_so(start, by_context, dev, tmp_path):
     whole = [x["reward"] for x in lines if x["level"] == "all"]
     assert whole[0] < 0.5 and whole[-1] > 0.8
     assert not (tmp_path / "out.part").exists()
+    table = pd.read_csv(result.folder / POOL).set_index("of")
+    assert table.loc["level", ["tried", "kept"]].tolist() == [result.seen, result.kept]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +292,9 @@ def test_bad_input_is_named_before_any_work(start, by_context, dev, tmp_path):
         ({"kl": -1.0}, "kl: "),
         ({"temperature": 0.0}, "temperature: "),
         ({"rows_per_step": 4}, "unknown parameter 'rows_per_step'"),
+        ({"pool": 9, "pool_shares": {"a": 0.7, "b": 0.4}}, "pool_shares: .*at most 1 together"),
+        ({"pool_shares": {"a": 0.5}}, "pool_shares: needs a pool above 0"),
+        ({"pool": 9, "together": 2, "pool_shares": {"a": 0.5}}, "pool_shares: needs .* together: 1"),
     ],
 )
 def test_wrong_parameters_are_named(wrong, message):
@@ -331,10 +336,34 @@ def test_the_pool_keeps_requests_whose_rewards_differ(start, by_context):
     pool = try_pool(student.model, codec, settings(pool=20), by_context)
     assert 0 < pool.kept < pool.seen == 20 and 0 < pool.reward < 1
     assert pool == try_pool(student.model, codec, settings(pool=20), by_context)
+    table = pool.table(Rated()).set_index(["of", "name"])
+    assert table.loc[("level", "T0")].to_dict() == {"tried": 20, "kept": pool.kept}
+    assert table.loc["trait"]["kept"].sum() == pool.kept
     half = pool.kept
     plan = [e.id for e, _ in pool.requests(range(2 * half), codec, seed=1)]
     assert sorted(plan[:half]) == sorted(plan[half:]) == sorted(pool.examples[i].id for (i,) in pool.runs)
     assert plan[:half] != plan[half:]
+
+
+class Rated(Vending):
+    """A machine whose refills are told from the rest."""
+
+    def traits(self, example):
+        return [example.gold[0][0]["name"]]
+
+
+def test_the_pool_has_the_shares_that_are_asked_for(by_context, monkeypatch):
+    mixed = [[replace(e, source="human" if g == 0 else "toy") for e in group] for g, group in enumerate(by_context)]
+    monkeypatch.setattr("lib.training.sampling.sample", lambda m, c, p, asked, *a, **k: _spread(asked))
+    student = tiny_student()
+    codec = Codec(Rated(), student.vocabulary)
+    for shares, counts in (({"human": 0.2, "Refill": 0.5}, (2, 5, 3)), ({"human": 0.9}, (4, 0, 6))):
+        pool = try_pool(student.model, codec, settings(pool=10, pool_shares=shares), mixed)
+        drawn = [pool.examples[i] for i in pool.tried]
+        human = sum(e.source == "human" for e in drawn)
+        refills = sum(e.source == "toy" and e.gold[0][0]["name"] == "Refill" for e in drawn)
+        assert (len(drawn), human) == (10, counts[0]) and len(set(pool.tried)) == 10
+        assert refills == counts[1] or "Refill" not in shares
 
 
 def test_the_pool_is_drawn_by_level_or_by_context(by_context, monkeypatch):

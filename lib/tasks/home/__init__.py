@@ -5,17 +5,18 @@ Importing it loads what answers requests; its methods load the sampler, the base
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from lib.core.task import Example, Piece, System, TaskError
+from lib.core.task import Call, Example, Piece, System, TaskError
 from lib.tasks.home.language import calls, grammar, prompts
-from lib.tasks.home.language.references import References, focus, references
+from lib.tasks.home.language.references import FILTER_OVER, References, focus, references
 from lib.tasks.home.simulator import score, tools
+from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home, load_homes
 
 
@@ -86,6 +87,17 @@ class HomeTask:
 
     def request(self, refs: References, context: dict[str, Any], text: str) -> list[Piece]:
         return prompts.request(refs, context.get("area"), text)
+
+    def effect(self, calls: Sequence[Call], context: dict[str, Any]) -> Hashable | None:
+        found = execute(context["home"], calls, context.get("area"))
+        return None if found.errors else frozenset(found.effects.items())
+
+    def traits(self, example: Example) -> list[str]:
+        calls = example.gold[0] if example.gold else []
+        delayed = any("conversation_command" in call["arguments"] for call in calls)
+        found = {"large": len(example.context["home"].entities) > FILTER_OVER, "nothing": not calls, "delay": delayed}
+        found |= {"ask": "ask" in example.extra}
+        return [name for name, holds in found.items() if holds]
 
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Home]) -> list[Example]:
         return [replace(e, context={**e.context, "home": contexts[e.context["home"]]}) for e in examples]
