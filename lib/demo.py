@@ -16,7 +16,7 @@ from typing import Any
 from lib import tasks
 from lib.core import files, paths
 from lib.core.task import System
-from lib.runtime.requests import calls, find_model, open_system
+from lib.runtime.requests import find_model, open_system, shown
 
 
 def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> Iterator[str]:
@@ -27,7 +27,7 @@ def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> It
         except ValueError as error:
             yield f"error: {error}"
             continue
-        sure = f"{calls(answer.calls)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
+        sure = f"{shown(answer)}      {answer.confidence:.0%} sure, {answer.latency_ms:.0f} ms"
         yield f"no valid answer: {answer.error}" if answer.error else sure
 
 

@@ -1,8 +1,9 @@
 """Answers requests from JSON lines with a trained student: ``python -m lib.predict --model FILE_OR_DIR < in > out``.
 
 In, a line each: ``id``, ``text`` and what the task's context needs; out, in the same order, ``id``, ``calls``,
-``confidence``, ``raw`` and ``latency_ms``. A bad line gets ``id`` and ``error``, and the run goes on; a model that
-cannot be used ends it at once with exit code 2. README has an example.
+``confidence``, ``raw`` and ``latency_ms``; where the model asks back, ``ask`` with the ``tool`` that is meant and the
+``argument`` that is unclear. A bad line gets ``id`` and ``error``, and the run goes on; a model that cannot be used
+ends it at once with exit code 2. README has an example.
 """
 
 import argparse

@@ -68,7 +68,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a system replied to one request, and what that cost."""
+    """What a system replied to one request, and what that cost.
+
+    ``ask``: where it asks back instead of acting, the ``tool`` that is meant and the ``argument`` that is unclear.
+    """
 
     calls: list[Call]
     raw: str = ""
@@ -79,6 +82,7 @@ class Answer:
     new_tokens: int = 0
     error: str = ""
     llm_calls: int = 0
+    ask: dict[str, str] | None = None
 
 
 class System(Protocol):
@@ -106,6 +110,14 @@ class TaskDefaults:
 
     def traits(self, example: Example) -> Collection[str]:
         return ()
+
+    def copied(self, text: str) -> Mapping[str, Copied]:
+        return {}
+
+    def executable(
+        self, calls: Sequence[Call], context: dict[str, Any], text: str
+    ) -> tuple[list[Call], dict[str, str] | None]:
+        return list(calls), None
 
 
 class Task(Protocol):
@@ -163,6 +175,11 @@ class Task(Protocol):
 
     def copied(self, text: str) -> Mapping[str, Copied]:
         """By key, a control: what the values in the answer to the request ``text`` are copied from."""
+
+    def executable(
+        self, calls: Sequence[Call], context: dict[str, Any], text: str
+    ) -> tuple[list[Call], dict[str, str] | None]:
+        """The calls that the context can carry out, and what is to be asked back (as by ``asked``) if none is left."""
 
     def score(self, example: Example, calls: Sequence[Call]) -> Score:
         """The one scorer: executes, compares what changed."""

@@ -6,7 +6,7 @@ A prompt is the context's prefix, which requests of one context share, and the r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random
 from typing import Any
@@ -36,7 +36,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Reading:
-    """An answer read back: ``calls`` is empty and ``error`` says why if ``raw`` is no valid answer."""
+    """An answer read back; ``ask`` as of Answer. If ``raw`` is no valid answer, ``error`` says why, without calls."""
 
     raw: str
     calls: list[Call]
@@ -70,6 +70,12 @@ class Codec:
             return Reading(raw, self.task.parse(raw, refs), ask=self.task.asked(raw))
         except ValueError as error:
             return Reading(raw, [], str(error))
+
+    def executable(self, ids: Sequence[int], refs: Any, context: dict[str, Any], text: str) -> Reading:
+        """As ``read``, with only those calls that the context can carry out."""
+        reading = self.read(ids, refs)
+        calls, ask = self.task.executable(reading.calls, context, text)
+        return replace(reading, calls=calls, ask=reading.ask or ask)
 
 
 def check_task(info: Mapping[str, Any], task: Task, source: str) -> None:

@@ -221,17 +221,20 @@ class TorchStudent:
         answers: dict[int, Answer] = {}
         with tqdm(total=len(prompts), desc=self.name, disable=not progress) as bar:
             for batch in batches(prompts, self.batch, self.model.device.type == "cpu"):
-                answers |= zip(batch, self._answer_batch([prompts[i] for i in batch]), strict=True)
+                answers |= zip(batch, self._answer_batch([(prompts[i], requests[i]) for i in batch]), strict=True)
                 bar.update(len(batch))
         return [answers[i] for i in range(len(prompts))]
 
-    def _answer_batch(self, prompts: Sequence[Prompt]) -> list[Answer]:
-        began = time.perf_counter()
+    def _answer_batch(self, asked: Sequence[tuple[Prompt, Request]]) -> list[Answer]:
+        began, prompts = time.perf_counter(), [prompt for prompt, _ in asked]
         outputs = complete(self.model, prompts, self.codec.vocabulary.end, self.max_new)
         ms = (time.perf_counter() - began) * 1000 / len(prompts)
-        return [self._read(prompt, output, ms) for prompt, output in zip(prompts, outputs, strict=True)]
+        return [
+            self._read(prompt, *request, output, ms) for (prompt, request), output in zip(asked, outputs, strict=True)
+        ]
 
-    def _read(self, prompt: Prompt, decoded: Decoded, ms: float) -> Answer:
-        reading = self.codec.read(decoded.ids, prompt.refs)
+    def _read(self, prompt: Prompt, text: str, context: dict[str, Any], decoded: Decoded, ms: float) -> Answer:
+        found = self.codec.executable(decoded.ids, prompt.refs, context, text)
         sizes = {"prompt_tokens": len(prompt.ids), "new_tokens": len(decoded.ids)}
-        return Answer(reading.calls, reading.raw, math.exp(sum(decoded.logprobs)), ms, **sizes, error=reading.error)
+        sure = math.exp(sum(decoded.logprobs))
+        return Answer(found.calls, found.raw, sure, ms, **sizes, error=found.error, ask=found.ask)

@@ -52,40 +52,43 @@ class Spans:
 
 
 class Copier:
-    """One answer's copied values as they are written; ``takes`` hears of every token."""
+    """One answer's copied values as they are written; ``take`` hears of every token.
 
-    def __init__(self, keys: Mapping[int, Callable[[], Spans]], closing: set[int]) -> None:
-        self._keys, self._closing = keys, closing
+    ``instead``: the controls, one of which may stand in place of a value; ``closing``: those that end one.
+    """
+
+    def __init__(
+        self, keys: Mapping[int, Callable[[], Spans]], instead: frozenset[int], closing: frozenset[int]
+    ) -> None:
+        self._keys, self._instead, self._closing = keys, instead, closing
         self._spans: Spans | None = None
-        self._places, self._can_end = list[int](), False
+        self._places, self._more = list[int](), instead
 
-    def options(self) -> set[int]:
+    def options(self) -> frozenset[int]:
         """The tokens that go on with a copied value or end it; empty where none is being written."""
-        if self._spans is None:
-            return set()
-        return {self._spans.tokens[p] for p in self._places} | (self._closing if self._can_end else set())
+        return self._more.union(self._spans.tokens[p] for p in self._places) if self._spans else frozenset()
 
     def take(self, token: int) -> None:
         """Goes on with ``token``, which begins or ends a value or is a part of it or of something else."""
         if self._spans is None:
             if token in self._keys:
                 self._spans = self._keys[token]()
-                self._places, self._can_end = self._spans.starts, False
+                self._places, self._more = self._spans.starts, self._instead
             return
         spans, found = self._spans, [p for p in self._places if self._spans.tokens[p] == token]
         self._spans = spans if found else None
         self._places = [after for p in found for after in spans.after(p)]
-        self._can_end = not spans.ends.isdisjoint(found)
+        self._more = frozenset() if spans.ends.isdisjoint(found) else self._closing
 
 
 class Copying:
     """Starts a Copier for each answer; what was made of the latest requests' texts is kept."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._controls = vocabulary.controls
+        self._controls, self._instead = vocabulary.controls, frozenset(vocabulary.controls.values())
         self._spans = lru_cache(_KEPT)(lambda copied: Spans(copied, vocabulary.encode_text))
 
     def start(self, copied: Mapping[str, Copied]) -> Copier:
         """For an answer whose values of the keys (controls) are ``copied``."""
         keys = {self._controls[key]: (lambda value=value: self._spans(value)) for key, value in copied.items()}
-        return Copier(keys, {self._controls[text] for text in VALUE_ENDS} if copied else set())
+        return Copier(keys, self._instead, frozenset(self._controls[text] for text in VALUE_ENDS if copied))

@@ -51,10 +51,11 @@ class GgufStudent:
         check_length(prompt, CONTEXT_TOKENS - self.max_new)
         rules = Rules(self._grammar(prompt.refs), self.codec.task.copied(text)) if self.grammar else None
         done = self._runtime.complete(prompt, rules, self.max_new)
-        reading = self.codec.read(done.ids, prompt.refs)
+        reading = self.codec.executable(done.ids, prompt.refs, context, text)
         return Answer(
             calls=[] if done.cut_off else reading.calls,
             raw=reading.raw,
+            ask=None if done.cut_off else reading.ask,
             confidence=math.exp(done.logprob),
             latency_ms=(time.perf_counter() - began) * 1000,
             prompt_tokens=len(prompt.ids),

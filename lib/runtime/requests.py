@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.paths import REPORTS
-from lib.core.task import System, Task, TaskError
+from lib.core.task import Answer, System, Task, TaskError
 from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 
@@ -81,7 +81,8 @@ def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[st
         return {"id": key, "error": str(error)}
     found = {"id": key, "calls": answer.calls, "confidence": round(answer.confidence, 4), "raw": answer.raw}
     found["latency_ms"] = round(answer.latency_ms, 2)
-    return {**found, "error": answer.error} if answer.error else found
+    optional = {"ask": answer.ask, "error": answer.error}
+    return found | {name: value for name, value in optional.items() if value}
 
 
 def _read_line(line: bytes, where: str) -> dict[str, Any]:
@@ -116,3 +117,13 @@ def calls(answer: Iterable[Mapping[str, Any]]) -> str:
     """
     lines = [f"{c['name']}({', '.join(f'{k}={v}' for k, v in c['arguments'].items())})" for c in answer]
     return "; ".join(lines) or "nothing"
+
+
+def shown(answer: Answer) -> str:
+    """The answer's calls as ``calls`` writes them, or what it asks back.
+
+    >>> shown(Answer([], ask={"tool": "Give", "argument": "item"}))
+    'Give: which item?'
+    """
+    asks = answer.ask if not answer.calls else None
+    return f"{asks['tool']}: which {asks['argument']}?" if asks else calls(answer.calls)

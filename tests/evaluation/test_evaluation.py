@@ -67,7 +67,15 @@ def test_records_are_complete_and_in_order(tmp_path: Path, kind: type[Echo]) -> 
     assert [r["id"] for r in rows] == ["e0", "e1", "e2"]
     assert rows[0].pop("latency_ms") > 0
     known = {"id": "e0", "system": "echo", "test": "dev", "level": "L0", "calls": [CALL], "raw": "do", "error": ""}
-    known |= {"confidence": 0.5, "prompt_tokens": 7, "cached_tokens": 0, "new_tokens": 2, "llm_calls": 0, "order": 0}
+    known |= {
+        "confidence": 0.5,
+        "prompt_tokens": 7,
+        "cached_tokens": 0,
+        "new_tokens": 2,
+        "llm_calls": 0,
+        "order": 0,
+        "ask": None,
+    }
     assert rows[0] == {**known, "exact": True, "reward": 1.0, "reason": ""}
 
 

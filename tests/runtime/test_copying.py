@@ -23,7 +23,7 @@ def values(copied: Copied, tries: int = 150) -> set[str]:
     for _ in range(tries):
         copier, written = copying.start({"text=": copied}), list[int]()
         copier.take(WORDS.controls["text="])
-        while options := copier.options() - {-1}:
+        while options := copier.options() - {-1, *(() if written else WORDS.controls.values())}:
             copier.take(token := rng.choice(sorted(options)))
             written.append(token)
         found.add(WORDS.decode(written[:-1]))
@@ -46,12 +46,20 @@ def test_a_value_may_follow_a_phrase():
     }
 
 
+def test_a_control_may_stand_in_place_of_a_value():
+    copier = Copying(WORDS).start({"text=": Copied("oat milk")})
+    copier.take(WORDS.controls["text="])
+    assert WORDS.controls["command="] in copier.options()
+    copier.take(WORDS.controls["command="])
+    assert copier.options() == frozenset()
+
+
 def test_nothing_is_copied_outside_of_the_keys():
     copier = Copying(WORDS).start({"text=": Copied("oat milk")})
     for token in (WORDS.controls["command="], *WORDS.encode_text(" any"), WORDS.controls[")"]):
-        assert copier.options() == set()
+        assert copier.options() == frozenset()
         copier.take(token)
-    assert Copying(WORDS).start({}).options() == set()
+    assert Copying(WORDS).start({}).options() == frozenset()
 
 
 @pytest.fixture(scope="module")

@@ -21,14 +21,17 @@ class Vendor:
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
         if text == "shout":
             raise TaskError("not so loud")
+        if text == "some":
+            return Answer([], confidence=0.5, latency_ms=9.7, ask={"tool": "Give", "argument": "item"})
         return Answer([CALL], confidence=0.981, latency_ms=31.4, error="cut off" if text == "long" else "")
 
 
 def test_replies_to_lines_with_words() -> None:
-    assert list(demo.replies(["one tea please", "  ", "shout", "long"], Vendor(), {})) == [
+    assert list(demo.replies(["one tea please", "  ", "shout", "long", "some"], Vendor(), {})) == [
         "Give(item=Tea)      98% sure, 31 ms",
         "error: not so loud",
         "no valid answer: cut off",
+        "Give: which item?      50% sure, 10 ms",
     ]
 
 

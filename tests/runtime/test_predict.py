@@ -49,6 +49,13 @@ def test_rows_come_back_in_order_with_the_contract_keys(system):
         assert all({"name", "arguments"} == set(call) for call in row["calls"])
 
 
+def test_what_is_asked_back_is_told(system, monkeypatch):
+    ask = {"tool": "Give", "argument": "item"}
+    monkeypatch.setattr(system.codec.task, "executable", lambda calls, context, text: ([], ask), raising=False)
+    [row] = predict(lines({"id": 1, "text": "one please", "items": ITEMS}), system, TASK)
+    assert row["ask"] == ask and row["calls"] == []
+
+
 @pytest.mark.parametrize(
     ("line", "key", "message"),
     [

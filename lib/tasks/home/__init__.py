@@ -16,6 +16,7 @@ from lib.core.task import Call, Example, Piece, System, TaskError
 from lib.tasks.home.language import calls, grammar, prompts
 from lib.tasks.home.language.references import FILTER_OVER, References, focus, references
 from lib.tasks.home.simulator import score, tools
+from lib.tasks.home.simulator.executable import executable
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home, load_homes
 
@@ -42,7 +43,7 @@ class HomeTask:
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
     prefix, asked = staticmethod(prompts.prefix), staticmethod(calls.asked)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
-    copied = staticmethod(calls.copied)
+    copied, executable = staticmethod(calls.copied), staticmethod(executable)
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")

@@ -94,7 +94,7 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
 
 
 def _unnamed(ix: Index, tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:
-    area, domains = arguments.get("area"), _each(arguments.get("domain"))
+    area, domains = arguments.get("area"), each(arguments.get("domain"))
     if area is None and not domains and tool.name in WHOLE_HOME and not arguments.keys() & {"floor", "device_class"}:
         raise TaskError(f"{tool.name} without any target: give a name, an area, a floor or a domain")
     found = ix.in_area(str(area)) if area is not None else ix.entities
@@ -104,13 +104,13 @@ def _unnamed(ix: Index, tool: Tool, arguments: Mapping[str, Any]) -> list[Entity
 
 
 def _filter(ix: Index, found: list[Entity], tool: Tool, arguments: Mapping[str, Any]) -> list[Entity]:
-    domains = set(_each(arguments.get("domain"))) or None
+    domains = set(each(arguments.get("domain"))) or None
     if len(tool.domains) == 1 and tool.domains != ("*",):
         domains = domains & set(tool.domains) if domains else set(tool.domains)
     if domains is not None:
         found = [e for e in found if e.domain in domains]
     if (device_class := arguments.get("device_class")) is not None:
-        found = [e for e in found if e.device_class in _each(device_class)]
+        found = [e for e in found if e.device_class in each(device_class)]
     if arguments.get("name") is not None and arguments.get("area") is not None:
         inside = ix.in_area(str(arguments["area"]))
         found = [e for e in found if e in inside]
@@ -132,7 +132,8 @@ def _one(ix: Index, found: list[Entity], tool: Tool, satellite: str | None) -> l
     raise TaskError(f"{tool.name}: {len(near)} entities fit ({names}): add an area, a floor or a domain")
 
 
-def _each(value: Any) -> list[str]:
+def each(value: Any) -> list[str]:
+    """The values of an argument that may be a list."""
     return [] if value is None else [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
 
 
