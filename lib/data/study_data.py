@@ -21,7 +21,7 @@ import pandas as pd
 from lib.core.examples import read_examples, spread
 from lib.core.task import Example, StudyTask
 
-TESTS, ACCEPTED = "01_tests.jsonl", "02_accepted.jsonl"
+TESTS, ACCEPTED, REJECTED = "01_tests.jsonl", "02_accepted.jsonl", "02_rejected.jsonl"
 HOMES = "01_homes.jsonl", "02_homes.jsonl"
 FILES = (HOMES[0], TESTS, HOMES[1], ACCEPTED)
 """All that is read, in the order in which it is written."""
@@ -45,7 +45,9 @@ class StudyData:
 
 def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
     """The data of a run's folder: see ``read``."""
-    return read(task, [run / name for name in HOMES], run / TESTS, run / ACCEPTED, count)
+    rejected = run / REJECTED
+    homes, learnt = [run / name for name in HOMES], run / ACCEPTED
+    return read(task, homes, run / TESTS, learnt, count, rejected if rejected.is_file() else None)
 
 
 def read(
@@ -65,8 +67,8 @@ def read(
 
 
 def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:
-    """Training data in which the examples of a source come ``times[source]`` times; once if it is not named."""
-    return [e for e in examples for _ in range(times.get(e.source, 1))]
+    """Training data in which examples come as often as ``times`` says of their SOURCE/LEVEL or source; else once."""
+    return [e for e in examples for _ in range(times.get(f"{e.source}/{e.level}", times.get(e.source, 1)))]
 
 
 def passed(accepted: Sequence[Example], rejected: Sequence[Example]) -> pd.DataFrame:

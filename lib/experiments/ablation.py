@@ -1,6 +1,7 @@
 """Trains variants of a student with several seeds each: which data and which steps make it better?
 
-A variant is a choice of training data (by the examples' ``source``, each used so many times), of training parameters,
+A variant is a choice of training data (by the examples' source and level, each used so many times; "self": those that
+self-training labelled in part 4, used only where they are named), of training parameters,
 and of steps after the fine-tuning (``kd``: distillation, ``rl``: reinforcement). Every (variant, seed) is trained and
 evaluated once, in files of its own, so that several processes can share the work; a killed one resumes, and runs whose
 parameters, data or tests changed are made anew. ``pack`` compares them (lib/evaluation/bootstrap.py) and keeps no
@@ -31,18 +32,19 @@ from lib.evaluation.evaluate import evaluate
 from lib.model import student as students
 from lib.model.torch_student import TorchStudent
 from lib.tasks import load
-from lib.training import distill, finetune, reinforce
+from lib.training import distill, finetune, reinforce, self_training
 from lib.training.params import Distillation, Finetuning, Reinforcement, Training
 
-GUARDS = 140  # requests of the development set that a reinforcement is monitored on
-DEV, OTHERS = "dev", "others"  # our own test, and the third-party tests together
+GUARDS = 140  # requests of each development set that a reinforcement is monitored on
+DEV, DEV_HUMAN, OTHERS = "dev", "dev_human", "others"  # our own, people's utterances, the third-party tests together
+SELF = "04_self.jsonl"
 KD, RL = "kd", "rl"
 
 
 class Variant(Settings):
     """What differs from the other variants."""
 
-    repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source are used; once if it is not named
+    repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source (or SOURCE/LEVEL) are used; else once
     training: dict[str, Any] = {}  # changed parameters of the fine-tuning
     steps: list[dict[Literal["kd", "rl"], dict[str, Any]]] = []  # what follows it, with changed parameters
     against: list[str] = []  # the variants that it is compared with, where that is not the reference
@@ -115,10 +117,10 @@ class Ablation:
     def examples(self, name: str) -> list[Example]:
         """A variant's training data. Raises ParamsError if there is none."""
         repeat = self.params.variants[name].repeat
-        sources = sorted({e.source for e in self.accepted})
-        if unknown := sorted(set(repeat) - set(sources)):
+        sources, parts = sorted({e.source for e in self.accepted}), {f"{e.source}/{e.level}" for e in self.accepted}
+        if unknown := sorted(set(repeat) - {*sources, *parts}):
             raise ParamsError(f"variants: {name}: repeat: no source '{unknown[0]}'; known: {', '.join(sources)}")
-        if chosen := study_data.repeated(self.accepted, repeat):
+        if chosen := study_data.repeated(self.accepted, {self_training.SOURCE: 0, **repeat}):
             return chosen
         raise ParamsError(f"variants: {name}: no examples are left of the sources {', '.join(sources)}: repeat some")
 
@@ -135,8 +137,11 @@ class Ablation:
             known[name] = digest_examples(self.examples(name))
         if KD in kinds and "" not in known:  # no variant has an empty name
             known[""] = files.sha256(paths.ROOT / self.params.assistant)
-        guards = digest_examples(self.tests[DEV]) if RL in kinds else ""
+        guards = digest_examples(self._guards()) if RL in kinds else ""
         return [steps, self.params.ffn_width, self.params.key, known[name], known[""] if KD in kinds else "", guards]
+
+    def _guards(self) -> list[Example]:
+        return [e for test in (DEV, DEV_HUMAN) for e in spread(self.tests.get(test, []), GUARDS)]
 
     def _folder(self, name: str, seed: int, count: int) -> Path:
         """Where the first ``count`` steps of a run put their student; in one place for all variants that begin so."""
@@ -190,8 +195,7 @@ class Ablation:
         if kind == KD:
             return distill.train(settings, self.task, paths.ROOT / self.params.assistant, start, groups, out)
         if kind == RL:
-            guards = spread(self.tests[DEV], GUARDS)
-            return reinforce.train(settings, self.task, start, groups, guards, out)
+            return reinforce.train(settings, self.task, start, groups, self._guards(), out)
         if self.params.ffn_width:
             base = students.start(self.task, settings.base, settings.vocab_size, settings.layers, settings.seed)
             small = cut(self.task, base, Shape(ffn_width=self.params.ffn_width), groups)
@@ -202,20 +206,29 @@ class Ablation:
 def prepare(params: Parameters) -> Ablation:
     """The ablation on its profile's data. Raises ParamsError, StageError, RecordError or TaskError."""
     task, run = load(params.task), paths.runs() / paths.check_profile(params.run)
-    if missing := [name for name in study_data.FILES if not (run / name).is_file()]:
-        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run notebooks 01 and 02 of {params.run} first")
+    if missing := [name for name in _files(params) if not (run / name).is_file()]:
+        needed = "notebook 04" if missing[0] == SELF else "notebooks 01 and 02"
+        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run {needed} of {params.run} first")
     found = task.third_party(paths.ROOT / params.third_party) if params.third_party else {}
     if params.third_party and not found:
         raise ParamsError(f"third_party: no tests in {params.third_party}; put them there, or go without by ''")
     if unknown := sorted(set(params.third_party_skip) - set(found)):
         raise ParamsError(f"third_party_skip: no test '{unknown[0]}'; known: {', '.join(sorted(found))}")
     data = study_data.of_run(task, run)
-    tests = filter.chosen(found, params.third_party_skip, params.third_party_rows)
-    tests = {DEV: data.part(DEV, params.dev_rows), **tests}
-    study = Ablation(params, task, data.accepted, tests, paths.runs() / "ablation")
+    stored = files.read_jsonl(run / SELF) if SELF in _files(params) else []
+    accepted = [*data.accepted, *self_training.accepted(stored, data.unlabelled)]
+    tests = {name: rows for name in (DEV, DEV_HUMAN) if (rows := data.part(name, params.dev_rows))}
+    tests |= filter.chosen(found, params.third_party_skip, params.third_party_rows)
+    study = Ablation(params, task, accepted, tests, paths.runs() / "ablation")
     for name in params.variants:
         study.examples(name)
     return study
+
+
+def _files(params: Parameters) -> list[str]:
+    """What is read of the run's folder."""
+    named = any(self_training.SOURCE in variant.repeat for variant in params.variants.values())
+    return [*study_data.FILES, *([study_data.REJECTED, SELF] if named else [])]
 
 
 def pack(study: Ablation) -> pd.DataFrame:
@@ -227,7 +240,8 @@ def pack(study: Ablation) -> pd.DataFrame:
         raise ParamsError(f"{len(missing)} runs are not there, or were of other inputs; train them: --only {only}")
     rows = [{**row, "variant": n, "seed": s} for (n, s), path in found.items() for row in files.read_jsonl(path)]
     records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
-    pooled = bootstrap.pooled(records, [name for name in study.tests if name != DEV], OTHERS)
+    theirs = [name for name in study.tests if name not in (DEV, DEV_HUMAN)]
+    pooled = bootstrap.pooled(records, theirs, OTHERS)
     against = {name: variant.against for name, variant in params.variants.items()}
     table = bootstrap.compare(pooled, params.reference, against)
     facts = [{**files.read_json(path.with_suffix(".json")), "inputs": path.stem[-8:]} for path in found.values()]
@@ -241,7 +255,7 @@ def pack(study: Ablation) -> pd.DataFrame:
 
 
 def without_text(rows: Sequence[Row], tests: Mapping[str, Sequence[Example]]) -> list[Row]:
-    """Records without what the students wrote; third-party ones also without what repeats a sentence in the calls."""
+    """Records without what the students wrote; those of others also without what repeats a sentence in the calls."""
     theirs = {(test, e.id): e for test, found in tests.items() if test != DEV for e in found}
     ours = [{**row, "raw": "", "error": "failed" if row["error"] else ""} for row in rows]
     keys = [(row["test"], row["id"]) for row in rows]
@@ -250,7 +264,7 @@ def without_text(rows: Sequence[Row], tests: Mapping[str, Sequence[Example]]) ->
 
 def _provenance(study: Ablation, runs: list[Row]) -> dict[str, Any]:
     asked = {name: {"n": len(rows), "digest": digest_examples(rows)} for name, rows in study.tests.items()}
-    data = {name: files.sha256(paths.runs() / study.params.run / name) for name in study_data.FILES}
+    data = {name: files.sha256(paths.runs() / study.params.run / name) for name in _files(study.params)}
     about: dict[str, Any] = {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
     about |= {"parameters": study.params.model_dump(), "data": data, "tests": asked, "runs": runs}
     return {**about, "hardware": provenance.hardware(), "versions": provenance.versions()}

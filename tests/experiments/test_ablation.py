@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from toy_model import saved_student
 
 from lib import ablate
 from lib.core.files import read_json, read_jsonl, sha256, write_jsonl
+from lib.core.params import ParamsError
 from lib.core.task import Answer, Example
 from lib.data import study_data
 from lib.evaluation import bootstrap
@@ -189,6 +191,37 @@ def test_variants_share_the_steps_that_they_begin_with(
     assert sorted(p.name for p in (made.work / "students").iterdir()) == ["more-1", "seeds-1", "taught-1"]
 
 
+def test_what_the_model_labelled_is_used_where_it_is_named(params: dict[str, Any], tmp_path: Path) -> None:
+    run, named = tmp_path / "runs" / "smoke", {"self": 2, "program/T0": 0}
+    params["variants"] = {"seeds": {}, "own labels": {"repeat": named}}
+    with pytest.raises(ParamsError, match="run: smoke/02_rejected.jsonl is not there"):
+        study(params)
+    unlabelled = [replace(e, id=f"u{i}", context={"place": "01-0"}, gold=[]) for i, e in enumerate(THIRD_PARTY)]
+    write_jsonl(run / "02_rejected.jsonl", (e.to_dict() for e in unlabelled))
+    with pytest.raises(ParamsError, match="run: smoke/04_self.jsonl is not there: run notebook 04 of smoke first"):
+        study(params)
+    rows = [{"id": "u0", "calls": [], "extra": {}}, {"id": "u1", "calls": [], "extra": {"reason": "no"}}]
+    write_jsonl(run / "04_self.jsonl", rows)
+    made = study(params)
+    assert {e.source for e in made.examples("seeds")} == {"program", "teacher"}
+    assert Counter(e.source for e in made.examples("own labels")) == {"teacher": 16, "self": 2}
+    assert [e.gold for e in made.examples("own labels") if e.source == "self"] == [[[]]] * 2
+
+
+def test_people_are_asked_and_guard_beside_our_own(params: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "runs" / "smoke" / "01_tests.jsonl"
+    write_jsonl(
+        path, [row | {"split": "dev_human" if i < 9 else row["split"]} for i, row in enumerate(read_jsonl(path))]
+    )
+    made = study(params, dev_rows=0)
+    assert list(made.tests) == ["dev", "dev_human", "first", "second"] and len(made.tests["dev_human"]) == 9
+    assert len(made._guards()) == len(made.tests["dev"]) + 9
+    said = {e.id: replace(e, text=SENTENCE) for e in made.tests["dev_human"]}
+    rows = [{"test": "dev_human", "id": key, "raw": SENTENCE, "error": "", "calls": []} for key in said]
+    kept = ablation.without_text(rows, {**made.tests, "dev_human": [*said.values()]})
+    assert SENTENCE not in json.dumps(kept) and all(row["digest"] for row in kept)
+
+
 def test_no_sentence_is_packed(params: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     echo = {"name": "Label", "arguments": {"item": "Tea", "text": "best before the end of may"}}
     inner = ablation.evaluate
@@ -256,7 +289,7 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
     assert not (tmp_path / "runs" / "ablation").exists()
 
 
-@pytest.mark.parametrize("name", ["ablation", "ladder"])
+@pytest.mark.parametrize("name", ["ablation", "human", "ladder"])
 def test_the_shipped_parameters_are_good(name: str) -> None:
     file = ablate.PARAMS.with_name(f"{name}.yaml")
     assert ablation.read(file).variants
