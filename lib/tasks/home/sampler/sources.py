@@ -9,6 +9,7 @@ from lib.tasks.home.sampler.homes import called, fill, is_held_out, kind_of, pse
 from lib.tasks.home.simulator.homes import UNITS, Entity, Home
 from lib.tasks.home.simulator.tools import ASSIST, TOOLS, offered
 
+ALIASED_SHARE = 0.35  # of homes
 _UNTOLD = ("script", "calendar")  # domains that Home Assistant's prompt leaves out
 
 
@@ -29,18 +30,22 @@ def as_told(home: Home) -> Home:
 
 
 def varied(rng: Random, home: Home, held_out: bool = False) -> Home:
-    """``home`` with or without aliases, a unit and a list of tools, and in three cases of ten ``as_told``."""
-    if rng.random() < 0.35:
-        home = _aliased(rng, home, held_out)
-    told = Home(home.areas, home.entities, home.floor_rows, _tools(rng, home), _unit(rng))
-    return as_told(told) if rng.random() < 0.3 and len(told.entities) > 1 else told
+    """``home`` with or without aliases, and what a source tells of it."""
+    return told(rng, aliased(rng, home, held_out) if rng.random() < ALIASED_SHARE else home)
+
+
+def told(rng: Random, home: Home) -> Home:
+    """``home`` with or without a unit and a list of tools, and in three cases of ten ``as_told``."""
+    home = Home(home.areas, home.entities, home.floor_rows, _tools(rng, home), _unit(rng))
+    return as_told(home) if rng.random() < 0.3 and len(home.entities) > 1 else home
 
 
 def _unit(rng: Random) -> str | None:
     return UNITS[rng.random() < 0.5] if rng.random() < 0.4 else None
 
 
-def _aliased(rng: Random, home: Home, held_out: bool) -> Home:
+def aliased(rng: Random, home: Home, held_out: bool = False) -> Home:
+    """``home`` with other names of some areas and entities."""
     share = rng.choice((0.1, 0.3, 0.6))
     known = {e.name.casefold() for e in home.entities} | {a.name.casefold() for a in home.areas}
     areas, entities = [], []
