@@ -216,5 +216,8 @@ class StudyTask(Task, Protocol):
     def baselines(self, train: Sequence[Example]) -> list[System]:
         """Systems without a language model, fitted to ``train`` (resolved); empty: only those that learn nothing."""
 
+    def more_tests(self, tests: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
+        """Further tests by name: the task's own, and variants of ``tests`` (resolved) whose requests keep their ids."""
+
     def third_party(self, path: Path) -> dict[str, list[Example]]:
         """Test sets written by others, by name; empty where ``path`` is absent."""

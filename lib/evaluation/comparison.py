@@ -106,6 +106,14 @@ def table(
     return rows.assign(size_mb=rows["system"].map(dict(size_mb)), deployed=rows["system"] == deployed)
 
 
+def of_parent(rows: pd.DataFrame, parent: str) -> pd.DataFrame:
+    """``table`` with ``of_parent``: the accuracy as a share of the parent's on the same test and level."""
+    own = rows[rows["system"] == parent].set_index(["test", "level"])["accuracy"]
+    keys = pd.MultiIndex.from_frame(rows[["test", "level"]])
+    whole = own.reindex(keys).to_numpy()
+    return rows.assign(of_parent=(rows["accuracy"] / whole).where(whole > 0))
+
+
 def mark(rows: pd.DataFrame, shown: Names, released: Names) -> pd.DataFrame:
     """``table`` with the columns ``released`` and ``shown``: named, released, deployed or without a file."""
     public = rows["system"].isin(list(released))

@@ -5,7 +5,7 @@ made, records = comparison.make(), comparison.answers()
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,17 @@ from lib.compression import models
 from lib.compression.models import Entry
 from lib.core import paths
 from lib.core.examples import by_context, spread
-from lib.core.files import Row
+from lib.core.files import Resumable, Row
 from lib.core.params import Settings
 from lib.core.task import Example, StudyTask
 from lib.data import study_data
 from lib.data.study_data import StudyData
 from lib.evaluation.comparison import check
+from lib.evaluation.evaluate import evaluate
 from lib.experiments.predictions import Asked, Tests, of_files
 
 DEV, TEST = "dev", "test"  # our own tests
+DEV_HUMAN = "dev_human"  # what people said, held out, if the run has it
 PRUNED_TOKENS = 48  # the longest answer of a model that is pruned only, which seldom finds an end
 
 
@@ -39,8 +41,10 @@ class Parameters(Settings):
     held_out: NonNegativeInt = 0  # requests of the development set that the KL divergence is measured on
     threads: int = Field(default=2, ge=1)
     at_once: NonNegativeInt = 1
+    orders: int = Field(default=1, ge=1)  # of the contexts' things that each request is asked in
     dev_rows: NonNegativeInt = 0
     test_rows: NonNegativeInt = 0
+    more_rows: NonNegativeInt = 0  # of each further test that the task makes
     third_party: str = ""
     third_party_rows: NonNegativeInt = 0
     pruned_rows: NonNegativeInt = 0  # of each test, for models that are pruned only
@@ -79,9 +83,24 @@ class Comparison:
         asked = []
         for name, entry in self.entries.items():
             tests, most = (few, PRUNED_TOKENS) if entry.step == models.PRUNED else (self.tests, 256)
-            asked.append(Asked(name, self.file(name), tests, max_new=most))
+            orders = 1 if entry.step == models.PRUNED else self.params.orders
+            asked.append(Asked(name, self.file(name), tests, max_new=most, orders=orders))
         asked.append(Asked(self.free, self.file(self.params.unquantised), {DEV: self.tests[DEV]}, grammar=False))
         return of_files(asked, self.task, self.params.threads, self.params.at_once)
+
+    def baselines(self) -> list[Row]:
+        """The prediction records of the task's systems that learn nothing."""
+        rows: list[Row] = []
+        with Resumable(self.run / "06_models" / "baselines.jsonl") as out:
+            for system in self.task.baselines([]):
+                for name, examples in self.tests.items():
+                    rows += evaluate(system, examples, self.task, name, out, orders=self.params.orders)
+        return rows
+
+
+def _needs(examples: Sequence[Example]) -> list[Example]:
+    """The examples with a level that says whether something is to be done."""
+    return [replace(e, level="non-requests" if [] in e.gold else "requests") for e in examples]
 
 
 def read(values: Mapping[str, Any], run: Path, task: StudyTask, data: StudyData, key: str) -> Comparison:
@@ -94,7 +113,10 @@ def read(values: Mapping[str, Any], run: Path, task: StudyTask, data: StudyData,
     named = {f"release: {name}": name for name in params.release}
     check(list(entries), parent=params.parent, unquantised=params.unquantised, **named)
     third_party = task.third_party(paths.ROOT / params.third_party) if params.third_party else {}
-    tests = {DEV: data.part(DEV, params.dev_rows), TEST: data.part(TEST, params.test_rows)}
+    developed = {DEV: data.part(DEV, params.dev_rows), DEV_HUMAN: _needs(data.part(DEV_HUMAN, params.dev_rows))}
+    developed = {name: rows for name, rows in developed.items() if rows}
+    tests = {**developed, TEST: data.part(TEST, params.test_rows)}
+    tests |= {name: spread(rows, params.more_rows) for name, rows in task.more_tests(developed).items()}
     tests |= {name: spread(rows, params.third_party_rows) for name, rows in third_party.items()}
     learnt = by_context(study_data.repeated(data.accepted, params.repeats), key)
     held_out = by_context(data.part(DEV, params.held_out) if params.held_out else [], key)

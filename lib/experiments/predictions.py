@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,9 +32,9 @@ Tests = Mapping[str, Sequence[Example]]  # resolved examples by the name of thei
 
 @dataclass(frozen=True)
 class Asked:
-    """Which tests a file answers under which name, and how; an answer of more than ``max_new`` tokens is wrong.
+    """Which tests a file answers under which name, in how many orders of the contexts, and how.
 
-    ``orders``: of each request's context, by test; one where none is given.
+    An answer of more than ``max_new`` tokens is wrong.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Asked:
     tests: Tests
     grammar: bool = True
     max_new: int = 256
-    orders: Mapping[str, int] = field(default_factory=dict)
+    orders: int = 1
 
     @property
     def kept(self) -> Path:
@@ -52,7 +52,7 @@ class Asked:
     def key(self, threads: int) -> str:
         """What its answers depend on."""
         processor = {name: provenance.hardware()[name] for name in ("cpu", "cores")}
-        how = {"threads": threads, "grammar": self.grammar, "max_new": self.max_new, "orders": dict(self.orders)}
+        how = {"threads": threads, "grammar": self.grammar, "max_new": self.max_new, "orders": self.orders}
         return _key([self.name, files.sha256(self.file), how, processor], self.tests)
 
 
@@ -119,7 +119,7 @@ def _keep(system: System, asked: Asked, key: str, task: Task, progress: bool = T
     system.name = asked.name
     with files.Resumable(asked.kept, key=key) as out:
         for test, examples in asked.tests.items():
-            evaluate(system, examples, task, test, out, progress, orders=asked.orders.get(test, 1))
+            evaluate(system, examples, task, test, out, progress, orders=asked.orders)
     files.write_json(asked.kept.with_suffix(".json"), {"key": key, "sha256": files.sha256(asked.kept)})
 
 

@@ -151,5 +151,10 @@ def accuracies(summary: pd.DataFrame, columns: str) -> None:
     few = [f", n = {n}" if n < whole else "" for n, whole in zip(summary["n"], most, strict=True)]
     cells = [text + more for text, more in zip(shares(summary), few, strict=True)]
     heading = summary[columns] + " (n = " + most.astype(str) + ")"
-    found = summary.assign(cell=cells, heading=heading).pivot(index="system", columns="heading", values="cell")
-    table(found.loc[summary["system"].unique(), heading.unique()].reset_index())
+    wide(summary.assign(cell=cells, heading=heading), "system", "heading", "cell")
+
+
+def wide(rows: pd.DataFrame, index: str, columns: str, values: str, how: Format = "{:.1%}") -> None:
+    """Shows ``values``: a row for each of ``index`` and a column for each of ``columns``, in order of appearance."""
+    found = rows.pivot(index=index, columns=columns, values=values).loc[rows[index].unique(), rows[columns].unique()]
+    table(found.reset_index(), formats=dict.fromkeys(found.columns, how))

@@ -1,15 +1,18 @@
 """The comparison: which models answer which requests, and what its parameters may name."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from test_ablation import Shop
+from toy_bench import Silent
 from toy_model import saved_student
 from toy_task import examples
 
 from lib.core.params import ParamsError
-from lib.core.task import Example
+from lib.core.task import Example, System
 from lib.data.study_data import StudyData
 from lib.experiments import compare_models
 from lib.experiments.compare_models import Comparison
@@ -24,7 +27,20 @@ VALUES: dict[str, Any] = {
     "parent": "parent",
     "unquantised": "student",
     "pruned_rows": 1,
+    "more_rows": 1,
+    "orders": 2,
 }
+
+
+TESTS = {"dev": 3, "test": 3, "dev again": 1}
+
+
+class Stocked(Shop):
+    def baselines(self, train: Sequence[Example]) -> list[System]:
+        return [Silent()]
+
+    def more_tests(self, tests: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
+        return {f"{name} again": list(rows) for name, rows in tests.items()}
 
 
 def comparison(run: Path, **changes: Any) -> Comparison:
@@ -35,7 +51,7 @@ def comparison(run: Path, **changes: Any) -> Comparison:
     ]
     for e in rows:
         e.context["place"] = "here"
-    return compare_models.read({**VALUES, **changes}, run, Shop(), StudyData(rows, tests), "place")
+    return compare_models.read({**VALUES, **changes}, run, Stocked(), StudyData(rows, tests), "place")
 
 
 def test_models_answer_our_tests_and_those_that_are_pruned_only_a_few(tmp_path: Path) -> None:
@@ -53,16 +69,22 @@ def test_models_answer_our_tests_and_those_that_are_pruned_only_a_few(tmp_path: 
     for row in rows:
         count[row["system"], row["test"]] += 1
     assert count == {
-        ("parent", "dev"): 3,
-        ("parent", "test"): 3,
-        ("cut", "dev"): 1,
-        ("cut", "test"): 1,
-        ("student", "dev"): 3,
-        ("student", "test"): 3,
+        **{(name, test): 2 * n for name in ("parent", "student") for test, n in TESTS.items()},
+        **{("cut", test): 1 for test in TESTS},
         ("student free", "dev"): 3,
     }
     assert max(r["new_tokens"] for r in rows if r["system"] == "cut") <= compare_models.PRUNED_TOKENS
     assert compared.third_party == []
+    silent = [(r["system"], r["test"], r["order"]) for r in compared.baselines()]
+    assert silent == [("silent", test, order) for test, n in TESTS.items() for order in range(2) for _ in range(n)]
+
+
+def test_people_s_requests_and_their_non_requests_are_levels(tmp_path: Path) -> None:
+    rows = [replace(e, split="dev_human") for group in examples(1, 2) for e in group]
+    rows[0] = replace(rows[0], gold=[[]])
+    compared = compare_models.read(VALUES, tmp_path, Stocked(), StudyData([], rows), "place")
+    assert [e.level for e in compared.tests["dev_human"]] == ["non-requests", "requests"]
+    assert list(compared.tests) == ["dev_human", "test", "dev_human again"]
 
 
 @pytest.mark.parametrize(

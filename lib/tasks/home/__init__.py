@@ -48,6 +48,7 @@ class HomeTask:
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
     masked, third_party = _later("examples.checks", "masked"), _later("examples.checks", "third_party")
+    more_tests = _later("examples.tests", "more_tests")
     teacher_set, prototype = _later("examples.data", "teacher_set"), _later("teacher.steps", "HomePrototype")
     rebuild = _later("human.corpora", "rebuild")
     writer, one_stage = _later("teacher.write", "HomeWriter"), _later("teacher.one_stage", "systems")
