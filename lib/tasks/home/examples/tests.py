@@ -1,4 +1,4 @@
-"""Tests beside those that are drawn: cases after bug reports; the same requests in larger homes, and in homes told less.
+"""Tests beside those that are drawn: cases after bug reports; the same requests in homes that are larger or told less.
 
 ``field_cases.jsonl.xz`` holds requests after what users of Home Assistant and its relatives reported, in this project's
 own words: ``id``, ``kind``, ``text``, ``area``, ``home``, ``accept`` (the accepted answers, empty for doing nothing or
