@@ -68,6 +68,17 @@ class Comparison:
         """The name under which the unquantised model's file answers without a grammar."""
         return f"{self.params.unquantised} free"
 
+    @property
+    def basic(self) -> Tests:
+        """The tests without those that the task makes of them."""
+        return {name: rows for name, rows in self.tests.items() if name in (DEV, DEV_HUMAN, TEST, *self.third_party)}
+
+    def among_tests(self, records: Sequence[Row]) -> list[Row]:
+        """The records of requests of these tests, with their level here."""
+        levels = {(name, e.id): e.level for name, rows in self.tests.items() for e in rows}
+        keyed = [(row, levels.get((row["test"], row["id"]))) for row in records]
+        return [{**row, "level": level} for row, level in keyed if level is not None]
+
     def file(self, name: str) -> Path:
         return self.run / "06_models" / models.file_name(name)
 
