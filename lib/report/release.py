@@ -86,7 +86,7 @@ def _checked(run: Path, name: str, most: float, reported: Path) -> Row:
         problem = f"{size:.1f} MB, more than {most:g}"
         raise ReportError(f"release: {name}: {problem}: choose a smaller one, or raise the limit")
     parent = next(row["system"] for row in edges if pd.isna(row["p"]))
-    shown = [row for row in own if row["test"] == "dev" or row["level"] == ALL]
+    shown = [row for row in own if row["test"] in ("dev", "dev_human") or row["level"] == ALL]
     shown.append({**edge[0], "test": f"dev and third-party tests {TOGETHER}", "level": ALL})
     levels = [row for row in own if row["test"] == "dev" and row["level"] != ALL]
     known: Row = {
