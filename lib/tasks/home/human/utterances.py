@@ -26,7 +26,7 @@ SHA256 = "1ea1432c8748f9964104aeea81eb349a459945a2332d741a67b70bd2309512c7"  # o
 REMEDY = "make it again with python -m lib.human_speech (README.md)"
 KEYS = ("id", "intent", "text", "slots")
 HELD_OUT_SHARE = 6
-NEAR = 0.75  # share of common words from which a held-out utterance is too near to one for training
+NEAR = 0.8  # share of common words from which a held-out utterance is too near to one for training
 _SMALL = frozenset(
     "i me you it is are be am do can could would will want need s m d ll let us and some for with hey ok okay now"
     " alexa olly siri google pda assistant kindly just".split()
