@@ -58,13 +58,17 @@ def _features(examples: Sequence[Example], homes: Mapping[str, Home]) -> dict[st
 def accept(
     seeds: Iterable[Example], homes: Mapping[str, Home], tests: Collection[Example]
 ) -> tuple[list[Example], list[Example]]:
-    """Splits seeds into accepted and rejected, with a ``reason`` in ``extra``; ``tests``: all that is tested on."""
+    """Splits seeds into accepted and rejected, with a ``reason`` in ``extra``; ``tests``: all that is tested on.
+
+    A seed that comes with its reason is rejected for that.
+    """
     tested = {tuple(words(e.text)) for e in tests}
     seen: set[Any] = set()
     accepted, rejected = [], []
     for example in seeds:
         key, said, area = example.context["home"], tuple(words(example.text)), example.context.get("area")
         reason = "words of a test" if said in tested else fault(example, homes[key], area)
+        reason = example.extra.get("reason", reason)
         if (key, said, area) in seen:
             reason = "same request twice in one home"
         seen.add((key, said, area))

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from lib.core.files import write_jsonl
 from lib.core.task import Example, TaskError
+from lib.tasks.home.examples import human
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.language.prompts import prefix
 from lib.tasks.home.language.references import FILTER_OVER, references
@@ -38,6 +39,7 @@ LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
 }
 HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
 _FILTERED_SHARE = 6  # so many times fewer requests for a home that is cut: each needs a prompt of its own
+_BESIDE = 2  # requests of the program in each home that was made around people's words
 _ATTEMPTS = 60
 CORPUS_SEED = 20_000
 
@@ -73,7 +75,8 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
     """Writes ``01_homes.jsonl``, ``01_prototype.jsonl`` (seeds) and ``01_tests.jsonl`` (dev and test) under ``out``.
 
     ``params``: seed, seeds (training requests), dev and test (requests a level), home_size [low, high], per_home
-    (requests a home in training), shares (level -> share of the seeds). Returns counts. Raises TaskError.
+    (requests a home in training), shares (level -> share of the seeds), and those of ``human.people``. Returns counts.
+    Raises TaskError, or RecordError for a damaged file of utterances.
     """
     shares, size = params["shares"], tuple(params["home_size"])
     if not shares or not shares.keys() <= LEVELS.keys() or min(shares.values()) < 0 or not sum(shares.values()):
@@ -84,11 +87,22 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
     train, tests = _training(params, homes), list[Example]()
     for split in ("dev", "test"):
         tests += balanced(Random(f"{split} {params['seed']}"), split, params[split], size, homes)
+    people = human.people(params)
+    homes |= people.homes
+    train, tests = [*train, *people.train, *_beside(params, people)], [*tests, *people.dev]
     write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
     write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in train))
     write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
-    counts = dict(sorted(Counter(e.level for e in train).items()))
-    return {"homes": len(homes), "seeds": len(train), "tests": len(tests), "levels": counts}
+    counts = dict(sorted(Counter(e.level for e in train if "reason" not in e.extra).items()))
+    return {"homes": len(homes), "seeds": sum(counts.values()), "tests": len(tests), "levels": counts, **people.counts}
+
+
+def _beside(params: Mapping[str, Any], people: human.People) -> Iterator[Example]:
+    """Requests of the program in the homes of people's: much alike, and to be told apart."""
+    rng, numbers = Random(f"beside {params['seed']}"), count()
+    for key in dict.fromkeys(e.context["home"] for e in people.train):
+        for level, draw in requests(rng, people.homes[key], params["shares"], _BESIDE, False):
+            yield to_example(f"beside-{next(numbers)}", key, level, draw, "train")
 
 
 def _training(params: Mapping[str, Any], homes: dict[str, Home]) -> list[Example]:
@@ -130,10 +144,8 @@ def balanced(
 def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -> Example:
     """A drawn request as an Example; ``home`` is the key of its home."""
     source = "grammar" if level == "L0" else "program"
-    extra: dict[str, Any] = {"intent": draw.intent, "combination": draw.combination}
-    extra |= {"wanted": draw.wanted} if draw.wanted else {}
-    extra |= {"ask": draw.ask} if draw.ask else {}
-    return Example(example_id, draw.text, {"home": home, "area": draw.area}, draw.gold, level, source, split, extra)
+    context = {"home": home, "area": draw.area}
+    return Example(example_id, draw.text, context, draw.gold, level, source, split, draw.extra)
 
 
 @cache

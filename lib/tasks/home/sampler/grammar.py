@@ -59,6 +59,12 @@ class Draw:
     wanted: str = ""
     ask: Call | None = None
 
+    @property
+    def extra(self) -> dict[str, Any]:
+        """What an example keeps of it besides text, area and gold."""
+        reasons = {"wanted": self.wanted, "ask": self.ask}
+        return {"intent": self.intent, "combination": self.combination} | {k: v for k, v in reasons.items() if v}
+
     @classmethod
     def of(cls, text: str, area: str | None, tool: str, arguments: dict[str, Any], combination: str) -> Draw:
         """A request whose answer is one call."""

@@ -1,0 +1,105 @@
+"""Requests in people's own words: examples to learn from, and dev_human, the held-out set that choices are made by.
+
+``checked.jsonl`` tells what was read one by one: the id of a row of dev_human, a digest of what it asks and of its
+answer, and whether that is right; what is wrong is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from lib.core import paths
+from lib.core.files import digest, read_jsonl
+from lib.core.task import Example
+from lib.tasks.home.examples.checks import fault
+from lib.tasks.home.human import utterances
+from lib.tasks.home.human.meanings import meaning
+from lib.tasks.home.human.requests import Request, request, requests
+from lib.tasks.home.human.utterances import Utterance
+from lib.tasks.home.simulator.homes import Home
+
+SOURCE, DEV = "human", "dev_human"
+ACTING = 0.6  # share of dev_human whose utterances ask for something, though not always for what is there
+LARGE, LARGE_EVERY, LARGE_OVER = (60, 185), 6, 40  # every sixth home of dev_human is large, where homes may be
+CHECKED = Path(utterances.__file__).with_name("checked.jsonl")
+
+
+@dataclass
+class People:
+    """``train`` and ``dev``: rows; ``homes``: by key; ``counts``: human (rows), read (of dev, one by one), wrong."""
+
+    train: list[Example] = field(default_factory=list)
+    dev: list[Example] = field(default_factory=list)
+    homes: dict[str, Home] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def people(params: Mapping[str, Any]) -> People:
+    """What ``params`` ask for: seed, human_speech (a folder), human and dev_human (rows, at most), home_size.
+
+    Nothing where the folder is absent. Raises RecordError for a damaged file.
+    """
+    said = utterances.read(paths.ROOT / params["human_speech"] if params["human_speech"] else None)
+    found, size = People(), tuple(params["home_size"])
+    if not said:
+        return found
+    train = utterances.train(said)
+    rng = Random(f"human {params['seed']}")
+    for number, made in enumerate(requests(train, rng, params["human"], size)):
+        found.train.append(row := _example(f"human-{number}", made, "train"))
+        found.homes[row.id] = made.home
+    found.train += [_undecided(u, reason) for u in train if (reason := meaning(u).rejected)]
+    verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
+    dev = list(_dev(params, utterances.dev(said), found.homes))
+    read = [verdicts[told(e)] for e in dev if told(e) in verdicts]
+    found.dev = [e for e in dev if verdicts.get(told(e), True)]
+    found.counts = {"human": len(found.train) + len(found.dev), "read": len(read), "wrong": read.count(False)}
+    return found
+
+
+def told(example: Example) -> tuple[str, str]:
+    """A row's id, and a digest of its words and of the tools and arguments of its answers, but of no names."""
+    answers = [[[call["name"], sorted(call["arguments"])] for call in calls] for calls in example.gold]
+    return example.id, digest([example.text, example.level, answers])[:12]
+
+
+def _example(name: str, made: Request, split: str) -> Example:
+    draw = made.draw
+    level = "acts" if draw.gold[0] else "asks" if draw.ask else "absent" if draw.wanted else "nothing"
+    return Example(name, draw.text, {"home": name, "area": draw.area}, draw.gold, level, SOURCE, split, draw.extra)
+
+
+def _undecided(utterance: Utterance, reason: str) -> Example:
+    extra = {"intent": utterance.intent, "reason": f"no program can tell: {reason}"}
+    context = {"home": "human-0", "area": None}  # a home that is there: what cannot be told is asked nowhere
+    return Example(utterance.id, utterance.text, context, [[]], "undecided", SOURCE, "train", extra)
+
+
+def _dev(params: Mapping[str, Any], said: Sequence[Utterance], homes: dict[str, Home]) -> Iterator[Example]:
+    """At most ``dev_human`` rows, each in a home of its own that depends on the utterance's id alone."""
+    acting = int(ACTING * params["dev_human"])
+    for acts, count in ((True, acting), (False, params["dev_human"] - acting)):
+        some = [u for u in said if not meaning(u).rejected and meaning(u).acts == acts]
+        for number, utterance in enumerate(_spread(some, count)):
+            large = number % LARGE_EVERY == 0 and params["home_size"][1] > LARGE_OVER
+            rng = Random(f"{DEV} {params['seed']} {utterance.id}")
+            made = request(utterance, rng, LARGE if large else tuple(params["home_size"]), True)
+            if made and not fault(row := _example(utterance.id, made, DEV), made.home, made.draw.area):
+                homes[row.id] = made.home
+                yield row
+
+
+def _spread(given: Sequence[Utterance], count: int) -> list[Utterance]:
+    """``count`` utterances in an order drawn by their ids, of each intent in proportion to the root of its number."""
+    sizes, ranks = Counter(u.intent for u in given), Counter[str]()
+    places: list[tuple[float, str, Utterance]] = []
+    for name, utterance in sorted((digest(u.id), u) for u in given):
+        ranks[utterance.intent] += 1
+        places.append((ranks[utterance.intent] / sqrt(sizes[utterance.intent]), name, utterance))
+    return [utterance for *_, utterance in sorted(places)[:count]]
