@@ -24,6 +24,7 @@ from lib.tasks.home.words import mentions
 
 SHARES = dict.fromkeys(data.LEVELS, 1.0)
 PARAMS = {"seed": 7, "seeds": 600, "dev": 6, "test": 4, "home_size": [2, 50], "per_home": 12, "shares": SHARES}
+PARAMS |= {"human_speech": "", "human": 0, "dev_human": 0}
 
 
 @pytest.fixture(scope="module")

@@ -54,12 +54,12 @@ def people(params: Mapping[str, Any]) -> People:
     for number, made in enumerate(requests(train, rng, params["human"], size)):
         found.train.append(row := _example(f"human-{number}", made, "train"))
         found.homes[row.id] = made.home
-    found.train += [_undecided(u, reason) for u in train if (reason := meaning(u).rejected)]
     verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
     dev = list(_dev(params, utterances.dev(said), found.homes))
     read = [verdicts[told(e)] for e in dev if told(e) in verdicts]
     found.dev = [e for e in dev if verdicts.get(told(e), True)]
     found.counts = {"human": len(found.train) + len(found.dev), "read": len(read), "wrong": read.count(False)}
+    found.train += [_undecided(u, reason) for u in train if found.train and (reason := meaning(u).rejected)]
     return found
 
 
