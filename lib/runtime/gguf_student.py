@@ -26,7 +26,7 @@ from lib.runtime.grammar import Grammars, Matcher, to_gbnf
 from lib.runtime.onnx_engine import Floats, OnnxModel, suits
 
 CONTEXT_TOKENS = 4096  # of a prompt and its answer
-STATES_BYTES = 128 << 20  # memory for the keys and values of contexts that are not the present one
+STATES_BYTES = 128 << 20  # memory for copies of contexts' keys and values
 KINDS = ("onnx", "server")
 
 
@@ -130,13 +130,14 @@ class Decoder:
 
     def _change(self, prefix: tuple[int, ...]) -> None:
         """Puts the present context away and takes up the one of ``prefix`` if it was put away before."""
-        if len(self._read) >= len(self._prefix) > 0:
+        if len(self._read) >= len(self._prefix) > 0 and self._prefix not in self._states:
             self._model.keep(len(self._prefix))
             self._states[self._prefix] = self._model.state()
         while sum(state.nbytes for state in self._states.values()) > STATES_BYTES:
             self._states.pop(next(iter(self._states)))
         state = self._states.pop(prefix, None)
         if state is not None:
+            self._states[prefix] = state  # the latest is the last to be forgotten
             self._model.restore(state)
             self._read = list(prefix)
         self._prefix = prefix

@@ -132,6 +132,14 @@ def test_empty_and_overlong_requests_are_refused(text, message):
         request(references(plain_home()), None, text)
 
 
+def test_an_earlier_model_reads_a_home_with_tools_that_it_does_not_know():
+    home = Home((), (Entity("light.a", "Lamp", "light"),), tools=("HassTurnOn", "HassSetBrightnessRelative"))
+    task, earlier = load("home"), load("home").known_by(["none"])
+    assert "HassSetBrightnessRelative(" in task.prefix(task.references({"home": home}))
+    refs = earlier.references({"home": home})
+    assert "HassSetBrightnessRelative(" not in [*earlier.prefix(refs), earlier.grammar(refs)]
+
+
 def test_a_reordered_home_has_the_same_things():
     rng, task = Random(6), load("home")
     home = random_home(rng, 40)

@@ -41,7 +41,7 @@ class HomeTask:
     recordings = Path(__file__).parent / "recordings"
 
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
-    prefix, asked = staticmethod(prompts.prefix), staticmethod(calls.asked)
+    asked = staticmethod(calls.asked)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
     copied, executable = staticmethod(calls.copied), staticmethod(executable)
 
@@ -77,6 +77,10 @@ class HomeTask:
 
     def shared(self, refs: References) -> References:
         return replace(refs, entities=()) if refs.per_request else refs
+
+    def prefix(self, refs: References) -> list[Piece]:
+        """For an earlier model without the tools that are offered: it cannot read them."""
+        return prompts.prefix(refs if self.earlier is None else replace(refs, home=replace(refs.home, tools=None)))
 
     def known_by(self, controls: Collection[str]) -> HomeTask:
         return self if calls.ASK in controls else HomeTask(frozenset(controls))
