@@ -24,7 +24,7 @@ class Household:
         home = aliased(rng, home, held_out) if rng.random() < ALIASED_SHARE else home
         self.rng, self.text, self.held_out = rng, text.casefold(), held_out
         self.areas, self.entities, self.floors = list(home.areas), list(home.entities), list(home.floor_rows)
-        self.kept: set[str] = set()
+        self.kept, self.used = set[str](), set[str]()  # ids of entities and names of areas that are there on purpose
         self.satellite = self.any_area().name if rng.random() < 0.6 else None
 
     def home(self) -> Home:
@@ -43,6 +43,7 @@ class Household:
     def here(self) -> str:
         """The satellite's area, there from now on."""
         self.satellite = self.satellite or self.any_area().name
+        self.used.add(self.satellite)
         return self.satellite
 
     def room(self, where: str) -> str:
@@ -56,7 +57,8 @@ class Household:
         old = [a for a in self.areas if rivals & {a.name.casefold(), *(w.casefold() for w in called(a.name)[1:])}]
         for area in old[1:]:
             self._rename(area, self._unused())
-        self._rename(old[0] if old else self.any_area(), name, tuple(w.title() for w in also))
+        self._rename(old[0] if old else self.any_area([*self.used]), name, tuple(w.title() for w in also))
+        self.used.add(name)
         self.areas = [a if a.name == name else replace(a, aliases=self._other(a, rivals)) for a in self.areas]
         return name
 
@@ -66,6 +68,11 @@ class Household:
     def _unused(self) -> str:
         known = {a.name.casefold() for a in self.areas}
         return pick(self.rng, [n for n in pools()["areas"]["usual"] if n.casefold() not in known])
+
+    def forget(self, name: str) -> None:
+        """Gives the area of that name another one."""
+        area = next(a for a in self.areas if a.name == name)
+        self._rename(area, self._unused())
 
     def _rename(self, area: Area, name: str, aliases: tuple[str, ...] = ()) -> None:
         def moved(e: Entity) -> Entity:

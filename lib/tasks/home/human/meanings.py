@@ -56,9 +56,6 @@ class Meaning:
         return bool(self.golds and self.golds[0])
 
 
-NOTHING = Meaning(((),))
-
-
 @cache
 def _topics() -> dict[str, str]:
     return {intent: topic for topic, intents in said.table("rules")["topics"].items() for intent in intents}
@@ -80,9 +77,7 @@ def _rules(topic: str) -> list[tuple[re.Pattern[str], str]]:
 
 def meaning(utterance: Utterance) -> Meaning:
     """What the utterance asks for."""
-    topic, text = _topics().get(utterance.intent, ""), utterance.text.rstrip(' .!?"')
-    if not topic:
-        return NOTHING
+    topic, text = _topics().get(utterance.intent, "others"), utterance.text.rstrip(' .!?"')
     if len(text.casefold()) != len(text):
         return Meaning(rejected="letters that change in number with their case")
     return (topic in said.table("rules")["delayed"] and _delayed(topic, text)) or _meaning(topic, text)

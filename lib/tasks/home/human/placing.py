@@ -47,6 +47,8 @@ def _lights(house: Household, target: Target, mode: str, tool: str) -> Placed:
         rooms = [chosen]
     if mode == ABSENT:
         near = set(rooms) if where not in ("", "here") else {a.name for a in house.areas}
+        if name == "area" and where not in ("", "here") and rng.random() < 0.4:
+            house.forget(chosen)
         house.drop(lambda e: e.area in near and (e.domain == "light" or content(e.name) & {"light", "lights", "lamp"}))
         return {}
     _some_lights(house, rooms)

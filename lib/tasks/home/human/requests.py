@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from math import sqrt
 from random import Random
 from typing import Any
 
 from lib.core.task import Call
 from lib.tasks.home.human.homes import Household
-from lib.tasks.home.human.meanings import Meaning, Target, Want, meaning
+from lib.tasks.home.human.meanings import Meaning, Target, Want
 from lib.tasks.home.human.placing import ABSENT, SEVERAL, THERE, Placed, place
 from lib.tasks.home.human.utterances import Utterance
+from lib.tasks.home.human.variants import understood, varied
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.policy import settled
 from lib.tasks.home.sampler.sources import told
@@ -30,8 +30,9 @@ from lib.tasks.home.simulator.tools import TOOLS, offered
 from lib.tasks.home.words import content
 
 SIZE = (2, 200)
-NOTHING_SHARE = 0.3  # of the requests; of the others:
-MODES = {THERE: 0.8, ABSENT: 0.13, SEVERAL: 0.07}
+NOTHING_SHARE = 0.18  # of the requests; of the others:
+MODES = {THERE: 0.83, ABSENT: 0.12, SEVERAL: 0.05}
+UNOFFERED_SHARE = 0.1  # of the requests for which the home drawn lacks the tool, that are kept
 _ATTEMPTS = 8
 _BY_NAME = ("scene", "script", "button", "input_button", "input_boolean", "automation", "todo")
 
@@ -46,24 +47,28 @@ class Request:
 
 
 def requests(
-    utterances: Sequence[Utterance], rng: Random, count: int, size: tuple[int, int] = SIZE, held_out: bool = False
+    utterances: Sequence[Utterance], rng: Random, count: int, size: tuple[int, int] = SIZE
 ) -> Iterator[Request]:
-    """``count`` requests around randomly drawn utterances; none if there is nothing that can be asked."""
+    """``count`` requests to learn from around randomly drawn utterances; none if there is nothing that can be asked.
+
+    Now and then two utterances are joined, a place is added, or the text is written as one types it.
+    """
     acting, idle = (_weighted(utterances, acts) for acts in (True, False))
     made = 0
     for _ in range(count * _ATTEMPTS):
         some, weights = idle if idle[0] and (not acting[0] or rng.random() < NOTHING_SHARE) else acting
-        found = request(rng.choices(some, cum_weights=weights)[0], rng, size, held_out) if some else None
-        if found and made < count:
-            made += 1
-            yield found
-        if made == count:
+        if made == count or not some:
             return
+        first, second = rng.choices(some, cum_weights=weights, k=2)
+        text, meant = varied(rng, first, second)
+        found = request(replace(first, text=text), rng, size, meant=meant)
+        made += found is not None
+        yield from [found] if found else []
 
 
 def _weighted(utterances: Sequence[Utterance], acts: bool) -> tuple[list[Utterance], list[float]]:
     """The utterances that act, or those that do not, and running sums of their weights."""
-    some = [u for u in utterances if not _meaning(u).rejected and _meaning(u).acts == acts]
+    some = [u for u in utterances if not understood(u).rejected and understood(u).acts == acts]
     sizes, total, sums = Counter(u.intent for u in some), 0.0, []
     for utterance in some:
         total += 1 / sqrt(sizes[utterance.intent])
@@ -71,22 +76,25 @@ def _weighted(utterances: Sequence[Utterance], acts: bool) -> tuple[list[Utteran
     return some, sums
 
 
-_meaning = cache(meaning)
-
-
 def request(
-    utterance: Utterance, rng: Random, size: tuple[int, int] = SIZE, held_out: bool = False, mode: str = ""
+    utterance: Utterance,
+    rng: Random,
+    size: tuple[int, int] = SIZE,
+    held_out: bool = False,
+    mode: str = "",
+    meant: Meaning | None = None,
 ) -> Request | None:
     """The utterance in a new home, in which it can be done or (``mode``, see placing) not; None if it is rejected."""
-    meant = _meaning(utterance)
+    meant = meant or understood(utterance)
     if meant.rejected:
         return None
     mode = mode or rng.choices(list(MODES), list(MODES.values()))[0]
     for _ in range(_ATTEMPTS):
         house = Household(rng, utterance.text, size, held_out)
-        draw = _asked(house, meant, mode if meant.acts else THERE, utterance)
-        if draw:
-            return Request(*draw, utterance)
+        found = _asked(house, meant, mode if meant.acts else THERE, utterance)
+        lacking = found and meant.acts and not (found[1].gold[0] or found[1].wanted or found[1].ask)
+        if found and (not lacking or rng.random() < UNOFFERED_SHARE):
+            return Request(*found, utterance)
     return None
 
 
@@ -186,7 +194,7 @@ def report(utterances: Iterable[Utterance]) -> dict[str, dict[str, int]]:
     """By intent: how many utterances act, ask for nothing, or are rejected, by reason."""
     rows: dict[str, Counter[str]] = defaultdict(Counter)
     for utterance in utterances:
-        meant = _meaning(utterance)
+        meant = understood(utterance)
         told = f"rejected: {meant.rejected}" if meant.rejected else "act" if meant.acts else "nothing"
         rows[utterance.intent][told] += 1
     return {intent: dict(found) for intent, found in sorted(rows.items())}

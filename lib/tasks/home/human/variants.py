@@ -1,0 +1,59 @@
+"""Variants of utterances to learn from: two in one breath, a place or a player added, letter case and punctuation."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import cache
+from random import Random
+
+from lib.tasks.home.human.meanings import Meaning, Target, Want, meaning
+from lib.tasks.home.human.said import WORDS
+from lib.tasks.home.human.utterances import Utterance
+from lib.tasks.home.sampler.phrases import joined
+
+JOINED_SHARE, PLACED_SHARE, WRITTEN_SHARE = 0.07, 0.2, 0.15
+_LONGEST = 9  # words of an utterance that is joined to another
+_CALLED = re.compile(r"\b(?:olly|alexa|siri|google|hey|hi|hello)\b", re.IGNORECASE)
+understood = cache(meaning)
+
+
+def varied(rng: Random, first: Utterance, second: Utterance) -> tuple[str, Meaning]:
+    """The text and the meaning of the first, now and then with the second after it."""
+    text, meant = first.text, understood(first)
+    if rng.random() < JOINED_SHARE and _joinable(first) and _joinable(second) and first.intent != second.intent:
+        other = understood(second)
+        text = joined(rng, [text.rstrip(" .!?"), second.text])
+        return text, Meaning(((*meant.golds[0], *other.golds[0]),))
+    if rng.random() < PLACED_SHARE and meant.acts and not meant.unclear:
+        text, meant = _placed(rng, text, meant)
+    if rng.random() < WRITTEN_SHARE:
+        text = text[:1].upper() + text[1:] + ("" if text[-1:] in ".!?" else rng.choice((".", ".", "", "!")))
+    return text, meant
+
+
+def _joinable(utterance: Utterance) -> bool:
+    meant = understood(utterance)
+    free = not meant.acts or any(want.tool == "HassStartTimer" for want in meant.golds[0])
+    short = len(utterance.text.split()) <= _LONGEST and not _CALLED.search(utterance.text)
+    return short and not free and not meant.unclear
+
+
+def _placed(rng: Random, text: str, meant: Meaning) -> tuple[str, Meaning]:
+    """With a room or a player said at the end, where something is played and none is said."""
+    if {w.target for gold in meant.golds for w in gold} != {Target("player")}:
+        return text, meant
+    end = re.search(r"(?: please| now)?[ .!?]*$", text)
+    bare = text[: end.start()] if end else text
+    where = rng.choice(WORDS["added places"])
+    target = Target("player", "", where)
+    words = f"{rng.choice(('in', 'in', 'on'))} the {where}"
+    if rng.random() < 0.5:
+        kind, where = rng.choice(list(WORDS["added players"].items()))
+        target, words = Target(kind, where), f"on {rng.choice(('the', 'the', 'my'))} {where}"
+    golds = [tuple(_at(want, target) for want in gold) for gold in meant.golds]
+    return f"{bare} {words}", Meaning(tuple(golds[:1]))
+
+
+def _at(want: Want, target: Target) -> Want:
+    return replace(want, target=target)
