@@ -90,6 +90,8 @@ def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
         return None
     house.drop(rival)
     if mode == ABSENT:
+        if target.kind in ("speaker", "musicplayer"):  # any player may be called so
+            house.drop(lambda e: e.domain == "media_player")
         return _near_misses(house, row)
     if mode == SEVERAL:
         return _several(house, target, row, own, domains)

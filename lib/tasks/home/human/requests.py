@@ -93,7 +93,7 @@ def request(
         house = Household(rng, utterance.text, size, held_out)
         found = _asked(house, meant, mode if meant.acts else THERE, utterance)
         lacking = found and meant.acts and not (found[1].gold[0] or found[1].wanted or found[1].ask)
-        if found and (not lacking or rng.random() < UNOFFERED_SHARE):
+        if found and (not lacking or (len(meant.golds[0]) == 1 and rng.random() < UNOFFERED_SHARE)):
             return Request(*found, utterance)
     return None
 
@@ -112,7 +112,7 @@ def _asked(house: Household, meant: Meaning, mode: str, utterance: Utterance) ->
                 return None
     home = told(house.rng, house.home())
     satellite = house.satellite if house.satellite in home.floor_of else None
-    if house.satellite and not satellite:
+    if (house.satellite and not satellite) or not home.entities:
         return None
     first = golds[0][0].tool if golds[0] else ""
     bare = Draw(utterance.text, satellite, [[]], utterance.intent, f"human:{utterance.id}")

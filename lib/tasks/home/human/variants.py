@@ -47,7 +47,7 @@ def _placed(rng: Random, text: str, meant: Meaning) -> tuple[str, Meaning]:
     bare = text[: end.start()] if end else text
     where = rng.choice(WORDS["added places"])
     target = Target("player", "", where)
-    words = f"{rng.choice(('in', 'in', 'on'))} the {where}"
+    words = f"in the {where}"
     if rng.random() < 0.5:
         kind, where = rng.choice(list(WORDS["added players"].items()))
         target, words = Target(kind, where), f"on {rng.choice(('the', 'the', 'my'))} {where}"
