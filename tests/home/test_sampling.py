@@ -7,6 +7,7 @@ from collections import Counter
 from random import Random
 
 import pytest
+from small_homes import call
 
 from lib.core.examples import read_examples
 from lib.core.task import TaskError
@@ -180,12 +181,14 @@ def test_accept_rejects_what_cannot_be_right(written) -> None:
         data.Example(**{**train[1].__dict__, "text": tests[0].text.upper() + "!"}),
         train[2],
         train[2],
+        data.Example(**{**train[3].__dict__, "gold": [[]], "extra": {"ask": call("HassSetVolume", floor="?")}}),
     ]
     accepted, rejected = accept(wrong, contexts, tests)
     assert [e.extra["reason"] for e in rejected] == [
         "the simulated home refuses its calls",
         "words of a test",
         "same request twice in one home",
+        "its answer cannot be written",
     ]
     assert [e.id for e in accepted] == [train[2].id]
 

@@ -1,5 +1,6 @@
 """Packed rows: the same logits as unpacked prompts, every example once an epoch, numbered anew, within the budget."""
 
+import re
 from collections import Counter
 from dataclasses import replace
 
@@ -8,7 +9,11 @@ import torch
 from toy_model import tiny_student
 from toy_task import TASK, examples
 
+from lib.core.task import Example
 from lib.model.codec import Codec
+from lib.model.vocabulary import Vocabulary, byte_tokenizer
+from lib.tasks import load
+from lib.tasks.home.language.references import CANDIDATES
 from lib.training.packing import IGNORED, Block, Packer, Segment, collate, pack, visible
 from lib.training.params import TrainingError
 
@@ -100,6 +105,23 @@ def test_a_numbering_that_depends_on_the_request_is_not_shared(codec):
     packed = packer(codec, examples(1, 6, items=8))
     blocks = [block for row in packed.epoch() for block in row]
     assert [len(b.segments) for b in blocks] == [1] * 6
+
+
+def test_requests_in_a_large_home_share_its_prefix_and_have_candidates_of_their_own():
+    home = load("home")
+    spots = [{"id": f"light.{i}", "name": f"Spot {i}", "area": "Den"} for i in range(60)]
+    context = home.context({"home": {"areas": [{"name": "Den"}, {"name": "Attic"}], "entities": spots}})
+    golds = [[{"name": "HassTurnOn", "arguments": {"name": f"Spot {i}"}}] for i in (7, 30, 59)]
+    asked = [Example(str(i), f"spot {i} on", context, [g], "", "", "") for i, g in zip((7, 30, 59), golds, strict=True)]
+    codec = Codec(home, Vocabulary(byte_tokenizer(home.controls()), home.controls()))
+    packed = packer(codec, [asked], 4000)
+    ((block,),) = packed.epoch()
+    assert len(block.segments) == 3 and "Spot" not in codec.vocabulary.decode(block.prefix)
+    said = [codec.vocabulary.decode(segment.ids) for segment in block.segments]
+    found = [re.search(r" spot (\d+) onHassTurnOn\(name=(\d+)\)", text) for text in said]
+    assert len({*said}) == 3 and {text.count("Spot ") for text in said} == {CANDIDATES}
+    for text, match in zip(said, found, strict=True):
+        assert match and f"={match[2]} Spot {match[1]}=" in text
 
 
 def test_what_cannot_be_packed_is_named(codec):

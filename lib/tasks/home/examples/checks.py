@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
-from lib.tasks.home.language.calls import answer
+from lib.tasks.home.language.calls import taught
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home, load_homes
@@ -92,11 +92,11 @@ def fault(example: Example, home: Home, area: str | None) -> str:
             return "the simulated home refuses its calls"
         if acting and not outcome.effects:
             return "its calls change nothing"
-    try:  # the pre-filter may have dropped what the calls name
-        if len(home.entities) > FILTER_OVER:
-            answer(example.gold[0], references(home, example.text, None, area))
+    try:  # candidates may lack what the calls name, and a question may have what cannot be written
+        if len(home.entities) > FILTER_OVER or "ask" in example.extra:
+            taught(example, references(home, example.text, None, area))
     except TaskError:
-        return "its target is not in the prompt"
+        return "its answer cannot be written"
     return ""
 
 
