@@ -23,7 +23,7 @@ from lib.tasks.home.examples import human
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.language.prompts import prefix
 from lib.tasks.home.language.references import FILTER_OVER, references
-from lib.tasks.home.sampler import grammar, levels
+from lib.tasks.home.sampler import grammar, levels, questions
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.homes import in_share, pools, sample_home
 from lib.tasks.home.sampler.phrases import bank, surface
@@ -35,7 +35,7 @@ from lib.teacher.contract import TeacherSet
 
 LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
     **{"L0": grammar.draw, "L1": levels.partial, "L2": levels.free, "L3": levels.several},
-    **{"L4": levels.noisy, "L5": implicit, "L6": nothing},
+    **{"L4": levels.noisy, "L5": implicit, "L6": nothing, "L7": questions.question},
 }
 HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
 _FILTERED_SHARE = 6  # so many times fewer requests for a home that is cut: each needs a prompt of its own
@@ -122,13 +122,16 @@ def _training(params: Mapping[str, Any], homes: dict[str, Home]) -> list[Example
 def balanced(
     rng: Random, split: str, per_level: int, size: Any, homes: dict[str, Home], start: str = ""
 ) -> Iterator[Example]:
-    """``per_level`` requests a level over new ``homes`` of held-out names; ids begin with ``start`` or ``split``."""
-    missing, numbers = dict.fromkeys(LEVELS, per_level), count()
+    """``per_level`` requests a level over new ``homes`` of held-out names; ids begin with ``split``.
+
+    Those of the teacher begin with ``start`` and have its levels only.
+    """
+    missing, numbers = dict.fromkeys(SHARES if start else LEVELS, per_level), count()
     while any(missing.values()):
         key = f"{start}-test-{next(numbers)}" if start else f"{split}-{next(numbers)}"
         home = sample_home(rng, size, held_out=True)
         home = home if start else varied(rng, home, held_out=True)
-        for level in LEVELS:
+        for level in missing:
             for _ in range(min(3, missing[level])):
                 draw = draw_request(rng, home, level, True)
                 if draw is None:
@@ -171,6 +174,7 @@ def _sampled() -> Iterator[str]:
             yield f" {draw.text}"
 
 
+# of the levels that the teacher was recorded with
 SHARES = {"L0": 1.8, "L1": 1.6, "L2": 2.2, "L3": 1.5, "L4": 0.4, "L5": 1.2, "L6": 1.6}
 PER_HOME, SIZE = 16, (2, FILTER_OVER)
 FEWEST_WORDS = 3  # a shorter seed ("please", "set to") has no other way to be said
