@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from random import Random
@@ -220,7 +220,8 @@ def _focus(rng: Random, count: int) -> tuple[list[Kind], list[float]]:
     every = list(kinds().values())
     number = min(len(every), max(1, round(count * rng.choice((0.4, 0.8, 1.5)))))
     chosen = sorted(every, key=lambda kind: -(rng.random() ** (1 / kind.weight)))[:number]  # Efraimidis and Spirakis
-    return chosen, [k.weight**0.8 for k in chosen]
+    special = rng.sample(every, rng.choice((0, 0, 1, 3)))  # what few homes have, this one may have
+    return [*chosen, *special], [*(k.weight**0.8 for k in chosen), *[1.5] * len(special)]
 
 
 def _entity(rng: Random, style: _Style, others: list[Entity]) -> Entity | None:
@@ -238,6 +239,16 @@ def _entity(rng: Random, style: _Style, others: list[Entity]) -> Entity | None:
             return _with_id(others, name, kind, area)
         fallback = name
     return _with_id(others, fallback, kind, area) if fallback else None
+
+
+def with_device(rng: Random, home: Home, kind: Kind, held_out: bool = False) -> tuple[Home, Entity]:
+    """``home`` with one more device of ``kind``, and that device. ``home`` has an area."""
+    style, found = _Style(rng, list(home.areas), held_out), None
+    style.kinds, style.weights = [kind], [1.0]
+    while found is None:
+        found = _entity(rng, style, [])
+    entity = _with_id(list(home.entities), found.name, kind, found.area)
+    return replace(home, entities=(*home.entities, entity)), entity
 
 
 def _with_id(others: list[Entity], name: str, kind: Kind, area: str | None) -> Entity:

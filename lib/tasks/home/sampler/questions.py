@@ -21,16 +21,18 @@ from lib.tasks.home.sampler.phrases import phrase, politely, say
 from lib.tasks.home.sampler.templates import compile_text, lists_in
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import name_arguments
+from lib.tasks.home.simulator.tools import offered
 from lib.tasks.home.words import content
 
 GET_STATE = "HassGetState"
-CLASSED = ("cover", "binary_sensor", "sensor")  # domains whose groups say their device class
+_CLASSED = ("cover", "binary_sensor", "sensor")  # domains whose groups say their device class
 _ATTEMPTS = 12
-_HERE, _EVERYWHERE = ("in here", "here", "in this room"), ("in the house", "at home", "anywhere", "anywhere in the house")
-_ARTICLES = ("the", "the", "the", "my", "our", "")
-_SILENT = ("person", "weather", "input_boolean", "light", "switch", "media_player")  # not asked about in general
+_HERE = ("in here", "here", "in this room")
+_EVERYWHERE = ("in the house", "at home", "anywhere", "anywhere in the house")
 
 bank = partial(table, "questions")
+
+Filled = tuple[dict[str, str], dict[str, Any]]  # texts of a template and arguments of the call
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,37 +48,31 @@ class Topic:
     inside: bool
     value: bool
 
-    def arguments(self, domain: str) -> dict[str, str]:
-        """The state that is asked for."""
-        state = self.state if isinstance(self.state, str) else self.state[domain]
-        return {"state": state} if state else {}
+    def draw(self, rng: Random) -> tuple[str, set[str]]:
+        """One of its sentences, and the slots in it."""
+        template = say(rng, say(rng, self.pools))
+        return template, set(lists_in(compile_text(template)))
 
 
 def _topic(row: dict[str, Any]) -> Topic:
-    forms, is_, value = bank()["forms"], row.get("is", ""), row.get("value", False)
-    pools = [p for p in (row.get("say"), is_ and forms["is"], value and forms["value"]) if p]
+    forms, is_, value = bank()["forms"], row.get("is", ""), row.get("value")
+    general = is_ and forms["is"], value and forms["value"], value == "high" and forms["high"]
+    pools = [pool for pool in (row.get("say"), *general) if pool]
     near, tool = [*row["for"], *row.get("also", ())], row.get("tool", GET_STATE)
-    return Topic(row["for"], near, row.get("state", ""), is_, pools, tool, row.get("inside", False), value)
-
-
-@cache
-def topics() -> tuple[Topic, ...]:
-    """All topics."""
-    return tuple(map(_topic, bank()["topics"]))
+    return Topic(row["for"], near, row.get("state", ""), is_, pools, tool, row.get("inside", False), bool(value))
 
 
 @cache
 def topics_of(domain: str, device_class: str | None) -> tuple[Topic, ...]:
     """What can be asked about a kind of device."""
     probe = Entity("x.x", "x", domain, None, device_class)
-    return tuple(topic for topic in topics() if fits(probe, topic.kinds))
+    return tuple(_topic(row) for row in bank()["topics"] if fits(probe, row["for"]))
 
 
 def question(rng: Random, home: Home) -> Found:
-    """L7: a question about the home's state, or in about four cases of ten one that calls for doing nothing."""
-    sorts = (_asked, _world, _general, lacking, _several, _statement)
-    build = rng.choices(sorts, (12, 3.5, 1.5, 2, 0.7, 1.3))[0]
+    """L7: a question about the home's state, or one that calls for doing nothing, as all do without a tool for them."""
     area = satellite(rng, home)
+    build = _asked if rng.random() < (0.7 if GET_STATE in offered(home) else 0.4) else idle
     draw = next(filter(None, (build(rng, home, area) for _ in range(_ATTEMPTS))), None)
     return replace(draw, text=politely(rng, draw.text)) if draw and rng.random() < 0.2 else draw
 
@@ -86,50 +82,48 @@ def _asked(rng: Random, home: Home, area: str | None) -> Found:
     some = [k for k in dict.fromkeys((e.domain, e.device_class) for e in home.entities) if topics_of(*k)]
     if not some:
         return None
-    kind = rng.choices(some, [max(0.1, kind_of(*k).weight) ** -0.3 for k in some])[0]
+    kind = rng.choices(some, [max(0.1, kind_of(*k).weight) ** -0.7 for k in some])[0]
     return about(rng, home, say(rng, [e for e in home.entities if (e.domain, e.device_class) == kind]), area)
 
 
 def about(rng: Random, home: Home, entity: Entity, area: str | None) -> Found:
     """A question that ``entity`` answers, alone or with others of its kind."""
     topic = say(rng, topics_of(entity.domain, entity.device_class))
-    template = say(rng, say(rng, topic.pools))
-    lists, kind = set(lists_in(compile_text(template))), kind_of(entity.domain, entity.device_class)
-    found = (_device if lists & set("tno") else _placed)(rng, home, entity, topic, lists, area)
+    template, slots = topic.draw(rng)
+    found = (_device if slots & set("tno") else _group)(rng, home, entity, topic, slots, area)
     if found is None:
         return None
-    texts, arguments = found
-    text = phrase(rng, template, **_texts(rng, kind, topic, texts))
-    combination = f"question:{template}:{entity.domain}/{entity.device_class or ''}"
-    return Draw.of(text, area, topic.tool, {**arguments, **topic.arguments(entity.domain)}, combination)
+    text = phrase(rng, template, **_texts(rng, kind_of(entity.domain, entity.device_class), topic, found[0]))
+    state = topic.state if isinstance(topic.state, str) else topic.state[entity.domain]
+    arguments = {**found[1], **({"state": state} if state else {})}
+    return Draw.of(text, area, topic.tool, arguments, _combination("question", template, entity))
 
 
-def _texts(rng: Random, kind: Kind, topic: Topic, texts: dict[str, str]) -> dict[str, str]:
+def _combination(sort: str, template: str, of: Entity | Kind) -> str:
+    return f"{sort}:{template}:{of.domain}/{of.device_class or ''}"
+
+
+def _texts(rng: Random, kind: Kind, topic: Topic, texts: Mapping[str, str]) -> dict[str, str]:
     """All that a template is filled with."""
     plural = re.search(r"(?<![su])s$", texts.get("t", texts.get("o", "")), re.IGNORECASE)
-    spoken = {"is": "are" if plural else "is", "was": "were" if plural else "was", "s": phrase(rng, topic.words) if topic.words else ""}
+    is_, was = ("are", "were") if plural else ("is", "was")
+    spoken = {"is": is_, "was": was, "s": phrase(rng, topic.words) if topic.words else ""}
     return {**spoken, "p": say(rng, kind.plurals), "one": kind.words[0], "q": say(rng, kind.words), **texts}
 
 
-Filled = tuple[dict[str, str], dict[str, Any]]  # texts of the template and arguments of the call
-
-
-def _device(
-    rng: Random, home: Home, entity: Entity, topic: Topic, lists: set[str], area: str | None
-) -> Filled | None:
+def _device(rng: Random, home: Home, entity: Entity, topic: Topic, slots: set[str], area: str | None) -> Filled | None:
     """One device by its name, by what it is about, or as the only one of its kind in the satellite's room."""
-    arguments = name_arguments(home, entity)
+    arguments, kind = name_arguments(home, entity), kind_of(entity.domain, entity.device_class)
     if arguments is None:
         return None
-    kind = kind_of(entity.domain, entity.device_class)
-    if "o" in lists:
+    if "o" in slots:
         bare = subject(say(rng, spoken_names(entity)), kind)
-        return ({"o": _with_article(rng, bare)}, arguments) if matching(home, bare, topic.near) == [entity] else None
+        article = "" if re.search("['’]s ", bare) else say(rng, ("the ", "the ", "the ", "my ", "our ", ""))
+        return ({"o": article + bare}, arguments) if bare and matching(home, bare, topic.near) == [entity] else None
     word = say(rng, kind.words)
-    if "t" in lists and area == entity.area and rng.random() < 0.3:
-        found = matching(home, word, topic.near)
-        if [e for e in found if e.area == area] == [entity]:
-            return {"t": f"the {word}"}, arguments
+    here = [e for e in matching(home, word, topic.near) if e.area == area]
+    if "t" in slots and area and here == [entity] and rng.random() < 0.3:
+        return {"t": f"the {word}"}, arguments
     target = entity_target(rng, home, entity, topic.near, 0.4)
     return ({"t": target.text, "n": re.sub("^(the|my|our) ", "", target.text)}, arguments) if target else None
 
@@ -140,41 +134,39 @@ def subject(name: str, kind: Kind) -> str:
     >>> subject("Dryer Power Usage", kind_of("sensor", "power"))
     'Dryer'
     """
-    generic = content(" ".join((*kind.words, *kind.plurals))) | set(bank()["generic"])
+    generic = content(" ".join((*kind.words, *kind.plurals, *bank()["generic"])))
     return " ".join(word for word in name.split() if not content(word) <= generic)
 
 
-def _with_article(rng: Random, text: str) -> str:
-    return text if re.search("['’]s ", text) else f"{say(rng, _ARTICLES)} {text}".strip()
-
-
-def _placed(
-    rng: Random, home: Home, entity: Entity, topic: Topic, lists: set[str], area: str | None
-) -> Filled | None:
-    """Everything of the entity's kind in its area, on its floor, around the satellite or in the house."""
-    many, spoken = not lists.isdisjoint(("p", "one")), not lists.isdisjoint("wa")
-    texts, place = _place(rng, home, entity.area, area, topic) if spoken else ({}, {})
+def _group(rng: Random, home: Home, entity: Entity, topic: Topic, slots: set[str], area: str | None) -> Filled | None:
+    """All of its kind in its area, on its floor, around the satellite or in the house; by name if that is one."""
+    texts, place = _place(rng, home, entity.area, area, topic) if slots & set("wa") else ({}, {})
     if topic.inside and not place:
         return None
     if topic.tool != GET_STATE:
         return texts, place
-    scoped = [e for e in home.entities if fits(e, topic.near) and _within(home, e, place)]
-    same = [e for e in scoped if _kind(e) == _kind(entity)]
-    shared = set(kind_of(entity.domain, entity.device_class).plurals)
-    rivals = [e for e in scoped if e not in same]
-    if any(not many or shared & set(kind_of(e.domain, e.device_class).plurals) for e in rivals):
+    near = [e for e in home.entities if fits(e, topic.near) and _within(home, e, place)]
+    same = [e for e in near if _kind(e) == _kind(entity)]
+    many = not slots.isdisjoint(("p", "one"))
+    if any(not many or _plurals(e) & _plurals(entity) for e in near if e not in same):
         return None
     if len(same) == 1 and not many and ("area" in place or topic.value):
-        arguments = name_arguments(home, same[0])
+        arguments = name_arguments(home, entity)
         return (texts, arguments) if arguments else None
-    unsaid = topic.value and not texts.get("w", texts.get("a"))  # of several, which is meant is not said
-    alike = entity.domain not in CLASSED or entity.device_class or {_kind(e) for e in scoped} == {_kind(entity)}
-    group = {"domain": entity.domain, **({"device_class": entity.device_class} if _kind(entity)[1] else {})}
-    return None if unsaid or not alike else (texts, {**place, **group})
+    if topic.value and not any(texts.values()):  # which of several is not said
+        return None
+    domain, device_class = _kind(entity)
+    if domain in _CLASSED and device_class is None:
+        return None
+    return texts, {**place, "domain": domain, **({"device_class": device_class} if device_class else {})}
 
 
 def _kind(entity: Entity) -> tuple[str, str | None]:
-    return entity.domain, entity.device_class if entity.domain in CLASSED else None
+    return entity.domain, entity.device_class if entity.domain in _CLASSED else None
+
+
+def _plurals(entity: Entity) -> set[str]:
+    return set(kind_of(entity.domain, entity.device_class).plurals)
 
 
 def _within(home: Home, entity: Entity, place: Mapping[str, str]) -> bool:
@@ -186,7 +178,7 @@ def _place(rng: Random, home: Home, where: str | None, area: str | None, topic: 
     """A place around ``where`` as spoken (``w`` "in the den", ``a`` "the den") and as an argument."""
     floor = home.floor_of.get(where or "")
     options = ["here"] * 2 * bool(area and where == area) + ["area"] * 3 * bool(where) + ["floor"] * bool(floor)
-    scope = say(rng, [*options, *(() if topic.inside and options else ("home", "home"))])
+    scope = say(rng, options + ["home"] * 2 * (not (topic.inside and options)))
     if scope == "here":
         return {"w": say(rng, (*_HERE, *([""] * topic.value))), "a": "this room"}, {"area": where}
     if scope == "area":
@@ -195,7 +187,7 @@ def _place(rng: Random, home: Home, where: str | None, area: str | None, topic: 
     if scope == "floor":
         return _floor(rng, floor or ""), {"floor": floor}
     unsaid = () if area and not topic.value and not topic.words else ("", "")
-    return {"w": say(rng, (*unsaid, *_EVERYWHERE)), "a": "the house"}, {}
+    return {"w": (said := say(rng, (*unsaid, *_EVERYWHERE))), "a": "the house" if said else ""}, {}
 
 
 def _floor(rng: Random, floor: str) -> dict[str, str]:
@@ -203,7 +195,14 @@ def _floor(rng: Random, floor: str) -> dict[str, str]:
         return {"w": floor, "a": floor}
     whole = re.search(r"floor|level|\d", floor, re.IGNORECASE)
     spoken = f"the {floor}" if whole or rng.random() < 0.5 else f"the {floor} floor"
-    return {"w": f"{say(rng, ('on', 'on', 'across'))} {spoken}", "a": spoken}
+    on = "in" if re.search("attic|basement|cellar|loft", spoken, re.IGNORECASE) else say(rng, ("on", "on", "across"))
+    return {"w": f"{on} {spoken}", "a": spoken}
+
+
+def idle(rng: Random, home: Home, area: str | None) -> Found:
+    """The words of a question about a state, and nothing to do."""
+    sorts = {_world: 3.5, _general: 1.0, _lacking: 2.5, **({_several: 1.0, _statement: 1.5} if home.entities else {})}
+    return rng.choices(list(sorts), list(sorts.values()))[0](rng, home, area)
 
 
 def _none(text: str, area: str | None, combination: str, **named: Any) -> Draw:
@@ -217,64 +216,63 @@ def _world(rng: Random, home: Home, area: str | None) -> Found:
 
 def _general(rng: Random, home: Home, area: str | None) -> Found:
     """About kinds of device, or what they measure, not about those of the home."""
-    known = [k for k in kinds().values() if topics_of(k.domain, k.device_class) and k.domain not in _SILENT]
-    kind = say(rng, [k for k in known if k.domain != "binary_sensor" or " " in k.words[0]])
+    kind = say(rng, [k for k in kinds().values() if k.domain in bank()["bought"]])
     template = say(rng, bank()["forms"]["general_value" if kind.domain == "sensor" else "general"])
-    texts = {"one": kind.words[0], "p": kind.plurals[0], "q": kind.words[0]}
-    text = re.sub(r"\ba (?=[aeiou])", "an ", phrase(rng, template, **texts))
-    return _none(text, area, f"general:{template}:{kind.domain}")
+    text = phrase(rng, template, one=kind.words[0], p=kind.plurals[0], q=kind.words[0])
+    return _none(re.sub(r"\ba (?=[aeiou])", "an ", text), area, f"general:{template}:{kind.domain}")
 
 
-def lacking(rng: Random, home: Home, area: str | None) -> Found:
+def _lacking(rng: Random, home: Home, area: str | None) -> Found:
     """About a device that is not here, or about a place that has none of its kind."""
     some = [k for k in kinds().values() if k.domain != "weather" and topics_of(k.domain, k.device_class)]
     kind = rng.choices(some, [k.weight**0.5 for k in some])[0]
     topic = say(rng, topics_of(kind.domain, kind.device_class))
-    template = say(rng, say(rng, topic.pools))
-    texts = _absent(rng, home, kind, topic, set(lists_in(compile_text(template))))
+    template, slots = topic.draw(rng)
+    texts = (_absent if slots & set("tno") else _empty)(rng, home, kind, topic, slots)
     if texts is None:
         return None
     text = phrase(rng, template, **_texts(rng, kind, topic, texts))
-    return _none(text, area, f"lacking:{template}:{kind.domain}/{kind.device_class or ''}", wanted=topic.tool)
+    return _none(text, area, _combination("lacking", template, kind), wanted=topic.tool)
 
 
-def _absent(rng: Random, home: Home, kind: Kind, topic: Topic, lists: set[str]) -> dict[str, str] | None:
-    """The texts for something that is not there; None where it is."""
+def _absent(rng: Random, home: Home, kind: Kind, topic: Topic, slots: set[str]) -> dict[str, str] | None:
+    """Words for a device that is not there; None where they mean one that is."""
+    noun = pick(rng, kind.nouns or ["{person}"])
+    text = subject(noun, kind) if "o" in slots else noun
+    if "t" in slots and home.areas and rng.random() < 0.6:
+        text = say(rng, (f"{say(rng, home.areas).name} {kind.words[0]}", kind.words[0]))
+    every = [*{e.domain: None for e in home.entities}, *topic.near]
+    return None if not text or matching(home, text, every) else {"t": f"the {text}", "o": f"the {text}", "n": text}
+
+
+def _empty(rng: Random, home: Home, kind: Kind, topic: Topic, slots: set[str]) -> dict[str, str] | None:
+    """Words for an area that has nothing of a kind; none where the whole home has nothing and no place is said."""
     there = [e for e in home.entities if fits(e, topic.near)]
-    if lists & set("tno"):
-        noun = pick(rng, kind.nouns or ["{person}"])
-        text = subject(noun, kind) if "o" in lists else noun
-        if "t" in lists and home.areas and kind.nouns and rng.random() < 0.6:
-            text = say(rng, (f"{say(rng, home.areas).name} {kind.words[0]}", kind.words[0]))
-        every = [*{e.domain: None for e in home.entities}, *topic.near]
-        return None if not text or matching(home, text, every) else {"t": f"the {text}", "o": f"the {text}", "n": text}
-    if lists.isdisjoint("wa"):
+    if not slots & set("wa"):
         return None if there or topic.tool != GET_STATE else {}
-    empty = [a.name for a in home.areas if not any(e.area in (a.name, None) for e in there)]
-    if not empty or (topic.tool != GET_STATE and there):
+    areas = [a.name for a in home.areas if not any(e.area in (a.name, None) for e in there)]
+    if not areas:
         return None
-    where = say(rng, empty)
-    texts = place_texts(rng, spoken_area(rng, home, where))
+    texts = place_texts(rng, spoken_area(rng, home, say(rng, areas)))
     return {"w": texts["in"], "a": texts["a"]}
 
 
 def _several(rng: Random, home: Home, area: str | None) -> Found:
     """About one device, in words that fit several: which one is to be asked."""
     entity = say(rng, home.entities)
-    asked = [(t, s) for t in topics_of(entity.domain, entity.device_class) for pool in t.pools for s in pool if "{t}" in s]
-    if not asked:
+    kind, some = kind_of(entity.domain, entity.device_class), topics_of(entity.domain, entity.device_class)
+    asked = [(topic, text) for topic in some for pool in topic.pools for text in pool if "{t}" in text]
+    words = [w for w in (*kind.words, f"{spoken_area(rng, home, entity.area or '')} {kind.words[0]}") if w[-1] != "s"]
+    if not asked or not words:
         return None
-    topic, template = say(rng, asked)
-    kind = kind_of(entity.domain, entity.device_class)
-    word = say(rng, kind.words)
-    text = say(rng, (word, f"{spoken_area(rng, home, entity.area)} {word}")) if entity.area else word
+    (topic, template), text = say(rng, asked), say(rng, words).strip()
     found = matching(home, text, topic.near)
     named = any(content(name) == content(text) for e in home.entities for name in spoken_names(e))
-    if len(found) < 2 or named or word.endswith("s") or any(e.area == area for e in found if area):
+    if len(found) < 2 or named or any(e.area == area for e in found if area):
         return None
     spoken = phrase(rng, template, **_texts(rng, kind, topic, {"t": f"the {text}"}))
     ask = {"name": topic.tool, "arguments": {"name": "?"}}
-    return _none(spoken, area, f"several:{template}:{entity.domain}", ask=ask)
+    return _none(spoken, area, _combination("several", template, entity), ask=ask)
 
 
 def _statement(rng: Random, home: Home, area: str | None) -> Found:
