@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         row = files.read_json(options.context, "see params/demo.json for the form")
+        row.pop("requests", None)  # examples for people
         path = find_model(options.model, paths.runs())
         system, task = open_system(path, tasks.load)
         context = task.context(row, options.context.name)

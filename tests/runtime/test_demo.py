@@ -50,6 +50,12 @@ def test_without_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     assert error.startswith("demo: no released model and none under runs/") and len(error.splitlines()) == 1
 
 
+def test_the_demo_s_own_context_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(demo, "_typed", lambda: iter(()))
+    assert demo.main([]) == 0
+    assert "End with Ctrl-D." in capsys.readouterr().out
+
+
 def test_the_demo_s_requests_are_answered_right_by_their_own_calls() -> None:
     row = files.read_json(paths.PARAMS / "demo.json")
     task: Any = load("home")

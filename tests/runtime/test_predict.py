@@ -160,28 +160,62 @@ def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
         assert len(captured.err.strip().splitlines()) == 1
 
 
-@pytest.mark.skipif("home" not in available(), reason="the task of the example is not there")
-def test_the_command_runs_with_a_task_of_the_project(tmp_path):
+needs_home = pytest.mark.skipif("home" not in available(), reason="the task of the example is not there")
+LAMP = {"id": "light.a", "name": "Lamp", "domain": "light", "area": "Den", "device_class": None}
+HOME = {"areas": [{"name": "Den", "floor": None}], "entities": [LAMP]}
+
+
+@pytest.fixture(scope="module")
+def home_model(folder):
+    student = students.build(load("home"), tiny_base(layers=1), vocab_size=10, layers=1)
+    return export(students.save(student, folder / "home"), folder / "home.gguf", "q8_0")
+
+
+@needs_home
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text": "lamp on " * 1_250}, "9999 characters"),
+        ({"tools": ["HassTurnOnn"]}, "unknown tool 'HassTurnOnn': use HassTurnOn"),
+        ({"tools": "HassTurnOn"}, "tools: expected a list"),
+        ({"unit": "K"}, "unit: expected"),
+        ({"area": "Attic"}, "area: 'Attic' is none of the home's areas"),
+        ({"place": "Den"}, "unknown key 'place': known are id, text, home"),
+        ({"home": HOME | {"rooms": []}}, "home: unknown key 'rooms': known are"),
+        ({"home": {"areas": [], "entities": [LAMP]}}, "'Den' is not in 'areas'"),
+        ({"home": HOME | {"entities": [LAMP, LAMP]}}, "'light.a' occurs twice"),
+        ({"home": HOME | {"entities": [LAMP | {"alias": ["x"]}]}}, "unknown key 'alias': did you mean 'aliases'?"),
+        ({"home": HOME | {"entities": [LAMP | {"aliases": "x"}]}}, "aliases: expected a list"),
+        ({"home": HOME | {"floors": [{"name": "Up", "level": "1"}]}}, "level: expected a whole number"),
+        ({"home": HOME | {"entities": [LAMP | {"name": "x" * 201}]}}, "201 characters"),
+        ({"home": {"areas": [], "entities": []}}, ""),
+        ({"home": HOME | {"tools": []}}, ""),
+        ({"home": HOME | {"entities": [LAMP, LAMP | {"id": "light.b", "name": "Spot", "aliases": ["lamp"]}]}}, ""),
+        ({"text": "allume la lampe 日本茶"}, ""),
+    ],
+)
+def test_bad_homes_are_one_error_and_odd_ones_are_answered(home_model, changes, message):
     task = load("home")
-    student = students.build(task, tiny_base(layers=1), vocab_size=10, layers=1)
-    model = export(students.save(student, tmp_path / "student"), tmp_path / "student.gguf", "q8_0")
-    entity = {"id": "light.a", "name": "Lamp", "domain": "light", "area": "Den", "device_class": None}
-    home = {"areas": [{"name": "Den", "floor": None}], "entities": [entity]}
+    system = GgufStudent(home_model, task, threads=1)
+    [row] = predict(lines({"id": 1, "text": "lamp on", "home": HOME, "area": None} | changes), system, task)
+    assert (message in row["error"] and set(row) == {"id", "error"}) if message else "error" not in row
+
+
+@needs_home
+def test_the_command_runs_with_a_task_of_the_project(home_model):
     rows = lines(
-        {"id": 1, "text": "lamp on", "home": home, "area": None},
+        {"id": 1, "text": "lamp on", "home": HOME, "area": None},
         {"id": 2, "text": "lamp on", "home": {"entities": [{"name": 3}]}},
-        {"id": 3, "text": "lamp on", "home": home, "area": "Den"},
-        {"id": "\ud83d", "text": "lamp on", "home": home | {"entities": [entity | {"name": "Lamp \ud83d"}]}},
-        {"id": "\ud83d", "text": "lamp on", "home": home, "area": "\ud83d"},
-        {"id": float("nan"), "text": "lamp on", "home": home},
-        {"id": 7, "text": "lamp on " * 1_250, "home": home},
-        {"id": 8, "text": "lamp on", "home": home},
+        {"id": 3, "text": "lamp on", "home": HOME, "area": "Den"},
+        {"id": "\ud83d", "text": "lamp on", "home": HOME | {"entities": [LAMP | {"name": "Lamp \ud83d"}]}},
+        {"id": "\ud83d", "text": "lamp on", "home": HOME, "area": "\ud83d"},
+        {"id": float("nan"), "text": "lamp on", "home": HOME},
+        {"id": 7, "text": "lamp on", "home": HOME},
     )
-    command = [sys.executable, "-m", "lib.predict", "--model", str(model), "--threads", "1"]
+    command = [sys.executable, "-m", "lib.predict", "--model", str(home_model), "--threads", "1", "--orders", "2"]
     done = subprocess.run(command, input=b"".join(rows), capture_output=True, env=os.environ, check=True)
     found = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
-    assert [row["id"] for row in found] == [1, 2, 3, "?", "?", None, 7, 8]
-    assert ["error" in row for row in found] == [False, True, False, False, True, True, True, False]
+    assert [row["id"] for row in found] == [1, 2, 3, "?", "?", None, 7]
+    assert ["error" in row for row in found] == [False, True, False, False, True, True, False]
     assert "calls" in found[0]
     assert "NaN" in found[5]["error"]
-    assert "9999 characters" in found[6]["error"]

@@ -65,9 +65,9 @@ class HomeTask:
         return {"home": home, "area": area}
 
     def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
-        home = context["home"]
-        areas, entities = rng.sample(home.areas, len(home.areas)), rng.sample(home.entities, len(home.entities))
-        return {**context, "home": replace(home, areas=tuple(areas), entities=tuple(entities))}
+        home, kinds = context["home"], ("areas", "entities", "floor_rows")
+        shuffled = {kind: tuple(rng.sample(rows := getattr(home, kind), len(rows))) for kind in kinds}
+        return {**context, "home": replace(home, **shuffled)}
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
         return references(context["home"], text, rng, context.get("area"), self.earlier is not None)
