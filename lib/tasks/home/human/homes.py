@@ -9,11 +9,13 @@ from random import Random
 from typing import Any
 
 from lib.tasks.home.human.said import WORDS
-from lib.tasks.home.sampler.homes import called, is_held_out, pick, pools, sample_home
+from lib.tasks.home.sampler.homes import called, fill, is_held_out, pick, pools, sample_home
 from lib.tasks.home.sampler.sources import ALIASED_SHARE, aliased
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.home.words import mentions
+
+_BEFORE = ("{adjective}", "{place}", "{person}'s", "{word}", "{pseudo}", "My", "Old", "{colour}")
 
 
 class Household:
@@ -116,9 +118,11 @@ class Household:
         return entity
 
     def name(self, names: Sequence[str], area: str | None, before: float = 0.35) -> str:
-        """One of the names, now and then with the area's before it; a held-out one only where they are allowed."""
-        free = [n for n in names if self.held_out or not is_held_out(n)] or list(names)
-        name = self.rng.choice(free)
+        """One of the names, now and then with more words; a held-out one only, and mostly, where they are allowed."""
+        wanted = self.held_out and self.rng.random() < 0.7
+        name = self.rng.choice([n for n in names if is_held_out(n) == wanted] or list(names))
+        if self.rng.random() < 0.2:
+            name = fill(f"{self.rng.choice(_BEFORE)} {name}", self.rng)
         if area and self.rng.random() < before and area.casefold() not in name.casefold():
             name = f"{area} {name}"
         return name.lower() if self.rng.random() < 0.08 else name

@@ -174,6 +174,7 @@ def _target(action: dict[str, Any], groups: dict[str, str], text: str) -> Target
     words = groups.get("thing", "").casefold()
     if kind in ("lights", "player") and not words and "search_query" not in groups:
         words = said.device(text, kind)
-    if words or kind == "thing":
+        words = "" if words.endswith("lamps") else words
+    if kind == "thing" or (words and not (kind == "player" and re.fullmatch(said.WORDS["any player"], words))):
         kind = action.get("kind") or said.kind(words)
     return Target(kind, words, where)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lib.tasks.home.human.homes import Household
 from lib.tasks.home.human.meanings import Target
-from lib.tasks.home.human.said import WORDS, table
+from lib.tasks.home.human.said import WORDS, kind, table
 from lib.tasks.home.sampler.homes import pools
 from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.tools import TOOLS
@@ -76,15 +76,15 @@ def _everywhere(house: Household, mode: str) -> Placed:
 def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
     """A device of a kind, which may have words of its own ("desk lamp")."""
     rng, row = house.rng, table("things")["kinds"][target.kind]
-    kind = re.compile(rf"\b(?:{row['said']})\b", re.IGNORECASE)
-    own = {w for w in target.said.split() if not kind.search(w)} - _GENERIC
+    called = re.compile(rf"\b(?:{row['said']})\b", re.IGNORECASE)
+    own = {w for w in target.said.split() if not called.search(w)} - _GENERIC
     own -= {"cleaner", "machine", "maker", "pot", "bot", "on", "next", "to", "by", "near", "the"}
     domains = [d for d in row["domains"] if TOOLS[tool].acts_on(d)]
     single = target.kind in ("vacuum", "ac", "furnace", "fan")
 
     def rival(e: Entity) -> Any:
         text = " ".join((e.name, *e.also))
-        return (single and e.domain in domains) or (own <= stems(text) | content(text) and kind.search(text))
+        return (single and e.domain in domains) or (own <= stems(text) | content(text) and called.search(text))
 
     if not domains:
         return None
@@ -162,6 +162,8 @@ def _one_of(domain: str, names: str) -> Callable[[Household, Target, str, str], 
 
     def placed(house: Household, target: Target, mode: str, tool: str) -> Placed:
         rng, some = house.rng, table("things")[names]
+        if target.said and rng.random() < 0.6:
+            some = table("things")["kinds"][kind(target.said)]["names"]
         if mode == ABSENT:
             house.drop(lambda e: e.domain == domain)
             return {}
@@ -173,7 +175,8 @@ def _one_of(domain: str, names: str) -> Callable[[Household, Target, str, str], 
             return {} if not target.place else None
         if not target.place and rng.random() < 0.3:
             house.drop(lambda e: e.domain == domain)
-            return house.add(house.name(some, house.any_area().name), domain, house.any_area().name)
+            room = house.any_area().name
+            return house.add(house.name(some, room), domain, room)
         room = house.room(target.place if target.place not in ("everywhere", *WORDS["floors"]) else "")
         house.drop(lambda e: e.domain == domain and e.area == room)
         house.add(house.name(some, room), domain, room)
@@ -222,8 +225,8 @@ def _list(house: Household, target: Target, mode: str, tool: str) -> Placed:
     if mode == SEVERAL:
         kinds = rng.sample(sorted(names), 2)
         house.drop(lambda e: e.domain == "todo")
-        for kind in kinds:
-            house.add(house.name(names[kind], None), "todo", None)
+        for one in kinds:
+            house.add(house.name(names[one], None), "todo", None)
         return None if key else {}
     house.drop(lambda e: e.domain == "todo")
     for name in rng.sample(others, rng.choice((0, 0, 1, 1, 2)) if key else 0):
