@@ -43,11 +43,11 @@ def test_without_the_folder_there_are_no_rows() -> None:
 
 
 def test_rows_are_the_utterances_in_homes_where_the_answers_hold() -> None:
-    found, known = human.people(PARAMS), {u.text: u for u in said()}
+    found, known = human.people(PARAMS), {f"human:{u.id}": u for u in said()}
     learnt = [e for e in found.train if "reason" not in e.extra]
     assert len(learnt) == PARAMS["human"] and 10 <= len(found.dev) <= PARAMS["dev_human"]
-    assert not any(is_held_out(known[e.text]) for e in found.train) and all(
-        is_held_out(known[e.text]) for e in found.dev
+    assert not any(is_held_out(known[e.extra["combination"]]) for e in learnt) and all(
+        is_held_out(known[e.extra["combination"]]) for e in found.dev
     )
     for example in [*learnt, *found.dev]:
         assert example.source == "human" and example.level in LEVELS
@@ -74,8 +74,9 @@ def test_a_row_of_dev_human_does_not_depend_on_the_others() -> None:
 
 
 def test_what_was_read_is_counted_and_what_is_wrong_left_out() -> None:
-    rows = human.people(PARAMS).dev
-    verdicts = [[*human.told(e), i != 1] for i, e in enumerate(rows[:3])] + [[rows[3].id, "of another answer", False]]
+    rows, known = human.people(PARAMS).dev, {u.id: u for u in said()}
+    verdicts = [[*human.told(known[e.id]), i != 1] for i, e in enumerate(rows[:3])]
+    verdicts.append([rows[3].id, "of another meaning", False])
     keys = ("id", "digest", "right")
     human.CHECKED.write_text("".join(json.dumps(dict(zip(keys, v, strict=True))) + "\n" for v in verdicts))
     found = human.people(PARAMS)

@@ -1,7 +1,7 @@
 """Requests in people's own words: examples to learn from, and dev_human, the held-out set that choices are made by.
 
-``checked.jsonl`` tells what was read one by one: the id of a row of dev_human, a digest of what it asks and of its
-answer, and whether that is right; what is wrong is left out.
+``checked.jsonl`` tells which rows of dev_human were read one by one: the utterance's id, a digest of its words and of
+what was made of them, and whether that is right; what is wrong is left out.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ def people(params: Mapping[str, Any]) -> People:
         found.train.append(row := _example(f"human-{number}", made, "train"))
         found.homes[row.id] = made.home
     verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
-    dev = list(_dev(params, utterances.dev(said), found.homes))
-    read = [verdicts[told(e)] for e in dev if told(e) in verdicts]
-    found.dev = [e for e in dev if verdicts.get(told(e), True)]
+    held_out = utterances.dev(said)
+    dev, known = list(_dev(params, held_out, found.homes)), {u.id: told(u) for u in held_out}
+    read = [verdicts[known[e.id]] for e in dev if known[e.id] in verdicts]
+    found.dev = [e for e in dev if verdicts.get(known[e.id], True)]
     found.counts = {"human": len(found.train) + len(found.dev), "read": len(read), "wrong": read.count(False)}
     found.train += [_undecided(u, reason) for u in train if found.train and (reason := meaning(u).rejected)]
     return found
 
 
-def told(example: Example) -> tuple[str, str]:
-    """A row's id, and a digest of its words and of the tools and arguments of its answers, but of no names."""
-    answers = [[[call["name"], sorted(call["arguments"])] for call in calls] for calls in example.gold]
-    return example.id, digest([example.text, example.level, answers])[:12]
+def told(utterance: Utterance) -> tuple[str, str]:
+    """An utterance's id, and a digest of its words and its meaning, whatever the home."""
+    return utterance.id, digest([utterance.text, repr(meaning(utterance))])[:12]
 
 
 def _example(name: str, made: Request, split: str) -> Example:
