@@ -44,10 +44,11 @@ def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Prediction records as a table, one row each; ``calls`` stay lists."""
     columns = [*COLUMNS, "id", "calls", "exact", "reward", "reason", "latency_ms", "prompt_tokens", "new_tokens"]
     table = pd.DataFrame(list(records))
-    return table.assign(order=_orders(table)) if len(table) else pd.DataFrame(columns=[*columns, ORDER])
+    return table.assign(order=orders(table)) if len(table) else pd.DataFrame(columns=[*columns, ORDER])
 
 
-def _orders(table: pd.DataFrame) -> pd.Series:
+def orders(table: pd.DataFrame) -> pd.Series:
+    """The order of each record."""
     return table[ORDER].fillna(0).astype(int) if ORDER in table else pd.Series(0, table.index)
 
 
@@ -57,7 +58,7 @@ def by_request(table: pd.DataFrame) -> pd.DataFrame:
     ``changed``: whether its calls are not the same in all orders; NaN where there is one order only. The index is the
     id and how often it occurred before in one order, since an id may stand for several requests.
     """
-    again = table.groupby(["id", _orders(table)], sort=False).cumcount()
+    again = table.groupby(["id", orders(table)], sort=False).cumcount()
     rows = table.assign(again=again, same=table["calls"].map(canonical), exact=table["exact"].astype(float))
     found = rows.groupby(["id", "again"], sort=False).agg(
         exact=("exact", "mean"), n=("same", "size"), different=("same", "nunique")
@@ -67,7 +68,7 @@ def by_request(table: pd.DataFrame) -> pd.DataFrame:
 
 def first_order(table: pd.DataFrame) -> pd.DataFrame:
     """The records of contexts as they are."""
-    return table[_orders(table) == 0]
+    return table[orders(table) == 0]
 
 
 def summary(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:
