@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from tqdm import tqdm
+
 from lib.core import paths
 from lib.core.files import digest, read_jsonl
 from lib.core.task import Example
@@ -51,7 +53,8 @@ def people(params: Mapping[str, Any]) -> People:
         return found
     train = utterances.train(said)
     rng = Random(f"human {params['seed']}")
-    for number, made in enumerate(requests(train, rng, params["human"], size)):
+    made_of = requests(train, rng, params["human"], size)
+    for number, made in enumerate(tqdm(made_of, "people's words", params["human"], unit=" requests", disable=None)):
         found.train.append(row := _example(f"human-{number}", made, "train"))
         found.homes[row.id] = made.home
     verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
