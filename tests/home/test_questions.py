@@ -102,7 +102,7 @@ def test_a_device_that_is_added_is_of_its_kind() -> None:
 
 def test_the_teacher_has_the_levels_that_it_was_recorded_with() -> None:
     drawn = TASK.teacher_set(4, 1, 4, 1)
-    assert {e.level for e in drawn.tests} == set(data.SHARES) == data.LEVELS.keys() - {"L7"}
+    assert {e.level for e in drawn.tests} == set(data.SHARES) == data.LEVELS.keys() - {"L7", "L8"}
 
 
 def test_the_set_of_states_is_fixed_and_has_every_kind() -> None:

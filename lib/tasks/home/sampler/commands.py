@@ -197,17 +197,22 @@ def sample_command(rng: Random, home: Home, satellite: str | None, free: bool, a
     """A command that ``home`` can carry out, or None where nothing was found."""
     actions, weights = _possible(home)
     for _ in range(attempts if actions else 0):
-        action = rng.choices(actions, weights)[0]
-        entity = say(rng, _able(home, action))
-        template = say(rng, action.free if free else action.simple)
-        if action.flags & {"place", "room", "in_area"}:
-            command = _placed(rng, home, action, entity, satellite, template)
-        else:
-            target = _target(rng, home, action, entity, satellite)
-            command = render(rng, action, target, template, free) if target else None
+        command = command_for(rng, home, rng.choices(actions, weights)[0], satellite, free)
         if command:
             return command
     return None
+
+
+def command_for(rng: Random, home: Home, action: Action, satellite: str | None, free: bool = False) -> Command | None:
+    """A command of one action, or None where ``home`` has nothing for it."""
+    able = _able(home, action)
+    if not able:
+        return None
+    entity, template = say(rng, able), say(rng, action.free if free else action.simple)
+    if action.flags & {"place", "room", "in_area"}:
+        return _placed(rng, home, action, entity, satellite, template)
+    target = _target(rng, home, action, entity, satellite)
+    return render(rng, action, target, template, free) if target else None
 
 
 def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: str | None) -> Target | None:

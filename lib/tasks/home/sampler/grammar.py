@@ -176,3 +176,20 @@ def _single(home: Home, template: Template, anchor: Entity | None, text: str) ->
     if "area" in template.lists and template.intent != CLEAN_AREA:
         rivals = [e for e in rivals if e.area == anchor.area]
     return name_arguments(home, rivals[0]) if [e.id for e in rivals] == [anchor.id] else None
+
+
+@cache
+def _language(name: str) -> Intents:
+    return Intents.from_dict(get_intents(name) or {})
+
+
+def foreign_sentence(rng: Random, home: Home, language: str) -> str:
+    """One of Home Assistant's sentences in another language, about the home's things; empty if it has none for it."""
+    intents = _language(language)
+    block = rng.choice([b for intent in intents.intents.values() for b in intent.data])
+    rules = {**intents.expansion_rules, **(block.expansion_rules or {})}
+    fill = slots(free_text, language).filler(rng, home, rng.choice(home.entities), {})
+    try:
+        return walk(compile_expression(rng.choice(block.sentences).expression, rules), rng, fill)
+    except (Unfillable, IndexError):
+        return ""

@@ -12,10 +12,10 @@ from typing import Any
 from lib.tasks.home.sampler import phrases
 from lib.tasks.home.sampler.commands import Command, Target, entity_target, matching, render, sample_command
 from lib.tasks.home.sampler.grammar import Draw, draw
-from lib.tasks.home.sampler.homes import fits, kind_of, wordings
+from lib.tasks.home.sampler.groups import all_but
+from lib.tasks.home.sampler.homes import fits, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, politely, say, spelt
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.matching import name_arguments
 
 Found = Draw | None
 
@@ -60,14 +60,14 @@ def _general(rng: Random, area: str | None) -> Draw:
 def _timer(rng: Random, area: str | None) -> Draw:
     kind = say(rng, ("start", "start", "start_named", "add", "remove"))
     template = say(rng, bank()["timers"][kind])
-    spoken, arguments = _duration(rng)
+    spoken, arguments = duration(rng)
     name = phrase(rng, "{name}")
     arguments |= {"name": name} if kind == "start_named" else {}
     text = phrase(rng, template, d=spoken, i=name)
     return Draw.of(text, area, wordings()["timers"][kind], arguments, f"timer:{template}:-")
 
 
-def _duration(rng: Random) -> tuple[str, dict[str, Any]]:
+def duration(rng: Random) -> tuple[str, dict[str, Any]]:
     """A duration as spoken and as hours, minutes, seconds."""
     share = rng.random()
     if share < 0.12:
@@ -90,7 +90,7 @@ def _count(rng: Random, unit: str, low: int) -> tuple[str, int]:
 
 def several(rng: Random, home: Home) -> Found:
     """L3: two targets of one verb, all but one, two things about one target, two or three commands."""
-    build = say(rng, (_two_targets, _two_targets, _all_but, _commands, _commands, _commands, _both))
+    build = say(rng, (_two_targets, _two_targets, all_but, _commands, _commands, _commands, _both))
     return build(rng, home, satellite(rng, home))
 
 
@@ -112,30 +112,8 @@ def _two_targets(rng: Random, home: Home, area: str | None) -> Found:
     return Draw(first.text, area, [calls], action.tool, f"several:{template}:{found[0].domain}")
 
 
-def _all_but(rng: Random, home: Home, area: str | None) -> Found:
-    """ "All the lights in the kitchen except the lamp": the others by name, four at most."""
-    domain = say(rng, ("light", "light", "switch", "fan", "cover", "lock"))
-    spared = [e for e in home.entities if e.domain == domain]
-    if not spared:
-        return None
-    kept = say(rng, spared)
-    others = [e for e in spared if e is not kept and e.area == kept.area and e.device_class == kept.device_class]
-    target = entity_target(rng, home, kept, (domain,), 0.7)
-    names = [n for e in others if (n := name_arguments(home, e))]
-    if not 1 <= len(names) == len(others) <= 4 or target is None or kept.area is None:
-        return None
-    action = ACTIONS[say(rng, {"cover": ("open", "close"), "lock": ("lock", "unlock")}.get(domain, ("on", "off")))]
-    plural = kind_of(kept.domain, kept.device_class).plurals[0]
-    group = phrase(rng, wordings()["all_of"], plural=plural, one=plural.removesuffix("s"), area=kept.area)
-    but = say(rng, wordings()["but"])
-    template = say(rng, action.simple)
-    calls = [{"name": action.tool, "arguments": n} for n in names]
-    text = phrase(rng, template, t=group) + but + target.text
-    return Draw(text, area, [calls], action.tool, f"all_but:{template}:{domain}")
-
-
 def _both(rng: Random, home: Home, area: str | None) -> Found:
-    """One light, two wishes: on and blue, blue at half."""
+    """One light, two wishes: on and blue, blue at half; one call sets both."""
     lights = [e for e in home.entities if e.domain == "light"]
     target = entity_target(rng, home, say(rng, lights), ("light",), 0.5) if lights else None
     if target is None:
@@ -147,7 +125,8 @@ def _both(rng: Random, home: Home, area: str | None) -> Found:
     it = Target("it", target.arguments, "light")
     two = render(rng, second, it, say(rng, [t for t in second.simple if not t.startswith("{t}")]), False)
     text = one.text + say(rng, (" and ", " and then ", ", then ")) + two.text
-    return Draw(text, area, [[one.call, two.call]], first.tool, f"both:{one.template}+{two.template}:light")
+    call = {"name": "HassLightSet", "arguments": {**one.call["arguments"], **two.call["arguments"]}}
+    return Draw(text, area, [[call]], "HassLightSet", f"both:{one.template}+{two.template}:light")
 
 
 def _commands(rng: Random, home: Home, area: str | None) -> Found:

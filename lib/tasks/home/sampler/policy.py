@@ -69,13 +69,11 @@ def _on_list(home: Home, call: Call, tools: Mapping[str, Tool]) -> Call | None:
 
 def _asked(calls: list[Call], tools: Mapping[str, Tool]) -> Call | None:
     """Asking for the value where a step was wanted and no tool for steps is offered."""
-    name, key = wordings()["asked_instead"].get(calls[0]["name"], ("", ""))
+    name, key, kind = wordings()["asked_instead"].get(calls[0]["name"], ("", "", {}))
     if len(calls) > 1 or name not in tools:
         return None
-    return {
-        "name": name,
-        "arguments": {k: v for k, v in calls[0]["arguments"].items() if find(name).accepted(k)} | {key: "?"},
-    }
+    own = {k: v for k, v in calls[0]["arguments"].items() if find(name).accepted(k)}
+    return {"name": name, "arguments": {**own, **({} if "name" in own else kind), key: "?"}}
 
 
 def _as_said(draw: Draw) -> Draw | None:

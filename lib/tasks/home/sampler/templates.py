@@ -88,9 +88,9 @@ _CLASSES = {"bs_open_states": True, "bs_occupancy_states": False}  # is it about
 class Slots:
     """The grammar's value lists, compiled; ``free_text`` fills the slots of free text."""
 
-    def __init__(self, free_text: Callable[[Random, str], str]) -> None:
-        self._free = free_text
-        intents = Intents.from_dict(get_intents("en") or {})
+    def __init__(self, free_text: Callable[[Random, str], str], language: str = "en") -> None:
+        self._free, self._words = free_text, WORDS_SHARE if language == "en" else 0.0
+        intents = Intents.from_dict(get_intents(language) or {})
         self.texts: dict[str, list[tuple[Node, Any]]] = {}
         self.ranges: dict[str, RangeSlotList] = {}
         for name, values in intents.slot_lists.items():
@@ -113,7 +113,7 @@ class Slots:
         if list_name in ("name", "area", "floor"):
             return self._target(rng, home, anchor, list_name)
         if list_name in self.ranges:
-            return _number(rng, self.ranges[list_name])
+            return _number(rng, self.ranges[list_name], self._words)
         if list_name in self.texts:
             node, value = rng.choice(self._options(anchor, list_name, slot))
             return walk(node, rng, self.filler(rng, home, anchor, {})), value
@@ -148,12 +148,12 @@ class Slots:
 slots = cache(Slots)
 
 
-def _number(rng: Random, numbers: RangeSlotList) -> tuple[str, Any]:
+def _number(rng: Random, numbers: RangeSlotList, words: float) -> tuple[str, Any]:
     value: float = _typical(rng, numbers)
     if numbers.fraction_type and rng.random() < 0.12 and value < numbers.stop:
         value += 0.5
     result = value * (numbers.multiplier or 1)
-    digits = value != int(value) or rng.random() > WORDS_SHARE
+    digits = value != int(value) or rng.random() > words
     return f"{value:g}" if digits else number_words(int(value)), int(result) if result == int(result) else result
 
 

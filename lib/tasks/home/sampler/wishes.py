@@ -8,10 +8,12 @@ right answer to both is to do nothing. "The lights are too bright" and an open g
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from random import Random
 from typing import Any
 
+from lib.tasks.home.sampler import copying
 from lib.tasks.home.sampler.commands import (
     Target,
     entity_target,
@@ -20,14 +22,16 @@ from lib.tasks.home.sampler.commands import (
     place_names,
     place_texts,
     render,
+    sample_command,
     shorten,
     spoken_area,
     spoken_names,
 )
-from lib.tasks.home.sampler.grammar import Draw
-from lib.tasks.home.sampler.homes import Kind, fits, kinds, sample_home, wordings
+from lib.tasks.home.sampler.grammar import Draw, foreign_sentence
+from lib.tasks.home.sampler.homes import Kind, fits, kinds, sample_home, table, wordings
 from lib.tasks.home.sampler.levels import Found, satellite
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
+from lib.tasks.home.sampler.templates import compile_text, number_words, walk
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import mentioned
 from lib.tasks.home.words import content
@@ -86,13 +90,14 @@ def _whole_home(rng: Random, home: Home, row: dict[str, Any], able: list[Entity]
     return Draw.of(phrase(rng, template, **texts), area, row["tool"], arguments, f"wish:{template}:{row['domain']}")
 
 
+_ASKING = ("HassGet", "HassClimateGet", "HassTimer")  # tools of questions
 _ATTEMPTS = 12  # draws of one sort before another is tried
 _WITHOUT_NAME = ("todo", "lawn_mower")  # kinds that Home Assistant's sentences address without a name
 
 
 def nothing(rng: Random, home: Home) -> Found:
     """L6: nothing is to be done."""
-    build = rng.choices((_talk, unknown, ambiguous, _incapable, _about, remark), (4, 8, 3, 3, 2, 4))[0]
+    build = rng.choices(_BUILDERS, (3, 8, 3, 3, 2, 4, 7, 1))[0]
     draws = (build(rng, home, satellite(rng, home)) for _ in range(_ATTEMPTS))
     return next((draw for draw in draws if draw), None)
 
@@ -101,7 +106,7 @@ def _none(text: str, area: str | None, why: str, wanted: str = "") -> Draw:
     return Draw(text, area, [[]], "none", f"none:{why}", wanted)
 
 
-def asking(text: str, area: str | None, why: str, tool: str, **arguments: Any) -> Draw:
+def asking(text: str, area: str | None, why: str, tool: str, arguments: dict[str, Any]) -> Draw:
     """A request that is answered by asking for what is "?" among ``arguments``."""
     return Draw(text, area, [[]], "none", f"none:{why}", "", {"name": tool, "arguments": arguments})
 
@@ -178,7 +183,7 @@ def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
     if len(found) < 2 or whole or sum(e.area == area for e in found if area) == 1:
         return None
     spoken = _asked(rng, action, f"the {text}", entity.domain)
-    return asking(spoken, area, f"ambiguous:{action.name}:{entity.domain}", action.tool, name="?")
+    return asking(spoken, area, f"ambiguous:{action.name}:{entity.domain}", action.tool, {"name": "?"})
 
 
 def _names_group(home: Home, text: str, found: list[Entity], action: Action) -> bool:
@@ -202,6 +207,43 @@ def _incapable(rng: Random, home: Home, area: str | None) -> Found:
         return None
     spoken = _asked(rng, action, f"the {name}", entity.domain)
     return _none(spoken, area, f"incapable:{action.name}", action.tool)
+
+
+def unsupported(rng: Random, home: Home, area: str | None) -> Found:
+    """What no tool covers: clock times, conditions, modes, mail, the web; or what broke off in the middle."""
+    rows = table("abilities")["nothing"]
+    kind = say(rng, list(rows))
+    template = say(rng, rows[kind])
+    able = [e for e in home.entities if e.domain == "climate"]
+    target = entity_target(rng, home, say(rng, able), ("climate",), 0.5) if able else None
+    command = sample_command(rng, home, area, False, attempts=4)
+    if (kind == "climate" and target is None) or command is None or command.call["name"].startswith(_ASKING):
+        return None
+    texts = {"c": command.text.removesuffix(" now"), "t": target.text if target else "", "n": str(rng.randint(2, 60))}
+    halves = [m.end() for m in re.finditer(r" (the|my|our|to|of|in|at|by)(?= )", command.text)]
+    texts["half"] = command.text[: say(rng, halves)] if halves else "turn the"
+    texts |= {"clock": _clock(rng), "day": say(rng, table("abilities")["days"]), "person": _person(rng)}
+    texts["verb"] = walk(compile_text("{errand} the {thing}"), rng, lambda name, _: copying.free_text(rng, name))
+    return _none(phrase(rng, template, **texts), area, f"{kind}:{template}")
+
+
+def _clock(rng: Random) -> str:
+    hour = rng.randint(1, 12)
+    texts = {"h": str(hour), "m": f"{rng.randrange(0, 60, 5):02}", "word_h": number_words(hour)}
+    return phrase(rng, say(rng, table("abilities")["clocks"]), **texts)
+
+
+def _person(rng: Random) -> str:
+    return say(
+        rng, (say(rng, table("names")["persons"]), copying.free_text(rng, "first"), "my wife", "mom", "the boss")
+    )
+
+
+def foreign(rng: Random, home: Home, area: str | None) -> Found:
+    """A sentence in another language, which the assistant does not understand."""
+    language = say(rng, table("abilities")["languages"])
+    text = foreign_sentence(rng, home, language)
+    return _none(text, area, f"language:{language}:{len(text) % 9}") if text else None
 
 
 def remark(rng: Random, home: Home, area: str | None) -> Found:
@@ -228,3 +270,6 @@ def _about_action(rng: Random, home: Home) -> tuple[str, str]:
     forms = {key: phrase(rng, form, **texts) for key, form in bank()["remarks"][action.name].items()}
     template = say(rng, bank()["nothing"]["remarks"])
     return phrase(rng, template, t=target.text, **forms), f"{template}:{action.name}"
+
+
+_BUILDERS = (_talk, unknown, ambiguous, _incapable, _about, remark, unsupported, foreign)
