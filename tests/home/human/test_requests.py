@@ -34,7 +34,7 @@ UTTERANCES = [Utterance(f"made/{i}", intent, text, ()) for i, (intent, text) in 
 
 def made(utterance: Utterance, mode: str, n: int = 25) -> list[Request]:
     rng = Random(utterance.id + mode)
-    return [r for _ in range(n) if (r := request(utterance, rng, (2, 60), mode=mode))]
+    return [r for _ in range(n) if (r := request(utterance, rng, (2, 30), mode=mode))]
 
 
 @pytest.mark.parametrize("utterance", UTTERANCES, ids=TEXTS)

@@ -179,15 +179,12 @@ def _call(want: Want, target: Placed, home: Home) -> Call | None:
 
 
 def _right(home: Home, draw: Draw, tool: str, placed: dict[Target, Placed]) -> bool:
-    """Whether the answers can be carried out, and nothing else is named that the tool could act on."""
+    """Whether the answers can be carried out, and what the text names whole is what is meant."""
     if any(execute(home, calls, draw.area).errors for calls in draw.gold):
         return False
     ours = {p.id for p in placed.values() if isinstance(p, Entity)}
-    return (
-        not tool
-        or all(e.id in ours or not TOOLS[tool].acts_on(e.domain) for e in mentioned(home, draw.text))
-        or bool(ours)
-    )
+    named = {e.id for e in mentioned(home, draw.text) if tool and TOOLS[tool].acts_on(e.domain)}
+    return not named - ours or bool(named & ours)
 
 
 def report(utterances: Iterable[Utterance]) -> dict[str, dict[str, int]]:

@@ -40,20 +40,23 @@ def _joinable(utterance: Utterance) -> bool:
 
 
 def _placed(rng: Random, text: str, meant: Meaning) -> tuple[str, Meaning]:
-    """With a room or a player said at the end, where something is played and none is said."""
-    if {w.target for gold in meant.golds for w in gold} != {Target("player")}:
+    """With a room or a player said at the end, where something is done in a room and none is said."""
+    targets = {want.target for gold in meant.golds for want in gold}
+    target = targets.pop() if len(targets) == 1 else None
+    cleaning = target in (Target("vacuum"), Target("vacuum", "vacuuming"))  # and not "the vacuum in the hall"
+    if target is None or target.place or not (cleaning or target.kind in ("player", "lights", "climate")):
         return text, meant
-    end = re.search(r"(?: please| now)?[ .!?]*$", text)
-    bare = text[: end.start()] if end else text
-    where = rng.choice(WORDS["added places"])
-    target = Target("player", "", where)
-    words = f"in the {where}"
-    if rng.random() < 0.5:
-        kind, where = rng.choice(list(WORDS["added players"].items()))
-        target, words = Target(kind, where), f"on {rng.choice(('the', 'the', 'my'))} {where}"
-    golds = [tuple(_at(want, target) for want in gold) for gold in meant.golds]
-    return f"{bare} {words}", Meaning(tuple(golds[:1]))
+    where, said = "", rng.choice(WORDS["added places"])
+    new, words = replace(target, place=said), f"in the {said}"
+    if target == Target("player") and rng.random() < 0.5:
+        where, said = rng.choice(list(WORDS["added players"].items()))
+        new, words = Target(where, said), f"on {rng.choice(('the', 'the', 'my'))} {said}"
+    bare = re.sub(r"(?: please| now)*[ .!?]*$", "", text)
+    return f"{bare} {words}", Meaning((tuple(_at(want, new) for want in meant.golds[0]),), meant.unclear)
 
 
 def _at(want: Want, target: Target) -> Want:
+    """The want there; a vacuum that is to start cleans the room."""
+    if want.tool == "HassVacuumStart":
+        return Want("HassVacuumCleanArea", {}, Target("floor", "", target.place))
     return replace(want, target=target)
