@@ -124,7 +124,7 @@ def test_ambiguous_words_fit_several_and_not_one_of_the_room(homes: list[Home]) 
         draw = wishes.ambiguous(rng, home, area)
         seen += draw is not None
         assert draw is None or (draw.gold == [[]] and draw.area == area)
-    assert seen > 10
+    assert seen > 5
 
 
 def test_noise_keeps_the_values(homes: list[Home]) -> None:
@@ -209,7 +209,7 @@ def test_training_has_every_sort_of_request_that_calls_for_nothing(written) -> N
     rng = Random(3)
     drawn = [data.draw_request(rng, sample_home(rng, (3, 30)), "L6", False) for _ in range(400)]
     sorts = Counter(d.combination.split(":")[1] for d in drawn if d)
-    unsupported = set(groups.abilities()["nothing"]) - {"camera"}
+    unsupported = set(groups.abilities()["nothing"]) - {"camera", "climate"}
     assert set(sorts) >= {"chat", "cut", "unknown", "ambiguous", "incapable", "about", "remark", *unsupported}
     assert sorts["unknown"] > 0.1 * len(drawn)
     everywhere = Counter(e.extra["combination"] for e in [*seeds, *tests] if e.level == "L6")

@@ -182,12 +182,12 @@ def _parse_call(line: str, refs: References) -> Call | None:
     if takes_name(tool) and "name" in arguments:
         arguments = {**_entity(tool, arguments.pop("name"), refs), **arguments}
     if tool.name == "HassClimateSetTemperature" and "temperature" in arguments:
-        arguments["temperature"] = _in_unit(arguments["temperature"], refs.home.unit)
+        arguments["temperature"] = in_unit(arguments["temperature"], refs.home.unit)
     ordered = {a.name: arguments[a.name] for a in tool.arguments if a.name in arguments}
     return validate({"name": name, "arguments": ordered})
 
 
-def _in_unit(value: Any, unit: str | None) -> Any:
+def in_unit(value: Any, unit: str | None) -> Any:
     """A room's temperature in the home's unit, where the number makes sense in the other unit only."""
     if unit == "°C" and isinstance(value, int | float) and 45 <= value <= 100:
         return round((value - 32) / 1.8 * 2) / 2

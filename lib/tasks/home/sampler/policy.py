@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from lib.core.task import Call
-from lib.tasks.home.language.calls import VERBS
+from lib.tasks.home.language.calls import VERBS, in_unit
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.homes import wordings
 from lib.tasks.home.simulator.execute import execute
@@ -30,8 +30,13 @@ tools_of = lru_cache(maxsize=8192)(fitting)
 
 
 def settled(draw: Draw, home: Home) -> Draw | None:
-    """``draw`` with the answer that ``home`` allows; None where only a part of it can be done, or words were lost."""
+    """``draw`` with the answer that ``home`` allows.
+
+    None where only a part of it can be done, its words were lost, or a temperature is of the other unit.
+    """
     tools = tools_of(home)
+    if any(_of_other_unit(home, call) for call in draw.gold[0]):
+        return None
     if not draw.gold[0]:
         kept = draw.ask if draw.ask and draw.ask["name"] in tools else None
         return replace(draw, ask=kept, wanted=draw.wanted if draw.wanted in offered(home) else "")
@@ -42,6 +47,11 @@ def settled(draw: Draw, home: Home) -> Draw | None:
     if any(calls):
         return _as_said(replace(draw, gold=[[c for c in calls if c]])) if all(calls) else None
     return replace(draw, gold=_NONE, ask=_asked(draw.gold[0], tools))
+
+
+def _of_other_unit(home: Home, call: Call) -> bool:
+    temperature = call["arguments"].get("temperature") if call["name"] == "HassClimateSetTemperature" else None
+    return in_unit(temperature, home.unit) != temperature
 
 
 def _offered(home: Home, call: Call, area: str | None, tools: Mapping[str, Tool]) -> Call | None:

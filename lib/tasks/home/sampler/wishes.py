@@ -166,7 +166,8 @@ def _absent(rng: Random, home: Home, kind: Kind) -> str:
         there = [e for e in home.entities if e.domain == kind.domain and e.area and e.area != here]
         return f"the {say(rng, spoken_names(say(rng, there)))} in the {here}" if there else ""
     other = sample_home(rng, (3, 6))
-    return "the " + (say(rng, other.entities).name if draw < 0.9 else f"{say(rng, other.areas).name} {word}")
+    text = "the " + (say(rng, other.entities).name if draw < 0.9 else f"{say(rng, other.areas).name} {word}")
+    return "" if mentioned(home, text) else text
 
 
 def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
