@@ -20,6 +20,7 @@ import pandas as pd
 
 from lib.core.examples import read_examples, spread
 from lib.core.task import Example, StudyTask
+from lib.data.filter import TESTED
 
 TESTS, ACCEPTED, REJECTED = "01_tests.jsonl", "02_accepted.jsonl", "02_rejected.jsonl"
 HOMES = "01_homes.jsonl", "02_homes.jsonl"
@@ -55,14 +56,14 @@ def read(
 ) -> StudyData:
     """``count``: how many of the accepted examples, evenly spaced; 0 = all. Raises RecordError or TaskError.
 
-    ``rejected``: where the unlabelled examples are, those without any gold answer. A notebook names the files, so that
-    it is run again when they change (lib/core/provenance.py).
+    ``rejected``: where the unlabelled examples are, which have no gold answer, nor the words of a test. A notebook names
+    the files, so that it is run again when they change (lib/core/provenance.py).
     """
     contexts: dict[str, Any] = {}
     for path in homes:
         contexts |= task.contexts(path)
     learnt = task.resolve(read_examples(accepted, count), contexts)
-    unlabelled = [e for e in read_examples(rejected) if not e.gold] if rejected else []
+    unlabelled = [e for e in read_examples(rejected) if not e.gold and e.extra["reason"] != TESTED] if rejected else []
     return StudyData(learnt, task.resolve(read_examples(tests), contexts), task.resolve(unlabelled, contexts))
 
 

@@ -15,8 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from operator import itemgetter
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,39 +64,55 @@ Row = list[Block]
 Plan = tuple[int, list[int]]  # a block to be: the index of its context and those of its examples
 
 
+@dataclass(frozen=True)
+class Size:
+    """Which examples of a context ``fit`` a row, tokens of prefix and requests, whether all share the prefix."""
+
+    fit: list[int]
+    prefix: int
+    requests: list[int]
+    shared: bool
+
+
 class Packer:
     """Rows of one epoch after another, encoded when asked for; the same ``seed`` gives the same rows.
 
     A context is numbered anew for every row; where numbers depend on the request, each gets a prefix of its own.
     """
 
-    def __init__(self, codec: Codec, by_context: ByContext, max_tokens: int, seed: int = 0) -> None:
-        """Leaves out ``left_out`` examples that are longer than ``max_tokens``.
+    def __init__(self, codec: Codec, by_context: ByContext, max_tokens: int, seed: int = 0, workers: int = 0) -> None:
+        """Leaves out ``left_out`` examples longer than ``max_tokens``; ``workers``: processes that measure them.
 
         Raises TrainingError if none is left, and for one without an answer.
         """
         if not any(by_context):
             raise TrainingError("no examples to train on: check the stage before")
         self.codec, self.max_tokens, self.seed = codec, max_tokens, seed
-        self.by_context: list[list[Example]] = []
-        self._sizes: list[tuple[int, list[int], bool]] = []
-        for examples in tqdm(by_context, "measure", leave=False, disable=None):
-            self._measure(examples)
+        found = [
+            (examples, size) for examples, size in zip(by_context, self._measured(by_context, workers), strict=True)
+        ]
+        self.by_context = [[examples[i] for i in size.fit] for examples, size in found if size.fit]
+        self._sizes = [size for _, size in found if size.fit]
         self.left_out = sum(map(len, by_context)) - sum(map(len, self.by_context))
         if not self.by_context:
             raise TrainingError(f"no example fits a row of {max_tokens} tokens: raise row_tokens")
         self._plans: list[list[Plan]] = []
         self._epochs = 0
 
-    def _measure(self, examples: Sequence[Example]) -> None:
-        """Remembers those that fit, tokens of the prefix and of each with its answer, and if the prefix is shared."""
+    def _measured(self, by_context: ByContext, workers: int) -> list[Size]:
+        if not workers:
+            return [self._measure(examples) for examples in tqdm(by_context, "measure", leave=False, disable=None)]
+        with get_context("fork").Pool(workers, _inherit, (self, by_context)) as pool:
+            sizes = pool.imap(_measure_one, range(len(by_context)), 64)
+            return list(tqdm(sizes, "measure", len(by_context), leave=False, disable=None))
+
+    def _measure(self, examples: Sequence[Example]) -> Size:
         prompts = [self.codec.prompt(e.context, e.text) for e in examples]
         sizes = [len(_segment(self.codec, e, p).ids) for e, p in zip(examples, prompts, strict=True)]
         fit = [i for i, p in enumerate(prompts) if len(p.prefix) + sizes[i] <= self.max_tokens]
-        if fit:
-            shared = all(prompts[i].prefix == prompts[fit[0]].prefix for i in fit)
-            self.by_context.append([examples[i] for i in fit])
-            self._sizes.append((max(len(prompts[i].prefix) for i in fit), [sizes[i] for i in fit], shared))
+        prefixes = [prompts[i].prefix for i in fit]
+        shared = all(prefix == prefixes[0] for prefix in prefixes)
+        return Size(fit, max(map(len, prefixes), default=0), [sizes[i] for i in fit], shared)
 
     @property
     def epoch_rows(self) -> int:
@@ -131,23 +149,35 @@ class Packer:
 
     def _blocks(self, context: int, rng: Random) -> Iterator[tuple[Plan, int]]:
         """A context's examples cut into blocks within the budget, with their sizes in tokens."""
-        prefix, sizes, shared = self._sizes[context]
-        order, size, chosen = list(range(len(sizes))), prefix, list[int]()
+        whole = self._sizes[context]
+        order, size, chosen = list(range(len(whole.requests))), whole.prefix, list[int]()
         rng.shuffle(order)
         for i in order:
-            if chosen and (not shared or size + sizes[i] > self.max_tokens):
+            if chosen and (not whole.shared or size + whole.requests[i] > self.max_tokens):
                 yield (context, chosen), size
-                chosen, size = [], prefix
+                chosen, size = [], whole.prefix
             chosen.append(i)
-            size += sizes[i]
+            size += whole.requests[i]
         yield (context, chosen), size
 
     def _encode(self, plan: Plan, rng: Random) -> Block:
         examples = [self.by_context[plan[0]][i] for i in plan[1]]
         first = self.codec.prompt(examples[0].context, examples[0].text, rng)
-        refs = first.refs if self._sizes[plan[0]][2] else None
+        refs = first.refs if self._sizes[plan[0]].shared else None
         prompts = [first] + [self.codec.prompt(e.context, e.text, rng, refs) for e in examples[1:]]
         return Block(first.prefix, [_segment(self.codec, e, p) for e, p in zip(examples, prompts, strict=True)])
+
+
+_inherited: list[Any] = []  # by a process that measures, from the one that forked it
+
+
+def _inherit(*given: Any) -> None:
+    _inherited[:] = given
+
+
+def _measure_one(index: int) -> Size:
+    packer, by_context = _inherited
+    return packer._measure(by_context[index])  # type: ignore[no-any-return]
 
 
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:

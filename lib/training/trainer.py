@@ -255,7 +255,9 @@ class RowBatches:
 
     def __init__(self, params: RowTraining, task: Task, student: Student, by_context: ByContext) -> None:
         """Raises TrainingError."""
-        self.packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed)
+        self.packer = Packer(
+            Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed, params.workers
+        )
         self.facts = {"epoch_rows": self.packer.epoch_rows, "left_out": self.packer.left_out}
         align = layers.ALIGN if params.compile else ALIGN
         self._batch = partial(collate, pad=student.vocabulary.end, align=align)

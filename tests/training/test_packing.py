@@ -134,6 +134,14 @@ def test_what_cannot_be_packed_is_named(codec):
         packer(codec, [])
 
 
+def test_several_processes_measure_what_one_does(codec):
+    groups = examples(70, 3) + examples(2, 3, items=8)
+    one, two = (Packer(codec, groups, 300, workers=workers) for workers in (0, 2))
+    assert one._sizes == two._sizes and one.row(3) == two.row(3)
+    with pytest.raises(TrainingError, match="no accepted answer"):
+        Packer(codec, [[replace(groups[0][0], gold=[])]], 300, workers=1)
+
+
 def test_what_is_too_long_for_a_row_is_left_out_and_counted(codec):
     short, long = examples(2, 3)
     said = [replace(long[0], text="please " * 200 + long[0].text), *long[1:]]

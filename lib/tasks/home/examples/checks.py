@@ -67,8 +67,8 @@ def accept(
     accepted, rejected = [], []
     for example in seeds:
         key, said, area = example.context["home"], tuple(words(example.text)), example.context.get("area")
-        reason = "words of a test" if said in tested else fault(example, homes[key], area)
-        reason = example.extra.get("reason", reason)
+        reason = "words of a test" if said in tested else example.extra.get("reason")
+        reason = reason or fault(example, homes[key], area)
         if (key, said, area) in seen:
             reason = "same request twice in one home"
         seen.add((key, said, area))
