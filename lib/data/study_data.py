@@ -56,7 +56,7 @@ def read(
 ) -> StudyData:
     """``count``: how many of the accepted examples, evenly spaced; 0 = all. Raises RecordError or TaskError.
 
-    ``rejected``: where the unlabelled examples are, which have no gold answer, nor the words of a test. A notebook names
+    ``rejected``: where the unlabelled examples are: without gold answers, and not the words of a test. A notebook names
     the files, so that it is run again when they change (lib/core/provenance.py).
     """
     contexts: dict[str, Any] = {}

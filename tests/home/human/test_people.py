@@ -94,6 +94,8 @@ def test_part_1_writes_them_and_part_2_rejects_what_cannot_be_told(tmp_path: Pat
     reasons = Counter(e.extra["reason"] for e in rejected if e.level == "undecided")
     assert reasons and all(reason.startswith("no program can tell: ") for reason in reasons)
     assert not [e for e in accepted if e.level == "undecided"]
+    open_ = [e for e in rejected if e.level == "undecided"]
+    assert not any(e.gold for e in open_) and {e.context["home"] for e in open_} == {e.id for e in open_}
     beside = [e for e in rows if e.source != "human" and e.context["home"].startswith("human-")]
     assert len(beside) > PARAMS["human"] and not any(data.is_held_out(e.extra["combination"]) for e in beside)
 

@@ -101,7 +101,7 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
 def _beside(params: Mapping[str, Any], people: human.People) -> Iterator[Example]:
     """Requests of the program in the homes of people's: much alike, and to be told apart."""
     rng, numbers = Random(f"beside {params['seed']}"), count()
-    for key in dict.fromkeys(e.context["home"] for e in people.train):
+    for key in dict.fromkeys(e.context["home"] for e in people.train if e.gold):
         for level, draw in requests(rng, people.homes[key], params["shares"], _BESIDE, False):
             yield to_example(f"beside-{next(numbers)}", key, level, draw, "train")
 

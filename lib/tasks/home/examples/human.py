@@ -21,6 +21,7 @@ from lib.core.files import digest, read_jsonl
 from lib.core.task import Example
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.human import utterances
+from lib.tasks.home.human.homes import Household
 from lib.tasks.home.human.meanings import meaning
 from lib.tasks.home.human.requests import Request, request, requests
 from lib.tasks.home.human.utterances import Utterance
@@ -63,7 +64,11 @@ def people(params: Mapping[str, Any]) -> People:
     read = [verdicts[known[e.id]] for e in dev if known[e.id] in verdicts]
     found.dev = [e for e in dev if verdicts.get(known[e.id], True)]
     found.counts = {"human": len(found.train) + len(found.dev), "read": len(read), "wrong": read.count(False)}
-    found.train += [_undecided(u, reason) for u in train if found.train and (reason := meaning(u).rejected)]
+    for utterance in train if found.train else ():
+        if reason := meaning(utterance).rejected:
+            house = Household(Random(f"undecided {params['seed']} {utterance.id}"), utterance.text, size, False)
+            found.homes[utterance.id] = house.home()
+            found.train.append(_undecided(utterance, reason, house.satellite))
     return found
 
 
@@ -78,10 +83,11 @@ def _example(name: str, made: Request, split: str) -> Example:
     return Example(name, draw.text, {"home": name, "area": draw.area}, draw.gold, level, SOURCE, split, draw.extra)
 
 
-def _undecided(utterance: Utterance, reason: str) -> Example:
+def _undecided(utterance: Utterance, reason: str, area: str | None) -> Example:
+    """A request without any answer, in a home of its own; a model may find one (lib/training/self_training.py)."""
     extra = {"intent": utterance.intent, "reason": f"no program can tell: {reason}"}
-    context = {"home": "human-0", "area": None}  # a home that is there: what cannot be told is asked nowhere
-    return Example(utterance.id, utterance.text, context, [[]], "undecided", SOURCE, "train", extra)
+    context = {"home": utterance.id, "area": area}
+    return Example(utterance.id, utterance.text, context, [], "undecided", SOURCE, "train", extra)
 
 
 def _dev(params: Mapping[str, Any], said: Sequence[Utterance], homes: dict[str, Home]) -> Iterator[Example]:
