@@ -177,7 +177,7 @@ def _inherit(*given: Any) -> None:
 
 def _measure_one(index: int) -> Size:
     packer, by_context = _inherited
-    return packer._measure(by_context[index])  # type: ignore[no-any-return]
+    return packer._measure(by_context[index])
 
 
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:
