@@ -46,7 +46,7 @@ def test_a_field_case_is_not_right_by_chance() -> None:
 
 
 def test_requests_are_the_same_in_larger_homes() -> None:
-    rows = drawn(12)
+    rows = drawn(6)
     by_id = {f"large {e.id}": e for e in rows}
     small, large = larger(rows).values()
     assert 10 < len(small) == len(large) <= PADDED

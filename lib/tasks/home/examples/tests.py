@@ -7,8 +7,10 @@ asking back). They were chosen partly because something failed, so their rate is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,12 +24,12 @@ from lib.tasks.home.sampler.sources import as_told
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 from lib.tasks.home.simulator.tools import fitting
-from lib.tasks.home.words import mentions
+from lib.tasks.home.words import mentions, stems
 
 FIELD_CASES = "field_cases"
 SIZES = (30, 185)  # devices of homes that the same requests are asked in
 PADDED = 60  # such requests
-_NEW_HOME = (200, 200)  # devices of the homes whose devices are added
+_NEW_HOMES = 8  # one of these is the first whose devices are added
 
 
 def more_tests(tests: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
@@ -66,48 +68,81 @@ def _survives(home: Home, told: Home, calls: Sequence[Call], area: str | None) -
 
 
 def larger(examples: Sequence[Example]) -> dict[str, list[Example]]:
-    """Requests that name what they mean, in their own home with devices of other homes added, by size."""
-    chosen = [e for e in examples if len(e.context["home"].entities) < SIZES[0] and _is_named(e)]
+    """Requests in their own homes with devices of new homes that change no answer, by the number of devices."""
+    chosen = [e for e in examples if len(e.context["home"].entities) < SIZES[0] and _stays(e)]
     sets: dict[str, list[Example]] = {f"{size} devices": [] for size in SIZES}
     for example in spread(chosen, PADDED):
-        added = [replace(example, id=f"large {example.id}", context=_padded(example, size)) for size in SIZES]
-        if not any(fault(e, e.context["home"], e.context.get("area")) for e in added):
-            for rows, e in zip(sets.values(), added, strict=True):
+        more = _more_devices(example, SIZES[-1] - len(example.context["home"].entities))
+        padded = [_padded(example, more, size) for size in SIZES]
+        if not any(fault(e, e.context["home"], e.context.get("area")) for e in padded):
+            for rows, e in zip(sets.values(), padded, strict=True):
                 rows.append(e)
     return sets
 
 
-def _is_named(example: Example) -> bool:
-    """Whether the request says the whole names of what its calls act on, so that more devices change no answer."""
-    here = (example.context.get("area") or "").casefold()
-    calls = example.gold[0]
-    names = [str(value) for c in calls for key, value in c["arguments"].items() if key in ("name", "area", "floor")]
-    acting = all(c["arguments"].keys() & {"name", "area", "floor"} for c in calls)
-    return bool(calls) and acting and all(mentions(example.text, n) or n.casefold() == here for n in names)
+def _stays(example: Example) -> bool:
+    """Whether devices elsewhere change nothing: it acts on devices, on places that it says, or on nothing anywhere."""
+    here, calls = (example.context.get("area") or "").casefold(), example.gold[0]
+    places = [str(c["arguments"][key]) for c in calls for key in ("area", "floor") if key in c["arguments"]]
+    if not all(place.casefold() == here or mentions(example.text, place) for place in places):
+        return False
+    targeted = all(c["arguments"].keys() & {"name", "area", "floor"} for c in calls)
+    return targeted and not example.extra.keys() & {"wanted", "ask"}
 
 
-def _padded(example: Example, size: int) -> dict[str, Any]:
-    """The context with areas and devices of new homes up to ``size`` devices, the same first ones for every size."""
+def _padded(example: Example, more: Sequence[tuple[Entity, Area]], size: int) -> Example:
     home = example.context["home"]
+    added = more[: size - len(home.entities)]
+    areas = (*home.areas, *dict.fromkeys(area for _, area in added))
+    entities = (*home.entities, *(replace(e, id=f"{e.domain}.added_{i}") for i, (e, _) in enumerate(added)))
+    context = {**example.context, "home": replace(home, areas=areas, entities=entities)}
+    return replace(example, id=f"large {example.id}", context=context)
+
+
+def _more_devices(example: Example, number: int) -> list[tuple[Entity, Area]]:
+    """Devices of new homes with their areas that can be added to the example's home."""
+    home, fits = example.context["home"], _fits(example)
     known = {n.casefold() for thing in (*home.entities, *home.areas) for n in (thing.name, *thing.aliases)}
     known |= {floor.casefold() for floor in home.floors}
-    areas, entities = list(home.areas), list(home.entities)
-    for entity, area in _others(example.id):
+    found: list[tuple[Entity, Area]] = []
+    areas: set[Area] = set()
+    others = _others(example.id)
+    while len(found) < number:
+        entity, area = next(others)
         names = {entity.name.casefold(), *([] if area in areas else [area.name.casefold()])}
-        if names & known or any(mentions(example.text, n) for n in names):
-            continue
-        if len(entities) == size:
-            break
-        known |= names
-        areas += [] if area in areas else [area]
-        entities.append(replace(entity, id=f"{entity.domain}.added_{len(entities)}"))
-    return {**example.context, "home": replace(home, areas=tuple(areas), entities=tuple(entities))}
+        if not names & known and fits(entity, area):
+            known |= names
+            areas.add(area)
+            found.append((entity, area))
+    return found
+
+
+def _fits(example: Example) -> Callable[[Entity, Area], bool]:
+    """Whether a device and its area can be added: the request says neither of their names.
+
+    It says no word of the device's if it does not say the whole names of what it acts on. Where it acts on nothing, no
+    new kind of device comes in.
+    """
+    text, calls = example.text, example.gold[0]
+    said, own = stems(text), {e.domain for e in example.context["home"].entities}
+    exact = calls and all(mentions(text, c["arguments"].get("name", "")) for c in calls if "name" in c["arguments"])
+
+    def fits(entity: Entity, area: Area) -> bool:
+        if mentions(text, entity.name) or mentions(text, area.name) or not (calls or entity.domain in own):
+            return False
+        return bool(exact) or said.isdisjoint(stems(entity.name))
+
+    return fits
 
 
 def _others(seed: str) -> Iterator[tuple[Entity, Area]]:
     """Devices of new homes with their areas, without end."""
-    rng = Random(f"more devices {seed}")
-    while True:
-        home = sample_home(rng, _NEW_HOME, held_out=True)
+    for number in count(Random(seed).randrange(_NEW_HOMES)):
+        home = _new_home(number)
         areas = {a.name: replace(a, floor=None, aliases=()) for a in home.areas}
         yield from ((replace(e, aliases=()), areas[e.area]) for e in home.entities if e.area)
+
+
+@cache
+def _new_home(number: int) -> Home:
+    return sample_home(Random(f"new home {number}"), (SIZES[-1], SIZES[-1]), held_out=True)
