@@ -42,7 +42,7 @@ def read_jsonl(path: Path) -> list[Row]:
     return [strict(where, line) for where, line in lines(path)]
 
 
-def lines(path: Path) -> Iterator[Numbered]:
+def lines(path: Path, remedy: str = "") -> Iterator[Numbered]:
     """The lines of a file, plain, .xz or .gz, that are not empty, each with file and number. Raises RecordError."""
     number = 0
     openers: dict[str, Callable[..., Any]] = {".xz": lzma.open, ".gz": gzip.open}
@@ -52,17 +52,19 @@ def lines(path: Path) -> Iterator[Numbered]:
                 if line.strip():
                     yield f"{path.name}, line {number}", line
     except (lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError) as error:
-        raise RecordError(f"{path.name}: damaged or cut off after line {number} ({error}): restore it") from error
+        problem = f"damaged or cut off after line {number} ({error})"
+        raise RecordError(f"{path.name}: {problem}: {remedy or 'restore it'}") from error
     except OSError as error:
-        raise RecordError(f"{path.name}: cannot be read ({error.strerror}): run the stage that writes it") from error
+        problem = f"cannot be read ({error.strerror})"
+        raise RecordError(f"{path.name}: {problem}: {remedy or 'run the stage that writes it'}") from error
 
 
-def strict(where: str, line: bytes) -> Row:
+def strict(where: str, line: bytes, remedy: str = "repair the line or run the stage again") -> Row:
     """The row on a line. Raises RecordError that begins with ``where``."""
     try:
         return parse_object(line)
     except ValueError as error:
-        raise RecordError(f"{where}: {error}: repair the line or run the stage again") from error
+        raise RecordError(f"{where}: {error}: {remedy}") from error
 
 
 def tolerant(given: Iterable[Numbered], read: Callable[[Row], T], remedy: str = "") -> tuple[list[T], list[str]]:

@@ -68,7 +68,7 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 def library(code: str, task: str = "*", root: Path = paths.ROOT) -> str:
     """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: all) import, and over a task's data."""
-    own = [p for p in root.glob(f"lib/tasks/{task}/**/*") if p.suffix in (".py", ".yaml", ".json")]
+    own = [p for p in root.glob(f"lib/tasks/{task}/**/*") if p.suffix in (".py", ".yaml", ".json", ".jsonl")]
     modules: set[Path] = set()
     waiting = {*own, *_imported(code, root)}
     while waiting:

@@ -48,24 +48,21 @@ def read(folder: Path | None, sha256: str = SHA256) -> list[Utterance]:
     if folder is None or not folder.is_dir():
         return []
     found, whole = list[Utterance](), hashlib.sha256()
-    try:
-        for where, line in lines(folder / FILE):
-            found.append(_utterance(where, strict(where, line)))
-            whole.update(line)
-    except RecordError as error:
-        raise RecordError(f"{folder.name}/{error}; {REMEDY}") from error
+    for where, line in lines(folder / FILE, REMEDY):
+        found.append(_utterance(where, strict(where, line, REMEDY)))
+        whole.update(line)
     if whole.hexdigest() != sha256:
-        raise RecordError(f"{folder.name}/{FILE}: another SHA-256 than that of the known file; {REMEDY}")
+        raise RecordError(f"{FILE}: another SHA-256 than that of the known file: {REMEDY}")
     return found
 
 
 def _utterance(where: str, row: Row) -> Utterance:
     if missing := [k for k in KEYS if k not in row]:
-        raise RecordError(f"{where}: '{missing[0]}' is missing")
+        raise RecordError(f"{where}: '{missing[0]}' is missing: {REMEDY}")
     slots, strings = row["slots"], [row["id"], row["intent"], row["text"]]
     pairs = isinstance(slots, list) and all(isinstance(s, list) and [*map(type, s)] == [str, str] for s in slots)
     if not pairs or not all(isinstance(v, str) for v in strings):
-        raise RecordError(f"{where}: 'slots' must be pairs of strings, all else a string")
+        raise RecordError(f"{where}: 'slots' must be pairs of strings, all else a string: {REMEDY}")
     return Utterance(row["id"], row["intent"], row["text"], tuple((name, value) for name, value in slots))
 
 
