@@ -1,4 +1,4 @@
-"""Variants of utterances to learn from: two in one breath, a place or a player added, letter case and punctuation."""
+"""Variants of utterances: other values, two in one breath, a place or a player added, case and punctuation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cache
 from random import Random
 
 from lib.tasks.home.human.meanings import Meaning, Target, Want, meaning
+from lib.tasks.home.human.refilling import refilled
 from lib.tasks.home.human.said import WORDS
 from lib.tasks.home.human.utterances import Utterance
 from lib.tasks.home.sampler.phrases import joined
@@ -20,10 +21,10 @@ understood = cache(meaning)
 
 def varied(rng: Random, first: Utterance, second: Utterance) -> tuple[str, Meaning]:
     """The text and the meaning of the first, now and then with the second after it."""
-    text, meant = first.text, understood(first)
+    text, meant = refilled(rng, first.text, understood(first))
     if rng.random() < JOINED_SHARE and _joinable(first) and _joinable(second) and first.intent != second.intent:
-        other = understood(second)
-        text = joined(rng, [text.rstrip(" .!?"), second.text])
+        after, other = refilled(rng, second.text, understood(second))
+        text = joined(rng, [text.rstrip(" .!?"), after])
         return text, Meaning(((*meant.golds[0], *other.golds[0]),))
     if rng.random() < PLACED_SHARE and meant.acts and not meant.unclear:
         text, meant = _placed(rng, text, meant)
