@@ -7,6 +7,7 @@ import pytest
 from lib.core.task import Example
 from lib.tasks import load
 from lib.tasks.home.examples.data import balanced
+from lib.tasks.home.examples.states import STATES
 from lib.tasks.home.examples.tests import FIELD_CASES, PADDED, field_cases, larger, more_tests, told_less
 from lib.tasks.home.language.calls import answer, parse
 from lib.tasks.home.language.references import references
@@ -82,5 +83,5 @@ def test_a_home_that_is_told_less_keeps_the_requests_that_can_be_answered_there(
 def test_more_tests_keep_the_ids_of_their_requests() -> None:
     rows = drawn(2)
     found = more_tests({"dev": rows, "none": []})
-    assert list(found) == [FIELD_CASES, "30 devices", "185 devices", "dev, as told"]
+    assert list(found) == [FIELD_CASES, STATES, "30 devices", "185 devices", "dev, as told"]
     assert {e.id for e in found["dev, as told"]} <= {e.id for e in rows}

@@ -19,6 +19,7 @@ from lib.core.examples import spread
 from lib.core.files import read_jsonl
 from lib.core.task import Call, Example
 from lib.tasks.home.examples.checks import fault
+from lib.tasks.home.examples.states import STATES, states
 from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.sampler.sources import as_told
 from lib.tasks.home.simulator.execute import NOTHING, execute
@@ -36,7 +37,8 @@ def more_tests(tests: Mapping[str, Sequence[Example]]) -> dict[str, list[Example
     """By name, those that are kept here and those made from ``tests``, which also keep the ids of their requests."""
     told = {f"{name}, as told": list(filter(None, map(told_less, rows))) for name, rows in tests.items()}
     first = next(iter(tests.values()), [])
-    return {FIELD_CASES: field_cases(), **larger(first), **{name: rows for name, rows in told.items() if rows}}
+    kept = {FIELD_CASES: field_cases(), STATES: states()}
+    return {**kept, **larger(first), **{name: rows for name, rows in told.items() if rows}}
 
 
 def field_cases() -> list[Example]:

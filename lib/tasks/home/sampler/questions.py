@@ -15,6 +15,7 @@ from typing import Any
 
 from lib.tasks.home.sampler.commands import entity_target, matching, place_texts, spoken_area, spoken_names
 from lib.tasks.home.sampler.grammar import Draw
+from lib.tasks.home.sampler.groups import floor_words, on
 from lib.tasks.home.sampler.homes import Kind, fits, kind_of, kinds, pick, table
 from lib.tasks.home.sampler.levels import Found, satellite
 from lib.tasks.home.sampler.phrases import phrase, politely, say
@@ -95,8 +96,11 @@ def about(rng: Random, home: Home, entity: Entity, area: str | None) -> Found:
         return None
     text = phrase(rng, template, **_texts(rng, kind_of(entity.domain, entity.device_class), topic, found[0]))
     state = topic.state if isinstance(topic.state, str) else topic.state[entity.domain]
-    arguments = {**found[1], **({"state": state} if state else {})}
-    return Draw.of(text, area, topic.tool, arguments, _combination("question", template, entity))
+    draw = Draw.of(text, area, topic.tool, found[1], _combination("question", template, entity))
+    if not state:
+        return draw
+    asked = [{"name": topic.tool, "arguments": {**found[1], "state": state}}]
+    return replace(draw, gold=[asked, *(draw.gold if "name" in found[1] else ())])  # of one device any state tells
 
 
 def _combination(sort: str, template: str, of: Entity | Kind) -> str:
@@ -119,7 +123,8 @@ def _device(rng: Random, home: Home, entity: Entity, topic: Topic, slots: set[st
     if "o" in slots:
         bare = subject(say(rng, spoken_names(entity)), kind)
         article = "" if re.search("['’]s ", bare) else say(rng, ("the ", "the ", "the ", "my ", "our ", ""))
-        return ({"o": article + bare}, arguments) if bare and matching(home, bare, topic.near) == [entity] else None
+        told = re.search(r"[^\W\d]", bare) and matching(home, bare, topic.near) == [entity]
+        return ({"o": article + bare}, arguments) if told else None
     word = say(rng, kind.words)
     here = [e for e in matching(home, word, topic.near) if e.area == area]
     if "t" in slots and area and here == [entity] and rng.random() < 0.3:
@@ -177,7 +182,8 @@ def _within(home: Home, entity: Entity, place: Mapping[str, str]) -> bool:
 def _place(rng: Random, home: Home, where: str | None, area: str | None, topic: Topic) -> Filled:
     """A place around ``where`` as spoken (``w`` "in the den", ``a`` "the den") and as an argument."""
     floor = home.floor_of.get(where or "")
-    options = ["here"] * 2 * bool(area and where == area) + ["area"] * 3 * bool(where) + ["floor"] * bool(floor)
+    words = floor_words(home).get(floor or "", ())
+    options = ["here"] * 2 * bool(area and where == area) + ["area"] * 3 * bool(where) + ["floor"] * bool(words)
     scope = say(rng, options + ["home"] * 2 * (not (topic.inside and options)))
     if scope == "here":
         return {"w": say(rng, (*_HERE, *([""] * topic.value))), "a": "this room"}, {"area": where}
@@ -185,18 +191,10 @@ def _place(rng: Random, home: Home, where: str | None, area: str | None, topic: 
         texts = place_texts(rng, spoken_area(rng, home, where or ""))
         return {"w": texts["in"], "a": texts["a"]}, {"area": where}
     if scope == "floor":
-        return _floor(rng, floor or ""), {"floor": floor}
+        spoken = on(say(rng, words))
+        return {"w": spoken, "a": re.sub("^(on|in) ", "", spoken)}, {"floor": floor}
     unsaid = () if area and not topic.value and not topic.words else ("", "")
     return {"w": (said := say(rng, (*unsaid, *_EVERYWHERE))), "a": "the house" if said else ""}, {}
-
-
-def _floor(rng: Random, floor: str) -> dict[str, str]:
-    if floor.casefold() in ("upstairs", "downstairs"):
-        return {"w": floor, "a": floor}
-    whole = re.search(r"floor|level|\d", floor, re.IGNORECASE)
-    spoken = f"the {floor}" if whole or rng.random() < 0.5 else f"the {floor} floor"
-    on = "in" if re.search("attic|basement|cellar|loft", spoken, re.IGNORECASE) else say(rng, ("on", "on", "across"))
-    return {"w": f"{on} {spoken}", "a": spoken}
 
 
 def idle(rng: Random, home: Home, area: str | None) -> Found:
