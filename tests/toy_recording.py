@@ -37,9 +37,11 @@ def student() -> str:
 
 def task(folder: Path) -> HomeTask:
     """The home task, with its recordings elsewhere."""
-    made = HomeTask()
-    made.recordings = folder
-    return made
+
+    class Recorded(HomeTask):
+        recordings = folder
+
+    return Recorded()
 
 
 def reply(prompt: Prompt) -> str | Reply:
