@@ -27,7 +27,7 @@ SLOTS = {"t", "n", "o", "p", "one", "w", "a", "q", "s", "is", "was"}
 def drawn() -> list[tuple[Home, Draw]]:
     rng, rows = Random(21), []
     for _ in range(150):
-        home = sample_home(rng, (3, 60))
+        home = sample_home(rng, (3, 40))
         rows += [(home, draw) for _ in range(6) if (draw := questions.question(rng, home))]
     return rows
 

@@ -176,6 +176,6 @@ def _row_words(rng: Random, base: str, numbers: Sequence[int], whole: bool) -> s
 
 
 BUILDERS: dict[Callable[[Random, Home, str | None], Found], float] = {
-    **{_after: 3, _lasting: 3, all_but: 3, on_floor: 3, _items: 3, _two_settings: 2, _words_for_values: 1.5},
-    **{_numbered: 1.5, step: 4, missing: 2, here: 2, everyday: 3, player: 1.5, music: 1.5},
+    **{_after: 2.5, _lasting: 2.5, all_but: 3, on_floor: 3, _items: 12, _two_settings: 2, _words_for_values: 1.5},
+    **{_numbered: 5, step: 4, missing: 1, here: 3, everyday: 3, player: 3, music: 6},
 }

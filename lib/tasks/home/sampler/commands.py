@@ -131,7 +131,7 @@ def spoken_area(rng: Random, home: Home, area: str) -> str:
 
 
 def _article(rng: Random, text: str) -> str:
-    if re.match(r"\w+['’]s ", text):
+    if re.match(r"\w+['’]s |the ", text):
         return text
     return rng.choice(("the ", "the ", "the ", "my ", "", "", "our ")) + text
 

@@ -118,8 +118,9 @@ def on_floor(rng: Random, home: Home, area: str | None) -> Found:
 
 
 def _grouped(rng: Random, entity: Entity, word: str) -> str:
-    kind = kinds_like(entity)[0]
-    return say(rng, abilities()["floors"]["groups"]).format(plural=say(rng, kind.plurals), w=word, on=on(word))
+    kind, rows = kinds_like(entity)[0], abilities()["floors"]
+    forms = rows["adverb_groups"] if word in rows["adverbs"] else rows["groups"]
+    return say(rng, forms).format(plural=say(rng, kind.plurals), w=word, on=on(word))
 
 
 def _no_floor(rng: Random, home: Home, area: str | None, action: Action, entity: Entity) -> Found:

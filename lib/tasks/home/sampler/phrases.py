@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
+from unicodedata import combining, normalize
 
 from lib.tasks.home.sampler import copying
 from lib.tasks.home.sampler.homes import pick, pools, table, weights, wordings
@@ -75,6 +76,9 @@ def fillers(kind: str) -> Sequence[str]:
 
 def value(rng: Random, kind: str, loose: bool) -> tuple[str, Any]:
     """A value as spoken and as an argument; ``loose`` allows fractions and rare words."""
+    if kind == "fan_mode":
+        name = say(rng, bank()["fan_modes"])
+        return name, name
     if kind in ("color", "mode"):
         rare = kind == "color" and loose and rng.random() >= 0.7
         name = say(rng, bank()["extra_colors"] if rare else COLORS if kind == "color" else bank()["modes"])
@@ -121,9 +125,13 @@ def politely(rng: Random, text: str) -> str:
 
 
 def surface(rng: Random, text: str) -> str:
-    """Letter case and punctuation as typed or as a recogniser writes them."""
+    """Letter case, accents and punctuation as typed or as a recogniser writes them."""
     text = " ".join(text.split())
+    if not text.isascii() and rng.random() < 0.3:
+        text = "".join(c for c in normalize("NFKD", text) if not combining(c))
     draw = rng.random()
+    if draw < 0.06:
+        return re.sub(r"['’]", "", text.lower())
     if draw < 0.45:
         return text.lower()
     if draw < 0.8:

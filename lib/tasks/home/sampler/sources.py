@@ -35,9 +35,11 @@ def varied(rng: Random, home: Home, held_out: bool = False) -> Home:
 
 
 def told(rng: Random, home: Home) -> Home:
-    """``home`` with or without a unit and a list of tools, and in three cases of ten ``as_told``."""
+    """``home`` with or without a unit and a list of tools; in three cases of ten the rest is ``as_told``."""
     home = Home(home.areas, home.entities, home.floor_rows, _tools(rng, home), _unit(rng))
-    return as_told(home) if rng.random() < 0.3 and len(home.entities) > 1 else home
+    if rng.random() >= 0.3 or len(home.entities) < 2:
+        return home
+    return as_told(home) if rng.random() < 0.5 else replace(as_told(home), tools=None)
 
 
 def _unit(rng: Random) -> str | None:
@@ -71,10 +73,10 @@ def _alias(rng: Random, entity: Entity) -> str:
 def _tools(rng: Random, home: Home) -> tuple[str, ...] | None:
     """The tools offered: all that fit (None), Assist's, or all but some; now and then with the step for lights."""
     draw = rng.random()
-    if draw < 0.45:
+    if draw < 0.6:
         return None
-    names = list(ASSIST if draw < 0.75 else offered(home))
-    if draw > 0.65:
+    names = list(ASSIST if draw < 0.8 else offered(home))
+    if draw > 0.7:
         groups = rng.sample(wordings()["left_out"], rng.randint(1, 3))
         names = [name for name in names if not any(name in group for group in groups)]
     if rng.random() < 0.5:

@@ -125,7 +125,7 @@ def everyday(rng: Random, home: Home, area: str | None) -> Found:
     form, tool = say(rng, row["text"]), row["tool"]
     text, why = phrase(rng, form), f"everyday:{form}"
     if not able:
-        return Draw(text, area, [[]], "none", f"none:{why}", tool) if rng.random() < 0.05 else None
+        return Draw(text, area, [[]], "none", f"none:{why}", tool) if rng.random() < 0.02 else None
     near = [e for e in able if area and e.area == area]
     able = near if len(near) == 1 else able
     target = name_arguments(home, able[0]) if len(able) == 1 else None

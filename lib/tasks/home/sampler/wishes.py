@@ -97,7 +97,7 @@ _WITHOUT_NAME = ("todo", "lawn_mower")  # kinds that Home Assistant's sentences 
 
 def nothing(rng: Random, home: Home) -> Found:
     """L6: nothing is to be done."""
-    build = rng.choices(_BUILDERS, (3, 8, 3, 3, 2, 4, 7, 1))[0]
+    build = rng.choices(_BUILDERS, (3, 8, 3, 3, 2, 4, 7, 2.5))[0]
     draws = (build(rng, home, satellite(rng, home)) for _ in range(_ATTEMPTS))
     return next((draw for draw in draws if draw), None)
 
