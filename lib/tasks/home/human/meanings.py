@@ -146,7 +146,7 @@ def _want(action: dict[str, Any], found: re.Match[str], text: str, position: int
     arguments = dict(action.get("args", {}))
     if "time" in groups:
         arguments |= said.duration(groups["time"].casefold()) or {}
-    for name in groups.keys() - {"thing", "list", "time"}:
+    for name in (name for name in groups if TOOLS[action["tool"]].argument(name)):
         arguments[name] = value = _value(action["tool"], name, groups[name], arguments.get(name))
         if value is None:
             return None
@@ -160,7 +160,7 @@ def _value(tool: str, name: str, text: str, sign: Any) -> Any:
     if name == "color":
         return text.casefold()
     amount = said.number(text.casefold())
-    argument = TOOLS[tool].argument(name) if tool in TOOLS else None
+    argument = TOOLS[tool].argument(name)
     most = argument.high if argument else 100
     return None if amount is None or amount > most else -amount if sign == "down" else amount
 
