@@ -18,9 +18,9 @@ from lib.runtime.requests import calls as calls
 
 Format = Callable[[Any], str] | str
 Labels = Mapping[str, str] | Sequence[str]
-THIRD_PARTY = "third_party"  # the ``split`` of third-party examples
+OTHERS = ("third_party", "dev_human")  # the ``split`` of examples in words that others own
 TEXTS = ("text", "said", "request")  # columns that hold what somebody said
-WITHHELD = "[a third-party test sentence, withheld]"
+WITHHELD = "[a sentence that is not ours, withheld]"
 HEADINGS = {
     "n": "requests",
     "others": "third-party",
@@ -72,11 +72,11 @@ def table(rows: Any, labels: Labels = (), formats: Mapping[str, Format] | None =
     """Shows a table: the columns of ``labels``, all by default, under its headings, values through their ``formats``.
 
     ``rows``: a DataFrame or a list of dicts; none give the headings alone. A format is a function, or a format such as
-    ``"{:,.0f}"``. TEXTS of rows whose ``split`` is THIRD_PARTY are masked.
+    ``"{:,.0f}"``. TEXTS of rows whose ``split`` is one of OTHERS are masked.
     """
     frame, how = pd.DataFrame(rows), {**FORMATS, **(formats or {})}
     if "split" in frame:
-        hidden = frame["split"] == THIRD_PARTY
+        hidden = frame["split"].isin(OTHERS)
         frame = frame.assign(**{c: frame[c].mask(hidden, WITHHELD) for c in TEXTS if c in frame})
     frame = frame.reindex(columns=list(labels)) if labels else frame
     shown = pd.DataFrame({c: [_text(v, how.get(c)) for v in frame[c]] for c in frame.columns})
@@ -96,8 +96,8 @@ def _text(value: Any, how: Format | None) -> str:
 
 
 def text(example: Any) -> str:
-    """What an example says, masked if it is of a third-party test."""
-    return WITHHELD if example.split == THIRD_PARTY else str(example.text)
+    """What an example says, masked if others own its words."""
+    return WITHHELD if example.split in OTHERS else str(example.text)
 
 
 def share(accuracy: float, low: float, high: float) -> str:

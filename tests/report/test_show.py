@@ -40,8 +40,9 @@ def test_differences_are_significant_by_their_interval(said: list[str]) -> None:
     assert said[1].count("none") == 2
 
 
-def test_sentences_of_third_party_tests_are_masked_and_no_others(said: list[str]) -> None:
-    theirs = Example("t1", "dim the lava lamp", {}, [[]], "X", "others", show.THIRD_PARTY)
+@pytest.mark.parametrize("split", show.OTHERS)
+def test_sentences_of_others_are_masked_and_none_of_ours(said: list[str], split: str) -> None:
+    theirs = Example("t1", "dim the lava lamp", {}, [[]], "X", "others", split)
     own = Example("d1", "dim the lava lamp, forty", {}, [[]], "L0", "program", "dev")
     assert (show.text(theirs), show.text(own)) == (show.WITHHELD, own.text)
     rows = [{"text": e.text, "split": e.split, "calls": "Dim(lava lamp)"} for e in (theirs, own)]
