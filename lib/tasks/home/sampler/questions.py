@@ -59,7 +59,7 @@ def _topic(row: dict[str, Any]) -> Topic:
     forms, is_, value = bank()["forms"], row.get("is", ""), row.get("value")
     general = is_ and forms["is"], value and forms["value"], value == "high" and forms["high"]
     pools = [pool for pool in (row.get("say"), *general) if pool]
-    near, tool = [*row["for"], *row.get("also", ())], row.get("tool", GET_STATE)
+    near, tool = list(dict.fromkeys((*row["for"], *row.get("also", ())))), row.get("tool", GET_STATE)
     return Topic(row["for"], near, row.get("state", ""), is_, pools, tool, row.get("inside", False), bool(value))
 
 
@@ -129,7 +129,7 @@ def _device(rng: Random, home: Home, entity: Entity, topic: Topic, slots: set[st
     here = [e for e in matching(home, word, topic.near) if e.area == area]
     if "t" in slots and area and here == [entity] and rng.random() < 0.3:
         return {"t": f"the {word}"}, arguments
-    target = entity_target(rng, home, entity, topic.near, 0.4)
+    target = entity_target(rng, home, entity, topic.near, 1.0 if entity.domain == "person" else 0.4)
     return ({"t": target.text, "n": re.sub("^(the|my|our) ", "", target.text)}, arguments) if target else None
 
 
