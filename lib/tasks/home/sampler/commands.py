@@ -20,7 +20,7 @@ from lib.tasks.home.sampler.templates import compile_text, lists_in, number_word
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import name_arguments
 from lib.tasks.home.simulator.tools import find
-from lib.tasks.home.words import content
+from lib.tasks.home.words import content, stem
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None)
 
 
 def _group(rng: Random, where: str, plural: str, **texts: str) -> str:
-    return rng.choice(wordings()["groups"][where]).format(plural=plural, one=plural.removesuffix("s"), **texts)
+    return rng.choice(wordings()["groups"][where]).format(plural=plural, one=stem(plural), **texts)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Requests beyond the grammar, by level of difficulty (L1 to L4; ``wishes.py`` has L5 and L6).
+"""Requests beyond the grammar, by level of difficulty (L1 to L4).
 
 L1 partial or reordered names and politeness; L2 free verbs and amounts, and requests that are about no device; L3
 several targets, exclusions, two or three commands; L4 self-correction, speech-recognition noise, typing errors.

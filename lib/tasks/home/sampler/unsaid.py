@@ -69,7 +69,7 @@ def step(rng: Random, home: Home, area: str | None) -> Found:
         return None
     form, number = say(rng, row[f"{'here_' if unnamed else ''}{way}{by}"]), say(rng, (5, 10, 10, 15, 20, 25, 30, 40))
     amount = say(rng, (f"{spelt(rng, number)} percent", f"{number}%", f"{number}", f"{number} percent"))
-    where = say(rng, ("in here", "here", "in this room", ""))
+    where = say(rng, ("in here", "here", "in this room", "")) if "area" in target.arguments else ""
     text = phrase(rng, form, t=target.text, n=amount, g=say(rng, _DEGREES), **{"in": where})
     tool, key = row.get("step") or row["ask"]
     if tool not in tools_of(home) and target.arguments == _UNKNOWN:
