@@ -22,11 +22,15 @@ from lib.tasks.home.words import content, stems
 
 THERE, ABSENT, SEVERAL = "there", "absent", "several"
 Placed = dict[str, Any] | Entity | None
-_GENERIC = frozenset("smart robot new my one the".split())
+_TOGETHER = ("lights", "locks", "weather", "floor")  # kinds of which one never asks which is meant
+_ALONE = ("vacuum", "ac", "furnace", "fan")  # of which any of their domain may be called so
+_LIGHTS = frozenset(("light", "lights", "lamp"))
 
 
 def place(house: Household, target: Target, mode: str, tool: str) -> Placed:
     """What the call's target is in ``house``; under ABSENT and SEVERAL, {} or None."""
+    if mode == SEVERAL and (target.kind in _TOGETHER or target.place):
+        return None
     house.drop_named(tool)
     return PLACED.get(target.kind, _thing)(house, target, mode, tool)
 
@@ -34,9 +38,7 @@ def place(house: Household, target: Target, mode: str, tool: str) -> Placed:
 def _lights(house: Household, target: Target, mode: str, tool: str) -> Placed:
     """A group of lights: of a room, a floor, the whole home, or around the satellite."""
     rng, where = house.rng, target.place
-    if mode == SEVERAL:
-        return None
-    if where == "everywhere" or (not where and "light" + "s" in house.text and rng.random() < 0.1):
+    if where == "everywhere" or (not where and "lights" in house.text and rng.random() < 0.1):
         house.satellite = house.satellite if where else None
         return _everywhere(house, mode)
     if where in WORDS["floors"]:
@@ -49,7 +51,7 @@ def _lights(house: Household, target: Target, mode: str, tool: str) -> Placed:
         near = set(rooms) if where not in ("", "here") else {a.name for a in house.areas}
         if name == "area" and where not in ("", "here") and rng.random() < 0.4:
             house.forget(chosen)
-        house.drop(lambda e: e.area in near and (e.domain == "light" or content(e.name) & {"light", "lights", "lamp"}))
+        house.drop(lambda e: e.area in near and (e.domain == "light" or content(e.name) & _LIGHTS))
         return {}
     _some_lights(house, rooms)
     return {name: chosen, "domain": "light"}
@@ -66,7 +68,7 @@ def _some_lights(house: Household, rooms: list[str]) -> None:
 
 def _everywhere(house: Household, mode: str) -> Placed:
     if mode == ABSENT:
-        house.drop(lambda e: e.domain == "light" or content(e.name) & {"light", "lights", "lamp"})
+        house.drop(lambda e: e.domain == "light" or content(e.name) & _LIGHTS)
         return {}
     for _ in range(house.rng.randint(1, 3)):
         _some_lights(house, [house.any_area().name])
@@ -77,14 +79,12 @@ def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
     """A device of a kind, which may have words of its own ("desk lamp")."""
     rng, row = house.rng, table("things")["kinds"][target.kind]
     called = re.compile(rf"\b(?:{row['said']})\b", re.IGNORECASE)
-    own = {w for w in target.said.split() if not called.search(w)} - _GENERIC
-    own -= {"cleaner", "machine", "maker", "pot", "bot", "on", "next", "to", "by", "near", "the"}
+    own = {w for w in target.said.split() if not called.search(w)} - set(WORDS["not its own"].split())
     domains = [d for d in row["domains"] if TOOLS[tool].acts_on(d)]
-    single = target.kind in ("vacuum", "ac", "furnace", "fan")
 
     def rival(e: Entity) -> Any:
-        text = " ".join((e.name, *e.also))
-        return (single and e.domain in domains) or (own <= stems(text) | content(text) and called.search(text))
+        text, alone = " ".join((e.name, *e.also)), target.kind in _ALONE and e.domain in domains
+        return alone or (own <= stems(text) | content(text) and called.search(text))
 
     if not domains:
         return None
@@ -94,7 +94,7 @@ def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
             house.drop(lambda e: e.domain == "media_player")
         return _near_misses(house, row)
     if mode == SEVERAL:
-        return _several(house, target, row, own, domains)
+        return _several(house, target, row, own, domains[0])
     room = _room_of(house, target)
     if room and rng.random() < 0.2 and (target.place not in ("", "everywhere") or house.satellite == room):
         other = house.any_area([room]).name  # another one elsewhere: the room that is said, or where one is, decides
@@ -104,16 +104,10 @@ def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
 
 def _near_misses(house: Household, row: dict[str, Any]) -> Placed:
     for name in house.rng.sample(row["near"], house.rng.randint(0, min(3, len(row["near"])))):
-        domain = _domain_of(name)
+        ends = table("things")["domains of near"].items()
+        domain = next((d for d, some in ends if name.split()[-1] in some), "switch")
         house.add(name, domain, house.any_area().name)
     return {}
-
-
-def _domain_of(name: str) -> str:
-    """What a thing of that name mostly is."""
-    words = {"light": "Light Lamp Spots Strip Bulb Ceiling Overhead Downlights", "fan": "Fan", "climate": "AC Heater"}
-    words |= {"media_player": "TV Speaker Soundbar Radio Stereo Display Projector", "lawn_mower": "Mower"}
-    return next((d for d, some in words.items() if name.split()[-1] in some.split()), "switch")
 
 
 def _room_of(house: Household, target: Target) -> str | None:
@@ -146,14 +140,12 @@ def _one(house: Household, target: Target, row: dict[str, Any], own: set[str], d
     return house.add(house.name(names, room), domain, room)
 
 
-def _several(house: Household, target: Target, row: dict[str, Any], own: set[str], domains: list[str]) -> Placed:
-    """Two or three in rooms away from the satellite, where the utterance says no place."""
-    if target.place not in ("",):
-        return None
+def _several(house: Household, target: Target, row: dict[str, Any], own: set[str], domain: str) -> Placed:
+    """Two or three in rooms away from the satellite."""
     apart = [house.satellite] if house.satellite else []
     for _ in range(house.rng.randint(2, 3)):
         apart.append(house.any_area([a for a in apart if a]).name)
-        _one(house, target, row, own, domains[0], apart[-1])
+        _one(house, target, row, own, domain, apart[-1])
     return {}
 
 
@@ -172,7 +164,7 @@ def _one_of(domain: str, names: str) -> Callable[[Household, Target, str, str], 
             house.drop(lambda e: e.domain == domain and e.area in (here, None))
             for room in [house.any_area([here] if here else []).name for _ in range(2)]:
                 house.add(house.name(some, room), domain, room)
-            return {} if not target.place else None
+            return {}
         if not target.place and rng.random() < 0.3:
             house.drop(lambda e: e.domain == domain)
             room = house.any_area().name
@@ -186,8 +178,6 @@ def _one_of(domain: str, names: str) -> Callable[[Household, Target, str, str], 
 
 
 def _locks(house: Household, target: Target, mode: str, tool: str) -> Placed:
-    if mode == SEVERAL:
-        return None
     if mode == ABSENT:
         house.drop(lambda e: e.domain == "lock")
         return {}
@@ -200,15 +190,13 @@ def _weather(house: Household, target: Target, mode: str, tool: str) -> Placed:
     house.drop(lambda e: e.domain == "weather")
     if mode == THERE:
         house.add(house.name(table("things")["weathers"], None), "weather", None)
-    return None if mode == SEVERAL else {}
+    return {}
 
 
 def _floor(house: Household, target: Target, mode: str, tool: str) -> Placed:
     """An area to be cleaned by the only vacuum."""
     found = _thing(house, Target("vacuum"), mode, "HassVacuumStart")
-    if mode != THERE:
-        return {} if mode == ABSENT else None
-    return {"area": house.room(target.place)} if found else None
+    return {"area": house.room(target.place)} if found and mode == THERE else found
 
 
 def list_key(said: str) -> str:
@@ -220,22 +208,19 @@ def list_key(said: str) -> str:
 
 def _list(house: Household, target: Target, mode: str, tool: str) -> Placed:
     rng, names, key = house.rng, table("things")["lists"], list_key(target.said)
-    alike = {key, "todo", "chores"} if key in ("todo", "chores") else {key}
-    others = [n for k, some in names.items() if k not in alike for n in some] if key else names["other"]
-    if mode == SEVERAL:
-        kinds = rng.sample(sorted(names), 2)
-        house.drop(lambda e: e.domain == "todo")
-        for one in kinds:
-            house.add(house.name(names[one], None), "todo", None)
-        return None if key else {}
     house.drop(lambda e: e.domain == "todo")
+    if mode == SEVERAL:
+        for kind_of_list in rng.sample(sorted(names), 2):
+            house.add(house.name(names[kind_of_list], None), "todo", None)
+        return None if key else {}
+    alike, said = {key, "todo", "chores"} if key in ("todo", "chores") else {key}, content(key)
+    others = [n for k, some in names.items() if k not in alike for n in some if not content(n) & said]
     for name in rng.sample(others, rng.choice((0, 0, 1, 1, 2)) if key else 0):
         house.add(name, "todo", None)
     if mode == ABSENT:
         return {}
-    own = (
-        names.get(key) or [f"{key.title()} List", key.title()] if key else [n for some in names.values() for n in some]
-    )
+    every = [n for some in names.values() for n in some]
+    own = names.get(key) or ([f"{key.title()} List", key.title()] if key else every)
     return house.add(house.name(own, None), "todo", None)
 
 
