@@ -49,27 +49,35 @@ def people(params: Mapping[str, Any]) -> People:
     Nothing where the folder is absent. Raises RecordError for a damaged file.
     """
     said = utterances.read(paths.ROOT / params["human_speech"] if params["human_speech"] else None)
-    found, size = People(), tuple(params["home_size"])
-    if not said:
-        return found
-    train = utterances.train(said)
-    rng = Random(f"human {params['seed']}")
-    made_of = requests(train, rng, params["human"], size)
-    for number, made in enumerate(tqdm(made_of, "people's words", params["human"], unit=" requests", disable=None)):
+    found = People()
+    if said:
+        _add_training(params, utterances.train(said), found)
+        _add_dev(params, utterances.dev(said), found)
+        found.counts["human"] = len(found.dev) + sum(e.level != "undecided" for e in found.train)
+    return found
+
+
+def _add_training(params: Mapping[str, Any], said: Sequence[Utterance], found: People) -> None:
+    rng, count, size = Random(f"human {params['seed']}"), params["human"], tuple(params["home_size"])
+    made_of = tqdm(requests(said, rng, count, size), "people's words", count, unit=" requests", disable=None)
+    for number, made in enumerate(made_of):
         found.train.append(row := _example(f"human-{number}", made, "train"))
         found.homes[row.id] = made.home
-    verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
-    held_out = utterances.dev(said)
-    dev, known = list(_dev(params, held_out, found.homes)), {u.id: told(u) for u in held_out}
-    read = [verdicts[known[e.id]] for e in dev if known[e.id] in verdicts]
-    found.dev = [e for e in dev if verdicts.get(known[e.id], True)]
-    found.counts = {"human": len(found.train) + len(found.dev), "read": len(read), "wrong": read.count(False)}
-    for utterance in train if found.train else ():
+    for utterance in said if found.train else ():
         if reason := meaning(utterance).rejected:
             house = Household(Random(f"undecided {params['seed']} {utterance.id}"), utterance.text, size, False)
             found.homes[utterance.id] = house.home()
             found.train.append(_undecided(utterance, reason, house.satellite))
-    return found
+
+
+def _add_dev(params: Mapping[str, Any], said: Sequence[Utterance], found: People) -> None:
+    verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
+    read, known = list[bool](), {u.id: told(u) for u in said}
+    for example in _dev(params, said, found.homes):
+        verdict = verdicts.get(known[example.id])
+        read += [] if verdict is None else [verdict]
+        found.dev += [] if verdict is False else [example]
+    found.counts = {"read": len(read), "wrong": read.count(False)}
 
 
 def told(utterance: Utterance) -> tuple[str, str]:
