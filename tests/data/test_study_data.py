@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -39,6 +40,27 @@ def test_accepted_examples_and_tests_have_their_homes(run) -> None:
 def test_a_part_of_what_was_accepted_is_evenly_spaced(run) -> None:
     some = study_data.of_run(load("home"), run, count=3).accepted
     assert [e.id for e in some] == [e.id for e in spread(study_data.of_run(load("home"), run).accepted, 3)]
+
+
+def test_what_nobody_could_label_is_read_of_the_rejected_ones(run) -> None:
+    rows = files.read_jsonl(run / "02_accepted.jsonl")[:4]
+    reasons = ["no program can tell", "no program can tell", "words of a test", "the home refuses"]
+    golds: list[list[list[str]]] = [[], [], [], [[]]]
+    kept = [row | {"gold": gold, "reason": reason} for row, gold, reason in zip(rows, golds, reasons, strict=True)]
+    files.write_jsonl(run / "02_rejected.jsonl", kept)
+    data = study_data.of_run(load("home"), run)
+    assert [e.id for e in data.unlabelled] == ["train-0", "train-1"] and data.unlabelled[0].context["home"].entities
+
+
+def test_a_mixture_uses_sources_and_levels_as_often_as_it_says() -> None:
+    def some(source: str, level: str, n: int) -> list[Example]:
+        return [Example(f"{source}{level}{i}", "", {}, [[]], level, source, "") for i in range(n)]
+
+    rows, times = some("a", "L0", 3) + some("b", "L0", 2) + some("b", "L1", 1), {"b": 2, "b/L1": 0, "c": 4}
+    assert Counter(e.source for e in study_data.repeated(rows, times)) == {"a": 3, "b": 4}
+    table = study_data.mixture(rows, {"b": 3, "c": 4}).set_index("source")
+    assert table["n"].to_dict() == {"a": 3, "b": 3, "c": 0} and table["times"].to_dict() == {"a": 1, "b": 3, "c": 4}
+    assert table["share"].to_dict() == {"a": 0.25, "b": 0.75, "c": 0.0}
 
 
 def test_lines_that_are_not_asked_for_are_not_read(run) -> None:

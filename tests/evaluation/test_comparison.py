@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from lib.core.files import write_jsonl
+from lib.core.files import read_jsonl, write_jsonl
 from lib.core.params import ParamsError
 from lib.evaluation import comparison, metrics
 
@@ -165,6 +165,16 @@ def test_each_step_is_compared_with_the_one_before(run: Path) -> None:
     assert table["points"].isna().tolist()[:2] == [True, True], "neither is a step up from anything"
     assert table.loc["distilled", "p"] == pytest.approx(2 / 2**8) and table.loc["reinforced", "p"] == 1.0
     assert table.loc["assistant", "accuracy"] == 0.9
+
+
+def test_steps_are_compared_on_each_test(run: Path) -> None:
+    path = run / "05_predictions.jsonl"
+    rows = read_jsonl(path)
+    write_jsonl(path, [*rows, *({**row, "test": "people", "exact": True} for row in rows)])
+    table = comparison.steps(sorted(run.iterdir()))
+    people = table[table["test"] == "people"]
+    assert people["system"].tolist() == ["reinforced"] and people["accuracy"].tolist() == [1.0]
+    assert len(table) == 6
 
 
 def test_steps_that_did_not_run_are_left_out(run: Path) -> None:
