@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -58,12 +59,18 @@ def by_request(table: pd.DataFrame) -> pd.DataFrame:
     ``changed``: whether its calls are not the same in all orders; NaN where there is one order only. The index is the
     id and how often it occurred before in one order, since an id may stand for several requests.
     """
-    again = table.groupby(["id", orders(table)], sort=False).cumcount()
-    rows = table.assign(again=again, same=table["calls"].map(canonical), exact=table["exact"].astype(float))
-    found = rows.groupby(["id", "again"], sort=False).agg(
-        exact=("exact", "mean"), n=("same", "size"), different=("same", "nunique")
-    )
-    return found.assign(changed=(found["different"] > 1).where(found["n"] > 1))[["exact", "changed"]]
+    answers: dict[tuple[str, int], list[tuple[float, Any]]] = {}
+    seen = Counter[tuple[str, int]]()
+    for key, order, exact, calls in zip(table["id"], orders(table), table["exact"], table["calls"], strict=True):
+        answers.setdefault((key, seen[key, order]), []).append((float(exact), calls))
+        seen[key, order] += 1
+    rows = [(sum(exact for exact, _ in some) / len(some), _differ([c for _, c in some])) for some in answers.values()]
+    index = pd.MultiIndex.from_tuples(list(answers), names=["id", "again"])
+    return pd.DataFrame(rows, index, ["exact", "changed"], dtype=float)
+
+
+def _differ(answers: Sequence[Any]) -> float:
+    return float(len(set(map(canonical, answers))) > 1) if len(answers) > 1 else math.nan
 
 
 def first_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -86,7 +93,7 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
     n, right = len(requests), float(requests["exact"].sum())
     low, high = wilson(right, n)
     found = {"n": n, "right": right, "accuracy": right / n if n else math.nan, "low": low, "high": high}
-    found |= {"changed": float(requests["changed"].astype(float).mean())}
+    found |= {"changed": float(requests["changed"].mean())}
     found |= {name: float(group[name].mean()) for name in ("reward", "prompt_tokens", "new_tokens")}
     return found | {"p50_ms": times.quantile(0.5), "p95_ms": times.quantile(0.95), "mean_ms": times.mean()}
 
