@@ -7,17 +7,19 @@ template and domain; dev and test homes are made of held-out names and draw from
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import count
+from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from tqdm import tqdm
 
-from lib.core.files import write_jsonl
+from lib.core.files import dumps, write_jsonl, write_text
 from lib.core.task import Example, TaskError
 from lib.tasks.home.examples import human
 from lib.tasks.home.examples.checks import fault
@@ -40,6 +42,7 @@ LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
     **{"L4": levels.noisy, "L5": implicit, "L6": nothing, "L7": questions.question, "L8": hard},
 }
 HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
+CHUNK = 5_000  # training requests that are drawn together
 _BESIDE = 2  # requests of the program in each home that was made around people's words
 _ATTEMPTS = 60
 CORPUS_SEED = 20_000
@@ -84,39 +87,70 @@ def sample(params: Mapping[str, Any], out: Path) -> dict[str, Any]:
         raise TaskError(f"shares: {dict(shares)}: expected a share of at least 0 for levels among {', '.join(LEVELS)}")
     if not 1 <= size[0] <= size[1]:
         raise TaskError(f"home_size: {list(size)}: expected [low, high] with 1 <= low <= high")
-    homes = dict[str, Home]()
-    train, tests = _training(params, homes), list[Example]()
+    homes, tests = dict[str, Home](), list[Example]()
     for split in ("dev", "test"):
         tests += balanced(Random(f"{split} {params['seed']}"), split, params[split], size, homes)
     people = human.people(params)
-    homes |= people.homes
-    train, tests = [*train, *people.train, *_beside(params, people)], [*tests, *people.dev]
-    write_jsonl(out / "01_homes.jsonl", ({"id": key, **home.to_dict()} for key, home in homes.items()))
-    write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in train))
-    write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
-    counts = dict(sorted(Counter(e.level for e in train if "reason" not in e.extra).items()))
-    return {"homes": len(homes), "seeds": sum(counts.values()), "tests": len(tests), "levels": counts, **people.counts}
+    chunks = [_lines(homes | people.homes, people.undecided), *_chunks(_training, params, "seeds")]
+    chunks += _chunks(_around, params, "human") if people.train else []
+    write_text(out / "01_homes.jsonl", "".join(chunk.homes for chunk in chunks))
+    write_text(out / "01_prototype.jsonl", "".join(chunk.rows for chunk in chunks))
+    write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in [*tests, *people.dev]))
+    levels, sources = (sum((getattr(c, name) for c in chunks), Counter[str]()) for name in ("levels", "sources"))
+    counts = {
+        "homes": sum(c.homes.count("\n") for c in chunks),
+        "seeds": levels.total(),
+        "levels": dict(sorted(levels.items())),
+    }
+    told = {**people.counts, "human": sources["human"] + len(people.dev)} if people.train else {}
+    return {**counts, "tests": len(tests) + len(people.dev), **told}
 
 
-def _beside(params: Mapping[str, Any], people: human.People) -> Iterator[Example]:
-    """Requests of the program in the homes of people's: much alike, and to be told apart."""
-    rng, numbers = Random(f"beside {params['seed']}"), count()
-    for key in dict.fromkeys(e.context["home"] for e in people.train if e.gold):
-        for level, draw in requests(rng, people.homes[key], params["shares"], _BESIDE, False):
-            yield to_example(f"beside-{next(numbers)}", key, level, draw, "train")
+@dataclass(frozen=True)
+class _Chunk:
+    """Homes and training requests as JSON lines, and how many requests there are by level and by source."""
+
+    homes: str
+    rows: str
+    levels: Counter[str]
+    sources: Counter[str]
 
 
-def _training(params: Mapping[str, Any], homes: dict[str, Home]) -> list[Example]:
-    rng, rows = Random(f"train {params['seed']}"), list[Example]()
-    with tqdm(total=params["seeds"], desc="seeds", unit=" requests", disable=None) as bar:
-        while len(rows) < params["seeds"]:
-            key = f"train-{len(homes)}"
-            homes[key] = home = varied(rng, sample_home(rng, tuple(params["home_size"])))
-            most = min(params["per_home"], params["seeds"] - len(rows))
-            for level, draw in requests(rng, home, params["shares"], most, False):
-                rows.append(to_example(f"seed-{len(rows)}", key, level, draw, "train"))
-            bar.update(len(rows) - bar.n)
-    return rows
+def _lines(homes: Mapping[str, Home], rows: Sequence[Example]) -> _Chunk:
+    texts = ({"id": key, **home.to_dict()} for key, home in homes.items()), (e.to_dict() for e in rows)
+    homes_text, rows_text = ("".join(dumps(row) + "\n" for row in some) for some in texts)
+    drawn = [e for e in rows if "reason" not in e.extra]
+    return _Chunk(homes_text, rows_text, Counter(e.level for e in drawn), Counter(e.source for e in drawn))
+
+
+def _chunks(draw: Callable[[Mapping[str, Any], int, int], _Chunk], params: Mapping[str, Any], key: str) -> list[_Chunk]:
+    """``params[key]`` requests in chunks, each by a process if there are several; the same on any number of cores."""
+    sizes = [min(CHUNK, params[key] - at) for at in range(0, params[key], CHUNK)]
+    given = [params] * len(sizes), range(len(sizes)), sizes
+    if len(sizes) < 2:
+        return list(map(draw, *given))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return list(tqdm(pool.map(draw, *given), key, len(sizes), unit=f" x {CHUNK:,} requests", disable=None))
+
+
+def _training(params: Mapping[str, Any], number: int, count: int) -> _Chunk:
+    rng, homes, rows = Random(f"train {params['seed']} {number}"), dict[str, Home](), list[Example]()
+    while len(rows) < count:
+        key = f"train-{number}-{len(homes)}"
+        homes[key] = home = varied(rng, sample_home(rng, tuple(params["home_size"])))
+        for level, draw in requests(rng, home, params["shares"], min(params["per_home"], count - len(rows)), False):
+            rows.append(to_example(f"seed-{number * CHUNK + len(rows)}", key, level, draw, "train"))
+    return _lines(homes, rows)
+
+
+def _around(params: Mapping[str, Any], number: int, count: int) -> _Chunk:
+    """People's requests, and in their homes some of the program's: much alike, and to be told apart."""
+    rng, homes, rows = Random(f"beside {params['seed']} {number}"), dict[str, Home](), list[Example]()
+    for row, home in human.taught(params, number, count):
+        homes[row.id] = home
+        beside = requests(rng, home, params["shares"], _BESIDE, False)
+        rows += [row, *(to_example(f"{row.id}-{i}", row.id, *drawn, "train") for i, drawn in enumerate(beside))]
+    return _lines(homes, rows)
 
 
 def balanced(

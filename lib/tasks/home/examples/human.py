@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from math import sqrt
 from pathlib import Path
 from random import Random
 from typing import Any
-
-from tqdm import tqdm
 
 from lib.core import paths
 from lib.core.files import digest, read_jsonl
@@ -35,39 +34,33 @@ CHECKED = Path(utterances.__file__).with_name("checked.jsonl")
 
 @dataclass
 class People:
-    """``train`` and ``dev``: rows; ``homes``: by key; ``counts``: human (rows), read (of dev, one by one), wrong."""
+    """``train``: what to make rows of; ``undecided`` and ``dev``: rows; ``homes``: theirs, by key.
 
-    train: list[Example] = field(default_factory=list)
+    ``counts``: rows of dev that were read one by one, and how many of them were wrong.
+    """
+
+    train: list[Utterance] = field(default_factory=list)
+    undecided: list[Example] = field(default_factory=list)
     dev: list[Example] = field(default_factory=list)
     homes: dict[str, Home] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
 
 def people(params: Mapping[str, Any]) -> People:
-    """What ``params`` ask for: seed, human_speech (a folder), human and dev_human (rows, at most), home_size.
+    """What ``params`` ask for: seed, human_speech (a folder), dev_human (rows, at most), home_size.
 
     Nothing where the folder is absent. Raises RecordError for a damaged file.
     """
-    said = utterances.read(paths.ROOT / params["human_speech"] if params["human_speech"] else None)
-    found = People()
-    if said:
-        _add_training(params, utterances.train(said), found)
-        _add_dev(params, utterances.dev(said), found)
-        found.counts["human"] = len(found.dev) + sum(e.level != "undecided" for e in found.train)
-    return found
-
-
-def _add_training(params: Mapping[str, Any], said: Sequence[Utterance], found: People) -> None:
-    rng, count, size = Random(f"human {params['seed']}"), params["human"], tuple(params["home_size"])
-    made_of = tqdm(requests(said, rng, count, size), "people's words", count, unit=" requests", disable=None)
-    for number, made in enumerate(made_of):
-        found.train.append(row := _example(f"human-{number}", made, "train"))
-        found.homes[row.id] = made.home
-    for utterance in said if found.train else ():
+    said = _read(params["human_speech"])
+    found = People(utterances.train(said))
+    _add_dev(params, utterances.dev(said), found)
+    for utterance in found.train if params["human"] else ():
         if reason := meaning(utterance).rejected:
-            house = Household(Random(f"undecided {params['seed']} {utterance.id}"), utterance.text, size, False)
+            rng = Random(f"undecided {params['seed']} {utterance.id}")
+            house = Household(rng, utterance.text, tuple(params["home_size"]), False)
             found.homes[utterance.id] = house.home()
-            found.train.append(_undecided(utterance, reason, house.satellite))
+            found.undecided.append(_undecided(utterance, reason, house.satellite))
+    return found
 
 
 def _add_dev(params: Mapping[str, Any], said: Sequence[Utterance], found: People) -> None:
@@ -78,6 +71,18 @@ def _add_dev(params: Mapping[str, Any], said: Sequence[Utterance], found: People
         read += [] if verdict is None else [verdict]
         found.dev += [] if verdict is False else [example]
     found.counts = {"read": len(read), "wrong": read.count(False)}
+
+
+@cache
+def _read(folder: str) -> list[Utterance]:
+    return utterances.read(paths.ROOT / folder if folder else None)
+
+
+def taught(params: Mapping[str, Any], number: int, count: int) -> Iterator[tuple[Example, Home]]:
+    """The ``number``-th ``count`` requests to learn from, each with its home."""
+    rng, size = Random(f"human {params['seed']} {number}"), tuple(params["home_size"])
+    for i, one in enumerate(requests(utterances.train(_read(params["human_speech"])), rng, count, size)):
+        yield _example(f"human-{number}-{i}", one, "train"), one.home
 
 
 def told(utterance: Utterance) -> tuple[str, str]:

@@ -37,9 +37,10 @@ def varied(rng: Random, home: Home, held_out: bool = False) -> Home:
 def told(rng: Random, home: Home) -> Home:
     """``home`` with or without a unit and a list of tools; in three cases of ten the rest is ``as_told``."""
     home = Home(home.areas, home.entities, home.floor_rows, _tools(rng, home), _unit(rng))
-    if rng.random() >= 0.3 or len(home.entities) < 2:
+    sparse = as_told(home)
+    if rng.random() >= 0.3 or not sparse.entities:
         return home
-    return as_told(home) if rng.random() < 0.5 else replace(as_told(home), tools=None)
+    return sparse if rng.random() < 0.5 else replace(sparse, tools=None)
 
 
 def _unit(rng: Random) -> str | None:
