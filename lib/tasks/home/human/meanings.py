@@ -61,6 +61,11 @@ def _topics() -> dict[str, str]:
     return {intent: topic for topic, intents in said.table("rules")["topics"].items() for intent in intents}
 
 
+def topic_of(intent: str) -> str:
+    """The topic of ``rules.yaml`` whose rules read the utterances of an intent."""
+    return _topics().get(intent, "others")
+
+
 @cache
 def _rules(topic: str) -> list[tuple[re.Pattern[str], str]]:
     rules = said.table("rules")
@@ -77,7 +82,7 @@ def _rules(topic: str) -> list[tuple[re.Pattern[str], str]]:
 
 def meaning(utterance: Utterance) -> Meaning:
     """What the utterance asks for."""
-    topic, text = _topics().get(utterance.intent, "others"), utterance.text.rstrip(' .!?"')
+    topic, text = topic_of(utterance.intent), utterance.text.rstrip(' .!?"')
     if len(text.casefold()) != len(text):
         return Meaning(rejected="letters that change in number with their case")
     return (topic in said.table("rules")["delayed"] and _delayed(topic, text)) or _meaning(topic, text)

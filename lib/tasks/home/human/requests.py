@@ -16,8 +16,9 @@ from typing import Any
 
 from lib.core.task import Call
 from lib.tasks.home.human.homes import Household
-from lib.tasks.home.human.meanings import Meaning, Target, Want
+from lib.tasks.home.human.meanings import Meaning, Target, Want, topic_of
 from lib.tasks.home.human.placing import ABSENT, SEVERAL, THERE, Placed, place
+from lib.tasks.home.human.said import table
 from lib.tasks.home.human.utterances import Utterance
 from lib.tasks.home.human.variants import understood, varied
 from lib.tasks.home.sampler.grammar import Draw
@@ -32,6 +33,7 @@ from lib.tasks.home.words import content
 SIZE = (2, 200)
 NOTHING_SHARE = 0.18  # of the requests; of the others:
 MODES = {THERE: 0.83, ABSENT: 0.12, SEVERAL: 0.05}
+BESIDE_SHARE = 0.7  # of the requests for nothing in a home topic, with what others of that topic act on
 UNOFFERED_SHARE = 0.1  # of the requests for which the home drawn lacks the tool, that are kept
 _ATTEMPTS = 8
 _BY_NAME = ("scene", "script", "button", "input_button", "input_boolean", "automation", "todo")
@@ -102,6 +104,9 @@ def _asked(house: Household, meant: Meaning, mode: str, utterance: Utterance) ->
     golds = meant.golds if mode == THERE else meant.golds[:1]
     if not meant.acts:
         house.drop(lambda e: e.domain in _BY_NAME and content(e.name) <= content(house.text))
+        beside = table("rules")["beside"].get(topic_of(utterance.intent))
+        if beside and house.rng.random() < BESIDE_SHARE:
+            place(house, Target(beside[0]), THERE, beside[1])
     if mode != THERE and (len(golds[0]) > 1 or golds[0][0].target is None):
         mode, golds = THERE, meant.golds
     placed: dict[Target, Placed] = {}
