@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 from lib.tasks.home.sampler.commands import Target, command_for, entity_target, render, spoken_names
 from lib.tasks.home.sampler.copying import free_text
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.groups import Found, abilities, all_but, on_floor
-from lib.tasks.home.sampler.levels import duration, satellite
-from lib.tasks.home.sampler.phrases import ACTIONS, phrase, say, value
+from lib.tasks.home.sampler.levels import clash, duration, satellite
+from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, say, value
 from lib.tasks.home.sampler.policy import SHOPPING, tools_of
 from lib.tasks.home.sampler.templates import number_words
 from lib.tasks.home.sampler.unsaid import everyday, here, missing, music, player, step
@@ -26,42 +27,32 @@ from lib.tasks.home.words import content
 TIMER = "HassStartTimer"
 _ATTEMPTS = 12
 _COVERS = ("cover_open", "cover_closed")
-_ROWS = {  # domains of numbered names and what is asked of several
-    "light": ("on", "off", "brightness", "color"),
-    **{
-        "cover": ("open", "close", "position"),
-        "lock": ("lock", "unlock"),
-        "switch": ("on", "off"),
-        "fan": ("on", "off"),
-    },
-}
 
 
 def hard(rng: Random, home: Home) -> Found:
     """L8."""
     build = rng.choices(list(BUILDERS), list(BUILDERS.values()))[0]
     draws = (build(rng, home, satellite(rng, home, 0.6)) for _ in range(_ATTEMPTS))
-    return next((draw for draw in draws if draw), None)
+    draw = next((draw for draw in draws if draw), None)
+    if draw is None or draw.text.split()[0].lower() not in bank()["imperatives"] or rng.random() >= 0.3:
+        return draw
+    return replace(draw, text=f"{say(rng, bank()['polite']['before'])} {draw.text}")
 
 
 def _after(rng: Random, home: Home, area: str | None) -> Found:
     """An order to be carried out later: "in ten minutes turn the lamp off"."""
-    spoken, time = duration(rng)
-    if rng.random() < 0.25:
-        row = abilities()["delay_states"]
-        name = say(rng, list(row))
-        command, form = command_for(rng, home, ACTIONS[name], area), say(rng, abilities()["delays"]["state"])
-        if command is None:
-            return None
-        order = f"{row[name]['verb']} {command.target.text}"
-        text = phrase(rng, form, t=command.target.text, s=phrase(rng, row[name]["s"]), d=spoken)
-    else:
-        name, form = say(rng, abilities()["delayed"]), say(rng, abilities()["delays"]["order"])
-        command = command_for(rng, home, ACTIONS[name], area)
-        if command is None:
-            return None
-        order = command.text
-        text = phrase(rng, form, c=order, d=spoken)
+    states, (spoken, time) = abilities()["delay_states"], duration(rng)
+    stated = rng.random() < 0.25
+    name = say(rng, list(states) if stated else abilities()["delayed"])
+    command, form = (
+        command_for(rng, home, ACTIONS[name], area),
+        say(rng, abilities()["delays"]["state" if stated else "order"]),
+    )
+    if command is None:
+        return None
+    target = command.target.text
+    order = f"{states[name]['verb']} {target}" if stated else command.text
+    text = phrase(rng, form, c=order, t=target, s=phrase(rng, states[name]["s"]) if stated else "", d=spoken)
     return Draw.of(text, area, TIMER, {**time, "conversation_command": order}, f"after:{form}:{name}")
 
 
@@ -145,11 +136,27 @@ def _words_for_values(rng: Random, home: Home, area: str | None) -> Found:
     return Draw(phrase(rng, form, t=target.text, v=spoken), area, golds, tool, f"words:{form}:{spoken}")
 
 
+def _each(rng: Random, home: Home, area: str | None) -> Found:
+    """Two targets of one verb, to each its own state or value: "lamp one on and lamp two off"."""
+    row = say(rng, abilities()["each"])
+    first, second = (command_for(rng, home, ACTIONS[name], area) for name in row["actions"])
+    if first is None or second is None or clash(first, second) or first.call == second.call:
+        return None
+    key = first.action.value and first.action.value[0]
+    texts = {"t": first.target.text, "u": second.target.text}
+    for name, command in (("v", first), ("w", second)) if key else ():
+        texts[name], command.call["arguments"][key] = value(
+            rng, str(first.action.value and first.action.value[1]), False
+        )
+    form = say(rng, row["text"])
+    return Draw(phrase(rng, form, **texts), area, [[first.call, second.call]], first.action.tool, f"each:{form}")
+
+
 def _numbered(rng: Random, home: Home, area: str | None) -> Found:
     """Some of a row of numbered names: "plugs one, two and four"; or one by its place in the row."""
     rows: dict[tuple[str, str], dict[int, Entity]] = {}
     for entity in home.entities:
-        if (match := re.fullmatch(r"(.+) (\d{1,2})", entity.name)) and entity.domain in _ROWS:
+        if (match := re.fullmatch(r"(.+) (\d{1,2})", entity.name)) and entity.domain in abilities()["rows"]:
             rows.setdefault((match[1], entity.domain), {})[int(match[2])] = entity
     some = [row for row in rows.items() if len(row[1]) > 1]
     if not some:
@@ -159,7 +166,10 @@ def _numbered(rng: Random, home: Home, area: str | None) -> Found:
     found = [t for n in numbers if (t := name_arguments(home, row[n]))]
     if len(found) < len(numbers) or any(e.name.casefold() == base.casefold() for e in home.entities):
         return None
-    spoken, action = _row_words(rng, base, numbers, max(row) == len(row) < 7), ACTIONS[say(rng, _ROWS[domain])]
+    spoken, action = (
+        _row_words(rng, base, numbers, max(row) == len(row) < 7),
+        ACTIONS[say(rng, abilities()["rows"][domain])],
+    )
     first = render(rng, action, Target(spoken, found[0], domain), say(rng, action.simple), True)
     own = {k: v for k, v in first.call["arguments"].items() if k not in found[0]}
     calls = [{"name": action.tool, "arguments": {**t, **own}} for t in found]
@@ -177,5 +187,5 @@ def _row_words(rng: Random, base: str, numbers: Sequence[int], whole: bool) -> s
 
 BUILDERS: dict[Callable[[Random, Home, str | None], Found], float] = {
     **{_after: 2.5, _lasting: 2.5, all_but: 3, on_floor: 3, _items: 12, _two_settings: 2, _words_for_values: 1.5},
-    **{_numbered: 5, step: 4, missing: 1, here: 3, everyday: 3, player: 3, music: 6},
+    **{_numbered: 5, _each: 2, step: 4, missing: 1, here: 3, everyday: 3, player: 3, music: 6},
 }

@@ -70,7 +70,7 @@ def _timer(rng: Random, area: str | None) -> Draw:
 def duration(rng: Random) -> tuple[str, dict[str, Any]]:
     """A duration as spoken and as hours, minutes, seconds."""
     share = rng.random()
-    if share < 0.12:
+    if share < 0.2:
         spoken, arguments = say(rng, list(wordings()["durations"].items()))
         return spoken, dict(arguments)
     unit = say(rng, ("minute", "minute", "minute", "hour", "second"))
@@ -135,7 +135,7 @@ def _commands(rng: Random, home: Home, area: str | None) -> Found:
     for _ in range(count * 3):
         if len(found) < count:
             command = sample_command(rng, home, area, free=rng.random() < 0.5, attempts=8)
-            found += [command] if command and not any(_clash(command, other) for other in found) else []
+            found += [command] if command and not any(clash(command, other) for other in found) else []
     if len(found) < 2:
         return None
     text = phrases.joined(rng, [c.text for c in found])
@@ -143,7 +143,7 @@ def _commands(rng: Random, home: Home, area: str | None) -> Found:
     return Draw(text, area, [[c.call for c in found]], found[0].action.tool, "+".join(c.combination for c in found))
 
 
-def _clash(one: Command, other: Command) -> bool:
+def clash(one: Command, other: Command) -> bool:
     """Whether two commands could touch the same thing, or a free text would swallow what follows it."""
     if other.action.free_text or one.action.free_text:
         return True
