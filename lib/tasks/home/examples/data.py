@@ -43,7 +43,7 @@ LEVELS: dict[str, Callable[[Random, Home], Draw | None]] = {
 }
 HELD_OUT_COMBINATIONS = 20  # one combination of template and domain in this many is kept for dev and test
 CHUNK = 5_000  # training requests that are drawn together
-_BESIDE = 2  # requests of the program in each home that was made around people's words
+_BESIDE = 5  # requests of the program in each home that was made around people's words
 _ATTEMPTS = 60
 CORPUS_SEED = 20_000
 
@@ -146,10 +146,10 @@ def _training(params: Mapping[str, Any], number: int, count: int) -> _Chunk:
 def _around(params: Mapping[str, Any], number: int, count: int) -> _Chunk:
     """People's requests, and in their homes some of the program's: much alike, and to be told apart."""
     rng, homes, rows = Random(f"beside {params['seed']} {number}"), dict[str, Home](), list[Example]()
-    for row, home in human.taught(params, number, count):
-        homes[row.id] = home
+    for said, home in human.taught(params, number, count):
+        homes[key := said[0].id] = home
         beside = requests(rng, home, params["shares"], _BESIDE, False)
-        rows += [row, *(to_example(f"{row.id}-{i}", row.id, *drawn, "train") for i, drawn in enumerate(beside))]
+        rows += [*said, *(to_example(f"{key}-{i}", key, *drawn, "train") for i, drawn in enumerate(beside))]
     return _lines(homes, rows)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import sqrt
 from pathlib import Path
@@ -22,13 +22,15 @@ from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.human import utterances
 from lib.tasks.home.human.homes import Household
 from lib.tasks.home.human.meanings import meaning
-from lib.tasks.home.human.requests import Request, request, requests
+from lib.tasks.home.human.requests import Request, idle, nothing_in, request, requests
 from lib.tasks.home.human.utterances import Utterance
+from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.simulator.homes import Home
 
 SOURCE, DEV = "human", "dev_human"
 ACTING = 0.6  # share of dev_human whose utterances ask for something, though not always for what is there
 LARGE, LARGE_EVERY, LARGE_OVER = (60, 185), 6, 40  # every sixth home of dev_human is large, where homes may be
+IDLE_SHARE = 0.4  # of the homes, in which an utterance is asked, too, that asks for nothing
 CHECKED = Path(utterances.__file__).with_name("checked.jsonl")
 
 
@@ -78,11 +80,17 @@ def _read(folder: str) -> list[Utterance]:
     return utterances.read(paths.ROOT / folder if folder else None)
 
 
-def taught(params: Mapping[str, Any], number: int, count: int) -> Iterator[tuple[Example, Home]]:
-    """The ``number``-th ``count`` requests to learn from, each with its home."""
-    rng, size = Random(f"human {params['seed']} {number}"), tuple(params["home_size"])
-    for i, one in enumerate(requests(utterances.train(_read(params["human_speech"])), rng, count, size)):
-        yield _example(f"human-{number}-{i}", one, "train"), one.home
+def taught(params: Mapping[str, Any], number: int, count: int) -> Iterator[tuple[list[Example], Home]]:
+    """The ``number``-th ``count`` requests to learn from, each with its home; a second one there asks for nothing."""
+    rng, said = Random(f"human {params['seed']} {number}"), utterances.train(_read(params["human_speech"]))
+    others = idle(said, rng)
+    for i, one in enumerate(requests(said, rng, count, tuple(params["home_size"]))):
+        key = f"human-{number}-{i}"
+        rows, other = [_example(key, one, "train")], next(others, None) if rng.random() < IDLE_SHARE else None
+        if other and nothing_in(one.home, other.text):
+            draw = Draw(other.text, one.draw.area, [[]], other.intent, f"human:{other.id}")
+            rows.append(replace(_example(key, Request(one.home, draw, other), "train"), id=f"{key}-idle"))
+        yield rows, one.home
 
 
 def told(utterance: Utterance) -> tuple[str, str]:

@@ -55,10 +55,10 @@ def requests(
 
     Now and then two utterances are joined, a place is added, or the text is written as one types it.
     """
-    acting, idle = (_weighted(utterances, acts) for acts in (True, False))
+    acting, others = (_weighted(utterances, acts) for acts in (True, False))
     made = 0
     for _ in range(count * _ATTEMPTS):
-        some, weights = idle if idle[0] and (not acting[0] or rng.random() < NOTHING_SHARE) else acting
+        some, weights = others if others[0] and (not acting[0] or rng.random() < NOTHING_SHARE) else acting
         if made == count or not some:
             return
         first, second = rng.choices(some, cum_weights=weights, k=2)
@@ -66,6 +66,18 @@ def requests(
         found = request(replace(first, text=text), rng, size, meant=meant)
         made += found is not None
         yield from [found] if found else []
+
+
+def idle(utterances: Sequence[Utterance], rng: Random) -> Iterator[Utterance]:
+    """Utterances that ask for nothing that a home could do, drawn without end; see ``nothing_in``."""
+    some, weights = _weighted(utterances, acts=False)
+    while some:
+        yield rng.choices(some, cum_weights=weights)[0]
+
+
+def nothing_in(home: Home, text: str) -> bool:
+    """Whether the words of such an utterance are not those of a scene, script or list of the home."""
+    return not any(e.domain in _BY_NAME and content(e.name) <= content(text) for e in home.entities)
 
 
 def _weighted(utterances: Sequence[Utterance], acts: bool) -> tuple[list[Utterance], list[float]]:
