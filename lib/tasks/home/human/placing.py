@@ -24,6 +24,7 @@ THERE, ABSENT, SEVERAL = "there", "absent", "several"
 Placed = dict[str, Any] | Entity | None
 _TOGETHER = ("lights", "locks", "weather", "floor")  # kinds of which one never asks which is meant
 _ALONE = ("vacuum", "ac", "furnace", "fan")  # of which any of their domain may be called so
+_LOOSE = ("speaker", "musicplayer", "radio", "plug")  # for which others of their domain may stand in
 _LIGHTS = frozenset(("light", "lights", "lamp"))
 
 
@@ -90,9 +91,9 @@ def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
         return None
     house.drop(rival)
     if mode == ABSENT:
-        if target.kind in ("speaker", "musicplayer"):  # any player may be called so
-            house.drop(lambda e: e.domain == "media_player")
-        return _near_misses(house, row)
+        if target.kind in _LOOSE:
+            house.drop(lambda e: e.domain in domains)
+        return _near_misses(house, target.kind, row)
     if mode == SEVERAL:
         return _several(house, target, row, own, domains[0])
     room = _room_of(house, target)
@@ -102,8 +103,9 @@ def _thing(house: Household, target: Target, mode: str, tool: str) -> Placed:
     return _one(house, target, row, own, rng.choice(domains), room)
 
 
-def _near_misses(house: Household, row: dict[str, Any]) -> Placed:
-    for name in house.rng.sample(row["near"], house.rng.randint(0, min(3, len(row["near"])))):
+def _near_misses(house: Household, kind: str, row: dict[str, Any]) -> Placed:
+    number = house.rng.choice((0, 2, 3) if kind == "plug" else (0, 1, 2, 3))  # an only switch might be the plug
+    for name in house.rng.sample(row["near"], min(number, len(row["near"]))):
         ends = table("things")["domains of near"].items()
         domain = next((d for d, some in ends if name.split()[-1] in some), "switch")
         house.add(name, domain, house.any_area().name)
