@@ -1,7 +1,7 @@
 """Requests in people's own words: examples to learn from, and dev_human, the held-out set that choices are made by.
 
 ``checked.jsonl`` tells which rows of dev_human were read one by one: the utterance's id, a digest of its words and of
-what was made of them, and whether that is right; what is wrong is left out.
+what was made of them, and whether that is right. What is wrong is left out, unless something else is made of it now.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHECKED = Path(utterances.__file__).with_name("checked.jsonl")
 class People:
     """``train``: what to make rows of; ``undecided`` and ``dev``: rows; ``homes``: theirs, by key.
 
-    ``counts``: rows of dev that were read one by one, and how many of them were wrong.
+    ``counts``: read (utterances, one by one) and wrong (how many of them).
     """
 
     train: list[Utterance] = field(default_factory=list)
@@ -55,7 +55,8 @@ def people(params: Mapping[str, Any]) -> People:
     """
     said = _read(params["human_speech"])
     found = People(utterances.train(said))
-    _add_dev(params, utterances.dev(said), found)
+    if said:
+        _add_dev(params, utterances.dev(said), found)
     for utterance in found.train if params["human"] else ():
         if reason := meaning(utterance).rejected:
             rng = Random(f"undecided {params['seed']} {utterance.id}")
@@ -66,13 +67,10 @@ def people(params: Mapping[str, Any]) -> People:
 
 
 def _add_dev(params: Mapping[str, Any], said: Sequence[Utterance], found: People) -> None:
-    verdicts = {(row["id"], row["digest"]): row["right"] for row in read_jsonl(CHECKED)}
-    read, known = list[bool](), {u.id: told(u) for u in said}
-    for example in _dev(params, said, found.homes):
-        verdict = verdicts.get(known[example.id])
-        read += [] if verdict is None else [verdict]
-        found.dev += [] if verdict is False else [example]
-    found.counts = {"read": len(read), "wrong": read.count(False)}
+    rows, known = read_jsonl(CHECKED), {u.id: told(u) for u in said}
+    wrong = [(row["id"], row["digest"]) for row in rows if not row["right"]]
+    found.dev = [e for e in _dev(params, said, found.homes) if known[e.id] not in wrong]
+    found.counts = {"read": len({row["id"] for row in rows}), "wrong": len({name for name, _ in wrong})}
 
 
 @cache
