@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count
+from itertools import chain, count
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
@@ -186,7 +186,8 @@ def to_example(example_id: str, home: str, level: str, draw: Draw, split: str) -
 @cache
 def corpus() -> tuple[str, ...]:
     """Names, wordings and sampled requests, always the same, for choosing a vocabulary."""
-    return (*_strings(pools()), *_strings(bank()), *_strings(abilities()), *_sampled())
+    tables = pools(), bank(), abilities(), questions.bank()
+    return (*chain.from_iterable(map(_strings, tables)), *_sampled())
 
 
 def _strings(value: Any) -> Iterator[str]:
