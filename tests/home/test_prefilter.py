@@ -1,5 +1,6 @@
 """Large homes are cut to what a request speaks about."""
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from lib.core.task import TaskError
 from lib.tasks.home.examples.data import draw_request
 from lib.tasks.home.language.calls import answer
-from lib.tasks.home.language.references import keep, references
+from lib.tasks.home.language.references import CANDIDATES, candidates, keep, references
 from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 
@@ -55,6 +56,28 @@ def test_the_mentioned_entity_is_kept(size):
             found += bool(kept & {e.id for e in namesakes}) and (len(namesakes) > 40 or entity.id in kept)
             asked += 1
     assert found / asked >= 0.98, f"{found} of {asked}"
+
+
+def test_a_name_that_was_misheard_or_written_as_one_word_is_a_candidate():
+    home = sample_home(Random(4), (150, 150))
+    printer = Entity("switch.printer", "Laser Printer", "switch", home.areas[0].name)
+    home = replace(home, entities=(*home.entities, printer))
+    for text in ("turn the laserprinter on", "turn the lazer printa on", "laser printers off"):
+        assert printer in candidates(home, text)
+
+
+def test_a_word_may_mean_a_device_that_is_called_by_another():
+    home = sample_home(Random(4), (150, 150))
+    machine = Entity("switch.machine", "Jura", "switch", home.areas[0].name)
+    home = replace(home, entities=(*home.entities, machine))
+    assert all(machine in candidates(home, text) for text in ("brew some coffees", "an espresso, please"))
+
+
+def test_nothing_far_worse_than_the_best_is_a_candidate():
+    home = Home((), tuple(Entity(f"light.{i}", f"Spot {i}", "light") for i in range(60)))
+    assert [e.name for e in candidates(home, "play Abba")] == []
+    assert len(candidates(home, "spots on")) == CANDIDATES
+    assert candidates(home, "spot 7 on")[0].name == "Spot 7"
 
 
 def test_limit_order_and_areas():

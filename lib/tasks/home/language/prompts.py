@@ -89,7 +89,7 @@ def _candidates(refs: References) -> list[Piece]:
     for i, e in enumerate(refs.entities if refs.per_request else (), 1):
         (domain, shown), area = _kind(e), refs.area_number.get((e.area or "").casefold())
         pieces += [Control(domain), *([shown] if shown else []), Control(f"={i}"), f" {_names(e.name, e.aliases)}"]
-        pieces += [*([Control(f"=A{area}")] if area else []), Control(";")]
+        pieces += [Control(f"=A{area}")] if area else []
     return pieces
 
 

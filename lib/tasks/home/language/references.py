@@ -2,7 +2,8 @@
 
 Of a large home only the entities that the request may speak about have a number, chosen by words alone: every entity
 gets the weight of the request's words that its names, area, floor, domain and device class share (rarer words weigh
-more, as in TF-IDF; word beginnings count, so that "lamps" finds "Lamp"); the best ones are candidates.
+more, as in TF-IDF; word beginnings count, so that "lamps" finds "Lamp"), and of the letters that its name shares; the
+best ones are candidates.
 
 >>> refs = references(Home.from_dict({"areas": [{"name": "Den"}], "entities": [
 ...     {"id": "light.a", "name": "Lamp", "area": "Den"}, {"id": "fan.b", "name": "Fan"}]}))
@@ -17,7 +18,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +26,7 @@ from typing import Any
 import yaml
 
 from lib.tasks.home.simulator.homes import Area, Entity, Home
-from lib.tasks.home.words import words
+from lib.tasks.home.words import stem, words
 
 MAX_ENTITIES, MAX_AREAS, MAX_FLOORS = 48, 64, 8
 FILTER_OVER = 40  # entities; a larger home's are candidates of a request
@@ -33,6 +34,8 @@ CANDIDATES = 16
 EARLIER_AREAS = 32  # that models of the earlier language know
 KINDS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text(encoding="utf-8"))
 _SHORT = 4
+_LEAST = 0.1  # of the best candidate's weight
+_LIKE = 6.0  # the weight of a name whose letters are all in the request, though not as words
 DOMAINS: tuple[str, ...] = tuple(KINDS["domains"])
 DEVICE_CLASSES: tuple[str, ...] = tuple(KINDS["device_classes"])
 """Domains and device classes that prompts and answers have a token for."""
@@ -139,12 +142,18 @@ def _largest(home: Home, kept: Home) -> list[Area]:
     return [a for a in kept.areas if a.name in best]
 
 
-Forms = tuple[set[str], set[str]]  # the forms of an entity's name, and of its place and kind
+Forms = tuple[set[str], set[str], set[str]]  # those of an entity's name, of its place and kind; its name's threes
 
 
 def _forms(text: str) -> set[str]:
     """Words and, for longer ones, their beginnings, so that inflections meet."""
     return {form for w in words(text) for form in (w, w[: max(_SHORT, len(w) - 2)])}
+
+
+def _threes(text: str) -> set[str]:
+    """All three letters in a row, across words: what is misheard, or written as one word, still shares most of them."""
+    joined = "".join(words(text))
+    return {joined[i : i + 3] for i in range(max(len(joined) - 2, 1))}
 
 
 @lru_cache(maxsize=64)
@@ -158,8 +167,8 @@ def _index(home: Home) -> tuple[list[Forms], dict[str, float]]:
     rows = []
     for e in home.entities:
         kind = _forms(f"{e.domain} {e.device_class or ''} {KINDS['words'].get(e.domain, '')}")
-        rows.append((_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", set())))
-    counts = Counter(form for name, rest in rows for form in name | rest)
+        rows.append((_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", set()), _threes(e.name)))
+    counts = Counter(form for name, rest, _ in rows for form in name | rest)
     return rows, {form: math.log(1 + len(rows) / n) for form, n in counts.items()}
 
 
@@ -169,7 +178,7 @@ def _scores(home: Home, text: str, satellite: str | None) -> list[float]:
     said, joined = _forms(text), _spaced(text)
 
     def score(entity: Entity, row: Forms) -> float:
-        name, rest = row
+        name, rest, _ = row
         whole = 20.0 if any(_spaced(form) in joined for form in (entity.name, *entity.also)) else 0.0
         shared = sum(2 * weights[f] for f in name & said) + sum(weights[f] for f in (rest - name) & said)
         return whole + shared + (1.0 if entity.area and entity.area == satellite else 0.0)
@@ -177,11 +186,30 @@ def _scores(home: Home, text: str, satellite: str | None) -> list[float]:
     return list(map(score, home.entities, rows))
 
 
+@cache
+def _related() -> list[set[str]]:
+    return [_forms(line) for line in KINDS["related"]]
+
+
+def _hints(home: Home, text: str) -> list[float]:
+    """What else speaks for each entity: words related to the request's, and letters of its name that these have."""
+    rows, weights = _index(home)
+    said, heard = _forms(" ".join(map(stem, words(text)))), _threes(text)
+    meant = said.union(*(group for group in _related() if group & said)) - _forms(text)
+
+    def score(name: set[str], rest: set[str], threes: set[str]) -> float:
+        related = [2 * weights[f] for f in name & meant] + [weights[f] for f in rest & meant]
+        return max(related, default=0.0) + _LIKE * (len(threes & heard) / len(threes)) ** 2
+
+    return [score(*row) for row in rows]
+
+
 def candidates(home: Home, text: str, limit: int = CANDIDATES, satellite: str | None = None) -> list[Entity]:
-    """At most ``limit`` entities, those that ``text`` fits best first, whatever the home's order."""
-    scored = zip(_scores(home, text, satellite), home.entities, strict=True)
+    """At most ``limit`` entities, those that ``text`` fits best first, whatever the home's order; no far worse ones."""
+    scores = map(sum, zip(_scores(home, text, satellite), _hints(home, text), strict=True))
+    scored = zip(scores, home.entities, strict=True)
     best = sorted(scored, key=lambda pair: (-pair[0], pair[1].name, pair[1].id))
-    return [entity for _, entity in best[:limit]]
+    return [entity for score, entity in best[:limit] if score > _LEAST * best[0][0]]
 
 
 def keep(home: Home, text: str, limit: int = FILTER_OVER, satellite_area: str | None = None) -> Home:
