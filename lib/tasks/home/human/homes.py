@@ -9,12 +9,13 @@ from random import Random
 from typing import Any
 
 from lib.tasks.home.human.said import WORDS
-from lib.tasks.home.sampler.homes import called, fill, is_held_out, pick, pools, sample_home
+from lib.tasks.home.sampler.homes import called, fill, is_held_out, pools, sample_home
 from lib.tasks.home.sampler.sources import ALIASED_SHARE, aliased
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 from lib.tasks.home.simulator.tools import TOOLS
-from lib.tasks.home.words import mentions
+from lib.tasks.home.words import content, mentions
 
+_ATTEMPTS = 6
 _BEFORE = ("{adjective}", "{place}", "{person}'s", "{word}", "{pseudo}", "My", "Old", "{colour}")
 
 
@@ -37,9 +38,7 @@ class Household:
         found = [a for a in self.areas if a.name not in but]
         if found:
             return self.rng.choice(found)
-        known = {a.name.casefold() for a in self.areas}
-        name = next(n for n in pools()["areas"]["usual"] if n.casefold() not in known)
-        self.areas.append(Area(name, self.areas[0].floor))
+        self.areas.append(Area(self._unused(), self.areas[0].floor))
         return self.areas[-1]
 
     def here(self) -> str:
@@ -67,14 +66,16 @@ class Household:
     def _other(self, area: Area, rivals: set[str]) -> tuple[str, ...]:
         return tuple(alias for alias in area.aliases if alias.casefold() not in rivals)
 
-    def _unused(self) -> str:
-        known = {a.name.casefold() for a in self.areas}
-        return pick(self.rng, [n for n in pools()["areas"]["usual"] if n.casefold() not in known])
+    def _unused(self, but: Sequence[str] = ()) -> str:
+        """A name for an area that no area has, of other words than those of ``but``."""
+        known, words = {a.name.casefold() for a in self.areas}, content(" ".join(but)) - {"room"}
+        free = [n for n in pools()["areas"]["usual"] if n.casefold() not in known and not content(n) & words]
+        return self.rng.choice([n for n in free if self.held_out or not is_held_out(n)])
 
-    def forget(self, name: str) -> None:
-        """Gives the area of that name another one."""
+    def forget(self, name: str, where: str) -> None:
+        """Gives the area of that name, said as ``where``, a name of other words."""
         area = next(a for a in self.areas if a.name == name)
-        self._rename(area, self._unused())
+        self._rename(area, self._unused([*WORDS["places"].get(where, ()), *called(name), where]))
 
     def _rename(self, area: Area, name: str, aliases: tuple[str, ...] = ()) -> None:
         def moved(e: Entity) -> Entity:
@@ -120,9 +121,13 @@ class Household:
     def name(self, names: Sequence[str], area: str | None, before: float = 0.35) -> str:
         """One of the names, now and then with more words; a held-out one only, and mostly, where they are allowed."""
         wanted = self.held_out and self.rng.random() < 0.7
-        name = self.rng.choice([n for n in names if is_held_out(n) == wanted] or list(names))
+        options = [n for n in names if is_held_out(n) == wanted] or list(names)
+        drawn = (self._longer(self.rng.choice(options), area, before) for _ in range(_ATTEMPTS))
+        name = next((n for n in drawn if self.held_out or not is_held_out(n)), options[0])
+        return name.lower() if self.rng.random() < 0.08 else name
+
+    def _longer(self, name: str, area: str | None, before: float) -> str:
         if self.rng.random() < 0.2:
             name = fill(f"{self.rng.choice(_BEFORE)} {name}", self.rng)
-        if area and self.rng.random() < before and area.casefold() not in name.casefold():
-            name = f"{area} {name}"
-        return name.lower() if self.rng.random() < 0.08 else name
+        named = area and self.rng.random() < before and area.casefold() not in name.casefold()
+        return f"{area} {name}" if named else name

@@ -51,7 +51,7 @@ def _lights(house: Household, target: Target, mode: str, tool: str) -> Placed:
     if mode == ABSENT:
         near = set(rooms) if where not in ("", "here") else {a.name for a in house.areas}
         if name == "area" and where not in ("", "here") and rng.random() < 0.4:
-            house.forget(chosen)
+            house.forget(chosen, where)
         house.drop(lambda e: e.area in near and (e.domain == "light" or content(e.name) & _LIGHTS))
         return {}
     _some_lights(house, rooms)
