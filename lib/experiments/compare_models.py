@@ -89,13 +89,16 @@ class Comparison:
         return [{**row, "step": models.PARENT} if row["name"] == p.parent else row for row in made]
 
     def answers(self) -> list[Row]:
-        """The prediction records of all models."""
-        few = {name: spread(examples, self.params.pruned_rows) for name, examples in self.tests.items()}
-        asked = []
+        """The prediction records of all models.
+
+        The parent and the models to publish answer all tests in several orders, others the basic ones in one.
+        """
+        p, asked = self.params, list[Asked]()
+        few = {name: spread(examples, p.pruned_rows) for name, examples in self.basic.items()}
         for name, entry in self.entries.items():
-            tests, most = (few, PRUNED_TOKENS) if entry.step == models.PRUNED else (self.tests, 256)
-            orders = 1 if entry.step == models.PRUNED else self.params.orders
-            asked.append(Asked(name, self.file(name), tests, max_new=most, orders=orders))
+            tests, most = (few, PRUNED_TOKENS) if entry.step == models.PRUNED else (self.basic, 256)
+            tests, orders = (self.tests, p.orders) if name in (p.parent, *p.release) else (tests, 1)
+            asked += [Asked(name, self.file(name), {t: e}, max_new=most, orders=orders) for t, e in tests.items()]
         asked.append(Asked(self.free, self.file(self.params.unquantised), {DEV: self.tests[DEV]}, grammar=False))
         return of_files(asked, self.task, self.params.threads, self.params.at_once)
 

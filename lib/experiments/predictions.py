@@ -1,13 +1,14 @@
-"""What each model answers to each test, kept beside its file, so that a new model in a list costs its own answers only.
+"""What each model answers to each test, kept beside its file: a new model or test costs its own answers only.
 
 Records are those of lib/evaluation/evaluate.py. They are made again if the model, the requests, the way of asking, the
-processor or this code changed; an interrupted model resumes. Several processes answer, one file each, the longest
-first; each has cores of its own but shares the memory, so latencies are longer than alone.
+processor or this code changed; an interrupted model resumes. Several processes answer, the longest work first; each has
+cores of its own but shares the memory, so latencies are longer than alone.
 
     rows = of_files([Asked("tiny", Path("tiny.gguf"), {"dev": dev})], task, threads=2, at_once=0)
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -32,7 +33,7 @@ Tests = Mapping[str, Sequence[Example]]  # resolved examples by the name of thei
 
 @dataclass(frozen=True)
 class Asked:
-    """Which tests a file answers under which name, in how many orders of the contexts, and how.
+    """Which tests, kept in one file, a model answers under which name, in how many orders of the contexts, and how.
 
     An answer of more than ``max_new`` tokens is wrong.
     """
@@ -47,7 +48,13 @@ class Asked:
     @property
     def kept(self) -> Path:
         """The file of its records."""
-        return self.file.with_name(f"{self.file.stem}{'' if self.grammar else '_free'}_answers.jsonl")
+        tests = re.sub(r"\W+", "_", "_".join(self.tests))
+        return self.file.with_name(f"{self.file.stem}{'' if self.grammar else '_free'}_{tests}_answers.jsonl")
+
+    @property
+    def work(self) -> int:
+        """How long it takes, roughly."""
+        return self.file.stat().st_size * self.orders * sum(map(len, self.tests.values()))
 
     def key(self, threads: int) -> str:
         """What its answers depend on."""
@@ -63,7 +70,7 @@ def of_files(asked: Sequence[Asked], task: Task, threads: int = 2, at_once: int 
     """
     keys = [one.key(threads) for one in asked]  # each reads a whole file: once, and with all cores
     left = [(one, key) for one, key in zip(asked, keys, strict=True) if not _is_complete(one.kept, key)]
-    left.sort(key=lambda pair: -sum(map(len, pair[0].tests.values())) * pair[0].file.stat().st_size)
+    left.sort(key=lambda pair: -pair[0].work)
     lanes = cores(threads, at_once)
     alone = len(lanes) == 1 or len(left) <= 1
     answer = partial(_of_file, task=task, threads=threads, progress=alone)
