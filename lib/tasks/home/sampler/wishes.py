@@ -221,7 +221,7 @@ def unsupported(rng: Random, home: Home, area: str | None) -> Found:
     if (kind == "climate" and target is None) or command is None or command.call["name"].startswith(_ASKING):
         return None
     texts = {"c": command.text.removesuffix(" now"), "t": target.text if target else "", "n": str(rng.randint(2, 60))}
-    halves = [m.end() for m in re.finditer(r" (the|my|our|to|of|in|at|by)(?= )", command.text)]
+    halves = [m.end() for m in re.finditer(r" (the|my|our)(?= )", command.text)]
     texts["half"] = command.text[: say(rng, halves)] if halves else "turn the"
     texts |= {"clock": _clock(rng), "day": say(rng, table("abilities")["days"]), "person": _person(rng)}
     texts["verb"] = walk(compile_text("{errand} the {thing}"), rng, lambda name, _: copying.free_text(rng, name))
