@@ -6,6 +6,7 @@ The satellite's room decides what is meant, or there is only one such device in 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -117,9 +118,15 @@ def here(rng: Random, home: Home, area: str | None) -> Found:
     return Draw(command.text, area, [[command.call]], action.tool, f"here:{command.combination}")
 
 
+@lru_cache(maxsize=4096)
+def _uses(home: Home) -> list[tuple[dict[str, Any], list[Entity]]]:
+    """What people want of devices, and the devices of the home that do it."""
+    return [(row, [e for e in home.entities if _does(e, row)]) for row in abilities()["everyday"]]
+
+
 def everyday(rng: Random, home: Home, area: str | None) -> Found:
     """What a device does is wanted: it, or nothing where there is none, or the question which."""
-    some = [(row, [e for e in home.entities if _does(e, row)]) for row in abilities()["everyday"]]
+    some = _uses(home)
     done = [found for found in some if found[1]]
     row, able = say(rng, done if done and rng.random() < 0.95 else some)
     form, tool = say(rng, row["text"]), row["tool"]
@@ -133,8 +140,10 @@ def everyday(rng: Random, home: Home, area: str | None) -> Found:
 
 
 def _does(entity: Entity, row: dict[str, Any]) -> bool:
-    words, named = set(row.get("words", "").split()), content(" ".join(spoken_names(entity)))
-    return entity.domain in row["who"] and bool(row.get("any") or (words <= named if row.get("all") else words & named))
+    if entity.domain not in row["who"] or "words" not in row:
+        return entity.domain in row["who"]
+    words, named = set(row["words"].split()), content(" ".join(spoken_names(entity)))
+    return words <= named if row.get("all") else bool(words & named)
 
 
 def player(rng: Random, home: Home, area: str | None) -> Found:

@@ -171,7 +171,7 @@ def _absent(rng: Random, home: Home, kind: Kind) -> str:
 
 
 def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
-    """Words that fit two devices or more and are no way to name a group."""
+    """Words that fit two devices or more, such as a name in two rooms, and are no way to name a group."""
     entity = say(rng, home.entities)
     actions = _plain_actions(entity.domain, entity.device_class)
     if not actions:
@@ -180,7 +180,8 @@ def ambiguous(rng: Random, home: Home, area: str | None) -> Found:
     text = shorten(rng, home, entity)
     found = matching(home, text, action.kinds)
     named = any(content(n) == content(text) for e in found for n in spoken_names(e))
-    whole = named or _names_group(home, text, found, action)
+    plural = content(text) <= content(" ".join(p for kind in kinds_like(entity) for p in kind.plurals))
+    whole = plural or (not named and _names_group(home, text, found, action))
     if len(found) < 2 or whole or sum(e.area == area for e in found if area) == 1:
         return None
     spoken = _asked(rng, action, f"the {text}", entity.domain)
