@@ -63,7 +63,8 @@ def read(
     for path in homes:
         contexts |= task.contexts(path)
     learnt = task.resolve(read_examples(accepted, count), contexts)
-    unlabelled = [e for e in read_examples(rejected) if not e.gold and e.extra["reason"] != TESTED] if rejected else []
+    others = read_examples(rejected) if rejected else []
+    unlabelled = [e for e in others if not e.gold and e.extra.get("reason") != TESTED]
     return StudyData(learnt, task.resolve(read_examples(tests), contexts), task.resolve(unlabelled, contexts))
 
 

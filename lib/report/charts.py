@@ -160,7 +160,7 @@ def curve(
         for i, column in enumerate(columns):
             rows, bold = table[[x, column]].dropna(), percent or column == columns[-1]
             look: dict[str, Any] = {"color": COLOURS[i % 8], "lw": 1.8 if bold else 0.8, "alpha": 1.0 if bold else 0.5}
-            look |= {"marker": MARKERS[i % 8], "ms": 4} if percent and len(rows) <= 40 else {}
+            look |= {"marker": MARKERS[(i + i // 8) % 8], "ms": 4} if percent and len(rows) <= 40 else {}
             axes.plot(rows[x], rows[column] * (100 if percent else 1), label=column, **look)
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return figure
