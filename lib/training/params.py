@@ -84,7 +84,7 @@ class Sampling(Computing):
     samples: int = Field(8, ge=2)  # answers to a request: its group
     sequences_at_once: int = Field(512, ge=2)  # answers that are sampled at a time
     temperature: float = Field(1.0, gt=0, le=5)
-    max_new: int = Field(48, ge=1)  # tokens of an answer; a longer one is cut off and invalid
+    max_new: int = Field(64, ge=1)  # tokens of an answer; a longer one is cut off and invalid
     graded: bool = True  # the scorer's graded reward; or 1 for exactly right and 0 otherwise
 
 
