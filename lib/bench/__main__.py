@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,20 +58,20 @@ def worker(job: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def measure(
-    found: Sequence[Entrant], groups: Sequence[Sequence[str]], told: Mapping[str, Any], out: Resumable, run: Run
+    found: Sequence[Entrant], groups: Mapping[str, Sequence[Sequence[str]]], told: Any, out: Resumable, run: Run
 ) -> dict[str, str]:
     """Appends all rows to ``out``; the errors of the systems that failed, by name. Whole systems are not asked again.
 
-    ``groups``: ids of requests by context; ``told``: what all jobs have in common. Raises BenchError if the machine
-    itself cannot be measured, TaskError if the groups are too few.
+    By sample: ``groups``, ids of requests by context, and ``told``, what its jobs have in common. Raises BenchError if
+    the machine itself cannot be measured, TaskError if the groups are too few.
     """
     known = {(row.get("system"), row["kind"]) for row in out.rows}
     rest = [e for e in found if (e.name, "speed" if e.file else "process") not in known]
-    blocks, failed = {e.name: plan(groups, e.cold, e.warm) for e in rest}, {}
+    blocks, failed = {e.name: plan(groups[e.sample], e.cold, e.warm) for e in rest}, {}
     with tqdm(total=sum(len(b) for bs in blocks.values() for b in bs), unit=" requests", disable=None) as bar:
 
-        def keep(job: Mapping[str, Any]) -> None:
-            for row in run({**told, **job}):
+        def keep(job: Mapping[str, Any], sample: str = "sample") -> None:
+            for row in run({**told[sample], **job}):
                 out.append(row)
                 bar.update("id" in row)
 
@@ -80,7 +80,8 @@ def measure(
         for entrant in rest:
             bar.set_description(entrant.name)
             try:
-                keep({"system": {**asdict(entrant), "file": str(entrant.file or "")}, "blocks": blocks[entrant.name]})
+                system = {**asdict(entrant), "file": str(entrant.file or "")}
+                keep({"system": system, "blocks": blocks[entrant.name]}, entrant.sample)
             except ValueError as error:
                 failed[entrant.name] = str(error)
     return failed
@@ -99,22 +100,19 @@ def bench(
 
     Writes to ``out``. Raises BenchError, ParamsError, GgufError or TaskError before anything long has begun.
     """
-    task, sample, load_average = task or load(values.task), (out / "sample").resolve(), os.getloadavg()[0]
+    task, load_average = task or load(values.task), os.getloadavg()[0]
     found, absent = entrants(task, values, models, llms or {}, out / "models")
     for name in set(only) - {e.name for e in found}:
         raise BenchError(f"--only {name}: {absent.get(name) or 'use one of: ' + '; '.join(e.name for e in found)}")
     found, absent = ([e for e in found if e.name in only], {}) if only else (found, absent)
-    draw(task, values.sample, sample)
-    groups = [[e.id for e in group] for group in by_context(task, sample, values.seed)]
-    if len(groups) < 2:  # the last one is put aside, to be asked between blocks so that they find an empty cache
-        raise BenchError("params/bench.yaml: the sample has fewer than two contexts: raise sample.dev")
-    told = {"task": values.task, "threads": values.threads, "folder": str(sample), "spare": groups[-1][0]}
+    groups, told = _samples(task, values, out.resolve(), {e.sample for e in found} | {"sample"})
     held = {e.name: table.held(e.file) for e in found if e.file}
     asked = {e.name: {**asdict(e), "file": paths.relative(e.file) if e.file else ""} for e in found}
     code = provenance.library("import lib.bench.worker, lib.runtime.gguf_student, lib.llm.gguf", task.name)
-    key = [values.threads, files.sha256(sample / TESTS), asked, code, provenance.versions(), provenance.hardware()]
+    tests = [files.sha256(Path(one["folder"]) / TESTS) for one in told.values()]
+    key = [values.threads, tests, asked, code, provenance.versions(), provenance.hardware()]
     with files.alone(out), Resumable(out / "requests.jsonl", key) as kept:  # two at a time would measure each other
-        failed = measure(found, groups[:-1], told, kept, run)
+        failed = measure(found, groups, told, kept, run)
         rows = list(kept.rows)
     machine = next(row for row in rows if row["kind"] == "machine")
     shown = table.summary(found, rows, held, failed, machine)
@@ -123,6 +121,19 @@ def bench(
     busy = f"The machine was busy before the run (load {load_average:.1f}): measure again when it is quiet."
     text = table.text(shown, machine, absent)
     return text + (f"\n\n{busy}" if load_average > BUSY * (os.cpu_count() or 1) else ""), not failed
+
+
+def _samples(task: StudyTask, values: BenchParams, out: Path, names: Collection[str]) -> tuple[Row, Row]:
+    """Draws the samples; by name: ids of requests by context, and what its jobs have in common."""
+    groups, told = Row(), Row()
+    for name in sorted(names, reverse=True):
+        draw(task, {**values.sample, **(values.large if name == "large" else {})}, out / name)
+        contexts = [[e.id for e in group] for group in by_context(task, out / name, values.seed)]
+        if len(contexts) < 2:  # the last one is put aside, to be asked between blocks so that they find an empty cache
+            raise BenchError(f"params/bench.yaml: the {name} has fewer than two contexts: raise sample.dev")
+        *groups[name], (spare, *_) = contexts
+        told[name] = {"task": values.task, "threads": values.threads, "folder": str(out / name), "spare": spare}
+    return groups, told
 
 
 def _document(machine: Row, values: BenchParams) -> Row:

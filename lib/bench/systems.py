@@ -57,13 +57,17 @@ class BenchParams(Settings):
     cold: PositiveInt = 10
     seed: int = 0
     sample: dict[str, Any] = {}
+    large: dict[str, Any] = {}  # changes to ``sample`` for a second row of each released model; empty for none
     baselines: list[str] = []
     llms: dict[str, Llm] = {}
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A system of the comparison. ``runtime``: what runs its ``file``, "onnx" or "server" (llama.cpp)."""
+    """A system of the comparison. ``runtime``: what runs its ``file``, "onnx" or "server" (llama.cpp).
+
+    ``sample``: whose requests it is asked, the common "sample" or "large".
+    """
 
     name: str
     kind: str
@@ -75,6 +79,7 @@ class Entrant:
     context_tokens: int = 0
     warm: int = 0
     cold: int = 0
+    sample: str = "sample"
 
 
 def entrants(
@@ -91,11 +96,12 @@ def entrants(
     for file, name in {**released, **_parents(values.parent, scratch, absent)}.items():
         gguf = GgufFile(file)
         check_task(gguf.student, task, str(file))
-        found.append(
-            Entrant(name, "student", file, files.sha256(file), file in released, runtime=suits(gguf), **counts)
-        )
-        if found[-1].runtime == "onnx":
-            found.append(replace(found[-1], name=f"{name}, llama.cpp", released=False, runtime="server"))
+        kind = {"runtime": suits(gguf), "released": file in released, **counts}
+        found.append(own := Entrant(name, "student", file, files.sha256(file), **kind))
+        if values.large and own.released:
+            found.append(replace(own, name=f"{name}, large", released=False, sample="large"))
+        if own.runtime == "onnx":
+            found.append(replace(own, name=f"{name}, llama.cpp", released=False, runtime="server"))
     for name, large in {**{name: Llm(source="--llm") for name in llms}, **values.llms}.items():
         if path := llms.get(name) or _file(name, large, absent):
             digest, kept = files.sha256(path), large.model_dump(include={"prompt", "context_tokens", "warm", "cold"})

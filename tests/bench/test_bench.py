@@ -82,6 +82,19 @@ def test_a_killed_bench_goes_on_with_the_system_that_was_cut_off(models, tmp_pat
     assert len(jobs) == len(every), "a finished run is measured anew"
 
 
+def test_released_models_have_a_row_for_large_contexts(models, tmp_path):
+    values = BenchParams(task="vending", threads=1, warm=4, cold=2, sample={"dev": 4}, large={"seed": 5})
+    jobs = {}
+    bench.bench(values, tmp_path, [models], task=Sampled(), run=lambda job: jobs.update(_named(job)) or replies(job))
+    found = {r["system"]: r for r in csv.DictReader((tmp_path / "bench.csv").open())}
+    assert found["b-super, large"]["warm_n"] == "4" and found["b-super, large"]["released"] == "False"
+    assert jobs["b-super, large"] == str(tmp_path / "large") and jobs["b-super"] == str(tmp_path / "sample")
+
+
+def _named(job):
+    return {job["system"]["name"]: job["folder"]} if "system" in job else {}
+
+
 def test_systems_that_fail_are_named_and_only_those_that_are_asked_for_are_measured(models, tmp_path):
     def answer(job):
         if job.get("system", {}).get("name") == "b-super":
