@@ -108,6 +108,9 @@ class TaskDefaults:
     def asked(self, raw: str) -> dict[str, str] | None:
         return None
 
+    def lesson(self, raw: str, refs: Any) -> dict[str, Any]:
+        return {}
+
     def traits(self, example: Example) -> Collection[str]:
         return ()
 
@@ -169,6 +172,9 @@ class Task(Protocol):
 
     def asked(self, raw: str) -> dict[str, str] | None:
         """What a compact answer asks back, if anything: the ``tool`` that is meant and the ``argument`` unclear."""
+
+    def lesson(self, raw: str, refs: Any) -> dict[str, Any]:
+        """What ``extra`` an example needs to be ``taught`` a compact answer without calls, if it can be."""
 
     def grammar(self, refs: Any) -> str:
         """The grammar of all valid answers in this context, in the notation of ``lib.runtime.grammar``."""

@@ -28,7 +28,7 @@ from lib.training.sampling import Group, Sample, Sampler, sample
 
 SOURCE = "self"  # of the examples that are made here
 UNREAD, REFUSED, DISAGREED = "its answer cannot be read", "its calls are refused", "the samples disagree"
-UNFINISHED = "it asks back, or finds no target"  # an answer without calls that says more than to do nothing
+UNTAUGHT = "its answer cannot be taught"  # one without calls that says more than to do nothing
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,16 @@ def _labelled(task: Task, example: Example, group: Group, agree: int) -> Labelle
     meanings = [_meaning(task, example, one) for one in group.samples]
     (meaning, count), *_ = Counter(meanings).most_common(1)
     first = group.samples[meanings.index(meaning)]
-    nothing = "".join(task.answer([], group.prompt.refs))
-    reason = "" if first.reading.calls or first.reading.raw == nothing else UNFINISHED
-    reason = meaning if meaning in (UNREAD, REFUSED) else reason if count >= agree else DISAGREED
-    known = {key: value for key, value in example.extra.items() if key != "reason"}
-    extra = {**known, "agreed": count, **({"reason": reason} if reason else {})}
-    return Labelled(replace(example, gold=[first.reading.calls], source=SOURCE, extra=extra), first.exact)
+    calls, raw, refs = first.reading.calls, first.reading.raw, group.prompt.refs
+    extra = {key: value for key, value in example.extra.items() if key != "reason"} | {"agreed": count}
+    extra |= {} if calls or first.reading.error else task.lesson(raw, refs)
+    made = replace(example, gold=[calls], source=SOURCE, extra=extra)
+    reason = "" if count >= agree else DISAGREED
+    if meaning in (UNREAD, REFUSED):
+        reason = str(meaning)
+    elif not reason and not calls and "".join(task.taught(made, refs)) != raw:
+        reason = UNTAUGHT
+    return Labelled(replace(made, extra=extra | {"reason": reason}) if reason else made, first.exact)
 
 
 def _meaning(task: Task, example: Example, one: Sample) -> Hashable:

@@ -7,7 +7,7 @@ import pytest
 from small_homes import STRINGS, call, plain_home, random_call, random_home
 
 from lib.core.task import Control, Example, TaskError
-from lib.tasks.home.language.calls import MAX_STRING, answer, asked, controls, parse, taught
+from lib.tasks.home.language.calls import MAX_STRING, answer, asked, controls, lesson, parse, taught
 from lib.tasks.home.language.references import references
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Area, Entity, Home
@@ -148,6 +148,16 @@ def test_an_answer_that_asks_back_acts_on_nothing_and_says_what_is_unclear():
     both = "HassTurnOn(area=A1,domain=light)\nHassLightSet(name=1,brightness==?)"
     assert len(parse(both, refs)) == 1 and asked(both) == {"tool": "HassLightSet", "argument": "brightness"}
     assert asked("none") is asked("HassTurnOn(name=0)") is asked("HassBroadcast(message= is it on?)") is None
+
+
+def test_an_answer_that_does_nothing_can_be_taught_as_it_was_written():
+    refs = references(plain_home())
+    raws = ["none", "HassTurnOn(name=0)", "HassTurnOn(name=?)", "HassLightSet(name=1,brightness==?)"]
+    raws += ["HassLightSet(area=A1,domain=light,brightness==?)", "HassStartTimer(minutes==?,timer= tea)"]
+    for raw in raws:
+        example = Example("x", "tea", {}, [[]], "L6", "", "", lesson(raw, refs))
+        assert parse(raw, refs) == [] and "".join(taught(example, refs)) == raw
+    assert lesson("HassTurnOn(name=0)\nHassTurnOff(name=0)", refs) == {}
 
 
 def test_a_temperature_that_makes_sense_in_the_other_unit_only_is_converted():

@@ -11,7 +11,7 @@ from lib.model import student as students
 from lib.training import self_training
 from lib.training.params import SelfTraining
 from lib.training.sampling import Group, Sample
-from lib.training.self_training import DISAGREED, REFUSED, SOURCE, UNFINISHED, UNREAD, label, quality
+from lib.training.self_training import DISAGREED, REFUSED, SOURCE, UNREAD, UNTAUGHT, label, quality
 
 PARAMS = {"utterances": 4, "samples": 4, "agree": 3, "max_new": 2, "precision": "fp32"}
 REQUESTS = [e for group in examples(1, 4, items=2) for e in group]
@@ -77,7 +77,7 @@ def test_nothing_is_learnt_of_an_answer_that_asks_back(model, says):
             return [] if raw == "which?" else super().parse(raw, refs)
 
     says(*["which?"] * 4)
-    assert {row.example.extra["reason"] for row in label(PARAMS, Asking(), model, REQUESTS)} == {UNFINISHED}
+    assert {row.example.extra["reason"] for row in label(PARAMS, Asking(), model, REQUESTS)} == {UNTAUGHT}
 
 
 def test_precision_is_that_of_the_accepted_ones(model, says):

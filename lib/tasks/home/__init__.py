@@ -41,7 +41,7 @@ class HomeTask:
     recordings = Path(__file__).parent / "recordings"
 
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
-    asked = staticmethod(calls.asked)
+    asked, lesson = staticmethod(calls.asked), staticmethod(calls.lesson)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
     copied, executable = staticmethod(calls.copied), staticmethod(executable)
 

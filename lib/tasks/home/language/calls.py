@@ -177,14 +177,28 @@ def _parse_call(line: str, refs: References) -> Call | None:
     values = _split(tool, rest)
     if (takes_name(tool) and values.get("name") == NO_TARGET) or {UNCLEAR, ASK} & {*values.values()}:
         return None
+    return validate({"name": name, "arguments": _arguments(tool, values, refs)})
+
+
+def lesson(raw: str, refs: References) -> dict[str, Any]:
+    """The ``extra`` by which ``taught`` writes this answer of one call that does nothing; {} where it is ``none``."""
+    name, _, rest = raw.strip(" \n").partition("(")
+    if name not in TOOLS or "\n" in rest:
+        return {}
+    values = _split(TOOLS[name], rest)
+    missing = values.get("name") == NO_TARGET
+    return {"wanted": name} if missing else {"ask": {"name": name, "arguments": _arguments(TOOLS[name], values, refs)}}
+
+
+def _arguments(tool: Tool, values: dict[str, str], refs: References) -> dict[str, Any]:
+    """Arguments in the tool's order; what is to be asked for is UNCLEAR."""
     by_key = {a.key.rstrip("="): a for a in tool.arguments}
-    arguments = {by_key[key].name: _read(tool, by_key[key], value, refs) for key, value in values.items()}
-    if takes_name(tool) and "name" in arguments:
-        arguments = {**_entity(tool, arguments.pop("name"), refs), **arguments}
-    if tool.name == "HassClimateSetTemperature" and "temperature" in arguments:
-        arguments["temperature"] = in_unit(arguments["temperature"], refs.home.unit)
-    ordered = {a.name: arguments[a.name] for a in tool.arguments if a.name in arguments}
-    return validate({"name": name, "arguments": ordered})
+    read = {by_key[key].name: _read(tool, by_key[key], value, refs) for key, value in values.items()}
+    if takes_name(tool) and isinstance(read.get("name"), Entity):
+        read = {**_entity(tool, read.pop("name"), refs), **read}
+    if tool.name == "HassClimateSetTemperature" and "temperature" in read:
+        read["temperature"] = in_unit(read["temperature"], refs.home.unit)
+    return {a.name: read[a.name] for a in tool.arguments if a.name in read}
 
 
 def in_unit(value: Any, unit: str | None) -> Any:
@@ -213,6 +227,8 @@ def _split(tool: Tool, rest: str) -> dict[str, str]:
 
 
 def _read(tool: Tool, argument: Argument, value: str, refs: References) -> Any:
+    if value in (UNCLEAR, ASK):
+        return UNCLEAR
     where = f"{tool.name}: {argument.name}={value!r}"
     if argument.kind in CLOSED:
         if value not in (known := refs.things[argument.kind]):
