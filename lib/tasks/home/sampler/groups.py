@@ -234,6 +234,7 @@ def _but(rng: Random, action: Action, group: str, left: str) -> tuple[str, str]:
     if draw >= 0.65:
         left = left.replace("in the ", "the ", 1) if left.startswith("in the ") else left
     if draw >= 0.88:
-        group = re.sub("^(all the|all|the)(?= )", "all the other", group).replace("everything", "everything else", 1)
+        group = re.sub("^(all of the|all the|all|the)(?= )", "all the other", group)
+        group = group.replace("everything", "everything else", 1)
     state = phrase(rng, rows["states"][action.name])
     return phrase(rng, form, c=phrase(rng, template, t=group), k=left, s=state), f"{template}:{form}"
