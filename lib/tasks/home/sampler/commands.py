@@ -90,6 +90,9 @@ def entity_target(rng: Random, home: Home, entity: Entity, kinds: Sequence[str],
     return Target(_article(rng, _numbers_said(rng, text)), arguments, entity.domain)
 
 
+_TWICE = re.compile(r"\b(\w+) \1\b", re.IGNORECASE)
+
+
 def _numbers_said(rng: Random, text: str) -> str:
     """``text``, half of the time with its numbers in words: "plug three"."""
     return re.sub(r"\b\d{1,2}\b", lambda m: number_words(int(m[0])), text) if rng.random() < 0.5 else text
@@ -113,7 +116,7 @@ def shorten(rng: Random, home: Home, entity: Entity) -> str:
         options += [f"{place} {word}", f"{word} in the {place}", f"{name} in the {place}", f"{place} {name}"]
     if len(tokens) > 2:
         options.append(" ".join(t for t in tokens if rng.random() < 0.6) or tokens[0])
-    return rng.choice(options)
+    return rng.choice([o for o in options if not _TWICE.search(o)] or [name])
 
 
 @lru_cache(maxsize=65536)

@@ -124,9 +124,12 @@ def politely(rng: Random, text: str) -> str:
     return f"{text} {rng.choice(bank()['polite']['after'])}" if draw > 0.45 else text
 
 
+_TWICE = re.compile(r"\b(the|our|my) (?=(the|our|my)\b)|\bin (?=in\b)", re.IGNORECASE)  # articles of two templates
+
+
 def surface(rng: Random, text: str) -> str:
     """Letter case, accents and punctuation as typed or as a recogniser writes them."""
-    text = " ".join(text.split())
+    text = _TWICE.sub("", " ".join(text.split()))
     if not text.isascii() and rng.random() < 0.3:
         text = "".join(c for c in normalize("NFKD", text) if not combining(c))
     draw = rng.random()
