@@ -90,5 +90,9 @@ class Copying:
 
     def start(self, copied: Mapping[str, Copied]) -> Copier:
         """For an answer whose values of the keys (controls) are ``copied``."""
-        keys = {self._controls[key]: (lambda value=value: self._spans(value)) for key, value in copied.items()}
+        keys = {
+            self._controls[key]: (lambda value=value: self._spans(value))
+            for key, value in copied.items()
+            if key in self._controls
+        }
         return Copier(keys, self._instead, frozenset(self._controls[text] for text in VALUE_ENDS if copied))

@@ -40,7 +40,7 @@ class Matcher:
         Where a copied value has become too long for the grammar, the grammar alone decides.
         """
         allowed = np.unpackbits(np.frombuffer(self._matcher.compute_bitmask(), np.uint8), bitorder="little")
-        copied = [token for token in self._copier.options() if token >= 0 and allowed[token]]
+        copied = [token for token in self._copier.options() if allowed[token]]
         if copied:
             allowed[:] = 0
             allowed[copied] = 1

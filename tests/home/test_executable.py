@@ -14,6 +14,8 @@ HOME = Home(
         Entity("lock.back", "Back", "lock", "Den"),
         Entity("light.den", "Lamp", "light", "Den"),
         Entity("cover.a", "Shade", "cover", "Den", "shade"),
+        Entity("light.twin", "Twin", "light", "Hall"),
+        Entity("light.twin_2", "twin", "light", "Hall"),
         Entity("cover.b", "Gate", "cover", "Den", "gate"),
     ),
 )
@@ -43,6 +45,8 @@ def test_what_can_be_carried_out_stays_as_it_is():
             None,
         ),
         ("lock up", call("HassTurnOn", area="Attic", domain="lock"), None, WHICH),
+        ("halfway", call("HassSetPosition", area="Attic", position=50), None, WHICH | {"tool": "HassSetPosition"}),
+        ("turn on the twin", call("HassTurnOn", name="Twin"), None, WHICH),
         ("turn it on", call("HassTurnOn", area="Attic"), None, None),
         ("start cleaning", call("HassVacuumStart", area="Attic"), None, None),
         ("turn on what is not there", call("HassTurnOn", name="Fan"), None, None),

@@ -23,7 +23,7 @@ def values(copied: Copied, tries: int = 150) -> set[str]:
     for _ in range(tries):
         copier, written = copying.start({"text=": copied}), list[int]()
         copier.take(WORDS.controls["text="])
-        while options := copier.options() - {-1, *(() if written else WORDS.controls.values())}:
+        while options := copier.options() - set(() if written else WORDS.controls.values()):
             copier.take(token := rng.choice(sorted(options)))
             written.append(token)
         found.add(WORDS.decode(written[:-1]))

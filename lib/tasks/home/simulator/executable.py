@@ -12,7 +12,7 @@ from typing import Any
 from lib.core.task import Call
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.matching import each, name_arguments
+from lib.tasks.home.simulator.matching import each, index, name_arguments
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Tool
 from lib.tasks.home.words import mentions, words
 
@@ -38,12 +38,18 @@ def executable(
 
 
 def _meant(home: Home, tool: Tool, arguments: Mapping[str, Any], area: str | None, text: str) -> list[Entity]:
-    """The devices of the kind in the whole home, if the call's only place is a satellite's that was not said."""
+    """The devices of the kind in the whole home, if the call's only place is a satellite's that was not said.
+
+    Of a name that several have: these.
+    """
+    if "name" in arguments:
+        found = index(home).named(arguments["name"])
+        return found if len(found) > 1 else []
     place = arguments.get("area", area)
     said = place is not None and (mentions(text, place) or _HERE & {*words(text)})
-    if said or place != area or arguments.keys() & {"name", "floor"}:
+    if said or place != area or "floor" in arguments:
         return []
-    domains = each(arguments.get("domain")) or (tool.domains if len(tool.domains) == 1 else ())
+    domains = each(arguments.get("domain")) or (tool.domains if len(tool.domains) < 3 else ())
     classes = each(arguments.get("device_class"))
     fitting = [e for e in home.entities if e.domain in domains and tool.acts_on(e.domain)]
     return [e for e in fitting if not classes or e.device_class in classes]
