@@ -17,7 +17,7 @@ from lib.tasks.home.sampler.copying import free_text
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.sampler.homes import is_held_out, sample_home
 from lib.tasks.home.sampler.policy import settled
-from lib.tasks.home.sampler.sources import as_told, varied
+from lib.tasks.home.sampler.sources import BRIGHTNESS, as_told, varied
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 from lib.tasks.home.simulator.tools import ASSIST, TOOLS, fitting
@@ -85,7 +85,7 @@ def test_as_home_assistant_tells_a_home(homes: list[Home]) -> None:
         told = as_told(home)
         assert not any(e.device_class or e.aliases or e.domain == "script" for e in told.entities)
         assert not told.floors and {a.name for a in told.areas} == {e.area for e in told.entities if e.area}
-        assert told.tools is not None and set(told.tools) <= set(ASSIST)
+        assert told.tools is not None and set(told.tools) <= {*ASSIST, BRIGHTNESS}
         assert [e.name for e in told.entities] == sorted(e.name for e in told.entities)
     assert 0.15 < sum(home.entities == as_told(home).entities for home in homes) / len(homes) < 0.45
 
@@ -103,7 +103,7 @@ def test_homes_vary_as_real_ones_do() -> None:
         lambda h: any(f.level is not None for f in h.floor_rows),
         lambda h: any(f.aliases for f in h.floor_rows),
         lambda h: h.unit == "°F",
-        lambda h: h.tools is not None and "HassSetBrightnessRelative" in h.tools,
+        lambda h: h.tools is not None and BRIGHTNESS in h.tools,
         lambda h: h.tools is not None and "HassStartTimer" not in h.tools,
         lambda h: len({(e.name, e.domain) for e in h.entities}) < len(h.entities),
         lambda h: sum(bool(re.search(r" \d+$", e.name)) for e in h.entities) > 2,
@@ -212,7 +212,7 @@ def test_with_a_tool_missing_another_one_of_the_same_effect_or_nothing(
 
 def test_a_step_without_its_tool_asks_for_the_value() -> None:
     arguments = {"area": "Den", "brightness_step": "up"}
-    lamp, tool = ("Lamp", "light", "Den"), "HassSetBrightnessRelative"
+    lamp, tool = ("Lamp", "light", "Den"), BRIGHTNESS
     offered = settled(Draw.of("brighter", "Den", tool, arguments, "x"), small(lamp, tools=(tool, "HassLightSet")))
     asked = settled(Draw.of("brighter", "Den", tool, arguments, "x"), small(lamp))
     assert offered and offered.gold[0][0]["name"] == tool

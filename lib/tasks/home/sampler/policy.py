@@ -7,7 +7,7 @@ else nothing is done. Things to buy go on the shopping list by ``HassListAddItem
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -38,15 +38,24 @@ def settled(draw: Draw, home: Home) -> Draw | None:
     if any(_of_other_unit(home, call) for call in draw.gold[0]):
         return None
     if not draw.gold[0]:
-        kept = draw.ask if draw.ask and draw.ask["name"] in tools else None
-        return replace(draw, ask=kept, wanted=draw.wanted if draw.wanted in offered(home) else "")
+        name = _of_values(draw.ask["name"] if draw.ask else "", tools)
+        wanted = _of_values(draw.wanted, offered(home))
+        return replace(draw, ask={**draw.ask, "name": name} if draw.ask and name else None, wanted=wanted)
     if draw.gold[0] == [c for c in draw.gold[0] if c["name"] in tools and not c["name"].startswith("HassShopping")]:
         golds = [gold for gold in draw.gold if all(c["name"] in tools for c in gold)]
         return _as_said(replace(draw, gold=golds))
     calls = [_offered(home, call, draw.area, tools) for call in draw.gold[0]]
-    if any(calls):
-        return _as_said(replace(draw, gold=[[c for c in calls if c]])) if all(calls) else None
+    if all(calls):
+        return _as_said(replace(draw, gold=[[c for c in calls if c]]))
+    if any(calls) or (len(calls) > 1 and any(c["name"] in wordings()["asked_instead"] for c in draw.gold[0])):
+        return None
     return replace(draw, gold=_NONE, ask=_asked(draw.gold[0], tools))
+
+
+def _of_values(name: str, tools: Collection[str]) -> str:
+    """The tool, or the one that sets the value where it is a tool for steps; empty if neither is among ``tools``."""
+    names = (name, wordings()["asked_instead"].get(name, ("",))[0])
+    return next((n for n in names if n in tools), "")
 
 
 def _of_other_unit(home: Home, call: Call) -> bool:

@@ -10,6 +10,7 @@ from lib.tasks.home.simulator.homes import UNITS, Entity, Home
 from lib.tasks.home.simulator.tools import ASSIST, TOOLS, offered
 
 ALIASED_SHARE = 0.35  # of homes
+BRIGHTNESS = "HassSetBrightnessRelative"  # a tool that homes name if they offer it
 _UNTOLD = ("script", "calendar")  # domains that Home Assistant's prompt leaves out
 
 
@@ -25,7 +26,7 @@ def as_told(home: Home) -> Home:
     ]
     used = {e.area for e in entities}
     areas = tuple(replace(a, floor=None) for a in home.areas if a.name in used)
-    tools = tuple(name for name in (home.tools or ASSIST) if name in ASSIST)
+    tools = tuple(name for name in (home.tools or ASSIST) if name in (*ASSIST, BRIGHTNESS))
     return Home(areas, tuple(sorted(entities, key=lambda e: e.name)), (), tools, home.unit)
 
 
@@ -81,5 +82,5 @@ def _tools(rng: Random, home: Home) -> tuple[str, ...] | None:
         groups = rng.sample(wordings()["left_out"], rng.randint(1, 3))
         names = [name for name in names if not any(name in group for group in groups)]
     if rng.random() < 0.5:
-        names.append("HassSetBrightnessRelative")
+        names.append(BRIGHTNESS)
     return tuple(name for name in TOOLS if name in names)
