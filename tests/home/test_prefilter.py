@@ -58,6 +58,18 @@ def test_the_mentioned_entity_is_kept(size):
     assert found / asked >= 0.98, f"{found} of {asked}"
 
 
+def test_what_right_answers_name_is_a_candidate():
+    rng, found = Random(7), list[bool]()
+    for _ in range(4):
+        home = sample_home(rng, (100, 185), held_out=True)
+        for level in ("L0", "L1", "L2", "L3", "L4") * 6:
+            draw = draw_request(rng, home, level, True)
+            names = [c["arguments"]["name"] for c in draw.gold[0] if "name" in c["arguments"]] if draw else []
+            known = {e.name for e in candidates(home, draw.text, satellite=draw.area)} if draw else set()
+            found += [name in known for name in names if any(e.name == name for e in home.entities)]
+    assert sum(found) / len(found) >= 0.98 and len(found) > 50
+
+
 def test_a_name_that_was_misheard_or_written_as_one_word_is_a_candidate():
     home = sample_home(Random(4), (150, 150))
     printer = Entity("switch.printer", "Laser Printer", "switch", home.areas[0].name)
