@@ -10,9 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,10 +163,19 @@ def load(path: Path) -> Student:
     return Student(model.eval(), vocabulary, info)
 
 
+def updated(student: Student, task: Task) -> Student:
+    """The student with all controls of its task: those that it lacks become tokens of their own, as in ``build``."""
+    if set(task.controls()) <= set(student.info["controls"]):
+        return student
+    base = Base(student.model, student.vocabulary.json, student.info.get("source", {}))
+    made = build(task, base, sys.maxsize, student.model.config.num_hidden_layers)
+    return replace(made, info={**student.info, "controls": made.info["controls"]})
+
+
 def start(task: Task, source: str, vocab_size: int, layers: int | Sequence[int], seed: int = 0) -> Student:
     """Where a training starts: the student of ``task`` at ``source``, or one built from the base model there."""
     if not is_student(source):
         return build(task, source, vocab_size, layers, seed)
-    student = load(Path(source))
+    student = updated(load(Path(source)), task)
     check_task(student.info, task, source)
     return student

@@ -67,6 +67,21 @@ def test_saved_student_is_the_same(student, tmp_path, kind):
     assert loaded.info["task"] == "vending"
 
 
+def test_a_student_of_fewer_controls_gets_the_others_and_reads_as_before(student, tmp_path):
+    class More(Vending):
+        def controls(self):
+            return ["Explode(", *super().controls()]
+
+    assert students.updated(student, TASK) is student
+    grown = students.start(More(), str(students.save(student, tmp_path / "student")), 400, 4)
+    assert len(grown.vocabulary) == len(student.vocabulary) + 1 and "Explode(" in grown.info["controls"]
+    ids = student.vocabulary.encode([Control("=2"), " tea", Control("Give(")])
+    assert grown.vocabulary.encode([Control("=2"), " tea", Control("Give(")]) == ids
+    with torch.no_grad():
+        before, after = (s.model(torch.tensor([ids])).logits for s in (student, grown))
+    torch.testing.assert_close(after[..., :-1], before, atol=2e-2, rtol=0)
+
+
 def test_damaged_or_foreign_student_is_an_error(student, tmp_path):
     path = students.save(student, tmp_path / "student")
 
