@@ -59,7 +59,7 @@ def test_printed_form_for_people():
         "<|im_start|>=F1 Ground",
         "=A1 Kitchen (Ground):=light=1 Ceiling,=2 Counter;=switch=3 Coffee Maker",
         "=A2 Hall:",
-        "-:=cover (garage)=4 Left;=other (boat)=5 Dinghy",
+        "-:=cover=garage=4 Left;=other (boat)=5 Dinghy",
     ]
     assert (
         "".join(request(references(home), "hall", " close\n the  gate "))

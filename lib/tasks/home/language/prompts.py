@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from lib.core.task import Control, Piece, TaskError
-from lib.tasks.home.language.references import DOMAINS, References
+from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, References
 from lib.tasks.home.simulator.homes import Entity, Floor, Home
 from lib.tasks.home.simulator.tools import DEFAULT, fitting
 from lib.tasks.home.words import clean
@@ -64,12 +64,11 @@ def _line(refs: References, number: int | None, numbers: Sequence[int]) -> list[
         pieces = [Control(f"=A{number + 1}"), f" {_names(area.name, area.aliases)}{floor}:"]
     if refs.per_request:
         return [*pieces, *_kinds(refs.home, None if number is None else refs.areas[number].name), Control("\n")]
-    groups: dict[tuple[str, str], list[int]] = {}
+    groups: dict[tuple[Piece, ...], list[int]] = {}
     for i in numbers:
-        groups.setdefault(_kind(refs.entities[i]), []).append(i)
-    for k, ((domain, shown), members) in enumerate(groups.items()):
-        pieces += [Control(";")] if k else []
-        pieces += [Control(domain), *([shown] if shown else [])]
+        groups.setdefault(_kind(refs.entities[i], refs.earlier), []).append(i)
+    for k, (kind, members) in enumerate(groups.items()):
+        pieces += [*([Control(";")] if k else []), *kind]
         for j, i in enumerate(members):
             pieces += [Control(",")] if j else []
             pieces += [Control(f"={i + 1}"), f" {_names(refs.entities[i].name, refs.entities[i].aliases)}"]
@@ -79,27 +78,30 @@ def _line(refs: References, number: int | None, numbers: Sequence[int]) -> list[
 @lru_cache(maxsize=4096)
 def _kinds(home: Home, area: str | None) -> tuple[Piece, ...]:
     """The kinds of device in an area, in one order."""
-    found = sorted({_kind(e) for e in home.entities if e.area == area})
-    return tuple(p for domain, shown in found for p in (Control(domain), *([shown] if shown else [])))
+    return tuple(piece for kind in sorted({_kind(e) for e in home.entities if e.area == area}) for piece in kind)
 
 
 def _candidates(refs: References) -> list[Piece]:
     """The devices that a request in a large home may speak about, each with its kind and area."""
     pieces: list[Piece] = []
     for i, e in enumerate(refs.entities if refs.per_request else (), 1):
-        (domain, shown), area = _kind(e), refs.area_number.get((e.area or "").casefold())
-        pieces += [Control(domain), *([shown] if shown else []), Control(f"={i}"), f" {_names(e.name, e.aliases)}"]
-        pieces += [Control(f"=A{area}")] if area else []
+        area = refs.area_number.get((e.area or "").casefold())
+        pieces += [
+            *_kind(e),
+            Control(f"={i}"),
+            f" {_names(e.name, e.aliases)}",
+            *([Control(f"=A{area}")] if area else []),
+        ]
     return pieces
 
 
-def _kind(entity: Entity) -> tuple[str, str]:
-    """The domain control of an entity's group and the text after it."""
-    known = entity.domain in DOMAINS
-    details = [] if known else [clean(entity.domain)]
-    if entity.device_class and entity.domain in SHOWN_CLASSES:
-        details.append(clean(entity.device_class))
-    return f"={entity.domain if known else OTHER}", f" ({' '.join(details)})" if details else ""
+def _kind(entity: Entity, earlier: bool = False) -> tuple[Piece, ...]:
+    """An entity's domain and device class: controls where they have one (``earlier``: only the domain), else text."""
+    known, shown = entity.domain in DOMAINS, entity.device_class if entity.domain in SHOWN_CLASSES else None
+    if known and shown in DEVICE_CLASSES and not earlier:
+        return Control(f"={entity.domain}"), Control(f"={shown}")
+    details = " ".join([*([] if known else [clean(entity.domain)]), *([clean(shown)] if shown else [])])
+    return Control(f"={entity.domain if known else OTHER}"), *([f" ({details})"] if details else [])
 
 
 def checked(text: str) -> str:

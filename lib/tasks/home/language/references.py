@@ -48,7 +48,8 @@ class References:
     """``entities[i]`` is ``=i+1``, ``areas[i]`` is ``=Ai+1``, ``floors[i]`` is ``=Fi+1``.
 
     ``home`` is the whole home, also where only candidates have numbers. ``lines``: what the prefix shows, in order:
-    (index of an area or None, indexes of its entities). ``per_request``: the entities are a request's candidates.
+    (index of an area or None, indexes of its entities). ``per_request``: the entities are a request's candidates;
+    ``earlier``: prompts are as before they were (``references``).
     """
 
     home: Home
@@ -57,6 +58,7 @@ class References:
     floors: tuple[str, ...]
     lines: tuple[Line, ...]
     per_request: bool = False
+    earlier: bool = False
 
     @cached_property
     def entity_number(self) -> dict[str, int]:
@@ -100,7 +102,8 @@ def references(
     """
     whole = len(home.entities) <= FILTER_OVER and (not earlier or len(home.areas) <= EARLIER_AREAS)
     if whole or earlier:
-        return _numbered(home, home if whole else keep(home, text, FILTER_OVER, satellite), rng)
+        kept = home if whole else keep(home, text, FILTER_OVER, satellite)
+        return replace(_numbered(home, kept, rng), earlier=earlier)
     return focus(_numbered(home, replace(home, entities=()), rng), text, satellite)
 
 

@@ -74,7 +74,7 @@ class FewShot:
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area, said = Home.from_dict(context["home"]), context.get("area"), prompts.checked(text)
-        refs = references(home, said, None, area)
+        refs = references(home, said, None, area, earlier=True)  # as recorded
         shown = [_example(example) for example, _ in self.nearest.best(mask(said, home), 2 * self.shots)]
         turns = [turn for pair in reversed([pair for pair in shown if pair][: self.shots]) for turn in pair]
         prompt = Prompt.of(TEXTS["few_shot"], *turns, _shown(refs, area, said), max_tokens=80)
@@ -97,7 +97,7 @@ def _example(example: Example) -> tuple[str, str] | None:
     for size in SHOWN:
         kept = keep(home, example.text, size, area)
         used = {e.area for e in kept.entities} | {area}
-        refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities))
+        refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities), earlier=True)
         try:
             return _shown(refs, area, example.text), "".join(calls.answer(example.gold[0], refs))
         except TaskError:
