@@ -28,7 +28,7 @@ from lib.model.codec import Codec, Prompt, check_task
 from lib.model.student import Student
 
 LEAVE_SHARE = 0.25
-BATCH = {"cuda": 256, "cpu": 64}  # requests that are answered together, by kind of device
+BATCH = {"cuda": 256, "cpu": 32}  # requests that are answered together, by kind of device
 
 Choose = Callable[[Tensor, list[int]], tuple[Tensor, Tensor]]
 """From logits (rows, vocabulary) in fp32 and the rows' indexes: the next ids and their log-probabilities, (rows,)."""
