@@ -55,9 +55,8 @@ class Codec:
         """The prompt of a request, numbered anew (shuffled by ``rng``), or as ``refs`` of the same context."""
         task = self.task
         refs = task.references(context, text, rng) if refs is None else task.focus(refs, context, text)
-        return Prompt(
-            refs, self.prefix(task.shared(refs)), self.vocabulary.encode(self.task.request(refs, context, text))
-        )
+        said = self.vocabulary.encode(task.request(refs, context, text))
+        return Prompt(refs, self.prefix(task.shared(refs)), said)
 
     def target(self, example: Example, refs: Any) -> list[int]:
         """Ids of the answer that a student learns for an example, the end token included."""

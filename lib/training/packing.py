@@ -88,16 +88,14 @@ class Packer:
         if not any(by_context):
             raise TrainingError("no examples to train on: check the stage before")
         self.codec, self.max_tokens, self.seed = codec, max_tokens, seed
-        found = [
-            (examples, size) for examples, size in zip(by_context, self._measured(by_context, workers), strict=True)
-        ]
+        found = list(zip(by_context, self._measured(by_context, workers), strict=True))
         self.by_context = [[examples[i] for i in size.fit] for examples, size in found if size.fit]
         self._sizes = [size for _, size in found if size.fit]
         self.left_out = sum(map(len, by_context)) - sum(map(len, self.by_context))
         if not self.by_context:
             raise TrainingError(f"no example fits a row of {max_tokens} tokens: raise row_tokens")
-        self._plans: list[list[Plan]] = []
-        self._epochs = 0
+        self._plans, self._epochs = self._plan(1), 1
+        self.epoch_rows = len(self._plans)  # of the first; others have about as many
 
     def _measured(self, by_context: ByContext, workers: int) -> list[Size]:
         if not workers:
@@ -114,14 +112,9 @@ class Packer:
         shared = all(prefix == prefixes[0] for prefix in prefixes)
         return Size(fit, max(map(len, prefixes), default=0), [sizes[i] for i in fit], shared)
 
-    @property
-    def epoch_rows(self) -> int:
-        """Rows of the first epoch; others have about as many."""
-        return len(self._plan(1))
-
     def epoch(self) -> list[Row]:
         """The rows of the first epoch."""
-        return [self.row(i) for i in range(len(self._plan(1)))]
+        return [self.row(i) for i in range(self.epoch_rows)]
 
     def row(self, index: int) -> Row:
         """Row ``index``, counted through the epochs."""

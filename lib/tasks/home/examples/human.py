@@ -21,9 +21,9 @@ from lib.core.task import Example
 from lib.tasks.home.examples.checks import fault
 from lib.tasks.home.human import utterances
 from lib.tasks.home.human.homes import Household
-from lib.tasks.home.human.meanings import meaning
-from lib.tasks.home.human.requests import Request, idle, nothing_in, request, requests
+from lib.tasks.home.human.requests import Request, idle, nothing_in, of_sort, request, requests
 from lib.tasks.home.human.utterances import Utterance
+from lib.tasks.home.human.variants import understood
 from lib.tasks.home.sampler.grammar import Draw
 from lib.tasks.home.simulator.homes import Home
 
@@ -58,7 +58,7 @@ def people(params: Mapping[str, Any]) -> People:
     if said:
         _add_dev(params, utterances.dev(said), found)
     for utterance in found.train if params["human"] else ():
-        if reason := meaning(utterance).rejected:
+        if reason := understood(utterance).rejected:
             rng = Random(f"undecided {params['seed']} {utterance.id}")
             house = Household(rng, utterance.text, tuple(params["home_size"]), False)
             found.homes[utterance.id] = house.home()
@@ -93,7 +93,7 @@ def taught(params: Mapping[str, Any], number: int, count: int) -> Iterator[tuple
 
 def told(utterance: Utterance) -> tuple[str, str]:
     """An utterance's id, and a digest of its words and its meaning, whatever the home."""
-    return utterance.id, digest([utterance.text, repr(meaning(utterance))])[:12]
+    return utterance.id, digest([utterance.text, repr(understood(utterance))])[:12]
 
 
 def _example(name: str, made: Request, split: str) -> Example:
@@ -113,7 +113,7 @@ def _dev(params: Mapping[str, Any], said: Sequence[Utterance], homes: dict[str, 
     """At most ``dev_human`` rows, each in a home of its own that depends on the utterance's id alone."""
     acting = int(ACTING * params["dev_human"])
     for acts, count in ((True, acting), (False, params["dev_human"] - acting)):
-        some = [u for u in said if not meaning(u).rejected and meaning(u).acts == acts]
+        some = of_sort(said, acts)
         for number, utterance in enumerate(_spread(some, count)):
             large = number % LARGE_EVERY == 0 and params["home_size"][1] > LARGE_OVER
             rng = Random(f"{DEV} {params['seed']} {utterance.id}")

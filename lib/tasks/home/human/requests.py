@@ -22,8 +22,9 @@ from lib.tasks.home.human.said import table
 from lib.tasks.home.human.utterances import Utterance
 from lib.tasks.home.human.variants import understood, varied
 from lib.tasks.home.sampler.grammar import Draw
+from lib.tasks.home.sampler.phrases import EXPLICIT
 from lib.tasks.home.sampler.policy import settled
-from lib.tasks.home.sampler.sources import told
+from lib.tasks.home.sampler.sources import BRIGHTNESS, told
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import mentioned, name_arguments
@@ -80,9 +81,14 @@ def nothing_in(home: Home, text: str) -> bool:
     return not any(e.domain in _BY_NAME and content(e.name) <= content(text) for e in home.entities)
 
 
+def of_sort(utterances: Iterable[Utterance], acts: bool) -> list[Utterance]:
+    """The utterances that ask for something, or those that ask for nothing."""
+    return [u for u in utterances if not understood(u).rejected and understood(u).acts == acts]
+
+
 def _weighted(utterances: Sequence[Utterance], acts: bool) -> tuple[list[Utterance], list[float]]:
     """The utterances that act, or those that do not, and running sums of their weights."""
-    some = [u for u in utterances if not understood(u).rejected and understood(u).acts == acts]
+    some = of_sort(utterances, acts)
     sizes, total, sums = Counter(u.intent for u in some), 0.0, []
     for utterance in some:
         total += 1 / sqrt(sizes[utterance.intent])
@@ -164,7 +170,7 @@ def _idle(draw: Draw, golds: Sequence[Sequence[Want]], placed: dict[Target, Plac
 
 def _offered(tool: str, home: Home) -> str:
     """The tool, or for steps of brightness where these are not offered the one that sets it."""
-    relative = tool == "HassSetBrightnessRelative" and tool not in offered(home)
+    relative = tool == BRIGHTNESS and tool not in offered(home)
     return "HassLightSet" if relative else tool
 
 
@@ -184,13 +190,7 @@ def _call(want: Want, target: Placed, home: Home) -> Call | None:
         chosen = target
     if chosen is None:
         return None
-    implied = want.tool not in (
-        "HassTurnOn",
-        "HassTurnOff",
-        "HassLightSet",
-        "HassSetBrightnessRelative",
-        "HassGetState",
-    )
+    implied = want.tool not in (*EXPLICIT, BRIGHTNESS)
     chosen = {k: v for k, v in chosen.items() if not (implied and k == "domain" and len(chosen) > 1)}
     return {"name": want.tool, "arguments": {**chosen, **want.arguments}}
 
