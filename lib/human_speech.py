@@ -3,7 +3,7 @@
     python -m lib.human_speech --nlu NLU-Evaluation-Data --slurp slurp --clinc oos-eval --snips nlu-benchmark \\
         --out ../shared/human_speech/utterances.jsonl.gz
 
-Its SHA-256 is checked. See lib/tasks/home/human/README.md for the corpora and their licences.
+Its SHA-256 is checked. See lib/tasks/home/human/corpora.py for the corpora and their licences.
 """
 
 import argparse
@@ -14,21 +14,14 @@ from typing import Any
 
 from lib.tasks import load
 
-CLONES = {
-    "nlu": "xliuhw/NLU-Evaluation-Data",
-    "slurp": "pswietojanski/slurp",
-    "clinc": "clinc/oos-eval",
-    "snips": "sonos/nlu-benchmark",
-}
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.human_speech", description=(__doc__ or "").splitlines()[0])
-    for name, repository in CLONES.items():
+    home: Any = load("home")
+    for name, repository in home.repositories().items():
         parser.add_argument(f"--{name}", type=Path, required=True, metavar="DIR", help=f"clone of {repository}")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="what to write, a .jsonl.gz")
     given = vars(parser.parse_args(arguments))
-    home: Any = load("home")
     try:
         print(f"wrote {home.rebuild(given, given['out']):,} utterances to {given['out']}")
     except (ValueError, OSError) as error:

@@ -26,6 +26,8 @@ TESTS, ACCEPTED, REJECTED = "01_tests.jsonl", "02_accepted.jsonl", "02_rejected.
 HOMES = "01_homes.jsonl", "02_homes.jsonl"
 FILES = (HOMES[0], TESTS, HOMES[1], ACCEPTED)
 """All that is read, in the order in which it is written."""
+DEV, DEV_HUMAN, TEST = "dev", "dev_human", "test"
+"""Splits of the tests; dev_human is what people said, held out, if the run has it."""
 
 
 @dataclass(frozen=True)

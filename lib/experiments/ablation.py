@@ -27,6 +27,7 @@ from lib.core.files import Row
 from lib.core.params import ParamsError, Settings, read_yaml
 from lib.core.task import Example, StudyTask
 from lib.data import filter, study_data
+from lib.data.study_data import DEV, DEV_HUMAN
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
 from lib.model import student as students
@@ -36,7 +37,7 @@ from lib.training import distill, finetune, reinforce, self_training
 from lib.training.params import Distillation, Finetuning, Reinforcement, Training
 
 GUARDS = 140  # requests of each development set that a reinforcement is monitored on
-DEV, DEV_HUMAN, OTHERS = "dev", "dev_human", "others"  # our own, people's utterances, the third-party tests together
+OTHERS = "others"  # the third-party tests together
 SELF = "04_self.jsonl"
 KD, RL = "kd", "rl"
 

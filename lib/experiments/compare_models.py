@@ -19,13 +19,11 @@ from lib.core.files import Resumable, Row
 from lib.core.params import Settings
 from lib.core.task import Example, StudyTask
 from lib.data import study_data
-from lib.data.study_data import StudyData
+from lib.data.study_data import DEV, DEV_HUMAN, TEST, StudyData
 from lib.evaluation.comparison import check
 from lib.evaluation.evaluate import evaluate
 from lib.experiments.predictions import Asked, Tests, of_files
 
-DEV, TEST = "dev", "test"  # our own tests
-DEV_HUMAN = "dev_human"  # what people said, held out, if the run has it
 PRUNED_TOKENS = 48  # the longest answer of a model that is pruned only, which seldom finds an end
 
 

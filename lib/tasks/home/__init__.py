@@ -41,7 +41,7 @@ class HomeTask:
     recordings = Path(__file__).parent / "recordings"
 
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
-    asked, lesson = staticmethod(calls.asked), staticmethod(calls.lesson)
+    prefix, asked, lesson = staticmethod(prompts.prefix), staticmethod(calls.asked), staticmethod(calls.lesson)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
     copied, executable = staticmethod(calls.copied), staticmethod(executable)
 
@@ -50,7 +50,7 @@ class HomeTask:
     masked, third_party = _later("examples.checks", "masked"), _later("examples.checks", "third_party")
     more_tests = _later("examples.tests", "more_tests")
     teacher_set, prototype = _later("examples.data", "teacher_set"), _later("teacher.steps", "HomePrototype")
-    rebuild = _later("human.corpora", "rebuild")
+    rebuild, repositories = _later("human.corpora", "rebuild"), _later("human.corpora", "repositories")
     writer, one_stage = _later("teacher.write", "HomeWriter"), _later("teacher.one_stage", "systems")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
@@ -73,14 +73,10 @@ class HomeTask:
         return references(context["home"], text, rng, context.get("area"), self.earlier is not None)
 
     def focus(self, refs: References, context: dict[str, Any], text: str) -> References:
-        return refs if self.earlier else focus(refs, text, context.get("area"))
+        return focus(refs, text, context.get("area"))
 
     def shared(self, refs: References) -> References:
         return replace(refs, entities=()) if refs.per_request else refs
-
-    def prefix(self, refs: References) -> list[Piece]:
-        """For an earlier model without the tools that are offered: it cannot read them."""
-        return prompts.prefix(refs if self.earlier is None else replace(refs, home=replace(refs.home, tools=None)))
 
     def known_by(self, controls: Collection[str]) -> HomeTask:
         return self if calls.ASK in controls else HomeTask(frozenset(controls))

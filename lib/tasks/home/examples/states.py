@@ -58,6 +58,6 @@ def _nothing(rng: Random, sentence: str) -> tuple[Home, Draw]:
     while True:
         home = sample_home(rng, SIZE, held_out=True)
         area = satellite(rng, home)
-        draw = Draw(sentence, area, [[]], "none", "world:unseen") if sentence else idle(rng, home, area)
+        draw = Draw.nothing(sentence, area, "world:unseen") if sentence else idle(rng, home, area)
         if draw:
             return home, draw

@@ -31,6 +31,11 @@ LEFT_OUT = Path(__file__).with_name("left_out.json")
 _SLOT = re.compile(r"\[\s*([^\[\]:]+?)\s*:\s*([^\[\]]+?)\s*\]")
 
 
+def repositories() -> dict[str, str]:
+    """The repositories by the name of their clone."""
+    return {name: repository for name, (repository, _) in REPOSITORIES.items()}
+
+
 def rebuild(clones: Mapping[str, Path], out: Path, sha256: str = SHA256) -> int:
     """Writes the file from ``clones`` (keys as in REPOSITORIES); returns how many utterances it holds.
 

@@ -16,8 +16,9 @@ from functools import cache
 from typing import Any
 
 from lib.tasks.home.human import said
-from lib.tasks.home.human.queries import ANYTHING, LONGEST, items, queries
+from lib.tasks.home.human.queries import ANYTHING, items, queries
 from lib.tasks.home.human.utterances import Utterance
+from lib.tasks.home.language.calls import MAX_STRING
 from lib.tasks.home.simulator.tools import TOOLS
 
 
@@ -161,7 +162,7 @@ def _want(action: dict[str, Any], found: re.Match[str], text: str, position: int
 def _value(tool: str, name: str, text: str, sign: Any) -> Any:
     """An argument's value; None if it cannot be told."""
     if name in ("item", "search_query"):
-        return text if len(text) <= LONGEST else None
+        return text if len(text) <= MAX_STRING else None
     if name == "color":
         return text.casefold()
     amount = said.number(text.casefold())

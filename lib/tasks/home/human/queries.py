@@ -10,8 +10,8 @@ import re
 from typing import Any
 
 from lib.tasks.home.human.said import PLACE, WORDS
+from lib.tasks.home.language.calls import MAX_STRING
 
-LONGEST = 80  # characters of a text that an answer can hold
 _CLASSES = {"song": "track", **{name: name for name in ("track", "album", "playlist", "podcast", "artist")}}
 _FORMS = WORDS["queries"]
 _SERVICE = rf"(?:{_FORMS['by service']}) (?:my |the )?(?:{'|'.join(_FORMS['services'])})(?: music| app)?"
@@ -33,7 +33,7 @@ def queries(text: str) -> list[dict[str, Any]]:
     """The arguments that say what to play: the one to teach, then others that are right; none if it is left open."""
     bare = _ENDS.sub("", text).strip(" ,")
     query = _STARTS.sub("", bare)
-    if len(query) < 2 or len(text) > LONGEST or _OPEN.fullmatch(query):
+    if len(query) < 2 or len(text) > MAX_STRING or _OPEN.fullmatch(query):
         return []
     found = _CLASSED.fullmatch(query)
     classed = [{"media_class": _CLASSES[found[1].casefold()], "search_query": found[2].strip(" ,")}] if found else []

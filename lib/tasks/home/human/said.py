@@ -9,19 +9,14 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from lib.tasks.home.sampler import homes
 from lib.tasks.home.sampler.templates import number_words
 
-
-@cache
-def table(name: str) -> dict[str, Any]:
-    """The tables of ``name.yaml``."""
-    return yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+table = partial(homes.table, folder=Path(__file__).parent)
 
 
 def either(words: Any) -> str:

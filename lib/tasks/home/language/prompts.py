@@ -29,9 +29,10 @@ SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")  # domains 
 def prefix(refs: References) -> list[Piece]:
     """The part of the prompt that all requests of a home share: tools, floors, then a line an area.
 
-    A line has the area's devices, or only their kinds if each request has its own candidates.
+    A line has the area's devices, or only their kinds if each request has its own candidates. Earlier models cannot
+    read which tools are offered.
     """
-    pieces: list[Piece] = [START, *_tools(refs.home)]
+    pieces: list[Piece] = [START, *([] if refs.earlier else _tools(refs.home))]
     rows = {f.name: f for f in refs.home.floor_rows}
     for i, floor in enumerate(refs.floors, 1):
         row = rows.get(floor, Floor(floor))
@@ -86,12 +87,8 @@ def _candidates(refs: References) -> list[Piece]:
     pieces: list[Piece] = []
     for i, e in enumerate(refs.entities if refs.per_request else (), 1):
         area = refs.area_number.get((e.area or "").casefold())
-        pieces += [
-            *_kind(e),
-            Control(f"={i}"),
-            f" {_names(e.name, e.aliases)}",
-            *([Control(f"=A{area}")] if area else []),
-        ]
+        pieces += [*_kind(e), Control(f"={i}"), f" {_names(e.name, e.aliases)}"]
+        pieces += [Control(f"=A{area}")] if area else []
     return pieces
 
 

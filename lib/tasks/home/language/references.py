@@ -109,7 +109,7 @@ def references(
 
 def focus(refs: References, text: str, satellite: str | None = None) -> References:
     """The same numbering of places for another request in that home, with its candidates."""
-    if len(refs.home.entities) <= FILTER_OVER:
+    if refs.earlier or len(refs.home.entities) <= FILTER_OVER:
         return refs
     return replace(refs, entities=tuple(candidates(refs.home, text, satellite=satellite)), per_request=True)
 

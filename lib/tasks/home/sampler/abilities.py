@@ -13,8 +13,8 @@ from random import Random
 
 from lib.tasks.home.sampler.commands import Target, command_for, entity_target, render, spoken_names
 from lib.tasks.home.sampler.copying import free_text
-from lib.tasks.home.sampler.grammar import Draw
-from lib.tasks.home.sampler.groups import Found, abilities, all_but, on_floor
+from lib.tasks.home.sampler.grammar import Draw, Found
+from lib.tasks.home.sampler.groups import abilities, all_but, on_floor
 from lib.tasks.home.sampler.levels import clash, duration, satellite
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, say, value
 from lib.tasks.home.sampler.policy import SHOPPING, tools_of
@@ -44,10 +44,8 @@ def _after(rng: Random, home: Home, area: str | None) -> Found:
     states, (spoken, time) = abilities()["delay_states"], duration(rng)
     stated = rng.random() < 0.25
     name = say(rng, list(states) if stated else abilities()["delayed"])
-    command, form = (
-        command_for(rng, home, ACTIONS[name], area),
-        say(rng, abilities()["delays"]["state" if stated else "order"]),
-    )
+    command = command_for(rng, home, ACTIONS[name], area)
+    form = say(rng, abilities()["delays"]["state" if stated else "order"])
     if command is None:
         return None
     target = command.target.text
@@ -166,10 +164,8 @@ def _numbered(rng: Random, home: Home, area: str | None) -> Found:
     found = [t for n in numbers if (t := name_arguments(home, row[n]))]
     if len(found) < len(numbers) or any(e.name.casefold() == base.casefold() for e in home.entities):
         return None
-    spoken, action = (
-        _row_words(rng, base, numbers, max(row) == len(row) < 7),
-        ACTIONS[say(rng, abilities()["rows"][domain])],
-    )
+    spoken = _row_words(rng, base, numbers, max(row) == len(row) < 7)
+    action = ACTIONS[say(rng, abilities()["rows"][domain])]
     first = render(rng, action, Target(spoken, found[0], domain), say(rng, action.simple), True)
     own = {k: v for k, v in first.call["arguments"].items() if k not in found[0]}
     calls = [{"name": action.tool, "arguments": {**t, **own}} for t in found]

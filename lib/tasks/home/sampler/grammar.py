@@ -70,6 +70,14 @@ class Draw:
         """A request whose answer is one call."""
         return cls(text, area, [[{"name": tool, "arguments": arguments}]], tool, combination)
 
+    @classmethod
+    def nothing(cls, text: str, area: str | None, combination: str, wanted: str = "", ask: Call | None = None) -> Draw:
+        """A request to do nothing."""
+        return cls(text, area, [[]], "none", combination, wanted, ask)
+
+
+Found = Draw | None
+
 
 @cache
 def templates() -> dict[str, list[list[Template]]]:

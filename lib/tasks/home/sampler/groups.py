@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 from lib.core.task import Call
+from lib.tasks.home.language.calls import MAX_CALLS
 from lib.tasks.home.sampler.commands import (
     Target,
     entity_target,
@@ -23,7 +24,7 @@ from lib.tasks.home.sampler.commands import (
     render,
     spoken_area,
 )
-from lib.tasks.home.sampler.grammar import Draw
+from lib.tasks.home.sampler.grammar import Draw, Found
 from lib.tasks.home.sampler.homes import fits, table
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, phrase, say
 from lib.tasks.home.sampler.templates import number_words
@@ -32,9 +33,7 @@ from lib.tasks.home.simulator.matching import name_arguments, targets
 from lib.tasks.home.simulator.tools import ON_OFF, find
 from lib.tasks.home.words import content
 
-Found = Draw | None
 abilities = partial(table, "abilities")
-_MOST = 12  # calls of an answer
 
 
 @lru_cache(maxsize=4096)
@@ -132,7 +131,7 @@ def _no_floor(rng: Random, home: Home, area: str | None, action: Action, entity:
     text = phrase(
         rng, say(rng, action.simple), t=_grouped(rng, entity, word), v="red" if action.name == "color" else "50%"
     )
-    return Draw(text, area, [[]], "none", f"none:no_floor:{action.name}:{entity.domain}", action.tool)
+    return Draw.nothing(text, area, f"none:no_floor:{action.name}:{entity.domain}", action.tool)
 
 
 def kind_arguments(inside: Sequence[Entity], entity: Entity) -> dict[str, Any] | None:
@@ -144,14 +143,14 @@ def kind_arguments(inside: Sequence[Entity], entity: Entity) -> dict[str, Any] |
 
 
 def smallest(home: Home, tool: str, kinds: Sequence[dict[str, Any]], wanted: Sequence[Entity]) -> list[Call] | None:
-    """Few calls of ``tool`` that reach ``wanted`` and nothing else: areas, floors, else names; None if over 12."""
+    """Few calls of ``tool`` that reach ``wanted`` and nothing else: areas, floors, else names; None if too many."""
     ids, calls = {e.id for e in wanted}, list[Call]()
     places = [*({"area": a.name} for a in home.areas), *({"floor": f} for f in home.floors)]
     some = [{**place, **own} for place in places for own in kinds]
     some += [n for e in wanted if (n := name_arguments(home, e))]
     reached = [(arguments, _reached(home, tool, arguments)) for arguments in some]
     fitting = [(arguments, found) for arguments, found in reached if found and found <= ids]
-    while ids and len(calls) < _MOST:
+    while ids and len(calls) < MAX_CALLS:
         arguments, found = max(fitting, key=lambda row: len(row[1] & ids), default=({}, frozenset[str]()))
         if not found & ids:
             return None

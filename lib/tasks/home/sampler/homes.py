@@ -25,9 +25,9 @@ _LISTS = {"person": "persons", "word": "words", "colour": "colours", "adjective"
 
 
 @cache
-def table(name: str) -> dict[str, Any]:
-    """The tables of ``name.yaml``."""
-    return yaml.safe_load((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8"))
+def table(name: str, folder: Path = Path(__file__).parent) -> dict[str, Any]:
+    """The tables of ``name.yaml`` in a folder."""
+    return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 pools, wordings, weights = (partial(table, name) for name in ("names", "wordings", "weights"))

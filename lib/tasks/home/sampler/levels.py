@@ -11,13 +11,12 @@ from typing import Any
 
 from lib.tasks.home.sampler import phrases
 from lib.tasks.home.sampler.commands import Command, Target, entity_target, matching, render, sample_command
-from lib.tasks.home.sampler.grammar import Draw, draw
+from lib.tasks.home.sampler.grammar import Draw, Found, draw
 from lib.tasks.home.sampler.groups import all_but
 from lib.tasks.home.sampler.homes import fits, wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, politely, say, spelt
 from lib.tasks.home.simulator.homes import Home
-
-Found = Draw | None
+from lib.tasks.home.simulator.tools import free_texts
 
 
 def satellite(rng: Random, home: Home, share: float = 0.5) -> str | None:
@@ -166,8 +165,7 @@ def noisy(rng: Random, home: Home) -> Found:
 
 def _spells(base: Draw) -> bool:
     """Whether an argument is free text, which noise would change."""
-    keys = {"item", "search_query", "message", "conversation_command", *(["name"] if "Timer" in base.intent else [])}
-    return any(keys & c["arguments"].keys() for c in base.gold[0])
+    return any(c["arguments"].keys() & {*free_texts(c["name"])} for c in base.gold[0])
 
 
 def _correction(rng: Random, home: Home, area: str | None) -> Found:

@@ -19,11 +19,10 @@ from lib.tasks.home.sampler.homes import wordings
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import index, name_arguments
-from lib.tasks.home.simulator.tools import DATA, TOOLS, Tool, find, fitting, offered, shopping_list
+from lib.tasks.home.simulator.tools import TOOLS, Tool, find, fitting, free_texts, offered, shopping_list
 from lib.tasks.home.words import content
 
 SHOPPING = frozenset(("shopping", "groceries", "grocery"))
-_SPANS = ("item", "search_query", "message", "conversation_command")
 _NONE: list[list[Call]] = [[]]
 
 tools_of = lru_cache(maxsize=8192)(fitting)
@@ -104,8 +103,7 @@ def _as_said(draw: Draw) -> Draw | None:
 
 def _call_as_said(text: str, call: Call) -> Call | None:
     arguments: dict[str, Any] = dict(call["arguments"])
-    named = ("name",) if call["name"] in DATA["timers"] else ()
-    for key in arguments.keys() & {*_SPANS, *named}:
+    for key in arguments.keys() & {*free_texts(call["name"])}:
         arguments[key] = _span(text, str(arguments[key])) or (
             key == "conversation_command" and _ordered(text, arguments[key])
         )

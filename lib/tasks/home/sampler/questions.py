@@ -14,10 +14,10 @@ from random import Random
 from typing import Any
 
 from lib.tasks.home.sampler.commands import entity_target, matching, place_texts, spoken_area, spoken_names
-from lib.tasks.home.sampler.grammar import Draw
+from lib.tasks.home.sampler.grammar import Draw, Found
 from lib.tasks.home.sampler.groups import floor_words, on
 from lib.tasks.home.sampler.homes import Kind, fits, kind_of, kinds, pick, table
-from lib.tasks.home.sampler.levels import Found, satellite
+from lib.tasks.home.sampler.levels import satellite
 from lib.tasks.home.sampler.phrases import phrase, politely, say
 from lib.tasks.home.sampler.templates import compile_text, lists_in
 from lib.tasks.home.simulator.homes import Entity, Home
@@ -203,13 +203,9 @@ def idle(rng: Random, home: Home, area: str | None) -> Found:
     return rng.choices(list(sorts), list(sorts.values()))[0](rng, home, area)
 
 
-def _none(text: str, area: str | None, combination: str, **named: Any) -> Draw:
-    return Draw(text, area, [[]], "none", combination, **named)
-
-
 def _world(rng: Random, home: Home, area: str | None) -> Found:
     template = say(rng, bank()["world"])
-    return _none(phrase(rng, template), area, f"world:{template}")
+    return Draw.nothing(phrase(rng, template), area, f"world:{template}")
 
 
 def _general(rng: Random, home: Home, area: str | None) -> Found:
@@ -217,7 +213,7 @@ def _general(rng: Random, home: Home, area: str | None) -> Found:
     kind = say(rng, [k for k in kinds().values() if k.domain in bank()["bought"]])
     template = say(rng, bank()["forms"]["general_value" if kind.domain == "sensor" else "general"])
     text = phrase(rng, template, one=kind.words[0], p=kind.plurals[0], q=kind.words[0])
-    return _none(re.sub(r"\ba (?=[aeiou])", "an ", text), area, f"general:{template}:{kind.domain}")
+    return Draw.nothing(re.sub(r"\ba (?=[aeiou])", "an ", text), area, f"general:{template}:{kind.domain}")
 
 
 def _lacking(rng: Random, home: Home, area: str | None) -> Found:
@@ -230,7 +226,7 @@ def _lacking(rng: Random, home: Home, area: str | None) -> Found:
     if texts is None:
         return None
     text = phrase(rng, template, **_texts(rng, kind, topic, texts))
-    return _none(text, area, _combination("lacking", template, kind), wanted=topic.tool)
+    return Draw.nothing(text, area, _combination("lacking", template, kind), wanted=topic.tool)
 
 
 def _absent(rng: Random, home: Home, kind: Kind, topic: Topic, slots: set[str]) -> dict[str, str] | None:
@@ -270,7 +266,7 @@ def _several(rng: Random, home: Home, area: str | None) -> Found:
         return None
     spoken = phrase(rng, template, **_texts(rng, kind, topic, {"t": f"the {text}"}))
     ask = {"name": topic.tool, "arguments": {"name": "?"}}
-    return _none(spoken, area, _combination("several", template, entity), ask=ask)
+    return Draw.nothing(spoken, area, _combination("several", template, entity), ask=ask)
 
 
 def _statement(rng: Random, home: Home, area: str | None) -> Found:
@@ -282,4 +278,4 @@ def _statement(rng: Random, home: Home, area: str | None) -> Found:
         return None
     template, kind = say(rng, bank()["forms"]["statement"]), kind_of(entity.domain, entity.device_class)
     text = phrase(rng, template, **_texts(rng, kind, say(rng, some), {"t": target.text}))
-    return _none(text, area, f"statement:{template}:{entity.domain}")
+    return Draw.nothing(text, area, f"statement:{template}:{entity.domain}")

@@ -22,8 +22,8 @@ from lib.tasks.home.sampler.commands import (
     spoken_names,
 )
 from lib.tasks.home.sampler.copying import free_text
-from lib.tasks.home.sampler.grammar import Draw
-from lib.tasks.home.sampler.groups import Found, abilities
+from lib.tasks.home.sampler.grammar import Draw, Found
+from lib.tasks.home.sampler.groups import abilities
 from lib.tasks.home.sampler.homes import wordings
 from lib.tasks.home.sampler.phrases import ACTIONS, phrase, say, spelt
 from lib.tasks.home.sampler.policy import tools_of
@@ -132,7 +132,7 @@ def everyday(rng: Random, home: Home, area: str | None) -> Found:
     form, tool = say(rng, row["text"]), row["tool"]
     text, why = phrase(rng, form), f"everyday:{form}"
     if not able:
-        return Draw(text, area, [[]], "none", f"none:{why}", tool) if rng.random() < 0.02 else None
+        return Draw.nothing(text, area, f"none:{why}", tool) if rng.random() < 0.02 else None
     near = [e for e in able if area and e.area == area]
     able = near if len(near) == 1 else able
     target = name_arguments(home, able[0]) if len(able) == 1 else None

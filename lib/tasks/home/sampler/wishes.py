@@ -27,9 +27,9 @@ from lib.tasks.home.sampler.commands import (
     spoken_area,
     spoken_names,
 )
-from lib.tasks.home.sampler.grammar import Draw, foreign_sentence
+from lib.tasks.home.sampler.grammar import Draw, Found, foreign_sentence
 from lib.tasks.home.sampler.homes import Kind, fits, kinds, sample_home, table, wordings
-from lib.tasks.home.sampler.levels import Found, satellite
+from lib.tasks.home.sampler.levels import satellite
 from lib.tasks.home.sampler.phrases import ACTIONS, Action, bank, free_text, phrase, politely, say, value
 from lib.tasks.home.sampler.templates import compile_text, number_words, walk
 from lib.tasks.home.simulator.homes import Entity, Home
@@ -103,12 +103,12 @@ def nothing(rng: Random, home: Home) -> Found:
 
 
 def _none(text: str, area: str | None, why: str, wanted: str = "") -> Draw:
-    return Draw(text, area, [[]], "none", f"none:{why}", wanted)
+    return Draw.nothing(text, area, f"none:{why}", wanted)
 
 
 def asking(text: str, area: str | None, why: str, tool: str, arguments: dict[str, Any]) -> Draw:
     """A request that is answered by asking for what is "?" among ``arguments``."""
-    return Draw(text, area, [[]], "none", f"none:{why}", "", {"name": tool, "arguments": arguments})
+    return Draw.nothing(text, area, f"none:{why}", ask={"name": tool, "arguments": arguments})
 
 
 def _talk(rng: Random, home: Home, area: str | None) -> Found:

@@ -12,10 +12,9 @@ from typing import Any
 from lib.core.task import Call, Example, Score
 from lib.tasks.home.simulator.execute import NOTHING, Effects, Outcome, execute
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.tools import tool_name
+from lib.tasks.home.simulator.tools import FREE_TEXT, tool_name
 
 _PARTIAL, _IDLE, _FAILED, _WRONG = 0.8, 0.2, 0.1, 0.1
-_OPEN = ("item", "message", "search_query", "conversation_command")
 _ITEMS = ("add_item", "complete_item", "remove_item")
 
 
@@ -140,7 +139,7 @@ def same_calls(wanted: Sequence[Call], calls: Sequence[Call]) -> bool:
 def _open_words(calls: Sequence[Call]) -> list[str]:
     """The items, messages and titles of calls, ignoring case."""
     values = ((key, value) for c in calls for key, value in (c.get("arguments") or {}).items())
-    return sorted(str(value).strip().casefold() for key, value in values if key in _OPEN)
+    return sorted(str(value).strip().casefold() for key, value in values if key in FREE_TEXT)
 
 
 def _same_call(wanted: Call, call: Call) -> bool:

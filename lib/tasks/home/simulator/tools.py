@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DATA: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "tools.yaml").read_text(encoding="utf-8"))
 ON_OFF = ("light", "switch", "fan", "media_player", "input_boolean", "climate", "humidifier", "water_heater", "siren")
 """Domains that an area-wide ``HassTurnOn``/``HassTurnOff`` without a domain reaches; locks and covers it does not."""
+FREE_TEXT = ("item", "message", "search_query", "conversation_command")
+"""Arguments whose values are what somebody said; of timers, the name is one, too (``free_texts``)."""
 CLOSED = ("name", "area", "floor", "domain", "device_class")
 """Arguments whose values are references or words of a closed list, in canonical order."""
 
@@ -156,6 +158,11 @@ def shopping_list(home: Home) -> Entity | None:
 def schemas() -> list[dict[str, Any]]:
     """The default tools as OpenAI JSON schema, one object a tool."""
     return [TOOLS[name].schema() for name in DEFAULT]
+
+
+def free_texts(tool: str) -> tuple[str, ...]:
+    """The arguments of a tool, among others, that can only be free text."""
+    return (*FREE_TEXT, "name") if tool in DATA["timers"] else FREE_TEXT
 
 
 def tool_name(name: str) -> str:

@@ -22,13 +22,13 @@ from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.sampler.phrases import COLORS
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.tools import free_texts
 from lib.tasks.home.teacher.lexicon import patterns
 from lib.tasks.home.teacher.steps import schema
 from lib.tasks.home.teacher.values import amounts
 from lib.tasks.home.words import clean, spoken
 from lib.teacher.contract import Verdict
 
-_TEXTS = ("item", "search_query", "message", "conversation_command")
 _SWITCHES = {"HassTurnOff", "HassTurnOn", "HassToggle"}
 _NOWHERE = Home((), ())
 _PATTERNS, _ASKED = patterns("form"), patterns("asked")
@@ -117,7 +117,7 @@ def _numbers(text: str) -> set[float]:
 
 def _titles(call: Call) -> list[str]:
     """The arguments that are the speaker's own words."""
-    keys = (*_TEXTS, "name") if "Timer" in call["name"] else _TEXTS
+    keys = free_texts(call["name"])
     return [str(call["arguments"][key]) for key in keys if key in call["arguments"]]
 
 
