@@ -27,24 +27,24 @@ def evaluate(
     out: Resumable,
     progress: bool = True,
     chunk: int = 64,
-    orders: int = 1,
+    orders: Sequence[int] = (0,),
 ) -> list[dict[str, Any]]:
     """The record of each example in each order, appended to ``out``; what is there is not asked again.
 
     ``test``: the set's name in the records; ``chunk``: requests that ``answer_many`` gets at a time; ``orders``: of the
-    context, the first as it is, the others shuffled. All requests come in one order, then in the next, so that requests
-    of one context still share it.
+    context, 0 as it is, others shuffled. All requests come in one order, then in the next, so that requests of one
+    context still share it.
     """
     own = (row for row in out.rows if (row["system"], row["test"]) == (system.name, test))
     known = {(row["id"], row.get("order", 0)): row for row in own}
-    rest = [(e, order) for order in range(orders) for e in examples if (e.id, order) not in known]
+    rest = [(e, order) for order in orders for e in examples if (e.id, order) not in known]
     label, asked = f"{system.name} on {test}", [ordered(e, order, task) for e, order in rest]
     with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not (progress and rest)) as bar:
         for (example, order), answer in zip(rest, _answers(system, asked, chunk), strict=True):
             known[example.id, order] = record(system.name, example, answer, task, test, order)
             out.append(known[example.id, order])
             bar.update()
-    return [known[e.id, order] for order in range(orders) for e in examples]
+    return [known[e.id, order] for order in orders for e in examples]
 
 
 def ordered(example: Example, order: int, task: Task) -> Example:

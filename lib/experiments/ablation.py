@@ -169,7 +169,7 @@ class Ablation:
         with files.Resumable(path, key=files.sha256(student)) as out:
             system = TorchStudent(students.load(student), self.task, name)
             for test, examples in self.tests.items():
-                evaluate(system, examples, self.task, test, out, orders=self.params.orders)
+                evaluate(system, examples, self.task, test, out, orders=range(self.params.orders))
         if keep:
             with files.replacing(kept) as part:
                 shutil.copytree(student, part)

@@ -6,6 +6,7 @@ made, records = comparison.make(), comparison.answers()
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ class Comparison:
         for name, entry in self.entries.items():
             tests, most = (few, PRUNED_TOKENS) if entry.step == models.PRUNED else (self.basic, 256)
             tests, orders = (self.tests, p.orders) if name in (p.parent, *p.release) else (tests, 1)
-            asked += [Asked(name, self.file(name), {t: e}, max_new=most, orders=orders) for t, e in tests.items()]
+            for (test, examples), order in product(tests.items(), range(orders)):
+                asked.append(Asked(name, self.file(name), {test: examples}, max_new=most, order=order))
         asked.append(Asked(self.free, self.file(self.params.unquantised), {DEV: self.tests[DEV]}, grammar=False))
         return of_files(asked, self.task, self.params.threads, self.params.at_once)
 
@@ -106,7 +108,7 @@ class Comparison:
         with Resumable(self.run / "06_models" / "baselines.jsonl") as out:
             for system in self.task.baselines([]):
                 for name, examples in self.tests.items():
-                    rows += evaluate(system, examples, self.task, name, out, orders=self.params.orders)
+                    rows += evaluate(system, examples, self.task, name, out, orders=range(self.params.orders))
         return rows
 
 

@@ -120,7 +120,7 @@ def test_requests_are_asked_in_several_orders(tmp_path: Path, kind: type[First])
     system, chosen = kind(), [replace(e, context={"items": list(range(9))}) for e in examples("do", "do")]
     with files.Resumable(tmp_path / "p.jsonl") as out:
         for orders in (1, 3):
-            rows = evaluate(system, chosen, Shuffled(), "dev", out, False, orders=orders)  # type: ignore[arg-type]
+            rows = evaluate(system, chosen, Shuffled(), "dev", out, False, orders=range(orders))  # type: ignore[arg-type]
     assert [(r["id"], r["order"]) for r in rows] == [(f"e{i}", order) for order in range(3) for i in range(2)]
     assert rows == out.rows, "what is known is not asked again"
     assert [r["exact"] for r in rows[:2]] == [True, True], "the first order is the context as it is"
