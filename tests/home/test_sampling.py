@@ -176,18 +176,21 @@ def test_gold_survives_the_compact_form(written) -> None:
 
 def test_accept_rejects_what_cannot_be_right(written) -> None:
     _, train, tests, contexts, _ = written
+    long = call("HassStartTimer", minutes=5, conversation_command="turn on the lamp " * 5)
     wrong = [
         data.Example(**{**train[0].__dict__, "gold": [[{"name": "HassTurnOn", "arguments": {"name": "no such"}}]]}),
         data.Example(**{**train[1].__dict__, "text": tests[0].text.upper() + "!"}),
         train[2],
         train[2],
         data.Example(**{**train[3].__dict__, "gold": [[]], "extra": {"ask": call("HassSetVolume", floor="?")}}),
+        data.Example(**{**train[4].__dict__, "gold": [[long]]}),
     ]
     accepted, rejected = accept(wrong, contexts, tests)
     assert [e.extra["reason"] for e in rejected] == [
         "the simulated home refuses its calls",
         "words of a test",
         "same request twice in one home",
+        "its answer cannot be written",
         "its answer cannot be written",
     ]
     assert [e.id for e in accepted] == [train[2].id]

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
-from lib.tasks.home.language.calls import taught
+from lib.tasks.home.language.calls import MAX_STRING, taught
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home, load_homes
-from lib.tasks.home.simulator.tools import offered
+from lib.tasks.home.simulator.tools import free_texts, offered
 from lib.tasks.home.words import clean, mentions, words
 
 
@@ -92,6 +92,9 @@ def fault(example: Example, home: Home, area: str | None) -> str:
             return "the simulated home refuses its calls"
         if acting and not outcome.effects:
             return "its calls change nothing"
+    said = [c["arguments"].get(key, "") for calls in example.gold[:1] for c in calls for key in free_texts(c["name"])]
+    if any(len(clean(str(value))) > MAX_STRING for value in said):
+        return "its answer cannot be written"
     try:  # candidates may lack what the calls name, and a question may have what cannot be written
         if len(home.entities) > FILTER_OVER or "ask" in example.extra:
             taught(example, references(home, example.text, None, area))
