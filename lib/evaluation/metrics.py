@@ -57,20 +57,22 @@ def by_request(table: pd.DataFrame) -> pd.DataFrame:
     """A row for each request of one system on one test: ``exact`` (share of its orders) and ``changed``.
 
     ``changed``: whether its calls are not the same in all orders; NaN where there is one order only. The index is the
-    id and how often it occurred before in one order, since an id may stand for several requests.
+    id and how often it occurred before in one order, since an id may stand for several requests. A column ``answer``,
+    equal for equal calls to a request, stands in for ``calls``.
     """
+    said = table["answer"] if "answer" in table else table["calls"].map(canonical)
     answers: dict[tuple[str, int], list[tuple[float, Any]]] = {}
     seen = Counter[tuple[str, int]]()
-    for key, order, exact, calls in zip(table["id"], orders(table), table["exact"], table["calls"], strict=True):
-        answers.setdefault((key, seen[key, order]), []).append((float(exact), calls))
+    for key, order, exact, answer in zip(table["id"], orders(table), table["exact"], said, strict=True):
+        answers.setdefault((key, seen[key, order]), []).append((float(exact), answer))
         seen[key, order] += 1
-    rows = [(sum(exact for exact, _ in some) / len(some), _differ([c for _, c in some])) for some in answers.values()]
+    rows = [(sum(exact for exact, _ in some) / len(some), _differ([a for _, a in some])) for some in answers.values()]
     index = pd.MultiIndex.from_tuples(list(answers), names=["id", "again"])
     return pd.DataFrame(rows, index, ["exact", "changed"], dtype=float)
 
 
 def _differ(answers: Sequence[Any]) -> float:
-    return float(len(set(map(canonical, answers))) > 1) if len(answers) > 1 else math.nan
+    return float(len(set(answers)) > 1) if len(answers) > 1 else math.nan
 
 
 def first_order(table: pd.DataFrame) -> pd.DataFrame:

@@ -21,6 +21,7 @@ ORDER = [
     ["training"],
     ["compression"],
     ["experiments"],
+    ["decision"],
     ["report", "bench"],
 ]
 """A room imports from itself and from those before its line; modules of lib itself, commands, from all."""
