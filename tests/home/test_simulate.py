@@ -78,6 +78,7 @@ def test_what_a_call_does(made, expected):
         (call("HassTurnOn", name="Front Door Lock"), "no entity is called"),
         (call("HassTurnOn", name="Front"), "no entity is called"),
         (call("HassTurnOn", area="Cellar"), "no area is called"),
+        (call("HassVacuumCleanArea", area="Cellar"), "no area is called"),
         (call("HassTurnOff", floor="Roof", domain="light"), "no floor is called"),
         (call("HassTurnOn", name="Lamp"), "2 entities fit"),
         (call("HassTurnOn", name="Bed"), "2 entities fit"),

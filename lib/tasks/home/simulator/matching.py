@@ -77,7 +77,8 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
     a place is unknown, or several entities match where one is wanted.
     """
     ix = index(home)
-    if tool.name == CLEAN_AREA:
+    if tool.name == CLEAN_AREA and "area" in arguments:
+        ix.in_area(str(arguments["area"]))  # raises for one that is not there
         arguments = {k: v for k, v in arguments.items() if k != "area"}
     name = arguments.get("name")
     named = isinstance(name, str) and not (name.casefold() == "all" and "all" not in ix.by_name)
