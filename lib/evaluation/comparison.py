@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import NonNegativeFloat, PositiveFloat
 
-from lib.core import params, paths
 from lib.core.files import Row, read_jsonl
-from lib.core.params import ParamsError, Settings
+from lib.core.params import ParamsError
 from lib.evaluation import metrics
+from lib.evaluation.prices import Prices, hosted_usd, local_usd
+from lib.evaluation.prices import load_prices as load_prices
 
-YEAR_S, JOULES_PER_KWH = 365.25 * 24 * 3600, 3.6e6
 ALL, TOGETHER = "all", "together"
 GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]
 TIMED = ["p50_ms", "p95_ms", "mean_ms", "usd_per_million"]
@@ -32,58 +31,6 @@ STEPS = {
     "reinforced": ("05", "after", "05_student"),
 }
 """The training's steps, in order: the number of the notebook that answered, the system's name there, the model."""
-
-
-class Hosted(Settings):
-    """List prices of a hosted model, USD per million tokens."""
-
-    input: NonNegativeFloat
-    cached_input: NonNegativeFloat
-    output: NonNegativeFloat
-    source: str
-    date: str
-
-
-class Electricity(Settings):
-    usd_per_kwh: NonNegativeFloat
-    source: str
-    date: str
-
-
-class Machine(Settings):
-    """``busy_share``: the part of its lifetime of ``years`` in which it works on requests."""
-
-    name: str
-    usd: NonNegativeFloat
-    years: PositiveFloat
-    busy_share: PositiveFloat
-    watts: NonNegativeFloat
-    source: str
-
-
-class Prices(Settings):
-    hosted: dict[str, Hosted]
-    electricity: Electricity
-    machine: Machine
-
-
-def load_prices(path: Path = paths.PRICES) -> Prices:
-    """The checked prices. Raises ParamsError that names file and key."""
-    return Prices.read(params.read_yaml(path), path.name)
-
-
-def hosted_usd(price: Hosted, prompt_tokens: Any, new_tokens: Any, cached_tokens: Any = 0.0) -> Any:
-    """USD per million requests through an API, from mean tokens per request; ``cached_tokens``: of the prompt."""
-    fresh = prompt_tokens - cached_tokens
-    return round(fresh * price.input + cached_tokens * price.cached_input + new_tokens * price.output, 6)
-
-
-def local_usd(prices: Prices, latency_ms: Any) -> Any:
-    """USD per million requests, one at a time, on the machine of ``prices``: purchase over busy seconds, and energy."""
-    machine = prices.machine
-    purchase = machine.usd / (machine.years * YEAR_S * machine.busy_share)
-    energy = machine.watts / JOULES_PER_KWH * prices.electricity.usd_per_kwh
-    return latency_ms / 1000 * (purchase + energy) * 1e6
 
 
 def check(names: Names, **asked: str) -> None:

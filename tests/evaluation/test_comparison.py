@@ -1,12 +1,10 @@
 """Comparisons: what to deploy, pooled accuracy, loss against the parent, warm times; costs by hand; training steps."""
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 
 from lib.core.files import read_jsonl, write_jsonl
 from lib.core.params import ParamsError
@@ -95,53 +93,16 @@ def test_deployed_is_the_smallest_that_the_best_does_not_beat() -> None:
         comparison.check(["whole", "small"], parent="huge")
 
 
-GIVEN: dict[str, Any] = {
-    "hosted": {"m": {"input": 1.0, "cached_input": 0.1, "output": 5.0, "source": "list", "date": "2026"}},
-    "electricity": {"usd_per_kwh": 0.36, "source": "bill", "date": "2026"},
-    "machine": {"name": "box", "usd": 100.0, "years": 1.0, "busy_share": 0.5, "watts": 10.0, "source": "shop"},
-}
-PRICES = comparison.Prices.read(GIVEN, "prices")
-
-
-def test_hosted_by_hand() -> None:
-    price = PRICES.hosted["m"]
-    assert comparison.hosted_usd(price, prompt_tokens=1000, new_tokens=10) == 1000 * 1.0 + 10 * 5.0
-    assert comparison.hosted_usd(price, 1000, 10, cached_tokens=900) == pytest.approx(100 * 1.0 + 900 * 0.1 + 10 * 5.0)
-    assert comparison.hosted_usd(price, 0, 0) == 0
-
-
-def test_local_by_hand() -> None:
-    # A request of one second takes 1 / (half a year in seconds) of the machine, and 10 Ws.
-    expected = 1e6 * (100 / (0.5 * comparison.YEAR_S) + 10 / 3.6e6 * 0.36)
-    assert comparison.local_usd(PRICES, 1000.0) == pytest.approx(expected)
-    assert comparison.local_usd(PRICES, 20.0) == pytest.approx(expected / 50)
-
-
-def test_table_names_source_and_date() -> None:
-    assert comparison.load_prices().hosted, "the project's own are well formed"
-    row = comparison.hosted_table(PRICES, 1000, 10, cached_share=0.9).iloc[0].to_dict()
-    assert row == {"model": "m", "usd_per_million": pytest.approx(240.0), "source": "list", "date": "2026"}
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "message"),
-    [
-        (("machine", "watts"), "many", "p.yaml: machine.watts: Input should be a valid number, got 'many'"),
-        (("machine", "years"), 0.0, "machine.years: Input should be greater than 0"),
-        (("electricity", "usd_per_kwh"), -1.0, "electricity.usd_per_kwh: Input should be greater than or equal to 0"),
-        (("hosted", "m", "date"), 2026, "hosted.m.date: Input should be a valid string"),
-    ],
-)
-def test_bad_prices_are_named(tmp_path: Path, place: tuple[str, ...], value: Any, message: str) -> None:
-    prices = copy.deepcopy(GIVEN)
-    spot = prices
-    for key in place[:-1]:
-        spot = spot[key]
-    spot[place[-1]] = value
-    (tmp_path / "p.yaml").write_text(yaml.safe_dump(prices))
-    with pytest.raises(ParamsError) as error:
-        comparison.load_prices(tmp_path / "p.yaml")
-    assert message in str(error.value)
+def test_hosted_table_names_source_and_date() -> None:
+    prices = comparison.load_prices()
+    rows = comparison.hosted_table(prices, 1000, 10, cached_share=0.9).set_index("model")
+    for name, price in prices.hosted.items():
+        by_hand = 100 * price.input + 900 * price.cached_input + 10 * price.output
+        assert rows.loc[name].to_dict() == {
+            "usd_per_million": pytest.approx(by_hand),
+            "source": price.source,
+            "date": price.date,
+        }
 
 
 def step(system: str, key: int, exact: bool) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 from IPython.core.formatters import DisplayFormatter
 
 from lib.core import files, notebook_files, paths
-from lib.evaluation import comparison, metrics
+from lib.evaluation import comparison, metrics, prices
 from lib.report import __main__ as pages
 from lib.report import charts, show
 
@@ -169,7 +169,7 @@ def test_a_comparison_has_every_group_and_charts_the_marked_systems() -> None:
     whole = comparison.overall(rows, "dev").set_index("system")
     assert set(rows["level"]) == {"L0", "L1", "all"}
     assert whole["deployed"].to_dict() == {"rules": False, "small": True, "big": False}
-    assert whole.loc["big", "usd_per_million"] == pytest.approx(comparison.local_usd(comparison.load_prices(), 60.0))
+    assert whole.loc["big", "usd_per_million"] == pytest.approx(prices.local_usd(prices.load_prices(), 60.0))
     assert pd.isna(whole.loc["rules", "size_mb"])
     marked = comparison.mark(rows, ["big"], [])
     assert set(comparison.drawn(marked, marked)["system"]) == {"rules", "small", "big"}

@@ -1,0 +1,200 @@
+"""What answering requests costs: on an own machine, on rented processors, through an API; break-even; assumptions.
+
+USD a million requests and USD a year at a volume, from measured seconds and tokens (`Need`) and params/prices.yaml:
+
+- own machine: load l = requests a day · seconds · slowdown / 86,400; a million = 10^6 · seconds · slowdown ·
+  ((purchase / life + idle energy · (1 - l)) / l + busy energy). More than one machine's work takes several.
+- a machine that is there anyway: busy less idle power, over the seconds of the requests.
+- rented: 10^6 · seconds · units · hourly price / 3,600 / l. By the hour l is the load, as above; where seconds are billed, 1.
+- API: fresh prompt, cached prompt and answer tokens at their list prices.
+- total cost of ownership: USD once (purchase, and teacher data and training if given) + yearly energy over the life, in
+  the manner of arXiv 2404.08850 (total cost of ownership of own and hosted models). Break-even is the volume
+  at which the years' costs are equal: (yearly USD without a request) / (USD a request hosted - own) / 365.25.
+
+Not counted: labour, network, space, taxes, and what an error costs. FLOPs and KV cache: lib/decision/flops.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from lib.core.params import ParamsError
+from lib.evaluation.prices import DAY_S, DAYS, YEAR_S, Prices, Sourced, energy_usd, hosted_usd, local_usd
+
+LOADS = (1.0, 0.5, 0.01)  # sustained, half, and that of a machine that mostly waits
+OWN, ANYWAY = "own machine", "machine that is there anyway"
+COLUMNS = ["option", "load", "usd_per_million", "usd_per_year"]
+
+
+@dataclass(frozen=True)
+class Need:
+    """Means of a request: ``seconds`` as measured, and tokens (for a hosted model: those that it is asked with)."""
+
+    seconds: float = 0.0
+    prompt_tokens: float = 0.0
+    new_tokens: float = 0.0
+
+
+def per_year(usd_per_million: Any, per_day: float) -> Any:
+    """USD a year at ``per_day`` requests a day."""
+    return usd_per_million * per_day * DAYS / 1e6
+
+
+def machines(busy: float) -> tuple[int, float]:
+    """The fewest machines for ``busy`` seconds of work a second, at least one, and the load of each.
+
+    >>> machines(0.25), machines(1.5)
+    ((1, 0.25), (2, 0.75))
+    """
+    count = max(math.ceil(busy), 1)
+    return count, busy / count
+
+
+def _busy(prices: Prices, need: Need, per_day: float) -> float:
+    return per_day * need.seconds * prices.machine.slowdown / DAY_S
+
+
+def own(prices: Prices, need: Need, per_day: float = 0.0, at: float = 0.0) -> float:
+    """USD a million requests on machines bought for them, at ``per_day`` requests or a load ``at`` (above 0, to 1)."""
+    return float(local_usd(prices, need.seconds * 1000, at or machines(_busy(prices, need, per_day))[1]))
+
+
+def anyway(prices: Prices, need: Need) -> float:
+    """USD a million requests on a machine that runs anyway: the electricity that they add."""
+    watts = max(prices.machine.watts - prices.machine.idle_watts, 0.0)
+    return float(energy_usd(prices, watts * need.seconds * prices.machine.slowdown) * 1e6)
+
+
+def rented(prices: Prices, name: str, need: Need, at: float = 1.0) -> float:
+    """USD a million requests on the rented processor ``name`` at a load ``at``, its ``seconds`` as they are.
+
+    Raises ParamsError.
+    """
+    price = _known(prices.rented, name, "rented processor")
+    return 1e6 * need.seconds * price.units * price.usd_per_hour / 3600 / at
+
+
+def hosted(prices: Prices, name: str, need: Need, cached_share: float | None = None) -> float:
+    """USD a million requests to the hosted model ``name``; ``cached_share``: of the prompt, None: that of ``prices``.
+
+    Raises ParamsError.
+    """
+    share = prices.use.cached_share if cached_share is None else cached_share
+    price = _known(prices.hosted, name, "hosted model")
+    return float(hosted_usd(price, need.prompt_tokens, need.new_tokens, need.prompt_tokens * share))
+
+
+def _known(priced: Mapping[str, Any], name: str, what: str) -> Any:
+    if name not in priced:
+        raise ParamsError(f"{what} '{name}': no price; known: {', '.join(priced)}")
+    return priced[name]
+
+
+def serving(
+    prices: Prices, local: Need, asked: Need, per_day: float, gpus: Mapping[str, Need] | None = None
+) -> pd.DataFrame:
+    """A row (COLUMNS) for each way to answer ``per_day`` requests; ``load`` is NaN where idle time costs nothing.
+
+    ``local``: a request to the small model; ``asked``: one to a hosted model; ``gpus``: one to the small model on a
+    rented GPU, by its name in the prices.
+    """
+    load = machines(_busy(prices, local, per_day))[1]
+    rows = [(OWN, load, own(prices, local, per_day)), (ANYWAY, math.nan, anyway(prices, local))]
+    for name, need in {"vCPU": local, **(gpus or {})}.items():
+        load = machines(per_day * need.seconds / DAY_S)[1]
+        rows.append((f"{name}, by the hour", load, rented(prices, name, need, load)))
+        rows.append((f"{name}, by the second", math.nan, rented(prices, name, need)))
+    for name in prices.hosted:
+        rows.append((name, math.nan, hosted(prices, name, asked)))
+        rows.append((f"{name}, nothing cached", math.nan, hosted(prices, name, asked, 0.0)))
+    found = pd.DataFrame(rows, columns=COLUMNS[:3])
+    return found.assign(usd_per_year=per_year(found["usd_per_million"], per_day))
+
+
+def at_loads(prices: Prices, local: Need, gpus: Mapping[str, Need] | None = None) -> pd.DataFrame:
+    """A row for each load of LOADS and processor: ``option``, ``load``, ``usd_per_million``, ``requests_per_day``."""
+    rows = [(OWN, at, own(prices, local, at=at), at / _busy(prices, local, 1)) for at in LOADS]
+    for name, need in {"vCPU": local, **(gpus or {})}.items():
+        rows += [(name, at, rented(prices, name, need, at), at * DAY_S / need.seconds) for at in LOADS]
+    return pd.DataFrame(rows, columns=["option", "load", "usd_per_million", "requests_per_day"])
+
+
+def ownership(prices: Prices, local: Need, per_day: float, once: float = 0.0) -> dict[str, float]:
+    """Total cost of ownership over the machine's life in USD: its parts, ``total`` and ``usd_per_million``.
+
+    ``once``: what making the model cost (teacher data, training), if this machine has to pay for it.
+    """
+    machine, (count, load) = prices.machine, machines(_busy(prices, local, per_day))
+    seconds = machine.years * YEAR_S * count
+    parts = {
+        "purchase": machine.usd * count,
+        "energy idle": energy_usd(prices, machine.idle_watts * seconds * (1 - load)),
+        "energy busy": energy_usd(prices, machine.watts * seconds * load),
+        "made once": once,
+    }
+    total = sum(parts.values())
+    return {**parts, "total": total, "usd_per_million": total / (per_day * DAYS * machine.years) * 1e6}
+
+
+def break_even(prices: Prices, local: Need, model: str, asked: Need, once: float = 0.0) -> float:
+    """Requests a day above which an own machine costs less than the hosted ``model``; infinite if one never does.
+
+    ``once`` is spread over the machine's life.
+    """
+    saved = (hosted(prices, model, asked) - anyway(prices, local)) / 1e6
+    machine = prices.machine
+    fixed = (machine.usd + once) / machine.years + energy_usd(prices, machine.idle_watts * YEAR_S)
+    volume = fixed / saved / DAYS if saved > 0 else math.inf
+    return volume if _busy(prices, local, volume) <= 1 else math.inf
+
+
+def teacher_data(prices: Prices, replies: pd.DataFrame) -> pd.DataFrame:
+    """What the tokens of ``replies`` (prompt_tokens, cached_tokens, new_tokens; a row each) cost at list prices.
+
+    A row for each hosted model: model, calls, tokens in millions, ``usd`` as cached, ``usd_uncached``, source and date.
+    A model with another tokenizer counts other tokens.
+    """
+    prompt, cached, new = (replies[name].sum() / 1e6 for name in ("prompt_tokens", "cached_tokens", "new_tokens"))
+    rows = [
+        (name, hosted_usd(price, prompt, new, cached), hosted_usd(price, prompt, new), price.source, price.date)
+        for name, price in prices.hosted.items()
+    ]
+    found = pd.DataFrame(rows, columns=["model", "usd", "usd_uncached", "source", "date"])
+    return found.assign(calls=len(replies), prompt_millions=prompt, cached_millions=cached, new_millions=new)
+
+
+def _assumptions(prices: Prices) -> Iterator[tuple[str, str, str, Sourced]]:
+    """Of each value that has a range: section of the prices, name in it if it is a mapping, key, and entry."""
+    for section, entry in prices:
+        for name, part in entry.items() if isinstance(entry, dict) else [("", entry)]:
+            yield from ((section, name, key, part) for key in part.range)
+
+
+def _changed(prices: Prices, section: str, name: str, part: Sourced, **value: float) -> Prices:
+    new: Any = part.model_copy(update=value)
+    return prices.model_copy(update={section: {**getattr(prices, section), name: new} if name else new})
+
+
+def sensitivity(answer: Callable[[Prices], float], prices: Prices, least: float = 0.1) -> pd.DataFrame:
+    """The assumptions that move ``answer`` by more than a share ``least`` within their range, the strongest first.
+
+    ``answer``: a cost from prices, such as ``lambda p: own(p, need, p.use.requests_per_day)``. A row each: assumption,
+    value, low, high, ``answer_low`` and ``answer_high`` (the answer there), ``change`` (the larger share that it moves
+    by), source, date, confidence. Each is varied alone.
+    """
+    base, rows = answer(prices), []
+    for section, name, key, part in _assumptions(prices):
+        low, high = part.range[key]
+        ends = [answer(_changed(prices, section, name, part, **{key: value})) for value in (low, high)]
+        place = ".".join(filter(None, [section, name, key]))
+        row = {"assumption": place, "value": getattr(part, key), "low": low, "high": high}
+        row |= {"answer_low": ends[0], "answer_high": ends[1]}
+        row |= {"change": max(abs(end / base - 1) for end in ends) if base else math.inf}
+        rows.append({**row, "source": part.source, "date": part.date, "confidence": part.confidence})
+    found = pd.DataFrame(rows)
+    return found[found["change"] > least].sort_values("change", ascending=False, ignore_index=True)

@@ -1,0 +1,120 @@
+"""Costs: by hand, the same from two sides, rising and falling as they must; what moves an answer; FLOPs and weights."""
+
+import math
+
+import pandas as pd
+import pytest
+
+from lib.core import paths
+from lib.core.params import ParamsError
+from lib.decision import costs
+from lib.decision.costs import Need
+from lib.decision.flops import Shape
+from lib.evaluation.prices import DAYS, Prices, load_prices
+
+PRICES = load_prices()
+LOCAL, ASKED = Need(seconds=0.2), Need(prompt_tokens=3700, new_tokens=30)
+SMALL = Shape(layers=30, hidden=576, heads=9, kv_heads=3, head_size=64, ffn_width=1536, vocabulary=16384)
+
+
+def of_machine(**changed: float) -> Prices:
+    return PRICES.model_copy(update={"machine": PRICES.machine.model_copy(update=changed)})
+
+
+@pytest.mark.parametrize("per_day", [1, 50, 5_000, 300_000, 3_000_000])
+def test_a_year_is_the_life_divided_by_its_years(per_day: float) -> None:
+    life = costs.ownership(PRICES, LOCAL, per_day)
+    assert life["usd_per_million"] == pytest.approx(costs.own(PRICES, LOCAL, per_day))
+    assert costs.per_year(life["usd_per_million"], per_day) == pytest.approx(life["total"] / PRICES.machine.years)
+    assert sum(list(life.values())[:-2]) == pytest.approx(life["total"])
+
+
+def test_an_own_machine_costs_less_a_request_the_more_it_works_and_least_if_it_is_there_anyway() -> None:
+    at = costs.at_loads(PRICES, LOCAL).query("option == @costs.OWN")
+    assert at["usd_per_million"].is_monotonic_increasing and at["load"].tolist() == list(costs.LOADS)
+    assert costs.anyway(PRICES, LOCAL) < at["usd_per_million"].min()
+    for load, day in zip(at["load"], at["requests_per_day"], strict=True):
+        assert costs.own(PRICES, LOCAL, per_day=day) == pytest.approx(costs.own(PRICES, LOCAL, at=load))
+
+
+def test_a_slower_machine_costs_as_much_more_when_it_is_never_idle() -> None:
+    slow = of_machine(slowdown=3.0)
+    assert costs.own(slow, LOCAL, at=1.0) == pytest.approx(3 * costs.own(PRICES, LOCAL, at=1.0))
+    assert costs.anyway(slow, LOCAL) == pytest.approx(3 * costs.anyway(PRICES, LOCAL))
+
+
+def test_rented_by_hand() -> None:
+    vcpu = PRICES.rented["vCPU"]
+    by_hand = 1e6 * 0.2 * vcpu.units * vcpu.usd_per_hour / 3600
+    assert costs.rented(PRICES, "vCPU", LOCAL) == pytest.approx(by_hand)
+    assert costs.rented(PRICES, "vCPU", LOCAL, at=0.5) == pytest.approx(2 * by_hand)
+    with pytest.raises(ParamsError, match="rented processor 'abacus': no price; known: vCPU, "):
+        costs.rented(PRICES, "abacus", LOCAL)
+    with pytest.raises(ParamsError, match="hosted model 'oracle': no price"):
+        costs.hosted(PRICES, "oracle", ASKED)
+
+
+def test_serving_has_every_way_and_caching_never_costs_more() -> None:
+    rows = costs.serving(PRICES, LOCAL, ASKED, 200, {"NVIDIA H200": Need(seconds=0.001)}).set_index("option")
+    assert {costs.OWN, costs.ANYWAY, "vCPU, by the hour", "NVIDIA H200, by the second", *PRICES.hosted} <= set(
+        rows.index
+    )
+    for name in PRICES.hosted:
+        assert rows.loc[name, "usd_per_million"] <= rows.loc[f"{name}, nothing cached", "usd_per_million"]
+    year = rows.loc["vCPU, by the hour", "usd_per_year"]
+    assert year == pytest.approx(2 * PRICES.rented["vCPU"].usd_per_hour * 24 * DAYS), "it is paid for day and night"
+
+
+@pytest.mark.parametrize("model", PRICES.hosted)
+def test_at_break_even_both_cost_the_same(model: str) -> None:
+    volume = costs.break_even(PRICES, LOCAL, model, ASKED)
+    assert costs.own(PRICES, LOCAL, volume) == pytest.approx(costs.hosted(PRICES, model, ASKED))
+    assert costs.own(PRICES, LOCAL, 2 * volume) < costs.hosted(PRICES, model, ASKED)
+    assert costs.break_even(PRICES, LOCAL, model, ASKED, once=100.0) > volume
+    assert costs.break_even(PRICES, LOCAL, model, Need()) == math.inf, "a hosted model that costs nothing"
+
+
+def test_teacher_data_is_tokens_at_list_prices() -> None:
+    replies = pd.DataFrame({"prompt_tokens": [3e6, 1e6], "cached_tokens": [2e6, 0.0], "new_tokens": [1e6, 1e6]})
+    rows = costs.teacher_data(PRICES, replies).set_index("model")
+    for name, price in PRICES.hosted.items():
+        assert rows.loc[name, "usd"] == pytest.approx(2 * price.input + 2 * price.cached_input + 2 * price.output)
+        assert rows.loc[name, "usd_uncached"] == pytest.approx(4 * price.input + 2 * price.output)
+
+
+def test_sensitivity_lists_what_moves_the_answer_and_nothing_else() -> None:
+    rows = costs.sensitivity(lambda p: costs.own(p, LOCAL, p.use.requests_per_day), PRICES).set_index("assumption")
+    assert {"machine.usd", "machine.years", "use.requests_per_day"} <= set(rows.index)
+    assert not {"machine.busy_share", "machine.watts", "rented.vCPU.usd_per_hour"} & set(rows.index)
+    assert (rows["change"] > 0.1).all() and rows["change"].is_monotonic_decreasing
+    low, high = PRICES.machine.range["usd"]
+    assert rows.loc["machine.usd", "answer_high"] == costs.own(of_machine(usd=high), LOCAL, 200)
+    vcpu = costs.sensitivity(lambda p: costs.rented(p, "vCPU", LOCAL), PRICES)
+    assert vcpu["assumption"].tolist() == ["rented.vCPU.usd_per_hour"]
+
+
+def test_weights_are_those_that_were_counted_of_real_models() -> None:
+    frontier = pd.read_csv(paths.ROOT / "reports" / "gpu" / "frontier.csv").set_index("system")["weights"]
+    assert SMALL.weights == frontier["assistant q8_0"]
+    config = {"num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
+    assert Shape.of({**config, "intermediate_size": 1536, "vocab_size": 16384}) == SMALL
+
+
+def test_flops_of_a_prompt_do_not_depend_on_how_it_is_cut() -> None:
+    whole = SMALL.flops(300, logits=0)
+    assert SMALL.flops(200, logits=0) + SMALL.flops(100, context=200, logits=0) == pytest.approx(whole)
+    assert whole > 2 * SMALL.matrices * 300
+    cached, fresh = SMALL.request_flops(300, 8, cached_tokens=290), SMALL.request_flops(300, 8)
+    assert 0 < cached < 0.2 * fresh
+
+
+def test_fewer_key_value_heads_shrink_the_cache_alone() -> None:
+    grouped = Shape(**{**vars(SMALL), "kv_heads": 1})
+    assert grouped.kv_bytes(500) == SMALL.kv_bytes(500) / 3
+    pairs = [shape.flops(1, 1000, 0) - shape.flops(1, 0, 0) for shape in (SMALL, grouped)]
+    assert pairs[0] == pairs[1] == 4 * 30 * 9 * 64 * 1000
+
+
+def test_a_batch_shares_the_weights() -> None:
+    alone, many = (SMALL.gpu_seconds((300, 8, 290), n, 2e14, 4800) for n in (1, 64))
+    assert many < alone < 64 * many
