@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from scipy.stats import norm
 
 from lib.core.files import Row, read_jsonl
 from lib.core.params import ParamsError
@@ -21,6 +22,7 @@ ALL, TOGETHER = "all", "together"
 GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]
 TIMED = ["p50_ms", "p95_ms", "mean_ms", "usd_per_million"]
 Names = Sequence[str]
+MARGIN = 0.03  # by which a model may be less accurate and still count as good: one request in 33
 WARM = 0.5  # share of a prompt that is in the cache when a request of the same context came before
 ASSISTANT = "assistant"
 STEPS = {
@@ -79,12 +81,19 @@ def overall(rows: pd.DataFrame, test: str) -> pd.DataFrame:
     return rows[(rows["test"] == test) & (rows["level"] == ALL)].reset_index(drop=True)
 
 
-def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, alpha: float = 0.05) -> str:
-    """The smallest model file that the most accurate one does not beat (McNemar's exact test, p < ``alpha``)."""
+def deploy(
+    predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, margin: float = MARGIN, alpha: float = 0.05
+) -> str:
+    """The smallest model file that is at most ``margin`` (a share) less accurate than the most accurate one.
+
+    That is so where the lower end of the paired difference's interval says it, one-sided, at ``alpha`` for all models
+    together (Bonferroni): with few requests it cannot be shown, and the most accurate one is deployed.
+    """
     chosen = predictions[(predictions["test"] == test) & predictions["system"].isin(list(size_mb))]
     ranked = metrics.summary(chosen).sort_values("accuracy", ascending=False, kind="stable")["system"]
-    p = metrics.paired(chosen, ranked.iloc[0]).set_index("system")["p"]
-    return str(min((name for name in ranked if p.get(name, 1.0) >= alpha), key=lambda name: size_mb[name]))
+    z = float(norm.ppf(1 - alpha / max(1, len(ranked) - 1)))
+    low = metrics.paired(chosen, ranked.iloc[0], z).set_index("system")["low"] / 100
+    return str(min((name for name in ranked if low.get(name, 0.0) >= -margin), key=lambda name: size_mb[name]))
 
 
 def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str) -> pd.DataFrame:
@@ -127,8 +136,9 @@ def frontier(predictions: pd.DataFrame, models: Sequence[Row], parent: str, dev:
     """A row for each of ``models`` (name, step, weights, size_mb) with its accuracy on these tests.
 
     n, accuracy, low, high: of all together; the same with ``dev`` or ``others`` in their names: of these, if any.
-    ``lost``: points against the parent, over the ``pairs`` that both answered, with McNemar's ``p``. p50_ms, p95_ms: of
-    requests whose context was in the cache, or of all if none was; ``faster``: the parent's median over the model's.
+    ``lost``: points against the parent, over the ``pairs`` that both answered, with McNemar's ``p``, and ``holm``, p
+    corrected. p50_ms, p95_ms: of requests whose context was in the cache, or of all if none was; ``faster``: the
+    parent's median over the model's.
     """
     own = predictions[predictions["system"].isin([row["name"] for row in models])]
     rows = pd.DataFrame(list(models)).set_index("name")[["step", "weights", "size_mb"]].rename_axis("system")
@@ -139,7 +149,7 @@ def frontier(predictions: pd.DataFrame, models: Sequence[Row], parent: str, dev:
         rows = rows.join(found).fillna({found.columns[0]: 0}).astype({found.columns[0]: int})
     pairs = metrics.paired(together, parent).set_index("system")
     rows["pairs"] = pairs["n"].reindex(rows.index).fillna(rows["n"]).astype(int)
-    rows = rows.assign(lost=0 - pairs["points"], p=pairs["p"])
+    rows = rows.assign(lost=0 - pairs["points"], p=pairs["p"], holm=pairs["holm"])
     warm = together["cached_tokens"] >= WARM * together["prompt_tokens"]
     timed = together[warm | ~together["system"].isin(together.loc[warm, "system"])]
     rows = rows.join(metrics.summary(timed).set_index("system")[["p50_ms", "p95_ms"]])

@@ -1,9 +1,13 @@
-"""From prediction records to tables: accuracy with Wilson's 95% score interval, McNemar's exact test, latency.
+"""From prediction records to tables: accuracy with Wilson's 95% score interval, paired differences, latency.
+
+Differences have Newcombe's interval for pairs (1998, method 10) and McNemar's exact test, whose p-values Holm (1979)
+corrects for the number of comparisons in a table.
 
 Brown, Cai and DasGupta (2001) say why not Wald's interval. A request asked in several orders of its context counts
 once, as the share of its orders that were right: its answers are not independent. Wilson's interval with the mean of
 these shares is then too wide rather than too narrow, since shares vary less than right or wrong; McNemar's test becomes
-the sign test of which system is right more often.
+the sign test of which system is right more often. The interval of a difference takes the variances of right or wrong
+and the covariance of the shares, so that it is too wide rather than too narrow, too.
 """
 
 from __future__ import annotations
@@ -16,21 +20,23 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, norm
 
 COLUMNS = ["system", "test", "level"]
 ORDER = "order"  # of the context; records without it are of the first
 Z = float(norm.ppf(0.975))
-PAIRED = ["test", "system", "reference", "n", "only_reference", "only_system", "points", "p"]
-AGAIN = ["system", "test", "other", "n", "accuracy", "other_accuracy", "points", "p"]
+GAIN = ["n", "only_reference", "only_system", "points", "low", "high", "p"]
+PAIRED = ["test", "system", "reference", *GAIN, "holm"]
+AGAIN = ["system", "test", "other", "n", "accuracy", "other_accuracy", "points", "p", "holm"]
 
 
-def wilson(right: float, n: int) -> tuple[float, float]:
+def wilson(right: float, n: int, z: float = Z) -> tuple[float, float]:
     """Lower and upper end (shares in [0, 1]) of Wilson's interval for ``right`` out of ``n``; (0, 1) for n = 0."""
     if not n:
         return 0.0, 1.0
-    share, spread = right / n, Z * Z / n
+    share, spread = right / n, z * z / n
     middle, half = share + spread / 2, math.sqrt(spread * (share * (1 - share) + spread / 4))
     return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
 
@@ -39,6 +45,38 @@ def mcnemar_p(only_left: int, only_right: int) -> float:
     """Two-sided exact p-value for the requests that exactly one of two systems got right."""
     n = only_left + only_right
     return float(binomtest(only_left, n).pvalue) if n else 1.0
+
+
+def newcombe(before: pd.Series, after: pd.Series, z: float = Z) -> tuple[float, float]:
+    """Ends of the interval of the mean of ``after`` less that of ``before``: shares in [0, 1] of the same requests.
+
+    >>> same = pd.Series([1.0] * 90 + [0.0] * 10)
+    >>> [round(end, 3) for end in newcombe(same, same)]
+    [-0.035, 0.035]
+    """
+    n = len(before)
+    if not n:
+        return -1.0, 1.0
+    left, right = float(before.mean()), float(after.mean())
+    both, spread = float((before * after).mean()) - left * right, left * (1 - left) * right * (1 - right)
+    phi = (max(both - 1 / (2 * n), 0.0) if both > 0 else both) / math.sqrt(spread) if spread > 0 else 0.0
+    (low, high), (lower, higher) = wilson(left * n, n, z), wilson(right * n, n, z)
+    down, up = (right - lower, high - left), (higher - right, left - low)
+    sides = [math.sqrt(max(0.0, a * a - 2 * phi * a * b + b * b)) for a, b in (down, up)]
+    return right - left - sides[0], right - left + sides[1]
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values corrected for their number; those that are NaN count for nothing.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    values = np.array(p, dtype=float)
+    order = np.argsort(values)[: int((~np.isnan(values)).sum())]
+    steps = np.maximum.accumulate(values[order] * np.arange(len(order), 0, -1))
+    values[order] = np.minimum(steps, 1.0)
+    return [float(value) for value in values]
 
 
 def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -84,7 +122,8 @@ def summary(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.D
     """A row for each group in order of appearance: n, right, accuracy with its interval, mean reward, latency, tokens.
 
     n: requests, in whatever many orders; right: their shares added up. Accuracies are shares in [0, 1], and so is
-    ``changed``, of requests whose calls depend on the order; latencies milliseconds; tokens are means per request.
+    ``changed``, of requests whose calls depend on the order, and ``wrong_action``, of answers that do something which
+    was not to be done, or not all that was; latencies milliseconds; tokens are means per request.
     """
     rows = [dict(zip(by, key, strict=True)) | _row(group) for key, group in table.groupby(list(by), sort=False)]
     return pd.DataFrame(rows, columns=[*by, *_row(table.head(0))])
@@ -95,7 +134,9 @@ def _row(group: pd.DataFrame) -> dict[str, Any]:
     n, right = len(requests), float(requests["exact"].sum())
     low, high = wilson(right, n)
     found = {"n": n, "right": right, "accuracy": right / n if n else math.nan, "low": low, "high": high}
-    found |= {"changed": float(requests["changed"].mean())}
+    acted = group["acted"] if "acted" in group else group["calls"].map(bool)
+    wrong = acted.astype(bool) & ~group["exact"].astype(bool)
+    found |= {"changed": float(requests["changed"].mean()), "wrong_action": float(wrong.mean())}
     found |= {name: float(group[name].mean()) for name in ("reward", "prompt_tokens", "new_tokens")}
     return found | {"p50_ms": times.quantile(0.5), "p95_ms": times.quantile(0.95), "mean_ms": times.mean()}
 
@@ -107,26 +148,30 @@ def by_level(table: pd.DataFrame) -> pd.DataFrame:
     return summary(pd.concat(parts or [table], ignore_index=True), COLUMNS)
 
 
-def paired(table: pd.DataFrame, reference: str) -> pd.DataFrame:
+def paired(table: pd.DataFrame, reference: str, z: float = Z) -> pd.DataFrame:
     """Every other system against ``reference`` on each test, over the requests that both answered.
 
-    ``only_reference`` and ``only_system``: requests that one got right (in more orders); ``points``: the system's gain.
+    ``only_reference`` and ``only_system``: requests that one got right (in more orders); ``points``: the system's gain,
+    with the ends of its interval; ``holm``: p corrected for the number of rows.
     """
     rows = []
     for (test, system), group in table[table["system"] != reference].groupby(["test", "system"], sort=False):
         other = table[(table["system"] == reference) & (table["test"] == test)]
-        rows.append((test, system, reference, *_gain(other, group)))
-    return pd.DataFrame(rows, columns=PAIRED)
+        rows.append((test, system, reference, *_gain(other, group, z).values()))
+    found = pd.DataFrame(rows, columns=PAIRED[:-1])
+    return found.assign(holm=holm(found["p"]))
 
 
-def _gain(before: pd.DataFrame, after: pd.DataFrame) -> tuple[int, int, int, float, float]:
-    """n, requests that ``before`` and that ``after`` got right in more orders, points gained, p; of common requests."""
+def _gain(before: pd.DataFrame, after: pd.DataFrame, z: float = Z) -> dict[str, Any]:
+    """GAIN, of the requests that both answered."""
     left, right = (by_request(side)["exact"] for side in (before, after))
     both = left.index.intersection(right.index)
-    gained = right[both] - left[both]
+    left, right = left[both], right[both]
+    gained = right - left
     lost, won = int((gained < 0).sum()), int((gained > 0).sum())
+    low, high = newcombe(left, right, z)
     points = 100 * float(gained.mean()) if len(both) else math.nan
-    return len(both), lost, won, points, mcnemar_p(lost, won)
+    return dict(zip(GAIN, (len(both), lost, won, points, 100 * low, 100 * high, mcnemar_p(lost, won)), strict=True))
 
 
 def same_requests(table: pd.DataFrame) -> pd.DataFrame:
@@ -139,9 +184,10 @@ def same_requests(table: pd.DataFrame) -> pd.DataFrame:
             if both:
                 sides = [side[side["id"].isin(both)] for side in (left, right)]
                 shares = [by_request(side)["exact"].mean() for side in sides]
-                n, _, _, points, p = _gain(*sides)
-                rows.append((system, test, other, n, *shares, points, p))
-    return pd.DataFrame(rows, columns=AGAIN)
+                found = _gain(*sides)
+                rows.append((system, test, other, found["n"], *shares, found["points"], found["p"]))
+    table = pd.DataFrame(rows, columns=AGAIN[:-1])
+    return table.assign(holm=holm(table["p"]))
 
 
 def reasons(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:

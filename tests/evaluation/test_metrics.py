@@ -1,5 +1,8 @@
 """Statistics against values known from elsewhere, and invariants of the tables."""
 
+import math
+
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -84,6 +87,40 @@ def test_tests_that_share_requests_are_compared_on_these() -> None:
     assert [(r["test"], r["other"], r["n"]) for r in found] == [("dev", "told less", 3)]
     assert (found[0]["accuracy"], found[0]["other_accuracy"]) == pytest.approx((2 / 3, 1 / 3))
     assert found[0]["points"] == pytest.approx(-100 / 3) and found[0]["p"] == 1
+
+
+def test_interval_of_a_difference() -> None:
+    """It covers the true difference about as often as it says, and is no narrower for shares of several orders."""
+    rng, held = np.random.default_rng(1), 0
+    for _ in range(500):
+        common = rng.random(120) < 0.85
+        left, right = (pd.Series(np.where(rng.random(120) < 0.9, common, rng.random(120) < 0.5)) for _ in "ab")
+        low, high = metrics.newcombe(left.astype(float), right.astype(float))
+        held += low <= 0 <= high
+        back = metrics.newcombe(right.astype(float), left.astype(float))
+        assert (low, high) == pytest.approx((-back[1], -back[0]))
+    assert 0.93 <= held / 500 <= 1
+    assert metrics.newcombe(pd.Series(dtype=float), pd.Series(dtype=float)) == (-1, 1)
+    low, high = metrics.newcombe(pd.Series([0.0] * 10), pd.Series([1.0] * 10))
+    assert 0.4 < low < high <= 1
+    shares = pd.Series([1 / 3, 1.0] * 50), pd.Series([2 / 3, 1.0] * 50)
+    spread = 1.96 * float((shares[1] - shares[0]).std()) / 10
+    low, high = metrics.newcombe(*shares)
+    assert high - low > 2 * spread
+
+
+def test_correction_for_many_comparisons() -> None:
+    found = metrics.holm([0.04, math.nan, 0.001, 0.03])
+    assert found[0] == found[3] == pytest.approx(0.06) and found[2] == pytest.approx(0.003) and math.isnan(found[1])
+    assert metrics.holm([]) == [] and metrics.holm([0.7, 0.9]) == [1.0, 1.0]
+    rows = table({"a": [True] * 9, "b": [False] * 9, "c": [True] * 9})
+    assert metrics.paired(rows, "a").set_index("system")["holm"].to_dict() == {"b": 2 * metrics.mcnemar_p(9, 0), "c": 1}
+
+
+def test_wrong_actions() -> None:
+    rows = table({"a": [True, False, False, False]})
+    rows.at[3, "calls"] = []
+    assert metrics.summary(rows)["wrong_action"].item() == 0.5, "doing nothing is no action"
 
 
 def test_latency_percentiles() -> None:

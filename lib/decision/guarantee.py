@@ -1,0 +1,200 @@
+"""The cheapest system that is guaranteed to be as good as a reference, in the manner of SMART (arXiv 2403.13835).
+
+The target, such as 0.95, is for the share of the requests that the reference gets right which a system gets right as
+well. Where this share is at least 0.95, so is the ratio of the two accuracies: what the system gets right and the
+reference does not is no part of the share, and could only add to it. Each such request is right or wrong, so that the
+one-sided interval of Clopper and Pearson (1934) is exact for it. A request counts once, in the first order of its
+context: its other orders are not independent of it. Bounds hold for all candidates together (Bonferroni).
+
+The guarantee is for requests drawn like those that it was calibrated on. ``verify`` tells what is left of it on others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+from lib.core.params import ParamsError, suggest
+from lib.evaluation import metrics
+
+GOLD = "gold"
+"""As a reference: the right answer, so that the target is an accuracy."""
+CONFIDENCE = 0.95
+DRAWS = 1_000
+HOLDS, OPEN, FAILS = "holds", "open", "fails"
+REQUEST = ["test", "id", "again"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``system``: the cheapest that is guaranteed, "" for none; ``table``: a row for each candidate (``bounds``)."""
+
+    system: str
+    reference: str
+    target: float
+    table: pd.DataFrame
+
+    @property
+    def best(self) -> float:
+        """The highest target that some candidate is guaranteed to reach; 0 without candidates."""
+        return float(self.table["low"].max()) if len(self.table) else 0.0
+
+
+def kept(records: pd.DataFrame, reference: str = GOLD) -> pd.DataFrame:
+    """Whether each system (columns) gets right what the reference gets right (rows): 1, 0, or NaN if not asked.
+
+    Raises ParamsError if the reference has no records.
+    """
+    first = metrics.first_order(records)
+    first = first.assign(again=first.groupby(["system", "test", "id"]).cumcount(), exact=first["exact"].astype(float))
+    wide = first.pivot(index=REQUEST, columns="system", values="exact")
+    if reference == GOLD:
+        return wide
+    if reference not in wide:
+        raise ParamsError(f"reference: no records of '{reference}'; {suggest(reference, [GOLD, *wide.columns])}")
+    return wide[wide[reference] == 1].drop(columns=reference)
+
+
+def lower(right: Any, n: Any, error: float) -> NDArray[np.float64]:
+    """The exact lower bound of a share that ``right`` of ``n`` were counted of; it is too high with at most ``error``.
+
+    >>> float(lower(100, 100, 0.05).round(4))
+    0.9705
+    """
+    right, n = np.asarray(right, dtype=float), np.asarray(n, dtype=float)
+    return np.where(right > 0, beta.ppf(error, np.maximum(right, 1e-9), n - right + 1), 0.0)
+
+
+def bounds(kept: pd.DataFrame, usd: Mapping[str, float], target: float, error: float) -> pd.DataFrame:
+    """A row for each candidate, the cheapest first: usd, n, lost, share, low (its bound), most_lost, guaranteed.
+
+    ``most_lost``: how many of n could be lost for ``target``; -1: n is too small even if none is.
+    """
+    names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
+    level = error / max(1, len(names))
+    right, n = kept[names].sum().to_numpy(), kept[names].notna().sum().to_numpy()
+    found = {"system": names, "usd": [usd[name] for name in names], "n": n, "lost": (n - right).astype(int)}
+    table = pd.DataFrame(found).assign(share=right / np.maximum(n, 1), low=lower(right, n, level))
+    table["most_lost"] = [most_lost(int(count), target, level) for count in n]
+    return table.assign(guaranteed=table["low"] >= target)
+
+
+def most_lost(n: int, target: float, error: float) -> int:
+    """How many of n requests may be lost so that ``target`` is still guaranteed; -1 if n is too small.
+
+    >>> [most_lost(n, 0.95, 0.05) for n in (58, 59, 500)]
+    [-1, 0, 16]
+    """
+    return int((lower(n - np.arange(n + 1), n, error) >= target).sum()) - 1
+
+
+def least_n(target: float, error: float) -> int:
+    """The fewest requests that can guarantee ``target``, if none of them is lost.
+
+    >>> least_n(0.95, 0.05)
+    59
+    """
+    return math.ceil(math.log(error) / math.log(target))
+
+
+def choose(
+    records: pd.DataFrame, reference: str, target: float, usd: Mapping[str, float], confidence: float = CONFIDENCE
+) -> Choice:
+    """The cheapest candidate whose bound is at least ``target`` on these requests.
+
+    Candidates are the systems in ``usd``, their prices in any unit, that are cheaper than the reference. A mixture or
+    cascade is one like others: its outcomes are records with a system's name of their own. Raises ParamsError for a
+    target or confidence outside (0, 1) or an unknown reference.
+    """
+    for name, value in (("target", target), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise ParamsError(f"{name}: {value:g}: use a share between 0 and 1, such as 0.95")
+    cheaper = {name: price for name, price in usd.items() if price < usd.get(reference, math.inf)}
+    table = bounds(kept(records, reference), cheaper, target, 1 - confidence)
+    passed = table.loc[table["guaranteed"], "system"]
+    return Choice(str(passed.iloc[0]) if len(passed) else "", reference, target, table)
+
+
+def verify(records: pd.DataFrame, choice: Choice, confidence: float = CONFIDENCE) -> dict[str, Any]:
+    """How the chosen system does on requests that were not chosen by: n, lost, share, low, high and ``verdict``.
+
+    ``low`` and ``high`` are one-sided bounds, for this system alone. HOLDS: low is at least the target; FAILS: high is
+    below it; OPEN: there are too few requests to tell.
+    """
+    found = kept(records, choice.reference)
+    own = found[choice.system].dropna() if choice.system in found else pd.Series(dtype=float)
+    n, right = len(own), float(own.sum())
+    low, high = float(lower(right, n, 1 - confidence)), 1 - float(lower(n - right, n, 1 - confidence))
+    verdict = HOLDS if low >= choice.target else FAILS if high < choice.target else OPEN
+    share = right / n if n else math.nan
+    return {"n": n, "lost": int(n - right), "share": share, "low": low, "high": high, "verdict": verdict}
+
+
+def verified(
+    records: pd.DataFrame, reference: str, usd: Mapping[str, float], targets: Sequence[float], on: Sequence[str]
+) -> pd.DataFrame:
+    """Chosen on the first test of ``on``, verified on each of the others: a row for each target and other test.
+
+    Columns: target, system, guaranteed (its bound), test, and those of ``verify``. There is none for a target that
+    nothing reaches or a test without records.
+    """
+    rows: list[dict[str, Any]] = []
+    parts = {test: records[records["test"] == test] for test in on}
+    for target in targets:
+        choice = choose(parts[on[0]], reference, target, usd)
+        if choice.system:
+            low = choice.table.set_index("system").loc[choice.system, "low"]
+            row: dict[str, Any] = {"target": target, "system": choice.system, "guaranteed": low}
+            rows += [{**row, "test": test, **verify(parts[test], choice)} for test in on[1:] if len(parts[test])]
+    columns = ["target", "system", "guaranteed", "test", "n", "lost", "share", "low", "high", "verdict"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def resampled(
+    kept: pd.DataFrame,
+    usd: Mapping[str, float],
+    targets: Sequence[float],
+    n: int = 0,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How often the choice misses its target: a row for each, over calibration sets drawn with replacement.
+
+    The requests of ``kept`` are taken for all that there are, so that the true share of each system is known. ``n``: of
+    a set, as many as there are for 0. Columns: target, draws, missed (share of draws in which the true share of the
+    system chosen is below the target) with Wilson's low and high, nothing (share in which none is chosen), system (the
+    one chosen most often), usd (mean of those chosen), and ``unbounded``: missed if the cheapest is chosen whose share
+    on the set is at least the target, without a bound.
+    """
+    names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
+    values, rng = kept[names].to_numpy(), np.random.default_rng(seed)
+    times = rng.multinomial(n or len(values), np.full(len(values), 1 / len(values)), size=draws)
+    count, right = times @ ~np.isnan(values), times @ np.nan_to_num(values)
+    low = lower(right, count, (1 - CONFIDENCE) / max(1, len(names)))
+    true = kept[names].mean().to_numpy()
+    return pd.DataFrame([_missed(target, low, right / np.maximum(count, 1), true, names, usd) for target in targets])
+
+
+def _missed(
+    target: float,
+    low: NDArray[np.float64],
+    share: NDArray[np.float64],
+    true: NDArray[np.float64],
+    names: Sequence[str],
+    usd: Mapping[str, float],
+) -> dict[str, Any]:
+    some, any_ = ((side >= target).any(axis=1) for side in (low, share))
+    chosen, simple = ((side >= target).argmax(axis=1) for side in (low, share))
+    missed = int((some & (true[chosen] < target)).sum())
+    least, most = metrics.wilson(missed, len(low))
+    found = pd.Series([names[i] for i in chosen[some]], dtype=object)
+    row: dict[str, Any] = {"target": target, "draws": len(low), "missed": missed / len(low), "low": least, "high": most}
+    row |= {"nothing": 1 - some.mean(), "system": found.mode().iloc[0] if len(found) else ""}
+    return {**row, "usd": found.map(dict(usd)).mean(), "unbounded": (any_ & (true[simple] < target)).mean()}
