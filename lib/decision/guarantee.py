@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,7 @@ def bounds(kept: pd.DataFrame, usd: Mapping[str, float], target: float, error: f
     return table.assign(guaranteed=table["low"] >= target)
 
 
+@cache
 def most_lost(n: int, target: float, error: float) -> int:
     """How many of n requests may be lost so that ``target`` is still guaranteed; -1 if n is too small.
 
