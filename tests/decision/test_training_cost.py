@@ -1,0 +1,108 @@
+"""Predicted FLOPs, memory and time: as they must grow; a fitted row is no prediction; what reports and runs record."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lib.core import paths
+from lib.decision import training_cost
+from lib.decision.flops import Shape
+from lib.decision.training_cost import Measured, Step
+from lib.evaluation.prices import load_prices
+
+PRICES = load_prices()
+SMALL = Shape(layers=4, hidden=64, heads=4, kv_heads=2, head_size=16, ffn_width=128, vocabulary=512)
+LARGE = replace(SMALL, ffn_width=256)
+STEP = Step(SMALL, 4096, 512)
+REPORTS = paths.ROOT / "reports" / "gpu"
+
+
+def measured(step: Step, seconds: float, setting: str = "a", name: str = "x") -> Measured:
+    return Measured(setting, "unknown", name, step, 10, seconds, "log", first=False)
+
+
+def test_a_backward_pass_takes_twice_the_forward_one_and_an_assistant_one_more() -> None:
+    distilled, own = replace(STEP, assistant=LARGE), Step(LARGE, 4096, 512)
+    assert distilled.flops - STEP.flops == pytest.approx(own.flops / 3)
+    row = SMALL.flops(512, logits=512 * training_cost.ANSWERS)
+    assert replace(STEP, compile="flex").flops == pytest.approx(3 * 4096 / 512 * row, rel=0.01)
+    assert replace(STEP, assistant=SMALL, sampled=64).flops == pytest.approx(5 / 3 * STEP.flops)
+
+
+def test_compiled_layers_keep_and_move_less_and_sparse_attention_computes_less() -> None:
+    layers, flex = replace(STEP, compile="layers"), replace(STEP, compile="flex")
+    assert layers.peak_bytes < STEP.peak_bytes and layers.moved_bytes < STEP.moved_bytes
+    assert flex.flops < layers.flops == STEP.flops
+
+
+def test_memory_is_that_of_one_pass() -> None:
+    half = replace(STEP, at_once=2048)
+    assert half.flops == STEP.flops and 18 * SMALL.weights < half.peak_bytes < STEP.peak_bytes
+    assert replace(STEP, assistant=SMALL).peak_bytes > STEP.peak_bytes + 6 * SMALL.weights
+
+
+def test_the_first_training_of_a_setting_fits_and_the_others_are_predicted() -> None:
+    double = replace(STEP, positions=8192)
+    rows = training_cost.compare([measured(STEP, 1.0), measured(double, 2.0), measured(STEP, 3.0, "b")], PRICES)
+    assert rows["fitted"].tolist() == [True, False, True] and rows["error"].tolist() == pytest.approx([0, 0, 0])
+    slow = training_cost.compare([measured(STEP, 1.0), measured(STEP, 2.0)], PRICES)
+    assert slow["error"].tolist() == pytest.approx([0, -0.5]) and slow["gb_error"].isna().all()
+
+
+def test_sampling_is_fitted_on_the_first_reinforcement() -> None:
+    sampled = replace(STEP, assistant=SMALL, sampled=8)
+    more = replace(sampled, sampled=16)
+    rows = training_cost.compare([measured(STEP, 1.0), measured(sampled, 3.0), measured(more, 4.0)], PRICES)
+    assert rows["fitted"].tolist() == [True, True, False]
+    gradient = 5 / 3
+    assert rows["predicted_s"].iloc[2] == pytest.approx(gradient + 2 * (3.0 - gradient))
+
+
+def test_a_time_that_memory_does_not_allow_is_an_error() -> None:
+    fast = Measured("a", "NVIDIA H200", "too fast", STEP, 10, 1e-9, "steps.csv", first=False)
+    with pytest.raises(ValueError, match="steps.csv: too fast: 1e-10 s a step: less than its memory traffic takes"):
+        training_cost.compare([fast], PRICES)
+
+
+def test_recorded_trainings_are_predicted_within_a_quarter() -> None:
+    rows = training_cost.compare(training_cost.of_reports(REPORTS), PRICES)
+    assert set(rows["source"]) == {"training_speed.json", "wall_times.json", "ladder/provenance.json"}
+    assert rows.groupby("setting")["fitted"].sum().between(1, 2).all() and (~rows["fitted"]).sum() >= 10
+    assert rows.loc[rows["fitted"], "error"].abs().max() < 1e-9
+    assert rows["error"].abs().max() < 0.25 and rows["gb_error"].abs().max() < 0.25
+    assert (rows["usd"] > 0).all() and not rows["training"].str.contains("LoRA").any()
+
+
+def test_reports_that_are_not_there_are_left_out(tmp_path: Path) -> None:
+    assert training_cost.of_reports(tmp_path) == [] == training_cost.of_run(tmp_path)
+    (tmp_path / "training_speed.json").write_bytes((REPORTS / "training_speed.json").read_bytes())
+    assert [m.source for m in training_cost.of_reports(tmp_path)] == ["training_speed.json"] * 3
+
+
+def write(run: Path, folder: str, training: dict[str, object], seconds: list[float]) -> None:
+    (run / folder).mkdir(parents=True)
+    config = {"num_hidden_layers": 4, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    (run / folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 128, "vocab_size": 512}))
+    (run / folder / "student.json").write_text(json.dumps({"training": {"row_tokens": 512, **training}}))
+    table = pd.DataFrame({"seconds": seconds, "tokens": 900})
+    (run / folder / "steps.csv").write_text(table.to_csv(index=False))
+    (run / f"{folder[:2]}_meta.json").write_text(json.dumps({"hardware": {"cpu": "Abacus", "gpu": []}}))
+
+
+def test_a_run_is_read_from_its_logs(tmp_path: Path) -> None:
+    rows = {"rows_per_step": 8, "rows_at_once": 4, "compile": ""}
+    write(tmp_path, "03_student", rows, [9.0, 10.0, 11.0, 30.0, 31.0])
+    write(tmp_path, "05_student", {"groups_per_step": 4, "groups_at_once": 2, "samples": 8}, [2.0, 4.0, 6.0])
+    first, last = training_cost.of_run(tmp_path)
+    assert first.step == replace(STEP, at_once=2048), "width and positions with padding"
+    assert (first.steps, first.seconds, first.hardware) == (5, 5.0, "Abacus"), "the median step; pauses do not count"
+    assert last.step.sampled == 32 and last.step.assistant == last.step.student == SMALL
+    assert math.isclose(last.step.positions, 900 / training_cost.FILLED)
+    write(tmp_path, "04_student", {**rows, "assistant": "4f"}, [2.0])
+    with pytest.raises(ValueError, match="no 03_assistant in the run: give the shape of the model distilled from"):
+        training_cost.of_run(tmp_path)
+    assert training_cost.of_run(tmp_path, LARGE)[1].step.assistant == LARGE
