@@ -1,0 +1,155 @@
+"""Which model to deploy: the cheapest that is guaranteed to be as good as a reference, by a report's committed records.
+
+    python -m lib.choose --target 0.95 --volume 200/day
+    python -m lib.choose --target 0.9 --volume 1500/month --reference gold    (at least 90% right)
+
+The target is for the share of what the reference gets right; lib/decision/guarantee.py says what is guaranteed. It is
+calibrated on the development set, verified on the test set, and tried on what people said.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from lib.core import files, paths
+from lib.core.files import RecordError
+from lib.core.params import ParamsError
+from lib.data.study_data import DEV, DEV_HUMAN, TEST
+from lib.decision import costs, guarantee, records
+from lib.decision.costs import Need
+from lib.decision.guarantee import CONFIDENCE, FAILS, GOLD, HOLDS, Choice
+from lib.evaluation.comparison import drawn, overall
+from lib.evaluation.prices import DAYS, Prices, load_prices
+
+PERIODS = {"hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 12 / DAYS, "year": 1 / DAYS}
+VERDICTS = {HOLDS: "the target holds there", FAILS: "the target does not hold there"}
+LABELS = {"system": "system", "usd": "$ a million", "n": "requests", "lost": "lost", "most_lost": "may lose"}
+LABELS |= {"low": "guaranteed", "guaranteed": "target"}
+
+
+def per_day(volume: str) -> float:
+    """Requests a day of a volume such as "200/day". Raises ParamsError."""
+    found = re.fullmatch(rf"(\d+(?:\.\d+)?)/({'|'.join(PERIODS)})", volume.replace(",", ""))
+    if not found or not float(found[1]):
+        raise ParamsError(f"--volume: '{volume}': write a number above 0 and {', '.join(PERIODS)}, such as 200/day")
+    return float(found[1]) * PERIODS[found[2]]
+
+
+def deployable(folder: Path) -> list[str]:
+    """The systems of a report that were timed and are files to publish, references or rules. Raises RecordError."""
+    path = folder / "metrics.csv"
+    try:
+        rows = pd.read_csv(path)
+        rows = overall(rows[rows["stage"] == rows["stage"].max()], DEV)
+        return [str(name) for name in drawn(rows, rows).dropna(subset="usd_per_million")["system"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"{folder.name}/{path.name}: cannot be used ({error!r}): make the report again") from error
+
+
+def parent(folder: Path) -> str:
+    """The model that all others of a report are compared with. Raises RecordError."""
+    metas = files.read_json(folder / "provenance.json", "make the report again")
+    try:
+        return str(metas["06"]["parameters"]["parent"])
+    except KeyError as error:
+        raise RecordError(f"{folder.name}/provenance.json: no {error} of part 6: give a --reference") from error
+
+
+def answer(target: float, volume: str, reference: str, folder: Path) -> Iterator[str]:
+    """The lines of the answer. Raises ParamsError or RecordError."""
+    prices, day, reference = load_prices(), per_day(volume), reference or parent(folder)
+    found = records.read(folder)
+    parts = {name: found[found["test"] == name] for name in (DEV, TEST, DEV_HUMAN)}
+    times = parts[DEV].groupby("system")["latency_ms"].mean() / 1000
+    needs = {name: Need(float(times[name])) for name in deployable(folder) if name in times}
+    usd = {name: costs.anyway(prices, need) for name, need in needs.items()}
+    choice = guarantee.choose(parts[DEV], reference, target, usd)
+    yield from _chosen(choice)
+    if name := choice.system or (reference if reference in needs else ""):
+        yield _cost(name, prices, needs[name], day, volume)
+    if choice.system:
+        yield from (_verified(test, parts[test], choice) for test in (TEST, DEV_HUMAN) if len(parts[test]))
+    yield from _others(choice)
+
+
+def _aim(choice: Choice) -> str:
+    if choice.reference == GOLD:
+        return f"right on at least {choice.target:.1%} of requests"
+    return f"at least {choice.target:.1%} as good as {choice.reference}"
+
+
+def _chosen(choice: Choice) -> Iterator[str]:
+    if choice.system:
+        row = choice.table.set_index("system").loc[choice.system]
+        yield f"{choice.system} is the cheapest system that is {_aim(choice)}, with {CONFIDENCE:.0%} confidence."
+        what = "requests" if choice.reference == GOLD else f"requests that {choice.reference} gets right"
+        yield f"It gets right {row['share']:.1%} of {row['n']} {what} ({DEV}); in general at least {row['low']:.1%}."
+        return
+    yield f"No cheaper system is guaranteed to be {_aim(choice)}, with {CONFIDENCE:.0%} confidence."
+    if len(choice.table):
+        best = choice.table.loc[choice.table["low"].idxmax(), "system"]
+        yield f"The best that can be: {best}, at least {choice.best:.1%}."
+    if choice.reference != GOLD:
+        yield f"{choice.reference} itself is left."
+
+
+def _cost(name: str, prices: Prices, need: Need, day: float, volume: str) -> str:
+    own, anyway = (costs.per_year(usd, day) for usd in (costs.own(prices, need, day), costs.anyway(prices, need)))
+    return (
+        f"Cost at {volume}: {name} takes {_usd(anyway)} of electricity a year on a machine that is there anyway, "
+        f"{_usd(own)} a year with a machine of its own ({prices.machine.name})."
+    )
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:,.2f}" if amount >= 0.01 else "less than $0.01"
+
+
+def _verified(test: str, part: pd.DataFrame, choice: Choice) -> str:
+    try:
+        row = guarantee.verify(part, choice)
+    except ParamsError:
+        return f"Not verified on {test}: {choice.reference} did not answer it."
+    said = VERDICTS.get(row["verdict"], "too few requests to tell")
+    ends = f"{row['low']:.1%} to {row['high']:.1%}"
+    return f"On {test}, not used for the choice: {row['share']:.1%} of {row['n']} ({ends}): {said}."
+
+
+def _others(choice: Choice) -> Iterator[str]:
+    table = choice.table
+    if not len(table):
+        yield "No candidate: no timed system is cheaper than the reference."
+        return
+    shown = table[[*LABELS]].assign(guaranteed=table["guaranteed"].map({True: "yes", False: "no"}))
+    how = {"usd": "{:.4f}".format, "low": "{:.1%}".format}
+    yield "\n" + shown.rename(columns=LABELS).to_string(
+        index=False, formatters={LABELS[key]: form for key, form in how.items()}
+    )
+    least = guarantee.least_n(choice.target, (1 - CONFIDENCE) / len(table))
+    yield f"\nWith {len(table)} candidates, {least} requests are the fewest that can guarantee {choice.target:.1%}."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.choose", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--target", type=float, default=0.95, help="a share (default: %(default)s)")
+    parser.add_argument(
+        "--volume", default="200/day", help=f"requests, per {', '.join(PERIODS)} (default: %(default)s)"
+    )
+    parser.add_argument("--reference", default="", help=f"a system, or {GOLD}: the right answers (default: the parent)")
+    parser.add_argument("--profile", default="gpu", help="whose report (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        folder = paths.REPORTS / paths.check_profile(options.profile)
+        print("\n".join(answer(options.target, options.volume, options.reference, folder)))
+    except ValueError as error:
+        print(f"choose: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

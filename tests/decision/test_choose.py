@@ -1,0 +1,108 @@
+"""The command that answers which model to deploy, on a small report."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from toy_task import Vending, examples
+
+from lib import choose
+from lib.core import paths
+from lib.core.files import write_json
+from lib.core.task import Answer, Example
+from lib.decision import records
+from lib.evaluation.evaluate import record
+
+SYSTEMS = {"rules": (0.5, 1.0), "small": (0.99, 10.0), "odd": (1.0, 0.5), "parent": (1.0, 50.0)}
+"""The share of requests that each gets right, and its milliseconds; odd is not to be deployed."""
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(paths, "REPORTS", tmp_path)
+    task, rows = Vending(), [e for group in examples(2, 4) for e in group][:4]
+    tests = {name: [replace(rows[i % 4], id=str(i)) for i in range(n)] for name, n in (("dev", 300), ("test", 200))}
+    tests["dev_human"] = [replace(e, split="dev_human") for e in tests["dev"][:100]]
+
+    def said(example: Example, system: str, share: float) -> Answer:
+        drop = 0.5 if (example.split, system) == ("dev_human", "small") else 1.0
+        right = int(example.id) % 100 < 100 * share * drop
+        return Answer(example.gold[0] if right else [], latency_ms=SYSTEMS[system][1])
+
+    answered = [
+        record(name, e, said(e, name, share), task, test)
+        for name, (share, _) in SYSTEMS.items()
+        for test in tests
+        for e in tests[test]
+    ]
+    records.write(answered, tests, [], task, tmp_path / "gpu")
+    shown = [
+        {"system": name, "test": "dev", "level": "all", "stage": 6, "shown": name != "odd", "usd_per_million": 1.0}
+        for name in SYSTEMS
+    ]
+    pd.DataFrame(shown).to_csv(tmp_path / "gpu" / "metrics.csv", index=False)
+    write_json(tmp_path / "gpu" / "provenance.json", {"06": {"parameters": {"parent": "parent"}}})
+    return tmp_path / "gpu"
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> str:
+    assert choose.main(arguments) == code
+    out, err = capsys.readouterr()
+    assert len(err.splitlines()) == code
+    return err if code else out
+
+
+def test_the_answer(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--target", "0.95", "--volume", "200/day")
+    assert text.startswith(
+        "small is the cheapest system that is at least 95.0% as good as parent, with 95% confidence."
+    )
+    assert (
+        "99.0% of 300 requests that parent gets right (dev)" in text
+        and "On test, not used for the choice: 99.0%" in text
+    )
+    assert "On dev_human, not used for the choice: 50.0%" in text and "the target does not hold there" in text
+    assert "Cost at 200/day: small takes less than $0.01" in text and "odd" not in text
+    assert "With 2 candidates, 72 requests are the fewest" in text
+    assert "small is the cheapest system that is right on at least 90.0%" in said(
+        capsys, "--target=0.9", "--reference=gold"
+    )
+
+
+def test_a_target_that_nothing_can_guarantee(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys, "--target", "0.99")
+    assert text.startswith("No cheaper system is guaranteed to be at least 99.0% as good as parent")
+    assert "The best that can be: small, at least 9" in text and "parent itself is left." in text
+    assert "No candidate" in said(capsys, "--reference", "rules"), "none is cheaper"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "95"], "target: 95: use a share between 0 and 1"),
+        (["--volume", "200"], "--volume: '200': write a number above 0 and hour, day"),
+        (["--volume", "0/day"], "--volume: '0/day'"),
+        (["--reference", "smal"], "reference: no records of 'smal'; did you mean 'small'?"),
+        (["--profile", "none"], "unknown profile 'none'"),
+        (["--profile", "cpu"], "provenance.json: not readable"),
+    ],
+)
+def test_bad_input_is_one_error(
+    report: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert f"choose: {message}" in said(capsys, *arguments, code=1)
+
+
+def test_a_report_without_its_parts(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (report / "metrics.csv").unlink()
+    assert "gpu/metrics.csv: cannot be used" in said(capsys, code=1)
+    write_json(report / "provenance.json", {})
+    assert "gpu/provenance.json: no '06' of part 6: give a --reference" in said(capsys, code=1)
+    (report / records.FILE).unlink()
+    assert "gpu/records.jsonl.xz: is not there" in said(capsys, "--reference", "parent", code=1)
+
+
+def test_volumes() -> None:
+    assert choose.per_day("24/hour") == 576 and choose.per_day("7/week") == pytest.approx(1)
+    assert choose.per_day("1,500/month") * 365.25 == pytest.approx(18_000)
