@@ -40,6 +40,11 @@ class Need:
     new_tokens: float = 0.0
 
 
+def hosted_need(prices: Prices) -> Need:
+    """A request to a hosted model as the prices assume it."""
+    return Need(prompt_tokens=prices.use.prompt_tokens, new_tokens=prices.use.new_tokens)
+
+
 def per_year(usd_per_million: Any, per_day: float) -> Any:
     """USD a year at ``per_day`` requests a day."""
     return usd_per_million * per_day * DAYS / 1e6
@@ -183,9 +188,9 @@ def _changed(prices: Prices, section: str, name: str, part: Sourced, **value: fl
 def sensitivity(answer: Callable[[Prices], float], prices: Prices, least: float = 0.1) -> pd.DataFrame:
     """The assumptions that move ``answer`` by more than a share ``least`` within their range, the strongest first.
 
-    ``answer``: a cost from prices, such as ``lambda p: own(p, need, p.use.requests_per_day)``. A row each: assumption,
-    value, low, high, ``answer_low`` and ``answer_high`` (the answer there), ``change`` (the larger share that it moves
-    by), source, date, confidence. Each is varied alone.
+    ``answer``: a cost from prices, such as ``lambda p: hosted(p, "gpt-4o-mini", hosted_need(p))``. A row each:
+    assumption, value, low, high, ``answer_low`` and ``answer_high`` (the answer there), ``change`` (the larger share
+    that it moves by), source, date, confidence. Each is varied alone.
     """
     base, rows = answer(prices), []
     for section, name, key, part in _assumptions(prices):
@@ -194,7 +199,7 @@ def sensitivity(answer: Callable[[Prices], float], prices: Prices, least: float 
         place = ".".join(filter(None, [section, name, key]))
         row = {"assumption": place, "value": getattr(part, key), "low": low, "high": high}
         row |= {"answer_low": ends[0], "answer_high": ends[1]}
-        row |= {"change": max(abs(end / base - 1) for end in ends) if base else math.inf}
+        row |= {"change": max(0.0 if end == base else abs(end / base - 1) if base else math.inf for end in ends)}
         rows.append({**row, "source": part.source, "date": part.date, "confidence": part.confidence})
     found = pd.DataFrame(rows)
     return found[found["change"] > least].sort_values("change", ascending=False, ignore_index=True)

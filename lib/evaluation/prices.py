@@ -65,10 +65,12 @@ class Machine(Sourced):
 
 
 class Use(Sourced):
-    """How many requests there are, and how much of a hosted model's prompt its provider has cached."""
+    """How many requests there are, and a hosted model's tokens for one; ``cached_share``: of its prompt."""
 
     requests_per_day: PositiveFloat
     cached_share: Share
+    prompt_tokens: PositiveFloat
+    new_tokens: NonNegativeFloat
 
 
 class Prices(Settings):

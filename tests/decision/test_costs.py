@@ -91,6 +91,9 @@ def test_sensitivity_lists_what_moves_the_answer_and_nothing_else() -> None:
     assert rows.loc["machine.usd", "answer_high"] == costs.own(of_machine(usd=high), LOCAL, 200)
     vcpu = costs.sensitivity(lambda p: costs.rented(p, "vCPU", LOCAL), PRICES)
     assert vcpu["assumption"].tolist() == ["rented.vCPU.usd_per_hour"]
+    hosted = costs.sensitivity(lambda p: costs.hosted(p, "gpt-4o-mini", costs.hosted_need(p)), PRICES)
+    assert set(hosted["assumption"]) == {"use.prompt_tokens", "use.cached_share"}
+    assert costs.sensitivity(lambda p: math.inf, PRICES).empty and costs.sensitivity(lambda p: 0.0, PRICES).empty
 
 
 def test_weights_are_those_that_were_counted_of_real_models() -> None:

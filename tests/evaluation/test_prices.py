@@ -19,7 +19,7 @@ GIVEN: dict[str, Any] = {
         **{"name": "box", "usd": 100.0, "years": 1.0, "busy_share": 0.5, "watts": 10.0, "idle_watts": 4.0},
         **{"slowdown": 1.0, **SOURCED},
     },
-    "use": {"requests_per_day": 100.0, "cached_share": 0.5, **SOURCED},
+    "use": {"requests_per_day": 100.0, "cached_share": 0.5, "prompt_tokens": 1000.0, "new_tokens": 10.0, **SOURCED},
 }
 PRICES = prices.Prices.read(GIVEN, "prices")
 
