@@ -3,12 +3,14 @@
 The records are those that ``lib.decision.records`` reads, which know the requests' properties.
 """
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 
 from lib.evaluation import metrics
 
-TOKENS = (100, 250, 500)
+TOKENS = (0, 100, 250, 500)
 """Where the sizes of prompts are parted."""
 BY = ("level", "tools", "traits", "source", "prompt")
 
@@ -29,5 +31,5 @@ def _sizes(records: pd.DataFrame) -> pd.Series:
     """The slice of each record's prompt; of a request that no model read, NaN."""
     read = records.assign(size=records["prompt_tokens"].where(records["prompt_tokens"] > 0))
     least = read.groupby(["test", "id"])["size"].transform("min")
-    names = [f"under {TOKENS[0]} tokens", *(f"{low} tokens and more" for low in TOKENS)]
-    return pd.cut(least, [0, *TOKENS, np.inf], right=False, labels=names).astype(object)
+    names = [f"{low} to {high} tokens" for low, high in pairwise(TOKENS)] + [f"{TOKENS[-1]} tokens and more"]
+    return pd.cut(least, [*TOKENS, np.inf], right=False, labels=names).astype(object)

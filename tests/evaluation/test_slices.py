@@ -33,8 +33,8 @@ def test_a_request_counts_for_each_of_its_tools() -> None:
 
 def test_prompts_by_what_models_read() -> None:
     rows = slices(records(), "prompt")
-    own = rows[rows["system"] == "rules"].set_index("slice")["n"].to_dict()
-    assert own == {"under 100 tokens": 1, "100 tokens and more": 3}
+    own = rows[rows["system"] == "rules"].set_index("slice")["n"]
+    assert own.to_dict() == {"0 to 100 tokens": 1, "100 to 250 tokens": 3}
 
 
 @pytest.mark.parametrize("by", BY)
