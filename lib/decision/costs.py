@@ -5,7 +5,7 @@ USD a million requests and USD a year at a volume, from measured seconds and tok
 - own machine: load l = requests a day · seconds · slowdown / 86,400; a million = 10^6 · seconds · slowdown ·
   ((purchase / life + idle energy · (1 - l)) / l + busy energy). More than one machine's work takes several.
 - a machine that is there anyway: busy less idle power, over the seconds of the requests.
-- rented: 10^6 · seconds · units · hourly price / 3,600 / l. By the hour l is the load, as above; where seconds are billed, 1.
+- rented: 10^6 · seconds · units · hourly price / 3,600 / l. l is the load; 1 where seconds are billed.
 - API: fresh prompt, cached prompt and answer tokens at their list prices.
 - total cost of ownership: USD once (purchase, and teacher data and training if given) + yearly energy over the life, in
   the manner of arXiv 2404.08850 (total cost of ownership of own and hosted models). Break-even is the volume

@@ -6,7 +6,7 @@ the attention's work with the query heads and the context, and neither with the 
 
 - weights: V·d + L·(2·d·h·s + 2·d·g·s + 3·d·f + 2·d) + d, with a tied embedding
 - KV cache of c tokens: 2·L·g·s·c values
-- FLOPs of t tokens after c others: 2·(weights of all matrices of layers)·t + 4·L·h·s·(pairs) + 2·V·d·(tokens with logits),
+- FLOPs of t tokens after c others: 2·(weights in the layers' matrices)·t + 4·L·h·s·(pairs) + 2·V·d·(their logits),
   with t·c + t·(t+1)/2 pairs of a token and one that it sees
 
 L layers, d hidden size, h heads, g key-value heads, s head size, f FFN width, V vocabulary.

@@ -16,12 +16,12 @@ An analytic model in the manner of *Understanding the Performance and Estimating
   is kept for the backward pass: L·(36·d + 8·f) bytes of a position, L·(16·d + 4·kv + 6·f) compiled + 16 of a logit
   (36 with an assistant). The bytes kept were counted with the three recorded peaks in view: no blind prediction
 
-F, achievable FLOP/s, is the one figure that is fitted, on the first training of a setting (hardware and how it was used);
+F, achievable FLOP/s, is the one figure that is fitted, on the first training of a setting (hardware and its use);
 S, seconds of a sampled answer with its scoring, on its first reinforcement. Rows that fit are marked. A setting's limit
-may be another than the GPU: F of the ladder, with three loaders and unknown work beside, is a fifth of that of the same
-GPU elsewhere. Not modelled: low-rank adapters, which take 1.7 times what this formula says of all weights. Left out: the
-cuts of part 6 (cuts.csv), timed beside each other. Peak memory of a GPU is recorded in training_speed.json alone;
-`peak_memory_mb` of provenance.json is that of processes.
+may be another than the GPU: F of the ladder, with three loaders and unknown work beside, is a fifth of that of
+the same GPU elsewhere. Not modelled: low-rank adapters, which take 1.7 times what this formula says of all weights.
+Left out: the cuts of part 6 (cuts.csv), timed beside each other. Peak memory of a GPU is recorded in
+training_speed.json alone; `peak_memory_mb` of provenance.json is that of processes.
 """
 
 from __future__ import annotations
@@ -208,9 +208,9 @@ def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series
 
 
 def of_run(run: Path, assistant: Shape | None = None) -> list[Measured]:
-    """The trainings of a run by their steps.csv, with the median time of a step: [] if there are none.
+    """The trainings of a run by their steps.csv, with the median time of a step: [] without any.
 
-    ``assistant``: the shape of the model distilled from, unless it is 03_assistant. Raises ValueError if neither is there.
+    ``assistant``: the shape of the model distilled from, unless it is 03_assistant. Raises ValueError without either.
     """
     own = run / "03_assistant" / "config.json"
     assistant = assistant or (Shape.of(read_json(own)) if own.exists() else None)

@@ -99,6 +99,10 @@ def test_sensitivity_lists_what_moves_the_answer_and_nothing_else() -> None:
 def test_weights_are_those_that_were_counted_of_real_models() -> None:
     frontier = pd.read_csv(paths.ROOT / "reports" / "gpu" / "frontier.csv").set_index("system")["weights"]
     assert SMALL.weights == frontier["assistant q8_0"]
+    cuts = pd.read_csv(paths.ROOT / "reports" / "gpu" / "shapes" / "cuts.csv")
+    for cut in cuts.itertuples():
+        kept = {"layers": cut.layers, "ffn_width": cut.ffn_width, "kv_heads": cut.kv_heads, "heads": 3 * cut.kv_heads}
+        assert Shape(**{**vars(SMALL), **kept}).weights == cut.parameters
     config = {"num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
     assert Shape.of({**config, "intermediate_size": 1536, "vocab_size": 16384}) == SMALL
 
