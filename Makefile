@@ -54,8 +54,8 @@ ablation: setup  ## train variants of the student, several seeds each: ABLATION=
 bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only super-tiny"
 	$(BIN)/python -m lib.bench $(BENCH)
 
-reports: setup  ## render reports/PROFILE again from runs/PROFILE
-	$(BIN)/python -m lib.report --profile $(PROFILE)
+reports: setup  ## render the index and the reports of runs that are here again; with PROFILE, that of runs/PROFILE
+	$(BIN)/python -m lib.report $(if $(findstring file,$(origin PROFILE)),,--profile $(PROFILE))
 
 release: setup  ## publish the models that params/PROFILE/06_*.yaml names under release, with their card
 	$(BIN)/python -m lib.release --profile $(PROFILE)

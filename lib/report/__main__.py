@@ -8,22 +8,21 @@ deploys, by the files of ``reports/<profile>`` alone, so that its run need not b
 from __future__ import annotations
 
 import argparse
-import html
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 from nbconvert import HTMLExporter
 
 from lib.core import files, notebook_files, paths
 from lib.core.files import Row
 from lib.evaluation.comparison import ALL, drawn, overall
-from lib.report import charts
+from lib.report import charts, pages
+from lib.report.index import index, made, read, rendered
 from lib.report.release import TEMPLATES, ReportError, latency
 
 DEV = "dev"
@@ -37,20 +36,28 @@ def build(profile: str, reports: Path = paths.REPORTS) -> list[Path]:
     metas = {book: _clean(files.read_json(meta)) for book, meta in found if meta.exists()}
     if not metas:
         raise ReportError(f"nothing to report: no stage of profile '{profile}' is finished; run 'make reproduce'")
-    titles = {f"{p.stem}.html": _title(p) for p in metas}
-    texts = {f"{p.stem}.html": render(p, titles, meta) for p, meta in metas.items()}
     known = {paths.stage_number(p): meta for p, meta in metas.items()}
-    texts["provenance.json"] = json.dumps(known, indent=1, ensure_ascii=False) + "\n"
-    written = [_write(folder / name, text) for name, text in texts.items()] + _metrics(run, folder, list(known))
+    titles, tables = {f"{p.stem}.html": _title(p) for p in metas}, _tables(run, list(known))
+    csvs = [f"{name}.csv" for name in tables] + [p.relative_to(folder).as_posix() for p in folder.glob("*/*.csv")]
+    texts = {f"{p.stem}.html": render(p, titles, meta, csvs, tables.get("metrics")) for p, meta in metas.items()}
+    texts["provenance.json"] = _provenance(known)
+    written = [_write(folder / name, text) for name, text in texts.items()] + _metrics(tables, folder)
     for stale in set(folder.glob("*.html")) - set(written):
         stale.unlink()
     return [*written, index(reports)]
 
 
-def render(path: Path, titles: dict[str, str], meta: Row) -> str:
+def _provenance(metas: Mapping[str, Row]) -> str:
+    return json.dumps(metas, indent=1, ensure_ascii=False) + "\n"
+
+
+def render(
+    path: Path, titles: dict[str, str], meta: Row, csvs: Collection[str] = (), rows: pd.DataFrame | None = None
+) -> str:
     """One executed notebook as a page: prose, outputs, what it was made with; no code. Raises ReportError.
 
-    ``titles``: of all pages by name. A page with a path of this machine is an error.
+    ``titles``: of all pages by name; ``csvs``: the tables beside them; ``rows``: metrics.csv. A page with a path of
+    this machine is an error.
     """
     book = _with_prose(notebook_files.read(path), paths.NOTEBOOKS / path.name)
     for cell in book.cells:
@@ -59,6 +66,7 @@ def render(path: Path, titles: dict[str, str], meta: Row) -> str:
             cell.source = ""
     parameters = json.dumps(meta["parameters"], indent=1, ensure_ascii=False)
     about = {"name": f"{path.stem}.html", "titles": titles, "made": made(meta), "parameters": parameters}
+    about |= {"finding": pages.finding(book, _own(rows, paths.stage_number(path)))}
     exporter = HTMLExporter(template_name=TEMPLATES.name, extra_template_basedirs=[str(TEMPLATES.parent)])
     exporter.exclude_input = exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     text, _ = exporter.from_notebook_node(book, resources={"page": about})
@@ -66,7 +74,13 @@ def render(path: Path, titles: dict[str, str], meta: Row) -> str:
         if place + "/" in text:
             where = f"{path.name}: the page shows a path of this machine"
             raise ReportError(f"{where}: print paths by lib.core.paths.relative")
-    return text
+    return pages.finished(text, csvs)
+
+
+def _own(rows: pd.DataFrame | None, stage: str) -> pd.DataFrame:
+    """What systems reached on dev in a stage, those alone that charts show."""
+    here = rows[rows["stage"] == stage] if rows is not None else pd.DataFrame(columns=["system", "test", "level"])
+    return overall(drawn(here, here), DEV)
 
 
 def _with_prose(book: Any, notebook: Path) -> Any:
@@ -81,22 +95,27 @@ def _with_prose(book: Any, notebook: Path) -> Any:
     return book
 
 
-def _metrics(run: Path, folder: Path, numbers: list[str]) -> list[Path]:
-    """metrics.csv of the stages, the charts of the last one if it compares costs, and the frontier of its models."""
+def _tables(run: Path, numbers: list[str]) -> dict[str, pd.DataFrame]:
+    """The figures of the stages, by the name of their file: ``metrics``, and ``frontier`` and ``cuts`` of the last."""
     found = [file for n in numbers if (file := run / f"{n}_metrics.jsonl").exists()]
-    tables = [pd.DataFrame(files.read_jsonl(f)).assign(stage=f.name[:2]) for f in found]
-    tables = [t for t in tables if {"system", "test", "level"} <= set(t.columns)]
-    if not tables:
-        return []
-    made, shown = {"metrics": pd.concat(tables, ignore_index=True)}, {}
-    if "usd_per_million" in tables[-1]:
-        shown = charts.comparison(tables[-1], DEV)
-    for name in ("frontier", "cuts"):
+    parts = [pd.DataFrame(files.read_jsonl(f)).assign(stage=f.name[:2]) for f in found]
+    parts = [t for t in parts if {"system", "test", "level"} <= set(t.columns)]
+    made = {"metrics": pd.concat(parts, ignore_index=True)} if parts else {}
+    for name in ("frontier", "cuts") if parts else ():
         rows = [row for file in sorted(run.glob(f"[0-9][0-9]_{name}.jsonl"))[-1:] for row in files.read_jsonl(file)]
         made |= {name: pd.DataFrame(rows)} if rows else {}
-    shown |= charts.frontier(made["frontier"]) if "frontier" in made else {}
+    return made
+
+
+def _metrics(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """Writes ``tables``, the charts of the last stage if it compares costs, and the frontier of its models."""
+    shown = charts.frontier(tables["frontier"]) if "frontier" in tables else {}
+    if "metrics" in tables and "usd_per_million" in tables["metrics"]:
+        rows = tables["metrics"]
+        last = rows[rows["stage"] == rows["stage"].max()]
+        shown |= charts.comparison(last, DEV) if last["usd_per_million"].notna().any() else {}
     how: Any = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
-    written = [_write(folder / f"{name}.csv", table.to_csv(**how)) for name, table in made.items()]
+    written = [_write(folder / f"{name}.csv", table.to_csv(**how)) for name, table in tables.items()]
     return written + [_write(folder / "charts" / f"{n}.png", charts.png(figure)) for n, (figure, _) in shown.items()]
 
 
@@ -117,49 +136,9 @@ def _title(notebook: Path) -> str:
     return found[1].strip() if found else notebook.stem
 
 
-def made(meta: Row) -> str:
-    hardware, (commit, *dirty) = meta["hardware"], meta["commit"].split("-dirty")
-    machine = ", ".join([f"{hardware['cores']} cores of {hardware['cpu']}", *hardware["gpu"]])
-    changes = " with local changes" if dirty else ""
-    return f"Made from commit {commit[:12]}{changes} on {machine}; {meta['wall_s']:.0f} s."
-
-
-def index(reports: Path = paths.REPORTS) -> Path:
-    """reports/index.html: every profile that has a report, with its headline figures and chart."""
-    runs = [_run(folder) for folder in sorted(reports.iterdir()) if (folder / "provenance.json").exists()]
-    files.write_text(reports / "index.html", _rendered("runs.html.j2", runs=runs))
-    return reports / "index.html"
-
-
-def _rendered(name: str, **values: Any) -> str:
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=name.endswith(".html.j2"))
-    return environment.get_template(name).render(values) + "\n"
-
-
-def _run(folder: Path) -> Row:
-    metas = files.read_json(folder / "provenance.json")
-    pages = {p.name: re.search(r"<title>(.*?)</title>", p.read_text("utf-8")) for p in folder.glob("[0-9][0-9]_*.html")}
-    titles = {name: html.unescape(found[1]) if found else name for name, found in sorted(pages.items())}
-    run = {"profile": folder.name, "pages": titles, "made": made(metas[max(metas)]), "models": headline(folder)}
-    if not (folder / "charts" / "cost_quality.png").exists():
-        return run
-    rows = _read(folder)
-    rows = rows[rows["stage"] == rows["stage"].max()]
-    whole = overall(drawn(rows, rows), DEV)
-    alt = f"Chart of accuracy against cost. Exactly right: {charts.describe(whole, 'accuracy', '%', 100)}."
-    return {**run, "chart": f"{folder.name}/charts/cost_quality.png", "alt": alt}
-
-
-def _read(folder: Path) -> pd.DataFrame:
-    rows = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else pd.DataFrame()
-    for column in ("deployed", "released"):
-        rows[column] = rows[column].fillna(False).astype(bool) if column in rows else False
-    return rows
-
-
 def headline(folder: Path) -> list[Row]:
     """What a report deploys or releases, the deployed first: ``system``, ``deployed``, ``figures`` (name to text)."""
-    rows = _read(folder)
+    rows = read(folder)
     marked = rows[rows["deployed"] | rows["released"]].sort_values("deployed", ascending=False, kind="stable")
     return [_figures(folder, group) for _, group in marked.groupby("system", sort=False)] if len(marked) else []
 
@@ -187,7 +166,7 @@ def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports:
     models = headline(reports / profile)
     if not models:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
-    block = _rendered("readme.md.j2", models=models, profile=profile)
+    block = rendered("readme.md.j2", models=models, profile=profile)
     old, marks = path.read_text(encoding="utf-8"), r"(<!-- headline -->\n).*?(<!-- /headline -->)"
     text, count = re.subn(marks, lambda m: f"{m[1]}{block}{m[2]}", old, flags=re.DOTALL)
     if count != 1:
@@ -195,13 +174,26 @@ def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports:
     files.write_text(path, text)
 
 
+def again(reports: Path = paths.REPORTS) -> list[Path]:
+    """Writes each report once more whose run is here, the rest stay as they are; and the index."""
+    for folder in (p for p in sorted(reports.iterdir()) if (p / "provenance.json").exists()):
+        found = sorted(paths.run_dir(folder.name).glob("[0-9][0-9]_meta.json"))
+        known = {meta.name[:2]: _clean(files.read_json(meta)) for meta in found}
+        if _provenance(known) == (folder / "provenance.json").read_text("utf-8"):
+            build(folder.name, reports)
+        else:
+            print(f"{folder.name}: its run is not here, so its pages stay as they are")
+    return [index(reports)]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.report")
-    parser.add_argument("--profile", default="cpu", help="whose finished stages are reported (default: %(default)s)")
+    parser.add_argument("--profile", help="whose finished stages are reported; default: the reports that are there")
     parser.add_argument("--readme", action="store_true", help="only the index and README.md, from the committed report")
     options = parser.parse_args(arguments)
     try:
-        for path in [index()] if options.readme else build(options.profile):
+        written = build(options.profile) if options.profile else [index()] if options.readme else again()
+        for path in written:
             print(f"wrote {paths.relative(path)}")
         if options.readme:
             readme()

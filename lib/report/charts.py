@@ -1,12 +1,14 @@
 """Charts: pure functions from a table to a figure, most with the text that replaces it for those who cannot see it.
 
-Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A row's index chooses colour and
-marker, so that a system looks the same in every chart. The PNG of a figure is the same bytes every time.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart. A system has the same colour and
+marker in every chart. The PNG of a figure is the same bytes every time.
 """
 
 from __future__ import annotations
 
 import io
+import textwrap
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,18 +30,14 @@ matplotlib.use("agg")
 Shown = tuple[Figure, str]
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#000000"]
 MARKERS = ["o", "s", "^", "D", "v", "P", "X", "*"]
-LOOKS = {
-    "parent": ("#000000", "*"),
-    "quantised": ("#0072B2", "o"),
-    "quantisation-aware training": ("#009E73", "D"),
-    "pruned only": ("#888888", "X"),
-    "pruned and distilled": ("#D55E00", "s"),
-    "student": ("#CC79A7", "^"),
-    "released": ("#E69F00", "v"),
-}
-"""Colour and marker of what a model is."""
-NAMED_BEFORE = {"rounded": "quantised", "rounding trained": "quantisation-aware training"}  # in older records
+KNOWN = ["super-tiny", "tiny", "assistant q8_0", "student q8_0", "student q4_0", "hassil", "tfidf", "student torch"]
 GAP = 0.25  # two neighbours in accuracy that are further apart than this are put into panels of their own
+
+
+def look(system: str) -> tuple[str, str]:
+    """Colour and marker of a system, the same in all charts: the first are those of KNOWN, others by their names."""
+    number = KNOWN.index(system) * 9 if system in KNOWN else zlib.crc32(system.encode()) % 64
+    return COLOURS[number % 8], MARKERS[number // 8 % 8]
 
 
 @contextmanager
@@ -71,11 +69,9 @@ def pareto(table: pd.DataFrame, cost: str) -> pd.DataFrame:
 def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure:
     """Accuracy with its interval over a cost ``x`` (above 0, log axis, described by ``label``), with the Pareto front.
 
-    ``table``: system, ``x``, accuracy, low, high (shares in [0, 1]). A column ``step`` tells the looks; models that are
+    ``table``: system, ``x``, accuracy, low, high (shares in [0, 1]). With a column ``step``, models that are
     far worse than all others are in a panel below.
     """
-    steps = table["step"].replace(NAMED_BEFORE).to_dict() if "step" in table else {}
-    looks = {i: LOOKS.get(steps.get(i, ""), (COLOURS[int(i) % 8], MARKERS[int(i) % 8])) for i in table.index}
     parts, front = _split(table), pareto(table, x)
     labels = {"xlabel": f"{label}, log scale", "xscale": "log"}
     with _axes(6.8, title, (3.2, 1)[: len(parts)], **labels) as (figure, panels):
@@ -83,15 +79,13 @@ def tradeoff(table: pd.DataFrame, x: str, label: str, title: str = "") -> Figure
             style: dict[str, Any] = {"where": "post", "color": "#AAAAAA", "lw": 1.6, "zorder": 1}
             axes.step(front[x], front["accuracy"] * 100, label="Pareto front" if axes is panels[0] else None, **style)
             for i in rows.index:
-                _points(axes, rows.loc[[i], x], rows.loc[[i]], looks[i], ms=7, capsize=3)
+                _points(axes, rows.loc[[i], x], rows.loc[[i]], look(table["system"][i]), ms=7, capsize=3)
             _name(axes, rows, x)
             low, high = rows["low"].min() * 100, rows["high"].max() * 100
             axes.set(ylabel="exactly right (%)", ylim=(low - 2, high + 2))
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if table[x].max() < 20 * table[x].min() else (1,)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        for step in (step for step in LOOKS if step in steps.values()):
-            panels[0].plot([], [], color=LOOKS[step][0], marker=LOOKS[step][1], ls="", label=step)
     return figure
 
 
@@ -120,7 +114,7 @@ def latency(table: pd.DataFrame, title: str = "") -> Figure:
     ``table``: system, p50_ms, p95_ms.
     """
     label, ys = "time per request: median (dot) to 95th percentile (bar), log scale", range(len(table))
-    colours, p50, p95 = [COLOURS[int(i) % 8] for i in table.index], table["p50_ms"], table["p95_ms"]
+    colours, p50, p95 = [look(name)[0] for name in table["system"]], table["p50_ms"], table["p95_ms"]
     with _axes(0.9 + 0.42 * len(table), title, xscale="log", xlabel=label) as (figure, (axes,)):
         axes.hlines(ys, p50, p95, colors=colours, lw=2.5)
         axes.scatter(p50, ys, c=colours, s=64, zorder=3)
@@ -142,7 +136,7 @@ def levels(table: pd.DataFrame, title: str = "") -> Figure:
         for i, system in enumerate(systems):
             rows = table[table["system"] == system]
             spot = [names.index(n) + (i - (len(systems) - 1) / 2) * 0.8 / len(systems) for n in rows["level"]]
-            _points(axes, spot, rows, (COLOURS[i % 8], MARKERS[i % 8]), label=system, ms=5)
+            _points(axes, spot, rows, look(system), label=system, ms=5)
         axes.set_xticks(range(len(names)), names)
         axes.grid(axis="x", visible=False)
     return figure
@@ -174,9 +168,10 @@ def png(figure: Figure) -> bytes:
     return data.getvalue()
 
 
-def describe(table: pd.DataFrame, value: str, unit: str, scale: float = 1.0) -> str:
-    """Alternative text: every system with its value, such as 'student 91.2 %, rules 60.0 %'."""
-    return ", ".join(f"{r['system']} {_short(r[value] * scale)} {unit}" for r in table.to_dict("records"))
+def alternative(what: str, table: pd.DataFrame) -> str:
+    """Alternative text of at most 200 characters: what a chart shows of which systems; a table has the figures."""
+    text = f"{what}; the table has the figures. Systems: {', '.join(dict.fromkeys(table['system']))}"
+    return textwrap.shorten(text, 200, placeholder=" …")
 
 
 def _short(value: float) -> str:
@@ -189,16 +184,15 @@ def comparison(rows: pd.DataFrame, test: str) -> dict[str, Shown]:
     whole, own = overall(rows, test), rows[(rows["test"] == test) & (rows["level"] != ALL)]
     timed = whole[whole["usd_per_million"].notna()]
     times = latency(timed, f"Time to answer one request ({test})")
-    alt = f"Chart of accuracy by level for {', '.join(whole['system'])}; the table has the figures."
+    alt = alternative(f"Accuracy by level on {test}", whole)
     by_level = levels(own, f"Accuracy by level of difficulty ({test}, 95% intervals)"), alt
-    shown = {"latency": (times, f"Chart of median times: {describe(timed, 'p50_ms', 'ms')}."), "levels": by_level}
+    shown = {"latency": (times, alternative("Median times", timed)), "levels": by_level}
     return {"cost_quality": _cost_quality(timed, test, whole), **shown}
 
 
 def _cost_quality(rows: pd.DataFrame, test: str, whole: pd.DataFrame) -> Shown:
     title = f"Cost versus quality ({test}, n = {int(whole['n'].max())}, 95% intervals)"
-    alt = f"Chart of accuracy against cost. Exactly right on {test}: {describe(rows, 'accuracy', '%', 100)}."
-    alt += f" Cost of a million requests: {describe(rows, 'usd_per_million', 'dollars')}."
+    alt = alternative(f"Accuracy on {test} against the cost of a million requests", rows)
     return tradeoff(rows, "usd_per_million", "cost of a million requests (US dollars)", title), alt
 
 
@@ -217,10 +211,9 @@ def published(rows: pd.DataFrame, test: str, accuracies: Mapping[str, float], ho
 def frontier(rows: pd.DataFrame) -> dict[str, Shown]:
     """frontier_size and frontier_latency of lib.evaluation.comparison.frontier."""
     time, shown = "median time per request, its context in the cache (ms)", {}
-    named, n = rows.assign(system=rows["system"] + " (" + rows["step"] + ")"), int(rows["n"].max())
-    for name, x, label, unit in (("size", "size_mb", "file size (MB)", "MB"), ("latency", "p50_ms", time, "ms")):
-        alt = f"Chart of accuracy against {label}: {describe(named, 'accuracy', '%', 100)}; {describe(rows, x, unit)}."
-        alt += f" On the frontier: {', '.join(pareto(rows, x)['system'])}."
+    n = int(rows["n"].max())
+    for name, x, label in (("size", "size_mb", "file size (MB)"), ("latency", "p50_ms", time)):
+        alt = alternative(f"Accuracy against {label}", rows)
         title = f"{name.capitalize()} against accuracy (n = {n}, 95% intervals)"
         shown[f"frontier_{name}"] = tradeoff(rows, x, label, title), alt
     return shown

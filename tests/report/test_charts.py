@@ -78,8 +78,15 @@ def test_png_is_the_same_bytes_every_time(chart) -> None:  # type: ignore[no-unt
     assert first.startswith(b"\x89PNG") and b"Software" not in first
 
 
-def test_alternative_text_has_the_values() -> None:
-    assert charts.describe(table().head(2), "accuracy", "%", 100) == "rules 62 %, classic 55 %"
+def test_alternative_text_is_short_and_names_the_systems() -> None:
+    assert charts.alternative("Times", table().head(2)) == "Times; the table has the figures. Systems: rules, classic"
+    assert len(charts.alternative("Times", pd.DataFrame({"system": [f"system {i}" for i in range(90)]}))) <= 200
+
+
+def test_a_system_looks_the_same_in_every_chart_and_known_ones_differ() -> None:
+    assert len({charts.look(name)[0] for name in charts.KNOWN}) == len(charts.KNOWN) == 8
+    for name in SYSTEMS:
+        assert charts.look(name) == charts.look(name) and charts.look(name)[1] in charts.MARKERS
 
 
 def test_curve_skips_missing_values() -> None:

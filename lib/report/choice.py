@@ -1,0 +1,183 @@
+"""The choice between the systems of a report: a table, and in sentences which to deploy and what it costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.core import files
+from lib.core.files import Row
+from lib.evaluation.comparison import ALL, JOULES_PER_KWH, Hosted, Prices, hosted_usd, load_prices, overall
+from lib.report.release import latency
+
+DEV, TEST, TEACHER_DEV = "dev", "test", "teacher_dev"
+
+
+def share(row: Row) -> str:
+    """An accuracy with its interval and n, as in '93.3 % (91.2–94.9), n = 700'."""
+    around = f"{row['low'] * 100:.1f}–{row['high'] * 100:.1f}"
+    return f"{row['accuracy'] * 100:.1f} % ({around}), n = {row['n']:.0f}"
+
+
+def difference(one: Row, other: Row) -> tuple[float, float, float]:
+    """Points that ``one`` is more accurate than ``other``, with Newcombe's hybrid score interval from Wilson's.
+
+    It is that of independent samples, so too wide for two systems that answered the same requests, never too narrow.
+
+    >>> a, b = {"accuracy": 0.9, "low": 0.85, "high": 0.94}, {"accuracy": 0.8, "low": 0.74, "high": 0.85}
+    >>> [round(v, 1) for v in difference(a, b)]
+    [10.0, 2.9, 17.2]
+    """
+    points = one["accuracy"] - other["accuracy"]
+    down = math.hypot(one["accuracy"] - one["low"], other["high"] - other["accuracy"])
+    up = math.hypot(one["high"] - one["accuracy"], other["accuracy"] - other["low"])
+    return 100 * points, 100 * (points - down), 100 * (points + up)
+
+
+def _on(rows: pd.DataFrame, test: str) -> dict[str, Row]:
+    return {row["system"]: row for row in overall(rows, test).to_dict("records")}
+
+
+def choices(folder: Path, last: pd.DataFrame, rows: pd.DataFrame, metas: Row) -> list[Row]:
+    """The rows of the table of choices: own models, systems without a model, large models at list price."""
+    dev, test, prices = _on(last, DEV), _on(last, TEST), load_prices()
+    with_file = [name for name, row in dev.items() if row["size_mb"] > 0]
+    best = max(with_file, key=lambda name: dev[name]["accuracy"])
+    released = [name for name in with_file if dev[name]["released"] or dev[name]["deployed"]]
+    chosen = sorted({*released, best}, key=lambda name: (not dev[name]["deployed"], dev[name]["size_mb"]))
+    rules = [name for name, row in dev.items() if pd.isna(row["size_mb"]) and row["prompt_tokens"] == 0]
+    found = []
+    for name in [*chosen, *rules]:
+        marks = {"recommended": dev[name]["deployed"], "most accurate": name == best, "no model": name in rules}
+        marks |= {"released": name in released, "not released": name == best and name not in released}
+        row = {"system": name, "what": ", ".join(m for m, holds in marks.items() if holds), "mb": dev[name]["size_mb"]}
+        row |= {"dev": share(dev[name]), "test": share(test[name]) if name in test else "–"}
+        found.append({**row, **_times(folder, dev[name]), **_local(dev[name], prices)})
+    return found + _large(rows, metas, prices)
+
+
+def _times(folder: Path, own: Row) -> Row:
+    """warm and cold milliseconds, those of ``make bench`` if it measured this file, and where to download it."""
+    name = own["system"].replace(" ", "-")
+    file, bench = folder / "model" / f"{name}.gguf", folder / "bench" / "bench.csv"
+    digest = files.sha256(file) if file.is_file() else ""
+    timed = pd.read_csv(bench).to_dict("records") if bench.is_file() else []
+    same = [r for r in timed if r["system"] == name and (r["sha256"] == digest if digest else pd.isna(r["sha256"]))]
+    known = {"warm": latency(folder, own)["p50_ms"], "cold": None}
+    known = {"warm": same[0]["warm_p50_ms"], "cold": same[0]["cold_p50_ms"]} if same else known
+    return {**known, "link": f"model/{file.name}" if digest else "", "sha256": digest, "benched": bool(same)}
+
+
+def _large(rows: pd.DataFrame, metas: Row, prices: Any) -> list[Row]:
+    """Large models: those that part 1 measured, at the price it names, and published accuracies."""
+    first, last = metas.get("01", {}).get("parameters", {}), metas[max(metas)]["parameters"]
+    asked = rows[(rows["stage"] == rows["stage"].min()) & (rows["test"] == TEACHER_DEV) & (rows["level"] == ALL)]
+    asked = asked[asked["prompt_tokens"] > 0].sort_values("accuracy", ascending=False).head(1)
+    found = []
+    for row in asked.to_dict("records") if first.get("hosted_model") in prices.hosted else []:
+        price = prices.hosted[first["hosted_model"]]
+        what = f"large model of part 1, at the price of {first['hosted_model']}"
+        own = {"system": row["system"], "what": what, "dev": f"{share(row)}, a sample of dev", "test": "–"}
+        found.append({**own, **_hosted(price, row["prompt_tokens"], row["new_tokens"])})
+    for name, right in last.get("published", {}).items():
+        if price := prices.hosted.get(name):
+            own = {"system": name, "what": "large model, list price", "test": "–"}
+            own["dev"] = f"{right * 100:.1f} % on {last['published_test']} (published)"
+            found.append({**own, **_hosted(price, last["llm_prompt_tokens"], last["llm_new_tokens"])})
+    return found
+
+
+def verdict(last: pd.DataFrame, table: Sequence[Row]) -> list[str]:
+    """Sentences: the model, the distance to the best, what it costs, and when not to use it."""
+    dev, test = _on(last, DEV), _on(last, TEST)
+    own = next(row for row in dev.values() if row["deployed"])
+    best = max((row for row in dev.values() if row["size_mb"] > 0), key=lambda row: row["accuracy"])
+    name = own["system"]
+    held = f"{share(test[name])}, of requests held out for this, and on " if name in test else ""
+    said = [f"Deploy {name}, {own['size_mb']:.0f} MB: right on {held}{share(own)}, of the set that it was chosen on."]
+    if best["system"] != name:
+        points, low, high = difference(own, best)
+        said.append(
+            f"There it is {abs(points):.1f} points below the most accurate file, {best['system']} "
+            + f"(95% interval of the difference {low:+.1f} to {high:+.1f}).".replace("-", "−")
+        )
+    return [*said, *_costs(next(row for row in table if row["system"] == name), table), _weakness(last, name)]
+
+
+def _costs(own: Row, table: Sequence[Row]) -> list[str]:
+    bought, there = ([dollars(yearly(own, v, b)) for v in (50, 5000)] for b in (True, False))
+    said = [
+        f"At 50 or 5,000 requests a day it costs {' or '.join(bought)} a year on a machine bought for it, "
+        f"and {' or '.join(there)} for electricity on one that is there anyway."
+    ]
+    large = min((row for row in table if row["hosted"]), key=lambda row: row["each"], default=None)
+    if large:
+        spent = [dollars(yearly(large, v)) for v in (50, 5000)]
+        said.append(
+            f"The cheapest large model ({large['system']}: {large['what']}) costs {' or '.join(spent)}, less than "
+            f"a machine bought for {own['system']} below {break_even(own, large):,.0f} requests a day."
+        )
+    return said
+
+
+def _weakness(last: pd.DataFrame, name: str) -> str:
+    levels = last[(last["system"] == name) & (last["test"] == DEV) & (last["level"] != ALL)]
+    weak = levels.sort_values("accuracy", kind="stable").iloc[0]
+    better = [f"{system} on {row['test']}" for system, row in wins(last, name)]
+    rest = f" More accurate than it without a model: {', '.join(better)}." if better else ""
+    return f"Its weakest level is {weak['level']}: {share(weak.to_dict())}.{rest}"
+
+
+def without_model(last: pd.DataFrame) -> list[str]:
+    dev = overall(last, DEV)
+    return list(dev[dev["size_mb"].isna() & (dev["prompt_tokens"] == 0)]["system"])
+
+
+def cells_of(last: pd.DataFrame) -> pd.DataFrame:
+    """Levels of dev, and every other test as a whole."""
+    kept = last[(last["test"] == DEV) & (last["level"] != ALL) | (last["test"] != DEV) & (last["level"] == ALL)]
+    return kept.assign(test=kept["test"].where(kept["test"] != DEV, DEV + " " + kept["level"]))
+
+
+def wins(last: pd.DataFrame, name: str) -> list[tuple[str, Row]]:
+    """Where a system without a model is more accurate than ``name`` on the same requests."""
+    cells, found = cells_of(last), list[tuple[str, Row]]()
+    own = cells[cells["system"] == name]
+    for row in cells[cells["system"].isin(without_model(last))].to_dict("records"):
+        same = own[(own["test"] == row["test"]) & (own["n"] == row["n"])]
+        found += [(row["system"], row)] if (same["accuracy"] < row["accuracy"]).any() else []
+    return found
+
+
+def _local(own: Row, prices: Prices) -> Row:
+    """USD a year of a machine bought for it (``fixed``), and of electricity for each request (``each``)."""
+    joules = own["mean_ms"] / 1000 * prices.machine.watts
+    each = joules / JOULES_PER_KWH * prices.electricity.usd_per_kwh
+    return {"fixed": prices.machine.usd / prices.machine.years, "each": each, "hosted": False}
+
+
+def _hosted(price: Hosted, prompt_tokens: float, new_tokens: float) -> Row:
+    return {"fixed": 0.0, "each": hosted_usd(price, prompt_tokens, new_tokens) / 1e6, "hosted": True}
+
+
+def break_even(own: Row, large: Row) -> float:
+    """Requests a day from which a machine bought for ``own`` costs less than ``large``; infinite if it never does."""
+    saved = large["each"] - own["each"]
+    return float(own["fixed"] / 365 / saved) if saved > 0 else math.inf
+
+
+def dollars(value: float) -> str:
+    """
+    >>> dollars(1234.5), dollars(0.0012)
+    ('$1,234.50', 'under $0.01')
+    """
+    return "under $0.01" if 0 < value < 0.005 else f"${value:,.2f}"
+
+
+def yearly(row: Row, volume: float, bought: bool = True) -> float:
+    """USD a year at ``volume`` requests a day, with the price of a machine or of electricity alone."""
+    return float(row["fixed"] * bought + row["each"] * 365 * volume)

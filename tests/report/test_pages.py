@@ -1,0 +1,195 @@
+"""Pages as people read them: what the HTML must have, and what a browser makes of it on a screen, a phone, on paper."""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import browser
+import pytest
+from toy_report import finished_run
+
+from lib.core import paths
+from lib.report import __main__ as report
+from lib.report import choice, pages, svg
+
+OURS = [p for p in sorted(paths.REPORTS.rglob("*.html")) if 'class="contents"' in p.read_text(encoding="utf-8")]
+"""The pages that are there, without those of an older rendering."""
+SCRIPT = (report.TEMPLATES / "volume.js").read_text()
+LARGEST = 1_000_000
+
+
+class Reader(HTMLParser):
+    """What the checks ask of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels, self.alts, self.headers = list[int](), list[str](), list[dict[str, Any]]()
+        self.tables = self.captions = 0
+        self.loaded, self.script = list[str](), ""
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.inside = tag
+        self.levels += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
+        self.alts += [given["alt"]] if tag == "img" else [given["aria-label"]] if tag == "svg" else []
+        self.headers += [given] if tag == "th" else []
+        self.tables, self.captions = self.tables + (tag == "table"), self.captions + (tag == "caption")
+        self.loaded += [given["src"]] if "src" in given else []
+        self.loaded += [given.get("href", "")] if tag == "link" else []
+
+    def handle_data(self, data: str) -> None:
+        self.script += data if self.inside == "script" else ""
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The report of a toy run."""
+    top = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNS_DIR", str(top / "runs"))
+        finished_run(paths.run_dir("smoke"))
+        report.build("smoke", top / "reports")
+    yield top / "reports"
+
+
+@pytest.fixture(params=["index", "page", *(p.relative_to(paths.REPORTS).as_posix() for p in OURS)])
+def path(request: pytest.FixtureRequest, toy: Path) -> Path:
+    named = {"index": toy / "index.html", "page": toy / "smoke" / "06_x.html"}
+    return named.get(request.param) or paths.REPORTS / request.param
+
+
+def test_a_page_can_be_read_aloud_and_loads_nothing(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert len(text.encode()) < LARGEST
+    assert reader.levels.count(1) == 1 and all(
+        b - a <= 1 for a, b in zip(reader.levels, reader.levels[1:], strict=False)
+    )
+    assert all(0 < len(alt) <= pages.ALT for alt in reader.alts)
+    assert reader.tables == reader.captions and all("scope" in header for header in reader.headers)
+    assert all(source.startswith("data:image/png;base64,") for source in reader.loaded)
+    assert reader.script.strip() in ("", SCRIPT.strip())
+    assert 'lang="en"' in text and 'name="viewport"' in text
+
+
+def test_a_long_table_is_folded_and_its_caption_is_the_sentence_before_it(toy: Path) -> None:
+    text = (toy / "smoke" / "06_x.html").read_text()
+    assert "<summary>Table 1: What each costs (20 rows)</summary>" in text
+    assert '<ol><li><a href="#Figures">Figures</a></li></ol>' in text
+    assert '<th scope="row">s19</th>' in text and "<p>Right on dev: rules 30.0 % (n = 30), small 90.0 %" in text
+
+
+def test_alternative_texts_are_cut_and_a_table_has_a_link_to_its_file() -> None:
+    text = pages.finished(
+        f'<img alt="{"word &amp; " * 90}" src="x"><table><th>points lost</th><tbody></table>', ["frontier.csv"]
+    )
+    assert len(re.findall(r'alt="([^"]*)"', text)[0].replace("&amp;", "&")) <= pages.ALT
+    assert text.endswith('</div> <a href="frontier.csv">frontier.csv</a>')
+
+
+def test_every_link_of_the_committed_index_leads_to_a_file() -> None:
+    text = (paths.REPORTS / "index.html").read_text(encoding="utf-8")
+    found = re.findall(r'href="([^"#]+)"', text)
+    assert found and [link for link in found if not (paths.REPORTS / link).is_file()] == []
+
+
+def test_a_difference_has_an_interval_around_it_and_break_even_is_where_the_costs_meet() -> None:
+    one, other = ({"accuracy": a, "low": a - 0.05, "high": a + 0.04} for a in (0.9, 0.85))
+    points, low, high = choice.difference(one, other)
+    assert low < points < high and choice.difference(one, one)[0] == 0
+    own, large = {"fixed": 36.0, "each": 1e-7}, {"fixed": 0.0, "each": 1e-4}
+    volume = choice.break_even(own, large)
+    assert choice.yearly(own, volume) == pytest.approx(choice.yearly(large, volume))
+    assert choice.break_even(large, own) == float("inf")
+
+
+def test_a_missing_source_is_named_and_its_figures_are_not_shown(toy: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "smoke"
+    folder.mkdir()
+    (folder / "provenance.json").write_bytes((toy / "smoke" / "provenance.json").read_bytes())
+    text = report.index(tmp_path).read_text()
+    assert "metrics.csv deploys no model" in text and "Deploy small" not in text
+    text = (toy / "index.html").read_text()
+    assert "records.jsonl.xz has no answers" in text and "Typical errors" not in text and "<svg" not in text
+
+
+def test_a_drawing_shows_every_system_and_keeps_inside_its_frame() -> None:
+    rows = [{"system": f"s{i}", "x": 10.0**i, "accuracy": i / 10, "low": i / 20, "high": 1.0} for i in range(9)]
+    points = [{**row, "look": ("#000", "o")} for row in rows]
+    for width in (350, 760):
+        text = svg.scatter(points, points, width, "$", "alt & text")
+        assert [text.count(f">s{i}</text>") for i in range(9)] == [1] * 9 and "alt &amp; text" in text
+        places = re.findall(r"translate\(([-\d.]+) ([-\d.]+)\)", text)
+        height = int(re.search(r'height="(\d+)"', text)[1])  # type: ignore[index]
+        assert all(0 < float(x) < width and 0 < float(y) < height for x, y in places)
+
+
+needs_browser = pytest.mark.skipif(not browser.found(), reason="no Chromium: set CHROMIUM to one, or install it")
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Page]:
+    with browser.page(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [390, 1440])
+def test_a_screen_shows_it_all_and_the_page_is_silent(path: Path, tab: browser.Page, width: int) -> None:
+    tab.open(path, width)
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert tab.run("document.documentElement.scrollWidth") <= width
+    sizes = tab.run(
+        "[...document.querySelectorAll('svg')].filter(s => s.clientWidth)"
+        ".map(s => 12 * s.clientWidth / s.viewBox.baseVal.width)"
+        ".concat([...document.querySelectorAll('.chart img')].map(i => i.clientWidth / 7.6 / 72 * 9))"
+    )
+    assert all(size >= 11 for size in sizes)
+    seen = [event["params"] for event in tab.events if event.get("method") == "Network.requestWillBeSent"]
+    assert seen and all(e["request"]["url"].startswith(("file:", "data:")) for e in seen)
+    bad = ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded")
+    assert [event for event in tab.events if event.get("method") in bad] == []
+
+
+@needs_browser
+def test_paper_loses_no_column_and_no_folded_row(path: Path, tab: browser.Page) -> None:
+    tab.open(path, 718, media="print")  # A4 less two margins of 10 mm, at 96 dots an inch
+    boxes = tab.run(
+        "[...document.querySelectorAll('td, th')].map(c => c.getBoundingClientRect()).map(r => [r.right, r.height])"
+    )
+    assert all(right <= 719 and height > 0 for right, height in boxes)
+
+
+@needs_browser
+def test_axe_finds_nothing_serious(path: Path, tab: browser.Page) -> None:
+    specs = [importlib.util.find_spec(name) for name in ("axe_playwright_python", "axe_core_python")]
+    found = [Path(spec.origin).parent / "axe.min.js" for spec in specs if spec and spec.origin]
+    axe = Path(os.environ["AXE"]) if "AXE" in os.environ else next(iter(found), None)
+    if axe is None:
+        pytest.skip("no axe-core: set AXE to an axe.min.js, or install axe-playwright-python")
+    tab.open(path, 1440)
+    tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    tab.run(axe.read_text(encoding="utf-8"))
+    result = tab.run(
+        "axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 200))]))"
+    )
+    assert [v for v in result if v[0] in ("serious", "critical")] == []
+
+
+@needs_browser
+def test_the_slider_moves_every_cost(toy: Path, tab: browser.Page) -> None:
+    tab.open(toy / "index.html", 390)
+    row = tab.run("({...document.querySelector('tr[data-each]').dataset})")
+    tab.run("i = document.querySelector('.volume input'); i.value = 4; i.dispatchEvent(new Event('input'))")
+    own = {"fixed": float(row["fixed"]), "each": float(row["each"])}
+    for bought in (True, False):
+        shown = tab.run(f"document.querySelector('tr[data-each] [data-bought=\"{int(bought)}\"]').textContent")
+        assert shown == choice.dollars(choice.yearly(own, 10_000, bought))
+    assert tab.run("document.querySelector('.volume output').value") == "10,000"
