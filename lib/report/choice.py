@@ -11,7 +11,10 @@ import pandas as pd
 
 from lib.core import files
 from lib.core.files import Row
-from lib.evaluation.comparison import ALL, JOULES_PER_KWH, Hosted, Prices, hosted_usd, load_prices, overall
+from lib.decision import costs
+from lib.decision.costs import Need
+from lib.evaluation.comparison import ALL, overall
+from lib.evaluation.prices import DAYS, YEAR_S, Prices, energy_usd, load_prices
 from lib.report.release import latency
 
 DEV, TEST, TEACHER_DEV = "dev", "test", "teacher_dev"
@@ -79,15 +82,14 @@ def _large(rows: pd.DataFrame, metas: Row, prices: Any) -> list[Row]:
     asked = asked[asked["prompt_tokens"] > 0].sort_values("accuracy", ascending=False).head(1)
     found = []
     for row in asked.to_dict("records") if first.get("hosted_model") in prices.hosted else []:
-        price = prices.hosted[first["hosted_model"]]
         what = f"large model of part 1, at the price of {first['hosted_model']}"
         own = {"system": row["system"], "what": what, "dev": f"{share(row)}, a sample of dev", "test": "–"}
-        found.append({**own, **_hosted(price, row["prompt_tokens"], row["new_tokens"])})
+        found.append({**own, **_hosted(prices, first["hosted_model"], row["prompt_tokens"], row["new_tokens"])})
     for name, right in last.get("published", {}).items():
-        if price := prices.hosted.get(name):
+        if name in prices.hosted:
             own = {"system": name, "what": "large model, list price", "test": "–"}
             own["dev"] = f"{right * 100:.1f} % on {last['published_test']} (published)"
-            found.append({**own, **_hosted(price, last["llm_prompt_tokens"], last["llm_new_tokens"])})
+            found.append({**own, **_hosted(prices, name, last["llm_prompt_tokens"], last["llm_new_tokens"])})
     return found
 
 
@@ -154,20 +156,38 @@ def wins(last: pd.DataFrame, name: str) -> list[tuple[str, Row]]:
 
 
 def _local(own: Row, prices: Prices) -> Row:
-    """USD a year of a machine bought for it (``fixed``), and of electricity for each request (``each``)."""
-    joules = own["mean_ms"] / 1000 * prices.machine.watts
-    each = joules / JOULES_PER_KWH * prices.electricity.usd_per_kwh
-    return {"fixed": prices.machine.usd / prices.machine.years, "each": each, "hosted": False}
+    """USD a year of a machine bought for it that only waits (``fixed``), and USD that each request adds (``each``)."""
+    idle = energy_usd(prices, prices.machine.idle_watts * YEAR_S)
+    each = costs.anyway(prices, _need(own)) / 1e6
+    return {"fixed": prices.machine.usd / prices.machine.years + idle, "each": each, "hosted": False}
 
 
-def _hosted(price: Hosted, prompt_tokens: float, new_tokens: float) -> Row:
-    return {"fixed": 0.0, "each": hosted_usd(price, prompt_tokens, new_tokens) / 1e6, "hosted": True}
+def _need(own: Row) -> Need:
+    return Need(seconds=own["mean_ms"] / 1000)
+
+
+def _hosted(prices: Prices, name: str, prompt_tokens: float, new_tokens: float) -> Row:
+    need = Need(prompt_tokens=prompt_tokens, new_tokens=new_tokens)
+    return {"fixed": 0.0, "each": costs.hosted(prices, name, need) / 1e6, "hosted": True}
+
+
+def assumptions(last: pd.DataFrame) -> list[Row]:
+    """What moves the cost of the deployed model on a machine bought for it by more than 10%, the strongest first.
+
+    Rows of lib.decision.costs.sensitivity, at the requests a day of the prices; answers in USD a year.
+    """
+    need, prices = _need(overall(last[last["deployed"]], DEV).iloc[0].to_dict()), load_prices()
+
+    def answer(p: Prices) -> float:
+        return costs.per_year(costs.own(p, need, prices.use.requests_per_day), prices.use.requests_per_day)
+
+    return costs.sensitivity(answer, prices).to_dict("records")
 
 
 def break_even(own: Row, large: Row) -> float:
     """Requests a day from which a machine bought for ``own`` costs less than ``large``; infinite if it never does."""
     saved = large["each"] - own["each"]
-    return float(own["fixed"] / 365 / saved) if saved > 0 else math.inf
+    return float(own["fixed"] / DAYS / saved) if saved > 0 else math.inf
 
 
 def dollars(value: float) -> str:
@@ -180,4 +200,4 @@ def dollars(value: float) -> str:
 
 def yearly(row: Row, volume: float, bought: bool = True) -> float:
     """USD a year at ``volume`` requests a day, with the price of a machine or of electricity alone."""
-    return float(row["fixed"] * bought + row["each"] * 365 * volume)
+    return float(row["fixed"] * bought + row["each"] * DAYS * volume)

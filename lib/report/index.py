@@ -18,10 +18,12 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from lib.core import files, paths
 from lib.core.files import Row
 from lib.decision import records
-from lib.evaluation.comparison import ALL, STEPS, hosted_usd, load_prices, overall
+from lib.decision.costs import Need, hosted
+from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import wilson
+from lib.evaluation.prices import load_prices, local_usd
 from lib.report import charts, svg
-from lib.report.choice import DEV, TEST, break_even, cells_of, choices, dollars, verdict, wins, yearly
+from lib.report.choice import DEV, TEST, assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 
 VOLUMES = (50, 500, 5000)
@@ -32,7 +34,9 @@ def index(reports: Path = paths.REPORTS) -> Path:
     """Writes reports/index.html: every profile that has a report, those that deploy a model first."""
     found = [about(folder) for folder in sorted(reports.iterdir()) if (folder / "provenance.json").exists()]
     found.sort(key=lambda run: ("verdict" not in run, "limits" not in run or not run["limits"]))
-    files.write_text(reports / "index.html", rendered("runs.html.j2", runs=found, volumes=VOLUMES))
+    files.write_text(
+        reports / "index.html", rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices())
+    )
     return reports / "index.html"
 
 
@@ -52,34 +56,36 @@ def read(folder: Path) -> pd.DataFrame:
     return rows
 
 
+MISSING = {
+    "limits": "model/README.md has no section 'Limits' (make release).",
+    "errors": "records.jsonl.xz has no answers of our own tests: no examples of errors (make reproduce).",
+    "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
+}
+"""What is said of a part that cannot be shown."""
+
+
 def about(folder: Path) -> Row:
     """All that the index shows of one report; ``missing``: what it cannot show, and why."""
     metas = files.read_json(folder / "provenance.json")
     pages = {p.name: re.search(r"<title>(.*?)</title>", p.read_text("utf-8")) for p in folder.glob("[0-9][0-9]_*.html")}
     titles = {name: html.unescape(found[1]) if found else name for name, found in sorted(pages.items())}
-    records = sorted(
-        p.relative_to(folder).as_posix() for end in ("csv", "json", "xz") for p in folder.rglob(f"*.{end}")
-    )
-    run: Row = {"profile": folder.name, "pages": titles, "made": made(metas[max(metas)]), "files": records}
-    rows, missing = read(folder), []
+    kept = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in (".csv", ".json", ".xz"))
+    run: Row = {"profile": folder.name, "pages": titles, "made": made(metas[max(metas)]), "files": kept}
+    rows = read(folder)
     if not rows["deployed"].any():
         return {**run, "missing": ["metrics.csv deploys no model: nothing is compared yet (run part 6)."]}
     last = rows[rows["stage"] == rows.loc[rows["deployed"], "stage"].max()]
-    run |= {"choices": choices(folder, last, rows, metas), "heat": heat(last), "steps": steps(folder, rows, metas)}
-    run |= {"verdict": verdict(last, run["choices"]), "chart": chart(rows, last, metas)}
+    table = choices(folder, last, rows, metas)
+    run |= {"choices": table, "verdict": verdict(last, table), "assumptions": assumptions(last), "heat": heat(last)}
+    run |= {"chart": chart(rows, last, metas), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
+    run |= {"errors": errors(folder, str(last[last["deployed"]].iloc[0]["system"]))}
+    return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
+
+
+def _limits(folder: Path) -> str:
     card = folder / "model" / "README.md"
-    limits = card.read_text("utf-8").partition("\n## Limits\n")[2].partition("\n## ")[0] if card.is_file() else ""
-    run |= {
-        "limits": markdown2html_mistune(limits),
-        "errors": errors(folder, str(last[last["deployed"]].iloc[0]["system"])),
-    }
-    for part, why in {
-        "limits": "model/README.md has no section 'Limits' (make release)",
-        "errors": "records.jsonl.xz has no answers of our own tests: no examples of errors (make reproduce)",
-        "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart of all",
-    }.items():
-        missing += [] if run[part] else [f"{why}."]
-    return {**run, "missing": missing}
+    text = card.read_text("utf-8").partition("\n## Limits\n")[2].partition("\n## ")[0] if card.is_file() else ""
+    return str(markdown2html_mistune(text)).strip()
 
 
 def made(meta: Row) -> str:
@@ -138,39 +144,45 @@ def _pruned(folder: Path, name: str) -> list[str]:
 
 def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row) -> Row:
     """Cost and accuracy of all systems on the same requests: the tests that models and large models both answered."""
-    price = load_prices().hosted.get(metas.get("01", {}).get("parameters", {}).get("hosted_model", ""))
-    large = rows[(rows["stage"] == rows["stage"].min()) & rows["usd_per_million"].isna() & (rows["prompt_tokens"] > 0)]
+    model = metas.get("01", {}).get("parameters", {}).get("hosted_model", "")
+    large = rows[(rows["stage"] == rows["stage"].min()) & (rows["level"] == ALL) & (rows["prompt_tokens"] > 0)]
+    large = large[large["usd_per_million"].isna()]
     whole = last[(last["level"] == ALL) & last["usd_per_million"].notna()]
-    sizes = whole.groupby("test")["n"].agg(["min", "max"])
-    tests = [
-        t
-        for t in sorted(set(large["test"]) & set(whole["test"]))
-        if set(large[large["test"] == t]["n"]) >= {sizes["max"][t]}
-    ]
-    if not price or not tests:
+    most = whole.groupby("test")["n"].max().to_dict()
+    tests = [test for test in most if most[test] in set(large.loc[large["test"] == test, "n"])]
+    if model not in load_prices().hosted or not tests:
         return {}
-    large = large[(large["level"] == ALL) & large["test"].isin(tests)]
-    usd = hosted_usd(price, large["prompt_tokens"], large["new_tokens"])
-    both = pd.concat([whole[whole["test"].isin(tests)], large.assign(usd_per_million=usd)])
-    points = []
-    for system, group in both.groupby("system", sort=False):
-        n, right = int(group["n"].sum()), float(group["right"].sum())
-        if n == sum(sizes["max"][t] for t in tests):
-            low, high = wilson(right, n)
-            x = float((group["usd_per_million"] * group["n"]).sum() / n)
-            look = charts.look(str(system))
-            points.append(
-                {"system": system, "x": x, "n": n, "accuracy": right / n, "low": low, "high": high, "look": look}
-            )
-    points = [p for p in points if p["x"] > 0]
-    front = charts.pareto(pd.DataFrame(points), "x").to_dict("records")
-    names = ", ".join(p["system"] for p in front)
+    both = _priced(whole, large, model)
+    points = _points(both[both["test"].isin(tests)], sum(most[test] for test in tests))
+    own = [p for p in points if p["system"] in set(whole[whole["size_mb"] > 0]["system"])]
     alt = f"Accuracy against cost of {len(points)} systems; the table below has the figures."
     label = "US dollars a million requests, log scale"
-    own = [p for p in points if p["system"] in set(whole[whole["size_mb"] > 0]["system"])]
-    drawn = {"all": (points, front), "near": (own, charts.pareto(pd.DataFrame(own), "x").to_dict("records"))}
-    made = {k: [svg.scatter(p, edge, w, label, alt) for w in (760, 350)] for k, (p, edge) in drawn.items()}
-    return {"tests": tests, "points": points, "front": names, "n": points[0]["n"], **made}
+    found: Row = {"tests": tests, "points": points, "n": points[0]["n"], "all": [], "near": []}
+    for name, chosen in (("near", own), ("all", points)):
+        front = charts.pareto(pd.DataFrame(chosen), "x").to_dict("records")
+        found[name] = [svg.scatter(chosen, front, width, label, alt) for w in (760, 350)]
+        found["front"] = ", ".join(p["system"] for p in front)
+    return found
+
+
+def _priced(whole: pd.DataFrame, large: pd.DataFrame, model: str) -> pd.DataFrame:
+    """Both tables with ``usd``, of a million requests: by time on an own machine, by tokens at list price."""
+    prices = load_prices()
+    asked = [Need(0.0, *tokens) for tokens in zip(large["prompt_tokens"], large["new_tokens"], strict=True)]
+    usd = [hosted(prices, model, need) for need in asked]
+    return pd.concat([whole.assign(usd=local_usd(prices, whole["mean_ms"])), large.assign(usd=usd)])
+
+
+def _points(both: pd.DataFrame, n: int) -> list[Row]:
+    """The systems that answered all ``n`` requests of the tests."""
+    points = []
+    for system, group in both.groupby("system", sort=False):
+        right, usd = float(group["right"].sum()), float((group["usd"] * group["n"]).sum() / n)
+        if group["n"].sum() == n and usd > 0:
+            low, high = wilson(right, n)
+            row = {"system": system, "x": usd, "n": n, "look": charts.look(str(system))}
+            points.append({**row, "accuracy": right / n, "low": low, "high": high})
+    return points
 
 
 def errors(folder: Path, name: str) -> list[Row]:

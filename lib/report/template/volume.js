@@ -1,4 +1,4 @@
-// The slider shows what each system costs a year at a number of requests a day: fixed + each * 365 * volume.
+// The slider shows what each system costs a year at a number of requests a day: fixed + each * 365.25 * volume.
 for (const run of document.querySelectorAll(".run")) {
   const input = run.querySelector(".volume input");
   if (!input) continue;
@@ -8,7 +8,7 @@ for (const run of document.querySelectorAll(".run")) {
     run.querySelector(".volume output").value = volume.toLocaleString("en-US");
     for (const row of run.querySelectorAll("tr[data-each]"))
       for (const cell of row.querySelectorAll("[data-bought]"))
-        cell.textContent = usd.format(cell.dataset.bought * row.dataset.fixed + row.dataset.each * 365 * volume);
+        cell.textContent = usd.format(cell.dataset.bought * row.dataset.fixed + row.dataset.each * 365.25 * volume);
   };
   run.querySelector(".volume").hidden = false;
   input.addEventListener("input", show);
