@@ -160,7 +160,7 @@ def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row) -> Row:
     found: Row = {"tests": tests, "points": points, "n": points[0]["n"], "all": [], "near": []}
     for name, chosen in (("near", own), ("all", points)):
         front = charts.pareto(pd.DataFrame(chosen), "x").to_dict("records")
-        found[name] = [svg.scatter(chosen, front, width, label, alt) for w in (760, 350)]
+        found[name] = [svg.scatter(chosen, front, width, label, alt) for width in (760, 350)]
         found["front"] = ", ".join(p["system"] for p in front)
     return found
 
