@@ -6,7 +6,8 @@ reference does not is no part of the share, and could only add to it. Each such 
 one-sided interval of Clopper and Pearson (1934) is exact for it. A request counts once, in the first order of its
 context: its other orders are not independent of it. Bounds hold for all candidates together (Bonferroni).
 
-The guarantee is for requests drawn like those that it was calibrated on. ``verify`` tells what is left of it on others.
+The guarantee is for requests drawn like those that it was calibrated on, those of one context as independently as
+others. ``verify`` tells what is left of it elsewhere.
 """
 
 from __future__ import annotations

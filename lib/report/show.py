@@ -13,6 +13,7 @@ import pandas as pd
 from IPython.display import Image, display
 from matplotlib.figure import Figure
 
+from lib.evaluation import metrics
 from lib.report import charts
 from lib.runtime.requests import calls as calls
 
@@ -26,6 +27,7 @@ HEADINGS = {
     "others": "third-party",
     "n_others": "n third-party",
     "lost": "points lost",
+    "holm": "p corrected",
     "rival": "best",
 }
 HEADINGS |= {
@@ -37,13 +39,15 @@ HEADINGS |= {
 }
 """Of columns whose name does not say it, in tables that give no headings of their own."""
 SHAPE = ["layers", "ffn_width", "kv_heads"]
+ALPHA = 0.05
 FORMATS: dict[str, Format] = {
     "shape": lambda shape: ", ".join(f"{part} {shape[part]}" for part in SHAPE if shape.get(part)) or "–",
     **dict.fromkeys(("accuracy", "rival_accuracy", "mean"), "{:.1%}"),
     **dict.fromkeys(("weights", "parameters"), lambda n: f"{n / 1e6:.1f} M"),
     **dict.fromkeys(("p50_ms", "p95_ms"), "{:.1f}"),
     **dict.fromkeys(("points", "lost"), "{:+.1f}"),
-    **{"p": lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}", "size_mb": "{:.1f} MB", "faster": "{:.2f} x"},
+    **dict.fromkeys(("p", "holm"), lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"),
+    **{"size_mb": "{:.1f} MB", "faster": "{:.2f} x"},
     **{"prompt_tokens": "{:.0f}", "new_tokens": "{:.1f}", "usd_per_million": "${:,.2f}", "seconds": "{:.0f} s"},
 }
 """Of columns with these names, in all tables that give no others."""
@@ -52,7 +56,7 @@ COSTS = ["system", "p50_ms", "p95_ms", "size_mb", "prompt_tokens", "new_tokens",
 CUTS = ["model", "step", *SHAPE, "parameters", "kl_before", "kl_after", "train_steps", "seconds"]
 MODELS = ["name", "step", "of", "shape", "kind", "embedding", "weights", "size_mb"]
 FRONTIER = ["system", "step", "weights", "size_mb", "n_dev", "dev", "n_others", "others", "lost", "p"]
-FRONTIER += ["p50_ms", "p95_ms", "faster"]
+FRONTIER += ["holm", "p50_ms", "p95_ms", "faster"]
 """Columns of lib.evaluation.comparison's gain, overall and frontier, and of lib.compression.models' rows and cuts."""
 
 
@@ -119,7 +123,7 @@ def frontier(edge: pd.DataFrame) -> None:
     for name in ("dev", "others"):
         found = pd.Series(shares(edge, [name, f"{name}_low", f"{name}_high"]), edge.index)
         edge = edge.assign(**{name: found.where(edge[f"n_{name}"] > 0, None)})
-    table(edge, FRONTIER)
+    table(edge.assign(holm=metrics.holm(edge["p"])), FRONTIER)
 
 
 def variants(compared: pd.DataFrame) -> None:
@@ -127,19 +131,23 @@ def variants(compared: pd.DataFrame) -> None:
     ends = compared["points"].map("{:+.1f}".format) + compared["low"].map(" ({:+.1f} to ".format)
     rows = compared.assign(change=ends + compared["high"].map("{:+.1f})".format))
     rows[["against", "change"]] = rows[["against", "change"]].where(rows["against"] != "", "–")
-    columns = ["test", "variant", "n", "mean", "by_seed", "against", "change", "p", "seconds"]
-    table(rows, columns, {"by_seed": lambda means: ", ".join(f"{mean:.1%}" for mean in means)})
+    columns = ["test", "variant", "n", "mean", "by_seed", "against", "change", "p", "holm", "seconds"]
+    table(
+        rows.assign(holm=metrics.holm(rows["p"])),
+        columns,
+        {"by_seed": lambda means: ", ".join(f"{mean:.1%}" for mean in means)},
+    )
 
 
 def significant(compared: pd.DataFrame, test: str) -> None:
-    """Says which differences of a test that lib.evaluation.bootstrap.compare found are significant."""
-    rows = compared[(compared["test"] == test) & (compared["against"] != "")].to_dict("records")
+    """Says which differences of a test that lib.evaluation.bootstrap.compare found are significant among all of them."""
+    rows = compared[(compared["test"] == test) & (compared["against"] != "")]
     named: dict[bool, list[str]] = {True: [], False: []}
-    for r in rows:
-        text = f"{r['variant']} against {r['against']} ({r['points']:+.1f} points)"
-        named[r["low"] > 0 or r["high"] < 0].append(text)
+    for r, p in zip(rows.to_dict("records"), metrics.holm(rows["p"]), strict=True):
+        named[p < ALPHA].append(f"{r['variant']} against {r['against']} ({r['points']:+.1f} points)")
     real, rest = (", ".join(named[kind]) or "none" for kind in (True, False))
-    say(f"On **{test}**, significant differences (95 % interval excludes zero): {real}. Not significant: {rest}.")
+    how = f"p < {ALPHA}, corrected by Holm's method for {len(rows)} comparisons"
+    say(f"On **{test}**, significant differences ({how}): {real}. Not significant: {rest}.")
 
 
 def accuracies(summary: pd.DataFrame, columns: str) -> None:

@@ -10,8 +10,8 @@ ROW = {"test": "dev", "seeds": 3, "n": 9, "mean": 0.5, "by_seed": [0.5, 0.5], "p
 COMPARED = pd.DataFrame(
     [
         {**ROW, "variant": "plain", "against": "", "points": float("nan"), "low": float("nan"), "high": float("nan")},
-        {**ROW, "variant": "better", "against": "plain", "points": 12.0, "low": 3.0, "high": 20.0},
-        {**ROW, "variant": "worse", "against": "better", "points": -9.0, "low": -15.0, "high": -1.0},
+        {**ROW, "variant": "better", "against": "plain", "points": 12.0, "low": 3.0, "high": 20.0, "p": 0.01},
+        {**ROW, "variant": "worse", "against": "better", "points": -9.0, "low": -15.0, "high": -1.0, "p": 0.03},
         {**ROW, "variant": "alike", "against": "better", "points": 1.0, "low": -4.0, "high": 6.0},
     ]
 )
@@ -31,11 +31,11 @@ def test_variants_have_their_interval_and_what_they_are_compared_with(said: list
     assert "plain" in better and "+12.0 (+3.0 to +20.0)" in better
 
 
-def test_differences_are_significant_by_their_interval(said: list[str]) -> None:
+def test_differences_are_significant_among_all_of_a_test(said: list[str]) -> None:
     show.significant(COMPARED, "dev")
     real, rest = said[0].split("Not significant: ")
-    assert "better against plain (+12.0 points), worse against better (-9.0 points)" in real
-    assert rest == "alike against better (+1.0 points)."
+    assert real.endswith("for 3 comparisons): better against plain (+12.0 points). "), "3 * 0.01 is below 0.05"
+    assert rest == "worse against better (-9.0 points), alike against better (+1.0 points).", "2 * 0.03 is not"
     show.significant(COMPARED, "others")
     assert said[1].count("none") == 2
 
