@@ -22,7 +22,7 @@ from lib.data.study_data import DEV_HUMAN
 from lib.evaluation.metrics import canonical
 
 FILE = "records.jsonl.xz"
-REQUEST = ["id", "level", "source", "traits", "tools", "should_act", "text", "gold"]
+REQUEST = ["id", "level", "source", "traits", "tools", "should_act", "words", "text", "gold"]
 OUTCOME = ["answer", "exact", "reward", "reason", "acted", "executes", "calls"]
 MEASURED = ["confidence", "latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls"]
 COLUMNS = ["system", "test", "order", *REQUEST, *OUTCOME, *MEASURED]
@@ -91,9 +91,9 @@ class _Test:
         return {**found, "outcomes": [[*known.values()] for known in self.outcomes]}
 
     def _facts(self, e: Example) -> list[Any]:
-        words = [None, None] if self._withheld(e) else [e.text, e.gold]
+        said = [None, None] if self._withheld(e) else [e.text, e.gold]
         tools = sorted({call["name"] for call in e.gold[0]}) if e.gold else []
-        return [e.id, e.level, e.source, [*self.task.traits(e)], tools, [] not in e.gold, *words]
+        return [e.id, e.level, e.source, [*self.task.traits(e)], tools, [] not in e.gold, len(e.text.split()), *said]
 
 
 def _numbered(ids: Iterable[str]) -> Iterator[Key]:
@@ -120,9 +120,10 @@ def _rounded(value: float) -> float:
 def read(folder: Path) -> pd.DataFrame:
     """The records of a report's folder, or of a run's: COLUMNS, a row for each (system, test, order, request).
 
-    ``should_act``: whether doing nothing is wrong; ``tools``: those of the first gold answer; ``acted``: whether there
-    was any call; ``executes``: whether there was no error and all calls can be carried out; ``answer``: a number, equal
-    for equal calls to one request; ``text``, ``gold``, ``calls``: None for sentences of others. Raises RecordError.
+    ``should_act``: whether doing nothing is wrong; ``words``: how many were said; ``tools``: those of the first gold
+    answer; ``acted``: whether there was any call; ``executes``: whether there was no error and all calls can be carried
+    out; ``answer``: a number, equal for equal calls to one request; ``text``, ``gold``, ``calls``: None for sentences
+    of others. Raises RecordError.
     """
     path = next(iter(sorted(folder.glob(f"*{FILE}"))), folder / FILE)
     if not path.is_file():

@@ -57,6 +57,7 @@ def test_what_is_said_of_an_answer(tmp_path: Path) -> None:
     first, broken = TESTS["dev"][0], TESTS["dev"][2]
     good = dev.loc[("good", first.id)]
     assert good["acted"] and good["executes"] and good["exact"] and good["should_act"]
+    assert good["words"] == len(first.text.split())
     assert good["text"] == first.text and good["gold"] == first.gold and good["calls"] == first.gold[0]
     assert good["tools"] == sorted({c["name"] for c in first.gold[0]}) and good["confidence"] == 0.12346
     assert not dev.loc[("bad", first.id), "acted"] and dev.loc[("bad", first.id), "executes"]
