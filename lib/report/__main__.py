@@ -20,10 +20,11 @@ from nbconvert import HTMLExporter
 
 from lib.core import files, notebook_files, paths
 from lib.core.files import Row
-from lib.evaluation.comparison import ALL, drawn, overall
+from lib.decision import records
+from lib.evaluation.comparison import drawn, overall
 from lib.report import charts, pages
-from lib.report.index import index, made, read, rendered
-from lib.report.release import TEMPLATES, ReportError, latency
+from lib.report.index import about, index, made, rendered
+from lib.report.release import TEMPLATES, ReportError
 
 DEV = "dev"
 
@@ -42,6 +43,8 @@ def build(profile: str, reports: Path = paths.REPORTS) -> list[Path]:
     texts = {f"{p.stem}.html": render(p, titles, meta, csvs, tables.get("metrics")) for p, meta in metas.items()}
     texts["provenance.json"] = _provenance(known)
     written = [_write(folder / name, text) for name, text in texts.items()] + _metrics(tables, folder)
+    kept = sorted(run.glob(f"[0-9][0-9]_{records.FILE}"))[-1:]
+    written += [_write(folder / records.FILE, path.read_bytes()) for path in kept]
     for stale in set(folder.glob("*.html")) - set(written):
         stale.unlink()
     return [*written, index(reports)]
@@ -136,37 +139,12 @@ def _title(notebook: Path) -> str:
     return found[1].strip() if found else notebook.stem
 
 
-def headline(folder: Path) -> list[Row]:
-    """What a report deploys or releases, the deployed first: ``system``, ``deployed``, ``figures`` (name to text)."""
-    rows = read(folder)
-    marked = rows[rows["deployed"] | rows["released"]].sort_values("deployed", ascending=False, kind="stable")
-    return [_figures(folder, group) for _, group in marked.groupby("system", sort=False)] if len(marked) else []
-
-
-def _figures(folder: Path, rows: pd.DataFrame) -> Row:
-    main: Row = overall(rows, DEV).iloc[0].to_dict()
-    easiest = rows[(rows["test"] == DEV) & (rows["level"] == rows.loc[rows["test"] == DEV, "level"].min())]
-    found = {}
-    for row in pd.concat([easiest, rows[rows["level"] == ALL]]).drop_duplicates().to_dict("records"):
-        name = f"right on {row['test']}" + ("" if row["level"] == ALL else f", {row['level']}")
-        note = f"{row['low'] * 100:.1f}–{row['high'] * 100:.1f} %, n = {row['n']:.0f}"
-        found[name] = f"{row['accuracy'] * 100:.1f} %", note
-    edge = pd.read_csv(folder / "frontier.csv") if (folder / "frontier.csv").is_file() else pd.DataFrame([main])
-    own = [row for row in edge.to_dict("records") if row["system"] == main["system"]]
-    time = latency(folder, (own or [main])[0])
-    found["size"] = f"{main['size_mb']:.0f} MB", "one file"
-    note = f"median, context in the cache; 95 % within {time['p95_ms']:.0f} ms; {time['by']}"
-    found["time to answer"] = f"{time['p50_ms']:.0f} ms", note
-    found["cost"] = f"${main['usd_per_million']:.2f}", "a million requests, own machine"
-    return {"system": main["system"], "deployed": bool(main["deployed"]), "figures": found}
-
-
 def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
-    """Writes a profile's headline figures between README's two marks. Raises ReportError."""
-    models = headline(reports / profile)
-    if not models:
+    """Writes a profile's verdict and choices between README's two marks. Raises ReportError."""
+    run = about(reports / profile)
+    if "verdict" not in run:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
-    block = rendered("readme.md.j2", models=models, profile=profile)
+    block = rendered("readme.md.j2", **run)
     old, marks = path.read_text(encoding="utf-8"), r"(<!-- headline -->\n).*?(<!-- /headline -->)"
     text, count = re.subn(marks, lambda m: f"{m[1]}{block}{m[2]}", old, flags=re.DOTALL)
     if count != 1:

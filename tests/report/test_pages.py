@@ -12,9 +12,10 @@ import browser
 import pytest
 from toy_report import finished_run
 
-from lib.core import paths
+from lib.core import files, paths
+from lib.decision import records
 from lib.report import __main__ as report
-from lib.report import choice, pages, svg
+from lib.report import choice, index, pages, svg
 
 OURS = [p for p in sorted(paths.REPORTS.rglob("*.html")) if 'class="contents"' in p.read_text(encoding="utf-8")]
 """The pages that are there, without those of an older rendering."""
@@ -117,6 +118,27 @@ def test_a_missing_source_is_named_and_its_figures_are_not_shown(toy: Path, tmp_
     assert "metrics.csv deploys no model" in text and "Deploy small" not in text
     text = (toy / "index.html").read_text()
     assert "records.jsonl.xz has no answers" in text and "Typical errors" not in text and "<svg" not in text
+
+
+def test_typical_errors_are_ours_and_one_for_each_reason(tmp_path: Path) -> None:
+    shared = {"level": "L0", "source": "s", "traits": [], "tools": [], "should_act": True, "text": "said", "gold": [[]]}
+    requests = [{**shared, "id": f"r{i}"} for i in range(5)]
+    reasons = ["", "wrong area", "wrong area", "nothing done", "wrong area"]
+    found = []
+    for test in ("dev", "theirs"):
+        asked = [{**row, "text": row["text"] if test == "dev" else None} for row in requests]
+        outcomes = [[[0, not why, 0.0, why, True, True, [] if test == "dev" else None]] for why in reasons]
+        columns = {name: [row[name] for row in asked] for name in records.REQUEST}
+        found.append({"test": test, **columns, "outcomes": outcomes})
+        answers = {"system": "small", "test": test, "order": 0, "request": [*range(5)], "outcome": [0] * 5}
+        found.append({**answers, **dict.fromkeys(records.MEASURED, [0.5] * 5)})
+    files.write_xz(tmp_path / records.FILE, "".join(files.dumps(row) + "\n" for row in found))
+    shown = index.errors(tmp_path, "small")
+    assert [(e["id"], e["reason"], e["times"], e["of"]) for e in shown] == [
+        ("r1", "wrong area", 3, 4),
+        ("r3", "nothing done", 1, 4),
+    ]
+    assert index.errors(tmp_path, "other") == []
 
 
 def test_a_drawing_shows_every_system_and_keeps_inside_its_frame() -> None:

@@ -45,15 +45,6 @@ def test_a_report_is_self_contained_without_code_and_paths_and_the_same_twice(ru
     ):
         assert text in index
     assert folder / "charts" / "cost_quality.png" in before and folder / "frontier.csv" not in before
-    (found,) = pages.headline(folder)
-    assert list(found["figures"]) == [
-        "right on dev, L0",
-        "right on dev",
-        "right on others",
-        "size",
-        "time to answer",
-        "cost",
-    ]
     pages.build("smoke", tmp_path / "reports")
     assert before == {p: p.read_bytes() for p in (tmp_path / "reports").rglob("*") if p.is_file()}
 
@@ -101,9 +92,9 @@ def test_readme_has_what_is_released_side_by_side_between_its_marks(run: Path, t
     for _ in range(2):
         pages.readme("smoke", path, tmp_path / "reports")
     text = path.read_text()
-    assert text.startswith("before\n<!-- headline -->\nReleased: small (deployed) and big (profile smoke).\n")
-    assert text.endswith("|\n<!-- /headline -->\nafter\n") and "old" not in text
-    assert "| | small | big |" in text and "| size | 60 MB (one file) | 500 MB (one file) |" in text
+    assert text.startswith("before\n<!-- headline -->\n**Deploy small, 60 MB: right on 90.0 %")
+    assert text.endswith("\n<!-- /headline -->\nafter\n") and "\nold\n" not in text
+    assert text.index("| small | recommended, most accurate, released |") < text.index("| big | released |")
     path.write_text("no marks")
     with pytest.raises(pages.ReportError, match="expected one block"):
         pages.readme("smoke", path, tmp_path / "reports")
