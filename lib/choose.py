@@ -15,14 +15,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.core import files, paths
-from lib.core.files import RecordError
+from lib.core import paths
 from lib.core.params import ParamsError
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
-from lib.decision import costs, guarantee, records
+from lib.decision import candidates, costs, guarantee
 from lib.decision.costs import Need
 from lib.decision.guarantee import CONFIDENCE, FAILS, GOLD, HOLDS, Choice
-from lib.evaluation.comparison import drawn, overall
 from lib.evaluation.prices import DAYS, Prices, load_prices
 
 PERIODS = {"hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 12 / DAYS, "year": 1 / DAYS}
@@ -39,40 +37,16 @@ def per_day(volume: str) -> float:
     return float(found[1]) * PERIODS[found[2]]
 
 
-def deployable(folder: Path) -> list[str]:
-    """The systems of a report that were timed and are files to publish, references or rules. Raises RecordError."""
-    path = folder / "metrics.csv"
-    try:
-        rows = pd.read_csv(path)
-        rows = overall(rows[rows["stage"] == rows["stage"].max()], DEV)
-        return [str(name) for name in drawn(rows, rows).dropna(subset="usd_per_million")["system"]]
-    except (OSError, ValueError, KeyError) as error:
-        raise RecordError(f"{folder.name}/{path.name}: cannot be used ({error!r}): make the report again") from error
-
-
-def parent(folder: Path) -> str:
-    """The model that all others of a report are compared with. Raises RecordError."""
-    metas = files.read_json(folder / "provenance.json", "make the report again")
-    try:
-        return str(metas["06"]["parameters"]["parent"])
-    except KeyError as error:
-        raise RecordError(f"{folder.name}/provenance.json: no {error} of part 6: give a --reference") from error
-
-
 def answer(target: float, volume: str, reference: str, folder: Path) -> Iterator[str]:
     """The lines of the answer. Raises ParamsError or RecordError."""
-    prices, day, reference = load_prices(), per_day(volume), reference or parent(folder)
-    found = records.read(folder)
-    parts = {name: found[found["test"] == name] for name in (DEV, TEST, DEV_HUMAN)}
-    times = parts[DEV].groupby("system")["latency_ms"].mean() / 1000
-    needs = {name: Need(float(times[name])) for name in deployable(folder) if name in times}
-    usd = {name: costs.anyway(prices, need) for name, need in needs.items()}
-    choice = guarantee.choose(parts[DEV], reference, target, usd)
+    prices, day = load_prices(), per_day(volume)
+    found = candidates.read(folder, prices, reference)
+    choice = guarantee.choose(found.on(DEV), found.reference, target, found.usd)
     yield from _chosen(choice)
-    if name := choice.system or (reference if reference in needs else ""):
-        yield _cost(name, prices, needs[name], day, volume)
+    if name := choice.system or (found.reference if found.reference in found.needs else ""):
+        yield _cost(name, prices, found.needs[name], day, volume)
     if choice.system:
-        yield from (_verified(test, parts[test], choice) for test in (TEST, DEV_HUMAN) if len(parts[test]))
+        yield from (_verified(test, found.on(test), choice) for test in (TEST, DEV_HUMAN) if len(found.on(test)))
     yield from _others(choice)
 
 

@@ -140,7 +140,7 @@ def variants(compared: pd.DataFrame) -> None:
 
 
 def significant(compared: pd.DataFrame, test: str) -> None:
-    """Says which differences of a test that lib.evaluation.bootstrap.compare found are significant among all of them."""
+    """Says which differences of a test that lib.evaluation.bootstrap.compare found are significant among all."""
     rows = compared[(compared["test"] == test) & (compared["against"] != "")]
     named: dict[bool, list[str]] = {True: [], False: []}
     for r, p in zip(rows.to_dict("records"), metrics.holm(rows["p"]), strict=True):

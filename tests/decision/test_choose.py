@@ -85,7 +85,7 @@ def test_a_target_that_nothing_can_guarantee(report: Path, capsys: pytest.Captur
         (["--volume", "0/day"], "--volume: '0/day'"),
         (["--reference", "smal"], "reference: no records of 'smal'; did you mean 'small'?"),
         (["--profile", "none"], "unknown profile 'none'"),
-        (["--profile", "cpu"], "provenance.json: not readable"),
+        (["--profile", "cpu"], "cpu/records.jsonl.xz: is not there"),
     ],
 )
 def test_bad_input_is_one_error(
@@ -98,7 +98,7 @@ def test_a_report_without_its_parts(report: Path, capsys: pytest.CaptureFixture[
     (report / "metrics.csv").unlink()
     assert "gpu/metrics.csv: cannot be used" in said(capsys, code=1)
     write_json(report / "provenance.json", {})
-    assert "gpu/provenance.json: no '06' of part 6: give a --reference" in said(capsys, code=1)
+    assert "gpu/provenance.json: no '06' of part 6: give a reference" in said(capsys, code=1)
     (report / records.FILE).unlink()
     assert "gpu/records.jsonl.xz: is not there" in said(capsys, "--reference", "parent", code=1)
 
