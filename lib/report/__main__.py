@@ -83,7 +83,7 @@ def render(
 def _own(rows: pd.DataFrame | None, stage: str) -> pd.DataFrame:
     """What systems reached on dev in a stage, those alone that charts show."""
     here = rows[rows["stage"] == stage] if rows is not None else pd.DataFrame(columns=["system", "test", "level"])
-    return overall(drawn(here, here), DEV)
+    return overall(drawn(here, here.dropna(axis=1, how="all")), DEV)
 
 
 def _with_prose(book: Any, notebook: Path) -> Any:

@@ -12,7 +12,7 @@ import browser
 import pytest
 from toy_report import finished_run
 
-from lib.core import files, paths
+from lib.core import paths
 from lib.decision import records
 from lib.report import __main__ as report
 from lib.report import choice, index, pages, svg
@@ -83,7 +83,7 @@ def test_a_long_table_is_folded_and_its_caption_is_the_sentence_before_it(toy: P
     text = (toy / "smoke" / "06_x.html").read_text()
     assert "<summary>Table 1: What each costs (20 rows)</summary>" in text
     assert '<ol><li><a href="#Figures">Figures</a></li></ol>' in text
-    assert '<th scope="row">s19</th>' in text and "<p>Right on dev: rules 30.0 % (n = 30), small 90.0 %" in text
+    assert '<th scope="row">s19</th>' in text and "Right on dev: rules <strong>30.0 %</strong> (n = 30), small" in text
 
 
 def test_alternative_texts_are_cut_and_a_table_has_a_link_to_its_file() -> None:
@@ -120,24 +120,17 @@ def test_a_missing_source_is_named_and_its_figures_are_not_shown(toy: Path, tmp_
     assert "records.jsonl.xz has no answers" in text and "Typical errors" not in text and "<svg" not in text
 
 
-def test_typical_errors_are_ours_and_one_for_each_reason(tmp_path: Path) -> None:
-    shared = {"level": "L0", "source": "s", "traits": [], "tools": [], "should_act": True, "text": "said", "gold": [[]]}
-    requests = [{**shared, "id": f"r{i}"} for i in range(5)]
+def test_typical_errors_are_ours_and_one_for_each_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = ["", "wrong area", "wrong area", "nothing done", "wrong area"]
-    found = []
-    for test in ("dev", "theirs"):
-        asked = [{**row, "text": row["text"] if test == "dev" else None} for row in requests]
-        outcomes = [[[0, not why, 0.0, why, True, True, [] if test == "dev" else None]] for why in reasons]
-        columns = {name: [row[name] for row in asked] for name in records.REQUEST}
-        found.append({"test": test, **columns, "outcomes": outcomes})
-        answers = {"system": "small", "test": test, "order": 0, "request": [*range(5)], "outcome": [0] * 5}
-        found.append({**answers, **dict.fromkeys(records.MEASURED, [0.5] * 5)})
-    files.write_xz(tmp_path / records.FILE, "".join(files.dumps(row) + "\n" for row in found))
+    asked = [(test, i, why) for test in ("theirs", "dev") for i, why in enumerate(reasons)]
+    rows = [{"system": "small", "order": 0, "test": t, "id": f"r{i}", "reason": why} for t, i, why in asked]
+    table = pd.DataFrame([{**row, "exact": not row["reason"], "text": "said"} for row in rows])
+    assert index.errors(tmp_path, "small") == []
+    (tmp_path / records.FILE).touch()
+    monkeypatch.setattr(records, "read", lambda folder: table)
     shown = index.errors(tmp_path, "small")
-    assert [(e["id"], e["reason"], e["times"], e["of"]) for e in shown] == [
-        ("r1", "wrong area", 3, 4),
-        ("r3", "nothing done", 1, 4),
-    ]
+    found = [(e["test"], e["id"], e["reason"], e["times"], e["of"]) for e in shown]
+    assert found == [("dev", "r1", "wrong area", 3, 4), ("dev", "r3", "nothing done", 1, 4)]
     assert index.errors(tmp_path, "other") == []
 
 
