@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import pandas as pd
 import pytest
 from toy_report import finished_run
 
