@@ -107,6 +107,11 @@ def least_n(target: float, error: float) -> int:
     return math.ceil(math.log(error) / math.log(target))
 
 
+def cheaper(usd: Mapping[str, float], reference: str) -> dict[str, float]:
+    """The systems that are cheaper than the reference, and their prices; all, if it has none."""
+    return {name: price for name, price in usd.items() if price < usd.get(reference, math.inf)}
+
+
 def choose(
     records: pd.DataFrame, reference: str, target: float, usd: Mapping[str, float], confidence: float = CONFIDENCE
 ) -> Choice:
@@ -119,8 +124,7 @@ def choose(
     for name, value in (("target", target), ("confidence", confidence)):
         if not 0 < value < 1:
             raise ParamsError(f"{name}: {value:g}: use a share between 0 and 1, such as 0.95")
-    cheaper = {name: price for name, price in usd.items() if price < usd.get(reference, math.inf)}
-    table = bounds(kept(records, reference), cheaper, target, 1 - confidence)
+    table = bounds(kept(records, reference), cheaper(usd, reference), target, 1 - confidence)
     passed = table.loc[table["guaranteed"], "system"]
     return Choice(str(passed.iloc[0]) if len(passed) else "", reference, target, table)
 

@@ -22,7 +22,7 @@ from lib.decision.costs import Need, hosted
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import wilson
 from lib.evaluation.prices import load_prices, local_usd
-from lib.report import charts, svg
+from lib.report import charts, guaranteed, svg
 from lib.report.choice import DEV, TEST, assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 
@@ -59,6 +59,7 @@ def read(folder: Path) -> pd.DataFrame:
 MISSING = {
     "limits": "model/README.md has no section 'Limits' (make release).",
     "errors": "records.jsonl.xz has no answers of our own tests: no examples of errors (make reproduce).",
+    "guarantee": "records.jsonl.xz, metrics.csv or the parent in provenance.json is missing: no guarantee.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
 }
 """What is said of a part that cannot be shown."""
@@ -79,6 +80,7 @@ def about(folder: Path) -> Row:
     run |= {"choices": table, "verdict": verdict(last, table), "assumptions": assumptions(last), "heat": heat(last)}
     run |= {"chart": chart(rows, last, metas), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
     run |= {"errors": errors(folder, str(last[last["deployed"]].iloc[0]["system"]))}
+    run |= {"guarantee": guaranteed.section(folder, load_prices())}
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
 
 

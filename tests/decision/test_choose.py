@@ -1,18 +1,15 @@
 """The command that answers which model to deploy, on a small report."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from toy_task import Vending, examples
+from toy_choice import write_answers
 
 from lib import choose
 from lib.core import paths
 from lib.core.files import write_json
-from lib.core.task import Answer, Example
 from lib.decision import records
-from lib.evaluation.evaluate import record
 
 SYSTEMS = {"rules": (0.5, 1.0), "small": (0.99, 10.0), "odd": (1.0, 0.5), "parent": (1.0, 50.0)}
 """The share of requests that each gets right, and its milliseconds; odd is not to be deployed."""
@@ -21,22 +18,7 @@ SYSTEMS = {"rules": (0.5, 1.0), "small": (0.99, 10.0), "odd": (1.0, 0.5), "paren
 @pytest.fixture
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "REPORTS", tmp_path)
-    task, rows = Vending(), [e for group in examples(2, 4) for e in group][:4]
-    tests = {name: [replace(rows[i % 4], id=str(i)) for i in range(n)] for name, n in (("dev", 300), ("test", 200))}
-    tests["dev_human"] = [replace(e, split="dev_human") for e in tests["dev"][:100]]
-
-    def said(example: Example, system: str, share: float) -> Answer:
-        drop = 0.5 if (example.split, system) == ("dev_human", "small") else 1.0
-        right = int(example.id) % 100 < 100 * share * drop
-        return Answer(example.gold[0] if right else [], latency_ms=SYSTEMS[system][1])
-
-    answered = [
-        record(name, e, said(e, name, share), task, test)
-        for name, (share, _) in SYSTEMS.items()
-        for test in tests
-        for e in tests[test]
-    ]
-    records.write(answered, tests, [], task, tmp_path / "gpu")
+    write_answers(tmp_path / "gpu", SYSTEMS)
     shown = [
         {"system": name, "test": "dev", "level": "all", "stage": 6, "shown": name != "odd", "usd_per_million": 1.0}
         for name in SYSTEMS
