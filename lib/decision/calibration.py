@@ -1,0 +1,81 @@
+"""Whether a system's confidence says how often it is right, and what is left wrong where it answers only when sure.
+
+Reliability diagram and expected calibration error: Guo et al., arXiv 1706.04599; coverage and risk: Geifman and
+El-Yaniv, arXiv 1705.08500. A request counts once, in the first order of its context.
+
+>>> import pandas as pd
+>>> rows = pd.DataFrame({"system": "a", "confidence": [0.95, 0.95, 0.55, 0.55], "exact": [True, True, True, False]})
+>>> expected_error(rows).round(3).values.tolist()
+[['a', 4, 0.75, 0.75, 0.05]]
+>>> coverage_risk(rows)[["coverage", "risk"]].values.tolist()
+[[0.5, 0.0], [1.0, 0.25]]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from sklearn.isotonic import IsotonicRegression
+
+from lib.evaluation.metrics import first_order, wilson
+
+BINS = 10
+
+
+def _binned(records: pd.DataFrame) -> pd.DataFrame:
+    chosen = first_order(records)
+    place = np.minimum((chosen["confidence"].to_numpy(float) * BINS).astype(int), BINS - 1)
+    return chosen.assign(bin=place, exact=chosen["exact"].astype(float))
+
+
+def reliability(records: pd.DataFrame) -> pd.DataFrame:
+    """A row for each system and tenth of the confidences: n, mean confidence, accuracy with Wilson's interval."""
+    rows = []
+    for system, own in _binned(records).groupby("system", sort=False):
+        for place, part in own.groupby("bin"):
+            right, n = part["exact"].sum(), len(part)
+            rows.append([system, place, n, part["confidence"].mean(), right / n, *wilson(right, n)])
+    return pd.DataFrame(rows, columns=["system", "bin", "n", "confidence", "accuracy", "low", "high"])
+
+
+def expected_error(records: pd.DataFrame) -> pd.DataFrame:
+    """A row for each system: n, mean confidence, accuracy, and ``ece``: their mean distance over the bins."""
+    rows = []
+    for system, part in reliability(records).groupby("system", sort=False):
+        n = part["n"].sum()
+        share = part["n"] / n
+        mean, right = ((share * part[name]).sum() for name in ("confidence", "accuracy"))
+        rows.append([system, n, mean, right, (share * (part["confidence"] - part["accuracy"]).abs()).sum()])
+    return pd.DataFrame(rows, columns=["system", "n", "confidence", "accuracy", "ece"])
+
+
+def coverage_risk(records: pd.DataFrame) -> pd.DataFrame:
+    """A row for each system and confidence that occurs, downwards, as ``threshold``.
+
+    ``coverage``: the share of answers at least that confident; ``risk``: the share of these that is wrong.
+    """
+    parts = []
+    for system, part in first_order(records).groupby("system", sort=False):
+        ranked = part.sort_values("confidence", ascending=False, kind="stable")
+        count = np.arange(1, len(ranked) + 1)
+        risk = 1 - ranked["exact"].astype(float).cumsum().to_numpy() / count
+        found = {"system": system, "threshold": ranked["confidence"], "coverage": count / len(ranked), "risk": risk}
+        parts.append(pd.DataFrame(found).drop_duplicates("threshold", keep="last"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def fit(records: pd.DataFrame) -> dict[str, IsotonicRegression]:
+    """By system, a rising function from its confidence to the share of answers that are right."""
+    fitted = {}
+    for name, part in records.groupby("system", sort=False):
+        rising = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
+        fitted[str(name)] = rising.fit(part["confidence"], part["exact"].astype(float))
+    return fitted
+
+
+def calibrated(records: pd.DataFrame, fitted: Mapping[str, IsotonicRegression]) -> pd.DataFrame:
+    """The records of the systems that were ``fitted``, with calibrated confidences."""
+    own = records[records["system"].isin(list(fitted))].groupby("system", sort=False)
+    return pd.concat(part.assign(confidence=fitted[str(name)].predict(part["confidence"])) for name, part in own)

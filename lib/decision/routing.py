@@ -1,0 +1,257 @@
+"""Routes: a request goes to a cheap system first, and on to a dearer one where that seems needed; what they cost.
+
+Of the ways to route that the survey arXiv 2502.00409 tells apart, those that need no further model. Before anything is
+generated: by features of the request. After: by a system's calibrated confidence, by whether its answer can be carried
+out, by both, or by whether two systems agree. All is worked out from records of the systems alone. What a route asked
+before it had its answer is paid for, too.
+
+Calibrations and thresholds are fitted on one half of the development requests (``fitted_on``) and shown on all others.
+The half goes by the request's id, which tests made of others keep, so that none is fitted on in any of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from lib.core.params import ParamsError, suggest
+from lib.data.study_data import DEV, DEV_HUMAN
+from lib.decision import calibration
+from lib.evaluation import metrics
+from lib.evaluation.prices import Prices, hosted_usd, local_usd
+
+DEVELOPED = (DEV, DEV_HUMAN)
+HELD_OUT = "held out"
+"""The other half of the development requests, as one test."""
+ALONE, FEATURES, CONFIDENCE, EXECUTION, CHECKED, AGREEMENT = KINDS = (
+    *("alone", "features", "confidence", "execution", "confidence and execution", "agreement"),
+)
+THRESHOLDS = {kind: [0.0] for kind in KINDS} | dict.fromkeys(
+    (FEATURES, CONFIDENCE, CHECKED), [0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99]
+)
+"""For each kind the least probability to be right with which a system's answer is taken."""
+OF_REQUEST = ["prompt_tokens", "words"]
+"""What is known of a request before it is answered: the prompt's length tells how large its context is."""
+SUMS = ["latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "usd_per_million"]
+USED = ["exact", "confidence", "executes", "answer", "latency_ms", "usd_per_million"]
+KEY = ["test", "id", "again", "order"]
+POINT = ["route", "systems", "kind", "threshold", "chosen", "test", "n", "accuracy", "low", "high", "points"]
+POINT += ["usd_per_million", "mean_ms", "sent_up"]
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Route:
+    """``systems``, cheapest first: each answers what the one before it was not sure enough of, the last all the rest.
+
+    >>> Route(("rules", "model"), CONFIDENCE, 0.9).name
+    'rules → model by confidence 0.9'
+    """
+
+    systems: tuple[str, ...]
+    kind: str = ALONE
+    threshold: float = 0.0
+
+    @property
+    def name(self) -> str:
+        by = f" by {self.kind}" if self.kind != ALONE else ""
+        return f"{' → '.join(self.systems)}{by}{f' {self.threshold:g}' if self.threshold else ''}"
+
+
+def priced(records: pd.DataFrame, prices: Prices, hosted: str) -> pd.DataFrame:
+    """The records with ``usd_per_million`` requests like each, on the machine of ``prices``.
+
+    Where a large model was asked, at the prices of the model ``hosted``. Raises ParamsError.
+    """
+    if hosted not in prices.hosted:
+        raise ParamsError(f"hosted model '{hosted}': no price; {suggest(hosted, list(prices.hosted))}")
+    tokens = (records[name] for name in ("prompt_tokens", "new_tokens", "cached_tokens"))
+    usd = hosted_usd(prices.hosted[hosted], *tokens)
+    return records.assign(usd_per_million=usd.where(records["llm_calls"] > 0, local_usd(prices, records["latency_ms"])))
+
+
+def ladder(records: pd.DataFrame, models: Sequence[str]) -> list[str]:
+    """``models`` and the systems that read no token, which are rules, by their mean price, the cheapest first."""
+    means = records.groupby("system")[["prompt_tokens", "usd_per_million"]].mean()
+    means = means[(means["prompt_tokens"] == 0) | means.index.isin(list(models))]
+    return [str(name) for name in means.sort_values("usd_per_million").index]
+
+
+def fitted_on(records: pd.DataFrame) -> pd.Series:
+    """Which records are of requests that routes are fitted on: half of those of DEVELOPED, wherever they are asked."""
+    known = set(records.loc[records["test"].isin(DEVELOPED), "id"])
+    half = {key for key in known if hashlib.sha256(str(key).encode()).digest()[0] % 2}
+    return records["id"].isin(half)
+
+
+def routes(systems: Sequence[str]) -> Iterator[Route]:
+    """Each system alone, and all routes with every threshold through some of ``systems`` in their order."""
+    yield from (Route((name,)) for name in systems)
+    for size in range(2, len(systems) + 1):
+        for chain in combinations(systems, size):
+            kinds = KINDS[1:] if size > 2 else KINDS[1:-1]  # of two, the second decides
+            yield from (Route(chain, kind, threshold) for kind in kinds for threshold in THRESHOLDS[kind])
+
+
+class Router:
+    """Routes through ``systems`` (cheapest first), on the requests that all of them answered."""
+
+    def __init__(self, records: pd.DataFrame, systems: Sequence[str]) -> None:
+        """``records``: of lib.decision.records, ``priced``.
+
+        Raises ParamsError for a system without records, and where all answered no request that one can fit on.
+        """
+        self.systems = tuple(systems)
+        self._tables = _aligned(records, self.systems)
+        rows = self._tables[0].reset_index()
+        known, developed = fitted_on(rows).to_numpy(), rows["test"].isin(DEVELOPED).to_numpy()
+        self._fitted, self._shown = known & developed, ~known
+        if not self._fitted.any():
+            raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(DEVELOPED)} that all answered")
+        tests = {str(test): (rows["test"] == test).to_numpy() for test in rows["test"].unique()}
+        self._tests = {test: of & self._shown for test, of in {**tests, HELD_OUT: developed}.items()}
+        self._request = rows.groupby(KEY[:3], sort=False).ngroup().to_numpy()
+        self._all = {name: np.stack([table[name].to_numpy(float) for table in self._tables]) for name in USED}
+        self._exact = self._all["exact"]
+
+    @cached_property
+    def _after(self) -> Floats:
+        """The probability that each answer is right by its system's confidence, (systems, records)."""
+        fitted = calibration.fit(pd.concat(table[self._fitted] for table in self._tables))
+        own = zip(self.systems, self._all["confidence"], strict=True)
+        return np.stack([fitted[name].predict(confidence) for name, confidence in own])
+
+    @cached_property
+    def _before(self) -> Floats:
+        """The same by the request's features."""
+        features = np.log1p(self._tables[-1][OF_REQUEST].to_numpy(float))
+        return np.stack([_predicted(features, right > 0, self._fitted) for right in self._exact])
+
+    def _taken(self, route: Route) -> Flags:
+        """Whose answer would be taken, (systems of the route, records): that of the first of which this is true."""
+        own = [self.systems.index(name) for name in route.systems]
+        sure = self._all["confidence"][own] > 0  # rules that do not know a sentence are not
+        if route.kind == AGREEMENT:
+            answers = self._all["answer"][own]
+            taken = np.zeros_like(sure)
+            taken[1:] = (answers[1:] == answers[:-1]) & sure[1:] & sure[:-1]
+        elif route.kind == FEATURES:
+            taken = self._before[own] >= route.threshold
+        else:
+            executes = self._all["executes"][own] > 0 if route.kind in (EXECUTION, CHECKED) else True
+            likely = self._after[own] >= route.threshold if route.kind in (CONFIDENCE, CHECKED) else True
+            taken = sure & executes & likely
+        taken[-1] = True
+        return taken
+
+    def _answered(self, route: Route) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags]:
+        """The route's systems, the place among them of the one that answers, and who is asked, (systems, records)."""
+        own = np.array([self.systems.index(name) for name in route.systems])
+        place = self._taken(route).argmax(axis=0)
+        number = np.arange(len(own))[:, None]
+        return own, place, number == place if route.kind == FEATURES else number <= place
+
+    def answers(self, route: Route) -> pd.DataFrame:
+        """The records of a route as those of a system of its name, without those of requests that it was fitted on.
+
+        ``by``: the system that answered; times, tokens and prices are sums over all that were asked.
+        """
+        own, place, asked = self._answered(route)
+        tables = [self._tables[i] for i in own]
+        found = pd.concat(tables).iloc[place * len(place) + np.arange(len(place))]
+        sums = {name: sum(t[name].to_numpy() * a for t, a in zip(tables, asked, strict=True)) for name in SUMS}
+        made = found.assign(**sums, by=found["system"], system=route.name)[self._shown]
+        return made.reset_index().drop(columns="again")
+
+    def points(self, route: Route) -> list[dict[str, Any]]:
+        """A row (POINT, without ``chosen``) for each test, HELD_OUT included."""
+        named: dict[str, Any] = {"route": route.name, "systems": " → ".join(route.systems)}
+        named |= {"kind": route.kind, "threshold": route.threshold}
+        own, place, asked = self._answered(route)
+        exact, ms, usd = self._outcome(own, place, asked)
+        made = []
+        for test, rows in self._tests.items():
+            if rows.any():
+                right, last = (self._shares(values, rows) for values in (exact, self._exact[-1]))
+                n, mean = len(right), float(right.mean())
+                low, high = metrics.wilson(mean * n, n)
+                found = {"test": test, "n": n, "accuracy": mean, "low": low, "high": high}
+                found |= {"points": 100 * (mean - float(last.mean())), "usd_per_million": float(usd[rows].mean())}
+                made.append({**named, **found, "mean_ms": ms[rows].mean(), "sent_up": float((place[rows] > 0).mean())})
+        return made
+
+    def _outcome(self, own: Any, place: Any, asked: Flags) -> tuple[Floats, Floats, Floats]:
+        """Whether right, milliseconds and price of each record of a route."""
+        right: Floats = np.take_along_axis(self._exact[own], place[None], 0)[0]
+        ms, usd = ((self._all[name][own] * asked).sum(axis=0) for name in ("latency_ms", "usd_per_million"))
+        return right, ms, usd
+
+    def _shares(self, exact: Floats, rows: Flags) -> Floats:
+        """Of each request, the share of its orders that were right."""
+        count = np.bincount(self._request[rows])
+        found: Floats = np.bincount(self._request[rows], exact[rows])[count > 0] / count[count > 0]
+        return found
+
+    def fit(self, route: Route) -> Route:
+        """The route with the cheapest threshold that is right as often as its last system on the half to fit on.
+
+        If there is none, with the one that is right most often.
+        """
+        rated = [self._rated(replace(route, threshold=t)) for t in THRESHOLDS[route.kind]]
+        least = self._exact[self.systems.index(route.systems[-1])][self._fitted].mean()
+        good = [one for one in rated if one[0] >= least - 1e-9]
+        best = min(good, key=lambda one: one[1]) if good else max(rated, key=lambda one: (one[0], -one[1]))
+        return replace(route, threshold=best[2])
+
+    def _rated(self, route: Route) -> tuple[float, float, float]:
+        exact, _, usd = self._outcome(*self._answered(route))
+        return float(exact[self._fitted].mean()), float(usd[self._fitted].mean()), route.threshold
+
+
+def _aligned(records: pd.DataFrame, systems: Sequence[str]) -> list[pd.DataFrame]:
+    """The records of each system for what all of them answered, in the same order, by KEY."""
+    names = records["system"].unique()
+    tables = []
+    for name in systems:
+        if name not in names:
+            raise ParamsError(f"systems: no records of '{name}'; {suggest(name, [*names])}")
+        own = records[records["system"] == name].assign(order=metrics.orders)
+        tables.append(own.assign(again=own.groupby(["test", "id", "order"]).cumcount()).set_index(KEY))
+    common = tables[-1].index
+    for table in tables:
+        common = common[common.isin(table.index)]
+    return [table.loc[common] for table in tables]
+
+
+def _predicted(features: Floats, right: Flags, fitted: Flags) -> Floats:
+    """The probability to be right by a logistic regression; the share that is, where there is nothing to tell."""
+    if len({*right[fitted]}) < 2:
+        return np.full(len(right), float(right[fitted].mean()))
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(features[fitted], right[fitted])
+    found: Floats = model.predict_proba(features)[:, 1]
+    return found
+
+
+def curve(router: Router) -> pd.DataFrame:
+    """A row (POINT) for each test and route, systems alone included: cost against quality, on the same requests.
+
+    ``chosen``: the threshold is the one that ``fit`` finds. ``n``: requests; ``accuracy`` with Wilson's interval;
+    ``points``: accuracy over that of the dearest system; ``sent_up``: the share that the route's first system does not
+    answer. On requests that nothing was fitted on.
+    """
+    found = [*routes(router.systems)]
+    chosen = {router.fit(route) for route in {replace(route, threshold=0.0) for route in found}}
+    rows = [{**point, "chosen": route in chosen} for route in found for point in router.points(route)]
+    return pd.DataFrame(rows, columns=POINT)
