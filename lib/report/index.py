@@ -16,7 +16,7 @@ import pandas as pd
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from lib.core import files, paths
-from lib.core.files import Row
+from lib.core.files import RecordError, Row
 from lib.decision import records
 from lib.decision.costs import Need, hosted
 from lib.evaluation.comparison import ALL, STEPS, overall
@@ -25,7 +25,10 @@ from lib.evaluation.prices import load_prices, local_usd
 from lib.report import charts, guaranteed, svg
 from lib.report.choice import DEV, TEST, assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
 from lib.report.release import TEMPLATES
+from lib.runtime.requests import calls
 
+NEEDED = {"stage", "system", "test", "level", "n", "right", "accuracy", "low", "high", "prompt_tokens", "new_tokens"}
+NEEDED |= {"mean_ms", "p50_ms", "p95_ms", "usd_per_million", "size_mb"}
 VOLUMES = (50, 500, 5000)
 """Requests a day in the tables; the middle one is where the slider starts."""
 
@@ -42,15 +45,14 @@ def index(reports: Path = paths.REPORTS) -> Path:
 
 def rendered(name: str, **values: Any) -> str:
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=name.endswith(".html.j2"))
-    return (
-        environment.get_template(name).render(values | {"yearly": yearly, "dollars": dollars, "break_even": break_even})
-        + "\n"
-    )
+    environment.globals |= {f.__name__: f for f in (yearly, dollars, break_even, calls)}
+    return environment.get_template(name).render(values) + "\n"
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """metrics.csv with its marks as booleans; empty if it is not there."""
+    """metrics.csv with its marks as booleans; empty if it is not there or of another schema."""
     rows = pd.read_csv(folder / "metrics.csv") if (folder / "metrics.csv").exists() else pd.DataFrame()
+    rows = rows if set(rows) >= NEEDED else pd.DataFrame()
     for column in ("deployed", "released"):
         rows[column] = rows[column].fillna(False).astype(bool) if column in rows else False
     return rows
@@ -58,7 +60,7 @@ def read(folder: Path) -> pd.DataFrame:
 
 MISSING = {
     "limits": "model/README.md has no section 'Limits' (make release).",
-    "errors": "records.jsonl.xz has no answers of our own tests: no examples of errors (make reproduce).",
+    "errors": "records.jsonl.xz is not there or cannot be read: no examples of errors (make reproduce).",
     "guarantee": "records.jsonl.xz, metrics.csv or the parent in provenance.json is missing: no guarantee.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
 }
@@ -74,7 +76,10 @@ def about(folder: Path) -> Row:
     run: Row = {"profile": folder.name, "pages": titles, "made": made(metas[max(metas)]), "files": kept}
     rows = read(folder)
     if not rows["deployed"].any():
-        return {**run, "missing": ["metrics.csv deploys no model: nothing is compared yet (run part 6)."]}
+        return {
+            **run,
+            "missing": ["metrics.csv deploys no model or lacks columns: no choice (run part 6)."],
+        }
     last = rows[rows["stage"] == rows.loc[rows["deployed"], "stage"].max()]
     table = choices(folder, last, rows, metas)
     run |= {"choices": table, "verdict": verdict(last, table), "assumptions": assumptions(last), "heat": heat(last)}
@@ -119,10 +124,11 @@ def steps(folder: Path, rows: pd.DataFrame, metas: Row) -> list[Row]:
     last = f"{max(rows['stage']):02d}"
     own = str(rows[rows["deployed"]].iloc[0]["system"])
     base, student = made_of[0], [m for m in made_of[1:] if m[2] != "assistant"]
-    chains = {"student": [base, *student, (last, given.get("unquantised", ""), "quantised")]}
+    chains = {"student": [base, *student, (last, given.get("unquantised", ""), "quantised, under a grammar")]}
     if given.get("models", {}).get(own, {}).get("of") == "03_assistant":
         cut = [(last, name, "pruned") for name in _pruned(folder, own)]
-        chains["deployed"] = [base, made_of[1], *cut, (last, own, "recovered and quantised" if cut else "quantised")]
+        end = "recovered and quantised, under a grammar" if cut else "quantised, under a grammar"
+        chains["deployed"] = [base, made_of[1], *cut, (last, own, end)]
     found = []
     for chain, parts in chains.items():
         before: float | None = None
@@ -189,9 +195,10 @@ def _points(both: pd.DataFrame, n: int) -> list[Row]:
 
 def errors(folder: Path, name: str) -> list[Row]:
     """Up to five wrong answers of ``name`` in our own tests, one of each of the most frequent reasons."""
-    if not (folder / records.FILE).is_file():
+    try:
+        rows = records.read(folder)
+    except RecordError:
         return []
-    rows = records.read(folder)
     own = rows[(rows["system"] == name) & rows["test"].isin([DEV, TEST, "field_cases"]) & ~rows["exact"].astype(bool)]
     own = own[own["text"].notna()].sort_values(["order", "test", "id"], kind="stable")
     reasons = own["reason"].value_counts(sort=True)

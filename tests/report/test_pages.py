@@ -115,10 +115,11 @@ def test_a_missing_source_is_named_and_its_figures_are_not_shown(toy: Path, tmp_
     folder = tmp_path / "smoke"
     folder.mkdir()
     (folder / "provenance.json").write_bytes((toy / "smoke" / "provenance.json").read_bytes())
+    (folder / "metrics.csv").write_text("system,test,deployed\nsmall,dev,True\n")
     text = report.index(tmp_path).read_text()
-    assert "metrics.csv deploys no model" in text and "Deploy small" not in text
+    assert "metrics.csv deploys no model or lacks columns" in text and "Deploy small" not in text
     text = (toy / "index.html").read_text()
-    assert "records.jsonl.xz has no answers" in text and "Typical errors" not in text and "<svg" not in text
+    assert "records.jsonl.xz is not there" in text and "Typical errors" not in text and "<svg" not in text
 
 
 def test_typical_errors_are_ours_and_one_for_each_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
