@@ -33,7 +33,7 @@ from lib.evaluation.prices import Prices, hosted_usd, local_usd
 
 DEVELOPED = (DEV, DEV_HUMAN)
 HELD_OUT = "held out"
-"""The other half of the development requests, as one test."""
+"""The other half of the requests that routes are fitted on, as one test."""
 ALONE, FEATURES, CONFIDENCE, EXECUTION, CHECKED, AGREEMENT = KINDS = (
     *("alone", "features", "confidence", "execution", "confidence and execution", "agreement"),
 )
@@ -46,7 +46,7 @@ OF_REQUEST = ["prompt_tokens", "words"]
 SUMS = ["latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "usd_per_million"]
 USED = ["exact", "confidence", "executes", "answer", "latency_ms", "usd_per_million"]
 KEY = ["test", "id", "again", "order"]
-POINT = ["route", "systems", "kind", "threshold", "chosen", "test", "n", "accuracy", "low", "high", "points"]
+POINT = ["route", "systems", "kind", "threshold", "chosen", "front", "test", "n", "accuracy", "low", "high", "points"]
 POINT += ["usd_per_million", "mean_ms", "sent_up"]
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -89,9 +89,9 @@ def ladder(records: pd.DataFrame, models: Sequence[str]) -> list[str]:
     return [str(name) for name in means.sort_values("usd_per_million").index]
 
 
-def fitted_on(records: pd.DataFrame) -> pd.Series:
-    """Which records are of requests that routes are fitted on: half of those of DEVELOPED, wherever they are asked."""
-    known = set(records.loc[records["test"].isin(DEVELOPED), "id"])
+def fitted_on(records: pd.DataFrame, tests: Sequence[str] = DEVELOPED) -> pd.Series:
+    """Which records are of requests that routes are fitted on: half of those of ``tests``, wherever they are asked."""
+    known = set(records.loc[records["test"].isin(list(tests)), "id"])
     half = {key for key in known if hashlib.sha256(str(key).encode()).digest()[0] % 2}
     return records["id"].isin(half)
 
@@ -108,20 +108,20 @@ def routes(systems: Sequence[str]) -> Iterator[Route]:
 class Router:
     """Routes through ``systems`` (cheapest first), on the requests that all of them answered."""
 
-    def __init__(self, records: pd.DataFrame, systems: Sequence[str]) -> None:
-        """``records``: of lib.decision.records, ``priced``.
+    def __init__(self, records: pd.DataFrame, systems: Sequence[str], tests: Sequence[str] = DEVELOPED) -> None:
+        """``records``: of lib.decision.records, ``priced``; ``tests``: whose one half is fitted on.
 
         Raises ParamsError for a system without records, and where all answered no request that one can fit on.
         """
         self.systems = tuple(systems)
         self._tables = _aligned(records, self.systems)
         rows = self._tables[0].reset_index()
-        known, developed = fitted_on(rows).to_numpy(), rows["test"].isin(DEVELOPED).to_numpy()
+        known, developed = fitted_on(rows, tests).to_numpy(), rows["test"].isin(list(tests)).to_numpy()
         self._fitted, self._shown = known & developed, ~known
         if not self._fitted.any():
-            raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(DEVELOPED)} that all answered")
-        tests = {str(test): (rows["test"] == test).to_numpy() for test in rows["test"].unique()}
-        self._tests = {test: of & self._shown for test, of in {**tests, HELD_OUT: developed}.items()}
+            raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(tests)} that all answered")
+        asked = {str(test): (rows["test"] == test).to_numpy() for test in rows["test"].unique()}
+        self._tests = {test: of & self._shown for test, of in {**asked, HELD_OUT: developed}.items()}
         self._request = rows.groupby(KEY[:3], sort=False).ngroup().to_numpy()
         self._all = {name: np.stack([table[name].to_numpy(float) for table in self._tables]) for name in USED}
         self._exact = self._all["exact"]
@@ -176,7 +176,7 @@ class Router:
         return made.reset_index().drop(columns="again")
 
     def points(self, route: Route) -> list[dict[str, Any]]:
-        """A row (POINT, without ``chosen``) for each test, HELD_OUT included."""
+        """A row (of POINT) for each test, HELD_OUT included."""
         named: dict[str, Any] = {"route": route.name, "systems": " → ".join(route.systems)}
         named |= {"kind": route.kind, "threshold": route.threshold}
         own, place, asked = self._answered(route)
@@ -209,15 +209,24 @@ class Router:
 
         If there is none, with the one that is right most often.
         """
-        rated = [self._rated(replace(route, threshold=t)) for t in THRESHOLDS[route.kind]]
-        least = self._exact[self.systems.index(route.systems[-1])][self._fitted].mean()
-        good = [one for one in rated if one[0] >= least - 1e-9]
+        rated = [self.rated(replace(route, threshold=t)) for t in THRESHOLDS[route.kind]]
+        least = self.rated(Route(route.systems[-1:]))[0]
+        good = [one for one in rated if one[0] >= least]
         best = min(good, key=lambda one: one[1]) if good else max(rated, key=lambda one: (one[0], -one[1]))
-        return replace(route, threshold=best[2])
+        return best[2]
 
-    def _rated(self, route: Route) -> tuple[float, float, float]:
+    def rated(self, route: Route) -> tuple[float, float, Route]:
+        """The accuracy and USD a million on the half to fit on, and the route."""
         exact, _, usd = self._outcome(*self._answered(route))
-        return float(exact[self._fitted].mean()), float(usd[self._fitted].mean()), route.threshold
+        return float(exact[self._fitted].mean()), float(usd[self._fitted].mean()), route
+
+    def front(self) -> list[Route]:
+        """The routes that are right more often than all cheaper ones, on the half to fit on; the cheapest first."""
+        found: list[tuple[float, float, Route]] = []
+        for one in sorted(map(self.rated, routes(self.systems)), key=lambda one: (one[1], -one[0])):
+            if not found or one[0] > found[-1][0]:
+                found.append(one)
+        return [route for _, _, route in found]
 
 
 def _aligned(records: pd.DataFrame, systems: Sequence[str]) -> list[pd.DataFrame]:
@@ -247,11 +256,13 @@ def _predicted(features: Floats, right: Flags, fitted: Flags) -> Floats:
 def curve(router: Router) -> pd.DataFrame:
     """A row (POINT) for each test and route, systems alone included: cost against quality, on the same requests.
 
-    ``chosen``: the threshold is the one that ``fit`` finds. ``n``: requests; ``accuracy`` with Wilson's interval;
-    ``points``: accuracy over that of the dearest system; ``sent_up``: the share that the route's first system does not
-    answer. On requests that nothing was fitted on.
+    ``chosen``: the threshold is the one that ``fit`` finds; ``front``: it is of the router's front. ``n``: requests;
+    ``accuracy`` with Wilson's interval; ``points``: accuracy over that of the dearest system; ``sent_up``: the share
+    that the route's first system does not answer. On requests that nothing was fitted on.
     """
     found = [*routes(router.systems)]
     chosen = {router.fit(route) for route in {replace(route, threshold=0.0) for route in found}}
-    rows = [{**point, "chosen": route in chosen} for route in found for point in router.points(route)]
+    front = {*router.front()}
+    marks = {route: {"chosen": route in chosen, "front": route in front} for route in found}
+    rows = [{**point, **marks[route]} for route in found for point in router.points(route)]
     return pd.DataFrame(rows, columns=POINT)

@@ -122,12 +122,23 @@ def test_points_are_those_of_the_answers_and_intervals_hold_them(router):
     assert alone["route"].tolist() == SYSTEMS and alone["points"].iloc[-1] == 0
 
 
-def test_a_route_is_a_candidate_for_the_guarantee(records, router):
-    route = router.fit(Route(("small", "large"), routing.CONFIDENCE))
-    rest = pd.concat([records[~routing.fitted_on(records)], router.answers(route)])
-    usd = rest.groupby("system")["usd_per_million"].mean().to_dict()
-    table = guarantee.choose(rest[rest["test"] == "dev"], "large", 0.5, usd).table
-    assert {route.name, "small"} <= set(table["system"]) or usd[route.name] > usd["large"]
+def test_the_front_rises_and_its_routes_are_candidates_for_the_guarantee(records, router):
+    rated = [router.rated(route)[:2] for route in router.front()]
+    for side in zip(*rated, strict=True):
+        assert list(side) == sorted(set(side))
+    best = max(router.rated(route)[0] for route in routing.routes(SYSTEMS))
+    assert rated[-1][0] == best and set(map(type, router.front())) == {Route}
+    made = pd.concat([router.answers(route) for route in router.front()])
+    usd = made.groupby("system")["usd_per_million"].mean().to_dict()
+    table = guarantee.choose(made[made["test"] == "dev"], guarantee.GOLD, 0.5, usd).table
+    assert set(table["system"]) == {route.name for route in router.front()} and table["n"].nunique() == 1
+
+
+def test_routes_to_a_model_that_answered_few_tests_are_fitted_on_those(records):
+    few = records[(records["system"] != "large") | (records["test"] == "test")]
+    found = Router(few, SYSTEMS, ["test"])
+    n = routing.curve(found).query("test == @routing.HELD_OUT")["n"].unique()
+    assert len(n) == 1 and 0 < n[0] < TESTS["test"]
 
 
 def test_rules_are_the_systems_that_read_no_token(records):
