@@ -6,7 +6,7 @@ for (const run of document.querySelectorAll(".run")) {
   const usd = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD" });
   const dollars = (value) => (value > 0 && value < 0.005 ? "under $0.01" : usd.format(value));
   const show = () => {
-    const volume = Math.round(10 ** input.value);
+    const volume = Number((10 ** input.value).toPrecision(2));
     run.querySelector(".volume output").value = volume.toLocaleString("en-US");
     const cost = (row, bought) => bought * row.dataset.fixed + row.dataset.each * 365.25 * volume;
     const rows = [...run.querySelectorAll("tr[data-each]")];
