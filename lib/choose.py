@@ -103,7 +103,7 @@ def _others(choice: Choice) -> Iterator[str]:
     yield "\n" + shown.rename(columns=LABELS).to_string(
         index=False, formatters={LABELS[key]: form for key, form in how.items()}
     )
-    least = guarantee.least_n(choice.target, (1 - CONFIDENCE) / len(table))
+    least = guarantee.least_n(choice.target, guarantee.ERROR / len(table))
     yield f"\nWith {len(table)} candidates, {least} requests are the fewest that can guarantee {choice.target:.1%}."
 
 

@@ -29,6 +29,7 @@ from lib.evaluation import metrics
 GOLD = "gold"
 """As a reference: the right answer, so that the target is an accuracy."""
 CONFIDENCE = 0.95
+ERROR = round(1 - CONFIDENCE, 9)
 DRAWS = 1_000
 HOLDS, OPEN, FAILS = "holds", "open", "fails"
 REQUEST = ["test", "id", "again"]
@@ -74,13 +75,13 @@ def lower(right: Any, n: Any, error: float) -> NDArray[np.float64]:
     return np.where(right > 0, beta.ppf(error, np.maximum(right, 1e-9), n - right + 1), 0.0)
 
 
-def bounds(kept: pd.DataFrame, usd: Mapping[str, float], target: float, error: float) -> pd.DataFrame:
+def bounds(kept: pd.DataFrame, usd: Mapping[str, float], target: float) -> pd.DataFrame:
     """A row for each candidate, the cheapest first: usd, n, lost, share, low (its bound), most_lost, guaranteed.
 
     ``most_lost``: how many of n could be lost for ``target``; -1: n is too small even if none is.
     """
     names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
-    level = error / max(1, len(names))
+    level = ERROR / max(1, len(names))
     right, n = kept[names].sum().to_numpy(), kept[names].notna().sum().to_numpy()
     found = {"system": names, "usd": [usd[name] for name in names], "n": n, "lost": (n - right).astype(int)}
     table = pd.DataFrame(found).assign(share=right / np.maximum(n, 1), low=lower(right, n, level))
@@ -112,24 +113,21 @@ def cheaper(usd: Mapping[str, float], reference: str) -> dict[str, float]:
     return {name: price for name, price in usd.items() if price < usd.get(reference, math.inf)}
 
 
-def choose(
-    records: pd.DataFrame, reference: str, target: float, usd: Mapping[str, float], confidence: float = CONFIDENCE
-) -> Choice:
+def choose(records: pd.DataFrame, reference: str, target: float, usd: Mapping[str, float]) -> Choice:
     """The cheapest candidate whose bound is at least ``target`` on these requests.
 
     Candidates are the systems in ``usd``, their prices in any unit, that are cheaper than the reference. A mixture or
     cascade is one like others: its outcomes are records with a system's name of their own. Raises ParamsError for a
-    target or confidence outside (0, 1) or an unknown reference.
+    target outside (0, 1) or an unknown reference.
     """
-    for name, value in (("target", target), ("confidence", confidence)):
-        if not 0 < value < 1:
-            raise ParamsError(f"{name}: {value:g}: use a share between 0 and 1, such as 0.95")
-    table = bounds(kept(records, reference), cheaper(usd, reference), target, 1 - confidence)
+    if not 0 < target < 1:
+        raise ParamsError(f"target: {target:g}: use a share between 0 and 1, such as 0.95")
+    table = bounds(kept(records, reference), cheaper(usd, reference), target)
     passed = table.loc[table["guaranteed"], "system"]
     return Choice(str(passed.iloc[0]) if len(passed) else "", reference, target, table)
 
 
-def verify(records: pd.DataFrame, choice: Choice, confidence: float = CONFIDENCE) -> dict[str, Any]:
+def verify(records: pd.DataFrame, choice: Choice) -> dict[str, Any]:
     """How the chosen system does on requests that were not chosen by: n, lost, share, low, high and ``verdict``.
 
     ``low`` and ``high`` are one-sided bounds, for this system alone. HOLDS: low is at least the target; FAILS: high is
@@ -138,53 +136,26 @@ def verify(records: pd.DataFrame, choice: Choice, confidence: float = CONFIDENCE
     found = kept(records, choice.reference)
     own = found[choice.system].dropna() if choice.system in found else pd.Series(dtype=float)
     n, right = len(own), float(own.sum())
-    low, high = float(lower(right, n, 1 - confidence)), 1 - float(lower(n - right, n, 1 - confidence))
+    low, high = float(lower(right, n, ERROR)), 1 - float(lower(n - right, n, ERROR))
     verdict = HOLDS if low >= choice.target else FAILS if high < choice.target else OPEN
     share = right / n if n else math.nan
     return {"n": n, "lost": int(n - right), "share": share, "low": low, "high": high, "verdict": verdict}
 
 
-def verified(
-    records: pd.DataFrame, reference: str, usd: Mapping[str, float], targets: Sequence[float], on: Sequence[str]
-) -> pd.DataFrame:
-    """Chosen on the first test of ``on``, verified on each of the others: a row for each target and other test.
+def resampled(kept: pd.DataFrame, usd: Mapping[str, float], targets: Sequence[float]) -> pd.DataFrame:
+    """How often the choice misses its target: a row for each, over DRAWS calibration sets drawn with replacement.
 
-    Columns: target, system, guaranteed (its bound), test, and those of ``verify``. There is none for a target that
-    nothing reaches or a test without records.
-    """
-    rows: list[dict[str, Any]] = []
-    parts = {test: records[records["test"] == test] for test in on}
-    for target in targets:
-        choice = choose(parts[on[0]], reference, target, usd)
-        if choice.system:
-            low = choice.table.set_index("system").loc[choice.system, "low"]
-            row: dict[str, Any] = {"target": target, "system": choice.system, "guaranteed": low}
-            rows += [{**row, "test": test, **verify(parts[test], choice)} for test in on[1:] if len(parts[test])]
-    columns = ["target", "system", "guaranteed", "test", "n", "lost", "share", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def resampled(
-    kept: pd.DataFrame,
-    usd: Mapping[str, float],
-    targets: Sequence[float],
-    n: int = 0,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """How often the choice misses its target: a row for each, over calibration sets drawn with replacement.
-
-    The requests of ``kept`` are taken for all that there are, so that the true share of each system is known. ``n``: of
-    a set, as many as there are for 0. Columns: target, draws, missed (share of draws in which the true share of the
+    The requests of ``kept`` are taken for all that there are, so that the true share of each system is known.
+    Columns: target, draws, missed (share of draws in which the true share of the
     system chosen is below the target) with Wilson's low and high, nothing (share in which none is chosen), system (the
     one chosen most often), usd (mean of those chosen), and ``unbounded``: missed if the cheapest is chosen whose share
     on the set is at least the target, without a bound.
     """
     names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
-    values, rng = kept[names].to_numpy(), np.random.default_rng(seed)
-    times = rng.multinomial(n or len(values), np.full(len(values), 1 / len(values)), size=draws)
+    values, rng = kept[names].to_numpy(), np.random.default_rng(0)
+    times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=DRAWS)
     count, right = times @ ~np.isnan(values), times @ np.nan_to_num(values)
-    low = lower(right, count, (1 - CONFIDENCE) / max(1, len(names)))
+    low = lower(right, count, ERROR / max(1, len(names)))
     true = kept[names].mean().to_numpy()
     return pd.DataFrame([_missed(target, low, right / np.maximum(count, 1), true, names, usd) for target in targets])
 

@@ -41,7 +41,7 @@ def section(folder: Path, prices: Prices) -> Row:
 def _row(found: Candidates, target: float) -> Row:
     """A target: the system, its bound, what n allows, and ``elsewhere``, by test, what it does there."""
     choice = guarantee.choose(found.on(DEV), found.reference, target, found.usd)
-    least = guarantee.least_n(target, (1 - CONFIDENCE) / len(choice.table))
+    least = guarantee.least_n(target, guarantee.ERROR / len(choice.table))
     row = {"target": target, "least": least, "best": choice.best, "system": choice.system}
     if not choice.system:
         return row

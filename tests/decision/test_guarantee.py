@@ -72,17 +72,14 @@ def test_the_cheapest_that_is_guaranteed() -> None:
 
 
 def test_verified_on_others() -> None:
-    given = [
-        records({"reference": flags(400, 400), "cheap": flags(400 - lost, 400)}, test)
-        for test, lost in (("dev", 2), ("same", 2), ("shift", 60))
-    ]
-    few = records({"reference": flags(9, 9), "cheap": flags(9, 9)}, "few")
-    found = guarantee.verified(
-        pd.concat([*given, few]), "reference", USD, [0.95, 0.9999], ["dev", "same", "shift", "few", "none"]
-    )
-    assert found["verdict"].tolist() == [guarantee.HOLDS, guarantee.FAILS, guarantee.OPEN]
-    assert found["n"].tolist() == [400, 400, 9] and set(found["target"]) == {0.95}
-    assert ((found["low"] <= found["share"]) & (found["share"] <= found["high"])).all()
+    def on(lost: int, n: int = 400) -> pd.DataFrame:
+        return records({"reference": flags(n, n), "cheap": flags(n - lost, n)})
+
+    choice = guarantee.choose(on(2), "reference", 0.95, USD)
+    found = [guarantee.verify(part, choice) for part in (on(2), on(60), on(0, 9))]
+    assert [row["verdict"] for row in found] == [guarantee.HOLDS, guarantee.FAILS, guarantee.OPEN]
+    assert [(row["n"], row["lost"]) for row in found] == [(400, 2), (400, 60), (9, 0)]
+    assert all(row["low"] <= row["share"] <= row["high"] for row in found)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +90,7 @@ def test_at_most_one_choice_in_twenty_misses(true: dict[str, float]) -> None:
     rng, missed, names = np.random.default_rng(5), 0, list(true)
     for _ in range(1_000):
         drawn = rng.random((500, len(names))) < [*true.values()]
-        table = guarantee.bounds(pd.DataFrame(drawn.astype(float), columns=names), USD, 0.95, 0.05)
+        table = guarantee.bounds(pd.DataFrame(drawn.astype(float), columns=names), USD, 0.95)
         passed = table.loc[table["guaranteed"], "system"]
         missed += bool(len(passed)) and true[passed.iloc[0]] < 0.95
     assert missed <= 50 + 3 * np.sqrt(1_000 * 0.05 * 0.95)
@@ -101,12 +98,12 @@ def test_at_most_one_choice_in_twenty_misses(true: dict[str, float]) -> None:
 
 def test_resampled() -> None:
     kept = pd.DataFrame({"cheap": flags(470, 500), "middle": flags(494, 500), "other": flags(1, 500)}, dtype=float)
-    found = guarantee.resampled(kept, USD, [0.9, 0.95, 0.97, 0.999], draws=1_000).set_index("target")
+    found = guarantee.resampled(kept, USD, [0.9, 0.95, 0.97, 0.999]).set_index("target")
     assert (found["missed"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1_000)).all()
     assert found.loc[0.95, "unbounded"] > 0.1 > found.loc[0.95, "missed"], "cheap seems good enough now and then"
     assert found.loc[[0.9, 0.97], "system"].tolist() == ["cheap", "middle"]
     assert found.loc[0.999, "nothing"] == 1 and found.loc[0.999, "system"] == "" and np.isnan(found.loc[0.999, "usd"])
-    again = guarantee.resampled(kept, USD, [0.95], draws=1_000)
+    again = guarantee.resampled(kept, USD, [0.95])
     assert again["missed"].item() == found.loc[0.95, "missed"], "the same draws"
 
 
