@@ -1,7 +1,8 @@
-"""What can be deployed by a report: its systems, what a request costs each, and the one that they are measured by."""
+"""What can be deployed by a report: its systems, cascades of two, what each costs, and what they are measured by."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,18 +10,23 @@ import pandas as pd
 
 from lib.core import files
 from lib.core.files import RecordError
-from lib.data.study_data import DEV
+from lib.data.study_data import DEV, DEV_HUMAN, TEST
 from lib.decision import costs, records
 from lib.decision.costs import Need
+from lib.decision.routing import CHECKED, Route, Router
 from lib.evaluation.comparison import drawn, overall
+from lib.evaluation.metrics import first_order
 from lib.evaluation.prices import Prices
+
+ROUTED = " → "
+"""What is in the names of cascades."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """``records``: of all systems; ``needs``: of those that can be deployed; ``usd``: of a million more requests each,
+    """``records``: of all systems and of cascades; ``needs``: of a request, for those that can be deployed.
 
-    on a machine that is there anyway.
+    ``usd``: of a million requests to each of these, on a machine that is there anyway.
     """
 
     records: pd.DataFrame
@@ -34,11 +40,28 @@ class Candidates:
 
 
 def read(folder: Path, prices: Prices, reference: str = "") -> Candidates:
-    """The candidates of a report's folder; the reference is by default the parent of its models. Raises RecordError."""
+    """The candidates of a report's folder: its systems, and a cascade from each to the reference.
+
+    The reference is by default the parent of the models. Raises RecordError.
+    """
     found, reference = records.read(folder), reference or _parent(folder)
-    times = found[found["test"] == DEV].groupby("system")["latency_ms"].mean() / 1000
-    needs = {name: Need(float(times[name])) for name in _deployable(folder) if name in times}
-    return Candidates(found, reference, needs, {name: costs.anyway(prices, need) for name, need in needs.items()})
+    names = _deployable(folder)
+    made = pd.concat([found, *_cascades(first_order(found), names, reference)], ignore_index=True)
+    names += [str(name) for name in made["system"].unique() if ROUTED in str(name)]
+    times = made[made["test"] == DEV].groupby("system")["latency_ms"].mean() / 1000
+    needs = {name: Need(float(times[name])) for name in names if name in times}
+    return Candidates(made, reference, needs, {name: costs.anyway(prices, need) for name, need in needs.items()})
+
+
+def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[pd.DataFrame]:
+    """The answers of cascades that end with ``last``, to the requests that they were not fitted on."""
+    asked = found[found["test"].isin([DEV, DEV_HUMAN, TEST])]
+    asked = asked.assign(usd_per_million=asked["latency_ms"])  # of one machine: its price is no matter here
+    cost = asked[asked["test"] == DEV].groupby("system")["latency_ms"].mean()
+    for name in names if last in names else ():
+        if cost[name] < cost[last]:
+            router = Router(asked, [name, last])
+            yield router.answers(router.fit(Route((name, last), CHECKED)))
 
 
 def _deployable(folder: Path) -> list[str]:

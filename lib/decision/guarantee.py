@@ -82,11 +82,12 @@ def bounds(kept: pd.DataFrame, usd: Mapping[str, float], target: float) -> pd.Da
     """
     names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
     level = ERROR / max(1, len(names))
-    right, n = kept[names].sum().to_numpy(), kept[names].notna().sum().to_numpy()
+    values = kept[names].to_numpy()
+    right, n = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
+    low, most = lower(right, n, level), [most_lost(int(count), target, level) for count in n]
     found = {"system": names, "usd": [usd[name] for name in names], "n": n, "lost": (n - right).astype(int)}
-    table = pd.DataFrame(found).assign(share=right / np.maximum(n, 1), low=lower(right, n, level))
-    table["most_lost"] = [most_lost(int(count), target, level) for count in n]
-    return table.assign(guaranteed=table["low"] >= target)
+    found |= {"share": right / np.maximum(n, 1), "low": low, "most_lost": most, "guaranteed": low >= target}
+    return pd.DataFrame(found)
 
 
 @cache
@@ -145,11 +146,11 @@ def verify(records: pd.DataFrame, choice: Choice) -> dict[str, Any]:
 def resampled(kept: pd.DataFrame, usd: Mapping[str, float], targets: Sequence[float]) -> pd.DataFrame:
     """How often the choice misses its target: a row for each, over DRAWS calibration sets drawn with replacement.
 
-    The requests of ``kept`` are taken for all that there are, so that the true share of each system is known.
-    Columns: target, draws, missed (share of draws in which the true share of the
-    system chosen is below the target) with Wilson's low and high, nothing (share in which none is chosen), system (the
-    one chosen most often), usd (mean of those chosen), and ``unbounded``: missed if the cheapest is chosen whose share
-    on the set is at least the target, without a bound.
+    The requests of ``kept`` are taken for all that there are, so that the true share of each system is known. Columns:
+    target, draws, missed (share of draws in which the true share of the system chosen is below the target) with
+    Wilson's low and high, nothing (share in which none is chosen), system (the one chosen most often), usd (mean of
+    those chosen), and ``unbounded``: missed if the cheapest is chosen whose share on the set is at least the target,
+    without a bound.
     """
     names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
     values, rng = kept[names].to_numpy(), np.random.default_rng(0)

@@ -34,7 +34,9 @@ def section(folder: Path, prices: Prices) -> Row:
     missed = guarantee.resampled(kept[names], found.usd, DRAWN)
     rows = [_row(found, target) for target in TARGETS]
     worst = {name: float(missed[name].max()) for name in ("missed", "unbounded")}
-    shown = {"rows": rows, "n": len(kept), "reference": found.reference, "candidates": names, "worst": worst}
+    shown: Row = {"rows": rows, "n": len(kept), "reference": found.reference, "worst": worst}
+    shown["systems"] = [name for name in names if candidates.ROUTED not in name]
+    shown["cascades"] = len(names) - len(shown["systems"])
     return {**shown, "confidence": CONFIDENCE, "draws": guarantee.DRAWS, "drawing": _drawing(missed)}
 
 

@@ -9,7 +9,8 @@ from toy_choice import write_answers
 from lib import choose
 from lib.core import paths
 from lib.core.files import write_json
-from lib.decision import records
+from lib.decision import candidates, guarantee, records
+from lib.evaluation.prices import load_prices
 
 SYSTEMS = {"rules": (0.5, 1.0), "small": (0.99, 10.0), "odd": (1.0, 0.5), "parent": (1.0, 50.0)}
 """The share of requests that each gets right, and its milliseconds; odd is not to be deployed."""
@@ -83,6 +84,16 @@ def test_a_report_without_its_parts(report: Path, capsys: pytest.CaptureFixture[
     assert "gpu/provenance.json: no '06' of part 6: give a reference" in said(capsys, code=1)
     (report / records.FILE).unlink()
     assert "gpu/records.jsonl.xz: is not there" in said(capsys, "--reference", "parent", code=1)
+
+
+def test_a_cascade_is_a_candidate_like_others(report: Path) -> None:
+    write_answers(report, SYSTEMS | {"small": (0.8, 10.0)}, unsure=0.5)
+    found = candidates.read(report, load_prices())
+    (name,) = [name for name in found.needs if name.startswith("small → parent")]
+    own, alone = found.on("dev"), found.usd
+    kept = guarantee.kept(own, "parent")[[name, "small"]]
+    assert alone["small"] < alone[name] < alone["parent"] and kept[name].isna().any(), "half is fitted on"
+    assert kept[name].mean() == 1 > kept["small"].mean(), "what it is not sure of goes up"
 
 
 def test_volumes() -> None:

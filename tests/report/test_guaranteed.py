@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_each_target_has_its_system_and_what_is_left_elsewhere(folder: Path) -> None:
     shown = guaranteed.section(folder, load_prices())
     rows = {row["target"]: row for row in shown["rows"]}
-    assert list(rows) == list(guaranteed.TARGETS) and shown["candidates"] == ["rules", "small"]
+    assert list(rows) == list(guaranteed.TARGETS) and shown["systems"] == ["rules", "small"]
     assert rows[0.95]["system"] == "small" and rows[0.99]["system"] == ""
     assert {test: e["verdict"] for test, e in rows[0.95]["elsewhere"].items()} == {"test": HOLDS, "dev_human": FAILS}
     assert 0.95 < rows[0.95]["low"] == rows[0.99]["best"] < 0.99 and rows[0.95]["lost"] <= rows[0.95]["most_lost"]
