@@ -55,17 +55,24 @@ class Prepared:
     @contextmanager
     def quantised(self) -> Iterator[None]:
         """Within it the weights are quantised as ``qat`` says; afterwards they are exact again, and gradients stay."""
-        exact = [weight.detach().clone() for weight in self.coarse]
-        self._quantise()
+        exact = self._quantise()
         try:
             yield
         finally:
-            for weight, value in zip(self.coarse, exact, strict=True):
-                weight.data.copy_(value)
+            self._fill(exact)
 
-    def _quantise(self) -> None:
-        for weight in self.coarse:
-            weight.data.copy_(quantised(weight.data))
+    def _quantise(self) -> Tensor:
+        """Quantises all weights at once, since a GPU waits for many small operations; returns them as they were."""
+        if not self.coarse:
+            return torch.empty(0)
+        exact = torch.cat([weight.detach().view(-1, BLOCK) for weight in self.coarse])
+        self._fill(quantised(exact))
+        return exact
+
+    def _fill(self, blocks: Tensor) -> None:
+        sizes = [weight.numel() // BLOCK for weight in self.coarse]
+        for weight, values in zip(self.coarse, blocks.split(sizes) if sizes else (), strict=True):
+            weight.data.copy_(values.view_as(weight))
 
     def restore(self) -> None:
         """Merges adapters, quantises for good what was quantised in training, and takes all other changes back."""

@@ -74,6 +74,7 @@ class StepLog(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
         self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
+        write_text(self.path, pd.DataFrame(self.rows, columns=[*COLUMNS, *self.more]).to_csv(index=False))
         self._since = time.monotonic() - self.seconds
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit=" steps")
 
@@ -87,7 +88,8 @@ class StepLog(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if "seconds" in state.log_history[-1] and state.is_world_process_zero:
             self.rows.append(self._row(state.log_history[-1]))
-            write_text(self.path, pd.DataFrame(self.rows).to_csv(index=False))
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(pd.DataFrame(self.rows[-1:]).to_csv(index=False, header=False))
             self._bar.update()
             self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
 
