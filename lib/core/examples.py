@@ -12,6 +12,7 @@ from lib.core.task import Example
 KEYS = [f.name for f in fields(Example) if f.name != "extra"]
 
 
+@files.uncollected()
 def read_examples(path: Path, count: int = 0) -> list[Example]:
     """All examples of a file, or ``count`` of them (``spread``); other keys go to ``extra``. Raises RecordError."""
     lines = files.lines(path)

@@ -1,5 +1,6 @@
 """Records on disk: read strictly or line by line, written whole or not at all, resumed, and told apart by digests."""
 
+import gc
 import gzip
 import hashlib
 import json
@@ -37,6 +38,19 @@ class CallLine(Line):
     arguments: dict[str, Any]
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collection of what is made within, which takes most of the time where that is much and kept."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
+@uncollected()
 def read_jsonl(path: Path) -> list[Row]:
     """All rows of a JSON-lines file, plain or .xz; empty lines are skipped. Raises RecordError with file and line."""
     return [strict(where, line) for where, line in lines(path)]

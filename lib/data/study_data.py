@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 
 from lib.core.examples import read_examples, spread
+from lib.core.files import uncollected
 from lib.core.task import Example, StudyTask
 from lib.data.filter import TESTED
 
@@ -53,6 +54,7 @@ def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
     return read(task, homes, run / TESTS, learnt, count, rejected if rejected.is_file() else None)
 
 
+@uncollected()
 def read(
     task: StudyTask, homes: Sequence[Path], tests: Path, accepted: Path, count: int = 0, rejected: Path | None = None
 ) -> StudyData:

@@ -8,6 +8,7 @@ from small_homes import STRINGS, call, plain_home, random_call, random_home
 
 from lib.core.task import Control, Example, TaskError
 from lib.tasks.home.language.calls import MAX_STRING, answer, asked, controls, lesson, parse, taught
+from lib.tasks.home.language.prompts import prefix
 from lib.tasks.home.language.references import references
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Area, Entity, Home
@@ -158,6 +159,21 @@ def test_an_answer_that_does_nothing_can_be_taught_as_it_was_written():
         example = Example("x", "tea", {}, [[]], "L6", "", "", lesson(raw, refs))
         assert parse(raw, refs) == [] and "".join(taught(example, refs)) == raw
     assert lesson("HassTurnOn(name=0)\nHassTurnOff(name=0)", refs) == {}
+
+
+def test_calls_in_any_order_are_taught_as_the_prompt_tells_their_targets():
+    home, rng = plain_home(), Random(4)
+    calls = [call("HassTurnOff", name=n) for n in ("Sink", "Counter", "Coffee Maker", "Blind", "TV", "Main Valve")]
+    calls += [call("HassTurnOff", area="Attic", domain="light"), call("HassTurnOff", floor="Ground", domain="fan")]
+    for _ in range(20):
+        refs = references(home, rng=rng)
+        example = Example("x", "all but the bed", {}, [calls], "L8", "", "", {"any_order": True})
+        raw = "".join(map(str, taught(example, refs)))
+        lines = "".join(map(str, prefix(refs))).split("\n")
+        told = [c["arguments"] for c in parse(raw, refs)]
+        assert sorted(map(str, told)) == sorted(str(c["arguments"]) for c in parse(text(calls, refs), refs))
+        places = [next(i for i, x in enumerate(lines) if (a.get("name") or a.get("area")) in x) for a in told[1:]]
+        assert "floor" in told[0] and places == sorted(places)
 
 
 def test_a_temperature_that_makes_sense_in_the_other_unit_only_is_converted():

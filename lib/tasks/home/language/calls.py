@@ -74,14 +74,31 @@ def taught(example: Example, refs: References) -> list[Piece]:
     """What a student learns to answer.
 
     Where nothing is to be done: the call ``extra["ask"]``, in which "?" stands for what is to be asked for; or the
-    tool ``extra["wanted"]`` with ``=0`` where it has no target.
+    tool ``extra["wanted"]`` with ``=0`` where it has no target. Calls in ``extra["any_order"]`` follow the prompt.
     """
     tool = TOOLS.get(example.extra.get("wanted", ""))
     if ask := example.extra.get("ask"):
         return _call(ask, refs)
+    if example.extra.get("any_order"):
+        return answer(sorted(example.gold[0], key=lambda call: _position(call, refs)), refs)
     if example.gold[0] or tool is None or not takes_name(tool):
         return answer(example.gold[0], refs)
     return [Control(f"{tool.name}("), Control("name"), Control(f"={NO_TARGET}"), Control(")")]
+
+
+def _position(call: Call, refs: References) -> tuple[int, int]:
+    """Where the prompt tells a call's target: its line and the place there; floors and the whole home come first."""
+    arguments, tool = call["arguments"], TOOLS[call["name"]]
+    if "name" in arguments:
+        entity = refs.entity_number.get(targets(refs.home, tool, arguments)[0].id, 0) - 1
+        found = ((i, row.index(entity) + 1) for i, (_, row) in enumerate(refs.lines) if entity in row)
+        return next(found, (len(refs.lines), entity))
+    if "area" in arguments:
+        area = refs.area_number.get(str(arguments["area"]).casefold(), 0) - 1
+        return next((i for i, (place, _) in enumerate(refs.lines) if place == area), -1), 0
+    floors = [floor.casefold() for floor in refs.floors]
+    floor = str(arguments.get("floor", "")).casefold()
+    return -1, floors.index(floor) if floor in floors else -1
 
 
 def takes_name(tool: Tool) -> bool:

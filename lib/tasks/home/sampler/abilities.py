@@ -182,6 +182,6 @@ def _row_words(rng: Random, base: str, numbers: Sequence[int], whole: bool) -> s
 
 
 BUILDERS: dict[Callable[[Random, Home, str | None], Found], float] = {
-    **{_after: 2.5, _lasting: 2.5, all_but: 3, on_floor: 3, _items: 12, _two_settings: 2, _words_for_values: 1.5},
+    **{_after: 2.5, _lasting: 2.5, all_but: 4.5, on_floor: 3, _items: 12, _two_settings: 2, _words_for_values: 1.5},
     **{_numbered: 5, _each: 2, step: 4, missing: 1, here: 3, everyday: 3, player: 3, music: 6},
 }

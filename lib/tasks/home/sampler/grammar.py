@@ -48,7 +48,7 @@ class Draw:
     """A request; ``combination``: its template and domain.
 
     Where nothing is to be done: ``wanted``, the tool, if only the target is amiss; ``ask``, a call with "?" for what is
-    unclear.
+    unclear. ``any_order``: the request does not say the order of the calls.
     """
 
     text: str
@@ -58,11 +58,12 @@ class Draw:
     combination: str
     wanted: str = ""
     ask: Call | None = None
+    any_order: bool = False
 
     @property
     def extra(self) -> dict[str, Any]:
         """What an example keeps of it besides text, area and gold."""
-        reasons = {"wanted": self.wanted, "ask": self.ask}
+        reasons = {"wanted": self.wanted, "ask": self.ask, "any_order": self.any_order}
         return {"intent": self.intent, "combination": self.combination} | {k: v for k, v in reasons.items() if v}
 
     @classmethod

@@ -186,7 +186,8 @@ def all_but(rng: Random, home: Home, area: str | None) -> Found:
     kinds = [kind] if kind else [{}, *({"domain": d} for d in dict.fromkeys(e.domain for e in wanted))]
     calls = smallest(home, action.tool, kinds, wanted)
     text, template = _but(rng, action, group.format(plural=plural, word=say(rng, names.words)), spoken)
-    return Draw(text, area, [calls], action.tool, f"all_but:{scope}:{template}:{domain or 'all'}") if calls else None
+    combination = f"all_but:{scope}:{template}:{domain or 'all'}"
+    return Draw(text, area, [calls], action.tool, combination, any_order=True) if calls else None
 
 
 def _scope(rng: Random, home: Home, area: str | None, some: list[Entity], of: str) -> tuple[str, list[Entity], str]:

@@ -120,7 +120,9 @@ def sample_home(rng: Random, size: tuple[int, int] = (3, 60), held_out: bool = F
     areas, floors = _areas(rng, count, held_out)
     style = _Style(rng, areas, held_out)
     style.kinds, style.weights = _focus(rng, count)
-    entities = _alike(rng, style, count) if rng.random() < 0.25 else []
+    entities: list[Entity] = []
+    for _ in range(rng.randint(2, 4) if style.by_room else rng.random() < 0.25):
+        entities += _alike(rng, style, count - len(entities), entities)
     for _ in range(count - len(entities)):
         entities += filter(None, [_entity(rng, style, entities)])
     while len(entities) < size[0]:
@@ -136,19 +138,18 @@ def _count(rng: Random, low: int, high: int) -> int:
     return rng.randint(low, middle) if rng.random() < 0.5 else rng.randint(middle, high)
 
 
-def _alike(rng: Random, style: _Style, most: int) -> list[Entity]:
+def _alike(rng: Random, style: _Style, most: int, others: list[Entity]) -> list[Entity]:
     """One name in several rooms, or numbered names."""
     kind = rng.choice([k for k in style.kinds if k.domain in _REPEATED] or [kind_of("light", None)])
     name = rng.choice(kind.nouns) if rng.random() < 0.7 else _qualified(rng, rng.choice(kind.nouns))
     areas, found = rng.sample(style.areas, min(len(style.areas), most, rng.randint(2, 5))), list[Entity]()
-    if rng.random() < 0.5:
-        rows = [(name, area) for area in areas]
-    else:
+    rows = [(name, area) for area in areas]
+    if not style.by_room and rng.random() < 0.5:
         numbers = rng.choice((range(1, 4), range(1, 6), (1, 2, 12), (2, 3, 10, 11), range(1, 9)))
         rows = [(f"{name} {n}", rng.choice(areas[:2])) for n in numbers]
     for text, area in rows[:most]:
         if not is_held_out(text) or style.held_out:
-            found.append(_with_id(found, text.lower() if style.lower else text, kind, area.name))
+            found.append(_with_id([*others, *found], text.lower() if style.lower else text, kind, area.name))
     return found
 
 
@@ -160,6 +161,7 @@ class _Style:
 
     def __init__(self, rng: Random, areas: list[Area], held_out: bool) -> None:
         self.areas, self.held_out = areas, held_out
+        self.by_room = rng.random() < 0.15  # many rooms have a lamp, a TV or a fan of the same name
         self.area_in_name = rng.choice((0.15, 0.5, 0.9))
         self.lower = rng.random() < 0.12
         self.plain = rng.choice((0.2, 0.5, 0.8))
@@ -228,8 +230,7 @@ def _entity(rng: Random, style: _Style, others: list[Entity]) -> Entity | None:
     kind, held_out = rng.choices(style.kinds, style.weights)[0], style.held_out
     area = None if rng.random() < style.area_optional or kind.domain in _NOWHERE else rng.choice(style.areas).name
     taken = {e.name.casefold() for e in others if e.domain == kind.domain}
-    fallback = None
-    attempts = 4 * _ATTEMPTS if held_out else _ATTEMPTS
+    fallback, attempts = None, 4 * _ATTEMPTS if held_out else _ATTEMPTS
     for attempt in range(attempts):
         name = _confusing(rng, others, style.areas) if others and rng.random() < 0.08 else _name(rng, style, kind, area)
         name = name.lower() if style.lower else name

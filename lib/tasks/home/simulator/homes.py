@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lib.core.files import RecordError, read_json, read_jsonl
+from lib.core.files import RecordError, read_json, read_jsonl, uncollected
 from lib.core.task import TaskError
 from lib.tasks.home.simulator.tools import DATA, find
 
@@ -211,6 +211,7 @@ def _repeated(keys: Iterable[str]) -> tuple[int, str] | None:
     return next(((i, key) for i, key in enumerate(keys) if seen.setdefault(key, i) != i), None)
 
 
+@uncollected()
 def load_homes(path: Path) -> dict[str, Home]:
     """Homes by key from JSON ``{"key": home}`` or JSON lines ``{"id", "areas", "entities"}``. Raises TaskError."""
     try:
