@@ -13,8 +13,6 @@ El-Yaniv, arXiv 1705.08500. A request counts once, in the first order of its con
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 from sklearn.isotonic import IsotonicRegression
@@ -24,31 +22,24 @@ from lib.evaluation.metrics import first_order, wilson
 BINS = 10
 
 
-def _binned(records: pd.DataFrame) -> pd.DataFrame:
-    chosen = first_order(records)
-    place = np.minimum((chosen["confidence"].to_numpy(float) * BINS).astype(int), BINS - 1)
-    return chosen.assign(bin=place, exact=chosen["exact"].astype(float))
-
-
 def reliability(records: pd.DataFrame) -> pd.DataFrame:
     """A row for each system and tenth of the confidences: n, mean confidence, accuracy with Wilson's interval."""
     rows = []
-    for system, own in _binned(records).groupby("system", sort=False):
-        for place, part in own.groupby("bin"):
-            right, n = part["exact"].sum(), len(part)
+    for system, own in first_order(records).groupby("system", sort=False):
+        tenth = (own["confidence"] * BINS).astype(int).clip(upper=BINS - 1)
+        for place, part in own.groupby(tenth):
+            right, n = float(part["exact"].sum()), len(part)
             rows.append([system, place, n, part["confidence"].mean(), right / n, *wilson(right, n)])
     return pd.DataFrame(rows, columns=["system", "bin", "n", "confidence", "accuracy", "low", "high"])
 
 
 def expected_error(records: pd.DataFrame) -> pd.DataFrame:
     """A row for each system: n, mean confidence, accuracy, and ``ece``: their mean distance over the bins."""
-    rows = []
-    for system, part in reliability(records).groupby("system", sort=False):
-        n = part["n"].sum()
-        share = part["n"] / n
-        mean, right = ((share * part[name]).sum() for name in ("confidence", "accuracy"))
-        rows.append([system, n, mean, right, (share * (part["confidence"] - part["accuracy"]).abs()).sum()])
-    return pd.DataFrame(rows, columns=["system", "n", "confidence", "accuracy", "ece"])
+    found = reliability(records)
+    found["ece"] = (found["confidence"] - found["accuracy"]).abs()
+    means = ["confidence", "accuracy", "ece"]
+    found[means] = found[means].mul(found["n"] / found.groupby("system")["n"].transform("sum"), axis=0)
+    return found.groupby("system", sort=False)[["n", *means]].sum().reset_index()
 
 
 def coverage_risk(records: pd.DataFrame) -> pd.DataFrame:
@@ -73,9 +64,3 @@ def fit(records: pd.DataFrame) -> dict[str, IsotonicRegression]:
         rising = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip")
         fitted[str(name)] = rising.fit(part["confidence"], part["exact"].astype(float))
     return fitted
-
-
-def calibrated(records: pd.DataFrame, fitted: Mapping[str, IsotonicRegression]) -> pd.DataFrame:
-    """The records of the systems that were ``fitted``, with calibrated confidences."""
-    own = records[records["system"].isin(list(fitted))].groupby("system", sort=False)
-    return pd.concat(part.assign(confidence=fitted[str(name)].predict(part["confidence"])) for name, part in own)

@@ -17,14 +17,14 @@ Not counted: labour, network, space, taxes, and what an error costs. FLOPs and K
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from lib.core.params import ParamsError
-from lib.evaluation.prices import DAY_S, DAYS, YEAR_S, Prices, Sourced, energy_usd, hosted_usd, local_usd
+from lib.evaluation.comparison import hosted_table
+from lib.evaluation.prices import DAY_S, DAYS, YEAR_S, Prices, Sourced, energy_usd, find, hosted_usd, local_usd
 
 LOADS = (1.0, 0.5, 0.01)  # sustained, half, and that of a machine that mostly waits
 OWN, ANYWAY = "own machine", "machine that is there anyway"
@@ -76,11 +76,8 @@ def anyway(prices: Prices, need: Need) -> float:
 
 
 def rented(prices: Prices, name: str, need: Need, at: float = 1.0) -> float:
-    """USD a million requests on the rented processor ``name`` at a load ``at``, its ``seconds`` as they are.
-
-    Raises ParamsError.
-    """
-    price = _known(prices.rented, name, "rented processor")
+    """USD a million requests on the rented processor ``name`` at a load ``at``. Raises ParamsError."""
+    price = find(prices.rented, name, "rented processor")
     return 1e6 * need.seconds * price.units * price.usd_per_hour / 3600 / at
 
 
@@ -89,15 +86,8 @@ def hosted(prices: Prices, name: str, need: Need, cached_share: float | None = N
 
     Raises ParamsError.
     """
-    share = prices.use.cached_share if cached_share is None else cached_share
-    price = _known(prices.hosted, name, "hosted model")
-    return float(hosted_usd(price, need.prompt_tokens, need.new_tokens, need.prompt_tokens * share))
-
-
-def _known(priced: Mapping[str, Any], name: str, what: str) -> Any:
-    if name not in priced:
-        raise ParamsError(f"{what} '{name}': no price; known: {', '.join(priced)}")
-    return priced[name]
+    cached = need.prompt_tokens * (prices.use.cached_share if cached_share is None else cached_share)
+    return float(hosted_usd(find(prices.hosted, name, "hosted model"), need.prompt_tokens, need.new_tokens, cached))
 
 
 def serving(
@@ -146,16 +136,22 @@ def ownership(prices: Prices, local: Need, per_day: float, once: float = 0.0) ->
     return {**parts, "total": total, "usd_per_million": total / (per_day * DAYS * machine.years) * 1e6}
 
 
-def break_even(prices: Prices, local: Need, model: str, asked: Need, once: float = 0.0) -> float:
-    """Requests a day above which an own machine costs less than the hosted ``model``; infinite if one never does.
-
-    ``once`` is spread over the machine's life.
-    """
-    saved = (hosted(prices, model, asked) - anyway(prices, local)) / 1e6
+def waiting(prices: Prices) -> float:
+    """USD a year of a machine that only waits: its purchase, spread over its life, and its energy."""
     machine = prices.machine
-    fixed = (machine.usd + once) / machine.years + energy_usd(prices, machine.idle_watts * YEAR_S)
-    volume = fixed / saved / DAYS if saved > 0 else math.inf
-    return volume if _busy(prices, local, volume) <= 1 else math.inf
+    return float(machine.usd / machine.years + energy_usd(prices, machine.idle_watts * YEAR_S))
+
+
+def break_even(fixed: float, each: float, hosted: float) -> float:
+    """Requests a day above which ``fixed`` USD a year and ``each`` a million cost less than ``hosted`` USD a million.
+
+    Of one machine; infinite if it never does.
+
+    >>> round(break_even(36.525, 100.0, 600.0))
+    200
+    """
+    saved = (hosted - each) * DAYS / 1e6
+    return fixed / saved if saved > 0 else math.inf
 
 
 def teacher_data(prices: Prices, replies: pd.DataFrame) -> pd.DataFrame:
@@ -165,19 +161,9 @@ def teacher_data(prices: Prices, replies: pd.DataFrame) -> pd.DataFrame:
     A model with another tokenizer counts other tokens.
     """
     prompt, cached, new = (replies[name].sum() / 1e6 for name in ("prompt_tokens", "cached_tokens", "new_tokens"))
-    rows = [
-        (name, hosted_usd(price, prompt, new, cached), hosted_usd(price, prompt, new), price.source, price.date)
-        for name, price in prices.hosted.items()
-    ]
-    found = pd.DataFrame(rows, columns=["model", "usd", "usd_uncached", "source", "date"])
+    found = hosted_table(prices, prompt, new, cached / prompt).rename(columns={"usd_per_million": "usd"})
+    found["usd_uncached"] = hosted_table(prices, prompt, new)["usd_per_million"]
     return found.assign(calls=len(replies), prompt_millions=prompt, cached_millions=cached, new_millions=new)
-
-
-def _assumptions(prices: Prices) -> Iterator[tuple[str, str, str, Sourced]]:
-    """Of each value that has a range: section of the prices, name in it if it is a mapping, key, and entry."""
-    for section, entry in prices:
-        for name, part in entry.items() if isinstance(entry, dict) else [("", entry)]:
-            yield from ((section, name, key, part) for key in part.range)
 
 
 def _changed(prices: Prices, section: str, name: str, part: Sourced, **value: float) -> Prices:
@@ -185,21 +171,25 @@ def _changed(prices: Prices, section: str, name: str, part: Sourced, **value: fl
     return prices.model_copy(update={section: {**getattr(prices, section), name: new} if name else new})
 
 
-def sensitivity(answer: Callable[[Prices], float], prices: Prices, least: float = 0.1) -> pd.DataFrame:
-    """The assumptions that move ``answer`` by more than a share ``least`` within their range, the strongest first.
+def sensitivity(answer: Callable[[Prices], float], prices: Prices) -> pd.DataFrame:
+    """The assumptions that move ``answer`` by more than 10% within their range, the strongest first.
 
     ``answer``: a cost from prices, such as ``lambda p: hosted(p, "gpt-4o-mini", hosted_need(p))``. A row each:
     assumption, value, low, high, ``answer_low`` and ``answer_high`` (the answer there), ``change`` (the larger share
     that it moves by), source, date, confidence. Each is varied alone.
     """
     base, rows = answer(prices), []
-    for section, name, key, part in _assumptions(prices):
+    entries = [
+        (section, name, part)
+        for section, entry in prices
+        for name, part in (entry.items() if isinstance(entry, dict) else [("", entry)])
+    ]
+    for section, name, part, key in ((*entry, key) for entry in entries for key in entry[2].range):
         low, high = part.range[key]
         ends = [answer(_changed(prices, section, name, part, **{key: value})) for value in (low, high)]
-        place = ".".join(filter(None, [section, name, key]))
-        row = {"assumption": place, "value": getattr(part, key), "low": low, "high": high}
-        row |= {"answer_low": ends[0], "answer_high": ends[1]}
+        row = {"assumption": ".".join(filter(None, [section, name, key])), "value": getattr(part, key)}
+        row |= {"low": low, "high": high, "answer_low": ends[0], "answer_high": ends[1]}
         row |= {"change": max(0.0 if end == base else abs(end / base - 1) if base else math.inf for end in ends)}
         rows.append({**row, "source": part.source, "date": part.date, "confidence": part.confidence})
     found = pd.DataFrame(rows)
-    return found[found["change"] > least].sort_values("change", ascending=False, ignore_index=True)
+    return found[found["change"] > 0.1].sort_values("change", ascending=False, ignore_index=True)

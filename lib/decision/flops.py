@@ -61,36 +61,27 @@ class Shape:
         """All weights; the embedding is the head's, too."""
         return self.matrices + self.hidden * (self.vocabulary + 2 * self.layers + 1)
 
-    def kv_bytes(self, tokens: float, bytes_each: float = 2) -> float:
-        """Bytes of the keys and values of a context of so many tokens, ``bytes_each`` of a value (2: f16)."""
-        return 2 * self.layers * self.kv_heads * self.head_size * tokens * bytes_each
+    def kv_bytes(self, tokens: float) -> float:
+        """Bytes of the keys and values (f16) of a context of so many tokens."""
+        return 4 * self.layers * self.kv_heads * self.head_size * tokens
 
-    def flops(self, tokens: float, context: float = 0, logits: float = 1) -> float:
-        """FLOPs of a forward pass over ``tokens`` after a ``context`` that is in the cache; ``logits``: tokens with."""
-        pairs = tokens * context + tokens * (tokens + 1) / 2
+    def forward(self, tokens: float, pairs: float, logits: float) -> float:
+        """FLOPs of a forward pass; ``pairs``: of a token and one that it sees; ``logits``: tokens that have them."""
         attention = 4 * self.layers * self.heads * self.head_size * pairs
         return 2 * self.matrices * tokens + attention + 2 * self.hidden * self.vocabulary * logits
 
-    def request_flops(self, prompt_tokens: float, new_tokens: float, cached_tokens: float = 0) -> float:
-        """FLOPs of one request: the prompt without what is cached, then the answer token by token."""
-        prompt = self.flops(prompt_tokens - cached_tokens, cached_tokens)
-        return prompt + self.flops(max(new_tokens - 1, 0), prompt_tokens, max(new_tokens - 1, 0))
+    def flops(self, tokens: float, context: float = 0, logits: float = 1) -> float:
+        """FLOPs of a forward pass over ``tokens`` after a ``context`` that is in the cache."""
+        return self.forward(tokens, tokens * context + tokens * (tokens + 1) / 2, logits)
 
     def gpu_seconds(
-        self,
-        tokens: tuple[float, float, float],
-        batch: int,
-        flops_per_second: float,
-        gb_per_second: float,
-        bits: float = 16,
+        self, prompt: float, new: float, cached: float, batch: int, flops_per_second: float, gb_per_second: float
     ) -> float:
         """The least seconds of a GPU for one of ``batch`` requests that are answered together, by its two limits.
 
-        ``tokens``: of the prompt, of the answer, cached. A step for a token of each answer reads the weights once, of
-        ``bits`` each, and every request's KV cache. What programs add is not counted.
+        ``prompt``, ``new``, ``cached``: tokens. A step for a token of each answer reads the weights (f16) once, and
+        every request's KV cache. What programs add is not counted.
         """
-        prompt, new, cached = tokens
-        read = self.weights * bits / 8 / batch + self.kv_bytes(prompt + new / 2)
-        prefill = self.flops(prompt - cached, cached) / flops_per_second
+        read = 2 * self.weights / batch + self.kv_bytes(prompt + new / 2)
         step = max(self.flops(1, prompt) / flops_per_second, read / (gb_per_second * 1e9))
-        return prefill + new * step
+        return self.flops(prompt - cached, cached) / flops_per_second + new * step

@@ -29,7 +29,7 @@ from lib.core.params import ParamsError, suggest
 from lib.data.study_data import DEV, DEV_HUMAN
 from lib.decision import calibration
 from lib.evaluation import metrics
-from lib.evaluation.prices import Prices, hosted_usd, local_usd
+from lib.evaluation.prices import Prices, find, hosted_usd, local_usd
 
 DEVELOPED = (DEV, DEV_HUMAN)
 HELD_OUT = "held out"
@@ -75,10 +75,8 @@ def priced(records: pd.DataFrame, prices: Prices, hosted: str) -> pd.DataFrame:
 
     Where a large model was asked, at the prices of the model ``hosted``. Raises ParamsError.
     """
-    if hosted not in prices.hosted:
-        raise ParamsError(f"hosted model '{hosted}': no price; {suggest(hosted, list(prices.hosted))}")
     tokens = (records[name] for name in ("prompt_tokens", "new_tokens", "cached_tokens"))
-    usd = hosted_usd(prices.hosted[hosted], *tokens)
+    usd = hosted_usd(find(prices.hosted, hosted, "hosted model"), *tokens)
     return records.assign(usd_per_million=usd.where(records["llm_calls"] > 0, local_usd(prices, records["latency_ms"])))
 
 

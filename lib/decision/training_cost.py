@@ -59,8 +59,7 @@ class Step:
 
     def _forward(self, shape: Shape) -> float:
         seen = self.width / (2 if self.compile == "flex" else 1)
-        attention = 4 * shape.layers * shape.heads * shape.head_size * seen
-        return self.positions * (2 * shape.matrices + attention + 2 * shape.hidden * shape.vocabulary * ANSWERS)
+        return shape.forward(self.positions, self.positions * seen, self.positions * ANSWERS)
 
     def _moved(self, shape: Shape, backward: bool) -> float:
         if self.compile:
@@ -219,10 +218,8 @@ def of_run(run: Path, assistant: Shape | None = None) -> list[Measured]:
 
 def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     name, steps = log.relative_to(run).parent.as_posix(), pd.read_csv(log)
-    params, student = (
-        read_json(log.parent / "student.json")["training"],
-        Shape.of(read_json(log.parent / "config.json")),
-    )
+    params = read_json(log.parent / "student.json")["training"]
+    student = Shape.of(read_json(log.parent / "config.json"))
     if "assistant" in params and not assistant:
         raise ValueError(f"{log}: no 03_assistant in the run: give the shape of the model distilled from")
     other = assistant if "assistant" in params else student if "groups_per_step" in params else None

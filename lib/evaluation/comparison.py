@@ -15,7 +15,7 @@ from scipy.stats import norm
 from lib.core.files import Row, read_jsonl
 from lib.core.params import ParamsError
 from lib.evaluation import metrics
-from lib.evaluation.prices import Prices, hosted_usd, local_usd
+from lib.evaluation.prices import Prices, find, hosted_usd, local_usd
 from lib.evaluation.prices import load_prices as load_prices
 
 ALL, TOGETHER = "all", "together"
@@ -101,13 +101,12 @@ def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str)
 
     Means per request, and ``usd_per_million`` requests at the prices of the model ``hosted``. Raises ParamsError.
     """
-    if hosted not in prices.hosted:
-        raise ParamsError(f"hosted model '{hosted}': no price; known: {', '.join(prices.hosted)}")
+    price = find(prices.hosted, hosted, "hosted model")
     chosen = predictions[predictions["test"] == test].assign(seconds=lambda t: t["latency_ms"] / 1000)
     columns = ["llm_calls", "prompt_tokens", "cached_tokens", "new_tokens", "seconds"]
     means = chosen.groupby("system", sort=False)[columns].mean().reset_index()
     tokens = means["prompt_tokens"], means["new_tokens"], means["cached_tokens"]
-    return means.assign(usd_per_million=hosted_usd(prices.hosted[hosted], *tokens))
+    return means.assign(usd_per_million=hosted_usd(price, *tokens))
 
 
 def hosted_table(prices: Prices, prompt_tokens: float, new_tokens: float, cached_share: float = 0.0) -> pd.DataFrame:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from lib.core import params, paths
-from lib.core.params import Settings
+from lib.core.params import ParamsError, Settings, suggest
 
 DAYS, DAY_S, JOULES_PER_KWH = 365.25, 86_400, 3.6e6
 YEAR_S = DAYS * DAY_S
 Share = Annotated[float, Field(ge=0, le=1)]
+Entry = TypeVar("Entry")
 
 
 class Sourced(Settings):
@@ -84,6 +86,13 @@ class Prices(Settings):
 def load_prices(path: Path = paths.PRICES) -> Prices:
     """The checked prices. Raises ParamsError that names file and key."""
     return Prices.read(params.read_yaml(path), path.name)
+
+
+def find(entries: Mapping[str, Entry], name: str, what: str) -> Entry:
+    """The entry of a name. Raises ParamsError, with ``what`` it should be."""
+    if name not in entries:
+        raise ParamsError(f"{what} '{name}': no price; {suggest(name, list(entries))}")
+    return entries[name]
 
 
 def hosted_usd(price: Hosted, prompt_tokens: Any, new_tokens: Any, cached_tokens: Any = 0.0) -> Any:

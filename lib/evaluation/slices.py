@@ -18,8 +18,8 @@ BY = ("level", "tools", "traits", "source", "prompt")
 def slices(records: pd.DataFrame, by: str) -> pd.DataFrame:
     """metrics.summary by system, test and ``slice``, a value of the property ``by``, one of BY.
 
-    A request with several tools or traits counts for each, one without for none. ``prompt``: how large the context is,
-    by the tokens that the models read, at least.
+    A request with several tools or traits counts for each, one without for none. ``prompt``: the size of the context,
+    by the fewest tokens that a model read of it.
     """
     values = _sizes(records) if by == "prompt" else records[by]
     rows = records.assign(slice=values).sort_values("slice", kind="stable", key=lambda c: c.map(str))
@@ -28,8 +28,8 @@ def slices(records: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _sizes(records: pd.DataFrame) -> pd.Series:
-    """The slice of each record's prompt; of a request that no model read, NaN."""
-    read = records.assign(size=records["prompt_tokens"].where(records["prompt_tokens"] > 0))
-    least = read.groupby(["test", "id"])["size"].transform("min")
+    """The slice of each record's prompt; NaN where no model read the request."""
+    read = records["prompt_tokens"].where(records["prompt_tokens"] > 0)
+    least = read.groupby([records["test"], records["id"]]).transform("min")
     names = [f"{low} to {high} tokens" for low, high in pairwise(TOKENS)] + [f"{TOKENS[-1]} tokens and more"]
     return pd.cut(least, [*TOKENS, np.inf], right=False, labels=names).astype(object)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,7 +13,7 @@ from lib.core.files import Row
 from lib.decision import costs
 from lib.decision.costs import Need
 from lib.evaluation.comparison import ALL, overall
-from lib.evaluation.prices import DAYS, YEAR_S, Prices, energy_usd, load_prices
+from lib.evaluation.prices import DAYS, Prices, load_prices
 from lib.report.release import latency
 
 DEV, TEST, TEACHER_DEV = "dev", "test", "teacher_dev"
@@ -45,21 +44,26 @@ def _on(rows: pd.DataFrame, test: str) -> dict[str, Row]:
     return {row["system"]: row for row in overall(rows, test).to_dict("records")}
 
 
+def _best(dev: dict[str, Row]) -> str:
+    """The most accurate system that is a file."""
+    return max((name for name, row in dev.items() if row["size_mb"] > 0), key=lambda name: dev[name]["accuracy"])
+
+
 def choices(folder: Path, last: pd.DataFrame, rows: pd.DataFrame, metas: Row) -> list[Row]:
     """The rows of the table of choices: own models, systems without a model, large models at list price."""
     dev, test, prices = _on(last, DEV), _on(last, TEST), load_prices()
-    with_file = [name for name, row in dev.items() if row["size_mb"] > 0]
-    best = max(with_file, key=lambda name: dev[name]["accuracy"])
-    released = [name for name in with_file if dev[name]["released"] or dev[name]["deployed"]]
-    chosen = sorted({*released, best}, key=lambda name: (not dev[name]["deployed"], dev[name]["size_mb"]))
-    rules = [name for name, row in dev.items() if pd.isna(row["size_mb"]) and row["prompt_tokens"] == 0]
+    best, rules = _best(dev), without_model(last)
+    released = {name for name, row in dev.items() if row["size_mb"] > 0 and (row["released"] or row["deployed"])}
+    chosen = sorted(released | {best}, key=lambda name: (not dev[name]["deployed"], dev[name]["size_mb"]))
     found = []
     for name in [*chosen, *rules]:
         marks = {"recommended": dev[name]["deployed"], "most accurate": name == best, "no model": name in rules}
         marks |= {"released": name in released, "not released": name == best and name not in released}
         row = {"system": name, "what": ", ".join(m for m, holds in marks.items() if holds), "mb": dev[name]["size_mb"]}
         row |= {"dev": share(dev[name]), "test": share(test[name]) if name in test else "–"}
-        found.append({**row, **_times(folder, dev[name]), **_local(dev[name], prices)})
+        each = costs.anyway(prices, _need(dev[name])) / 1e6
+        row |= {"fixed": costs.waiting(prices), "each": each, "hosted": False}
+        found.append({**row, **_times(folder, dev[name])})
     return found + _large(rows, metas, prices)
 
 
@@ -75,36 +79,39 @@ def _times(folder: Path, own: Row) -> Row:
     return {**known, "link": f"model/{file.name}" if digest else "", "sha256": digest, "benched": bool(same)}
 
 
-def _large(rows: pd.DataFrame, metas: Row, prices: Any) -> list[Row]:
+def _large(rows: pd.DataFrame, metas: Row, prices: Prices) -> list[Row]:
     """Large models: those that part 1 measured, at the price it names, and published accuracies."""
     first, last = metas.get("01", {}).get("parameters", {}), metas[max(metas)]["parameters"]
+    model = first.get("hosted_model", "")
     asked = rows[(rows["stage"] == rows["stage"].min()) & (rows["test"] == TEACHER_DEV) & (rows["level"] == ALL)]
     asked = asked[asked["prompt_tokens"] > 0].sort_values("accuracy", ascending=False).head(1)
     found = []
-    for row in asked.to_dict("records") if first.get("hosted_model") in prices.hosted else []:
-        what = f"large model of part 1, at the price of {first['hosted_model']}"
-        own = {"system": row["system"], "what": what, "dev": f"{share(row)}, a sample of dev", "test": "–"}
-        found.append({**own, **_hosted(prices, first["hosted_model"], row["prompt_tokens"], row["new_tokens"])})
-    for name, right in last.get("published", {}).items():
-        if name in prices.hosted:
-            own = {"system": name, "what": "large model, list price", "test": "–"}
-            own["dev"] = f"{right * 100:.1f} % on {last['published_test']} (published)"
-            found.append({**own, **_hosted(prices, name, last["llm_prompt_tokens"], last["llm_new_tokens"])})
-    return found
+    for row in asked.to_dict("records"):
+        what, right = f"large model of part 1, at the price of {model}", f"{share(row)}, a sample of dev"
+        found.append((row["system"], what, right, model, Need(0.0, row["prompt_tokens"], row["new_tokens"])))
+    for name, accuracy in last.get("published", {}).items():
+        right = f"{accuracy * 100:.1f} % on {last['published_test']} (published)"
+        need = Need(0.0, last["llm_prompt_tokens"], last["llm_new_tokens"])
+        found.append((name, "large model, list price", right, name, need))
+    return [
+        {"system": system, "what": what, "dev": right, "test": "–", "fixed": 0.0, "hosted": True}
+        | {"each": costs.hosted(prices, priced, need) / 1e6}
+        for system, what, right, priced, need in found
+        if priced in prices.hosted
+    ]
 
 
 def verdict(last: pd.DataFrame, table: Sequence[Row]) -> list[str]:
     """Sentences: the model, the distance to the best, what it costs, and when not to use it."""
     dev, test = _on(last, DEV), _on(last, TEST)
-    own = next(row for row in dev.values() if row["deployed"])
-    best = max((row for row in dev.values() if row["size_mb"] > 0), key=lambda row: row["accuracy"])
+    own, best = next(row for row in dev.values() if row["deployed"]), _best(dev)
     name = own["system"]
     held = f"{share(test[name])}, of requests held out for this, and on " if name in test else ""
     said = [f"Deploy {name}, {own['size_mb']:.0f} MB: right on {held}{share(own)}, of the set that it was chosen on."]
-    if best["system"] != name:
-        points, low, high = difference(own, best)
+    if best != name:
+        points, low, high = difference(own, dev[best])
         said.append(
-            f"There it is {abs(points):.1f} points below the most accurate file, {best['system']} "
+            f"There it is {abs(points):.1f} points below the most accurate file, {best} "
             + f"(95% interval of the difference {low:+.1f} to {high:+.1f}).".replace("-", "−")
         )
     return [*said, *_costs(next(row for row in table if row["system"] == name), table), _weakness(last, name)]
@@ -155,20 +162,8 @@ def wins(last: pd.DataFrame, name: str) -> list[tuple[str, Row]]:
     return found
 
 
-def _local(own: Row, prices: Prices) -> Row:
-    """USD a year of a machine bought for it that only waits (``fixed``), and USD that each request adds (``each``)."""
-    idle = energy_usd(prices, prices.machine.idle_watts * YEAR_S)
-    each = costs.anyway(prices, _need(own)) / 1e6
-    return {"fixed": prices.machine.usd / prices.machine.years + idle, "each": each, "hosted": False}
-
-
 def _need(own: Row) -> Need:
     return Need(seconds=own["mean_ms"] / 1000)
-
-
-def _hosted(prices: Prices, name: str, prompt_tokens: float, new_tokens: float) -> Row:
-    need = Need(prompt_tokens=prompt_tokens, new_tokens=new_tokens)
-    return {"fixed": 0.0, "each": costs.hosted(prices, name, need) / 1e6, "hosted": True}
 
 
 def assumptions(last: pd.DataFrame) -> list[Row]:
@@ -177,17 +172,13 @@ def assumptions(last: pd.DataFrame) -> list[Row]:
     Rows of lib.decision.costs.sensitivity, at the requests a day of the prices; answers in USD a year.
     """
     need, prices = _need(overall(last[last["deployed"]], DEV).iloc[0].to_dict()), load_prices()
-
-    def answer(p: Prices) -> float:
-        return costs.per_year(costs.own(p, need, prices.use.requests_per_day), prices.use.requests_per_day)
-
-    return costs.sensitivity(answer, prices).to_dict("records")
+    day = prices.use.requests_per_day
+    return costs.sensitivity(lambda p: costs.per_year(costs.own(p, need, day), day), prices).to_dict("records")
 
 
 def break_even(own: Row, large: Row) -> float:
-    """Requests a day from which a machine bought for ``own`` costs less than ``large``; infinite if it never does."""
-    saved = large["each"] - own["each"]
-    return float(own["fixed"] / DAYS / saved) if saved > 0 else math.inf
+    """Requests a day above which a machine bought for ``own`` costs less than ``large``; infinite if it never does."""
+    return costs.break_even(own["fixed"], own["each"] * 1e6, large["each"] * 1e6)
 
 
 def dollars(value: float) -> str:
