@@ -124,7 +124,10 @@ class TaskDefaults:
 
 
 class Task(Protocol):
-    """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on."""
+    """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on.
+
+    Optional: ``dialogue(ask) -> Dialogue`` of a task that can be served (``lib.core.turn``).
+    """
 
     name: str
 
