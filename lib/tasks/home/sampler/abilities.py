@@ -14,7 +14,7 @@ from random import Random
 from lib.tasks.home.sampler.commands import Target, command_for, entity_target, render, spoken_names
 from lib.tasks.home.sampler.copying import free_text
 from lib.tasks.home.sampler.grammar import Draw, Found
-from lib.tasks.home.sampler.groups import abilities, all_but, on_floor
+from lib.tasks.home.sampler.groups import abilities, all_but, everything, on_floor
 from lib.tasks.home.sampler.levels import clash, duration, satellite
 from lib.tasks.home.sampler.phrases import ACTIONS, bank, phrase, say, value
 from lib.tasks.home.sampler.policy import SHOPPING, tools_of
@@ -182,6 +182,15 @@ def _row_words(rng: Random, base: str, numbers: Sequence[int], whole: bool) -> s
 
 
 BUILDERS: dict[Callable[[Random, Home, str | None], Found], float] = {
-    **{_after: 2.5, _lasting: 2.5, all_but: 4.5, on_floor: 3, _items: 12, _two_settings: 2, _words_for_values: 1.5},
+    **{
+        _after: 2.5,
+        _lasting: 2.5,
+        all_but: 4.5,
+        everything: 1.5,
+        on_floor: 3,
+        _items: 12,
+        _two_settings: 2,
+        _words_for_values: 1.5,
+    },
     **{_numbered: 5, _each: 2, step: 4, missing: 1, here: 3, everyday: 3, player: 3, music: 6},
 }

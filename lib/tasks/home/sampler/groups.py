@@ -1,4 +1,4 @@
-"""Groups by place and by exception: floors by any of their names, all but some.
+"""Groups by place and by exception: floors by any of their names, everything, all but some.
 
 A floor is meant by words that can mean no other one: its names, its number ("2f"), or its place among the floors
 (upstairs, top floor), where levels or names tell that. "First floor" is the ground floor to some and not to others: it
@@ -183,11 +183,26 @@ def all_but(rng: Random, home: Home, area: str | None) -> Found:
     if not 0 < len(left) < len(inside):
         return None
     wanted = [e for e in inside if e not in left]
-    kinds = [kind] if kind else [{}, *({"domain": d} for d in dict.fromkeys(e.domain for e in wanted))]
-    calls = smallest(home, action.tool, kinds, wanted)
+    calls = smallest(home, action.tool, [kind] if kind else _kinds(wanted), wanted)
     text, template = _but(rng, action, group.format(plural=plural, word=say(rng, names.words)), spoken)
     combination = f"all_but:{scope}:{template}:{domain or 'all'}"
     return Draw(text, area, [calls], action.tool, combination, any_order=True) if calls else None
+
+
+def everything(rng: Random, home: Home, area: str | None) -> Found:
+    """Everything that is switched, in the house, on a floor or in a room."""
+    action = ACTIONS[say(rng, abilities()["exclusions"]["kinds"][""])]
+    some = [e for e in home.entities if e.domain in ON_OFF]
+    scope, inside, group = _scope(rng, home, area, some, "everything")
+    calls = smallest(home, action.tool, _kinds(inside), inside)
+    template = say(rng, action.simple if rng.random() < 0.7 else action.free)
+    text = phrase(rng, template, t=group.format(plural="things", word="thing"))
+    return Draw(text, area, [calls], action.tool, f"everything:{scope}:{template}", any_order=True) if calls else None
+
+
+def _kinds(wanted: Sequence[Entity]) -> list[dict[str, Any]]:
+    """Of everything that is switched: all, or those of a domain."""
+    return [{}, *({"domain": d} for d in dict.fromkeys(e.domain for e in wanted))]
 
 
 def _scope(rng: Random, home: Home, area: str | None, some: list[Entity], of: str) -> tuple[str, list[Entity], str]:
