@@ -11,12 +11,12 @@ import pandas as pd
 from lib.core import files
 from lib.core.files import RecordError
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
-from lib.decision import costs, records
+from lib.decision import records
 from lib.decision.costs import Need
 from lib.decision.routing import CHECKED, Route, Router
 from lib.evaluation.comparison import drawn, overall
 from lib.evaluation.metrics import first_order
-from lib.evaluation.prices import Prices
+from lib.evaluation.prices import Prices, local_usd
 
 ROUTED = " → "
 """What is in the names of cascades."""
@@ -26,7 +26,7 @@ ROUTED = " → "
 class Candidates:
     """``records``: of all systems and of cascades; ``needs``: of a request, for those that can be deployed.
 
-    ``usd``: of a million requests to each of these, on a machine that is there anyway.
+    ``usd``: of a million requests to each of these, by the formula of metrics.csv.
     """
 
     records: pd.DataFrame
@@ -48,9 +48,10 @@ def read(folder: Path, prices: Prices, reference: str = "") -> Candidates:
     names = _deployable(folder)
     made = pd.concat([found, *_cascades(first_order(found), names, reference)], ignore_index=True)
     names += [str(name) for name in made["system"].unique() if ROUTED in str(name)]
-    times = made[made["test"] == DEV].groupby("system")["latency_ms"].mean() / 1000
-    needs = {name: Need(float(times[name])) for name in names if name in times}
-    return Candidates(made, reference, needs, {name: costs.anyway(prices, need) for name, need in needs.items()})
+    ms = made[made["test"] == DEV].groupby("system")["latency_ms"].mean()
+    ms = ms[ms.index.isin(names)]
+    needs = {str(name): Need(seconds) for name, seconds in (ms / 1000).items()}
+    return Candidates(made, reference, needs, local_usd(prices, ms).to_dict())
 
 
 def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[pd.DataFrame]:

@@ -75,15 +75,19 @@ def lower(right: Any, n: Any, error: float) -> NDArray[np.float64]:
     return np.where(right > 0, beta.ppf(error, np.maximum(right, 1e-9), n - right + 1), 0.0)
 
 
+def _ranked(kept: pd.DataFrame, usd: Mapping[str, float]) -> list[str]:
+    """The candidates, the cheapest first."""
+    return sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
+
+
 def bounds(kept: pd.DataFrame, usd: Mapping[str, float], target: float) -> pd.DataFrame:
     """A row for each candidate, the cheapest first: usd, n, lost, share, low (its bound), most_lost, guaranteed.
 
     ``most_lost``: how many of n could be lost for ``target``; -1: n is too small even if none is.
     """
-    names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
+    names = _ranked(kept, usd)
     level = ERROR / max(1, len(names))
-    values = kept[names].to_numpy()
-    right, n = np.nansum(values, axis=0), (~np.isnan(values)).sum(axis=0)
+    right, n = kept[names].sum().to_numpy(), kept[names].count().to_numpy()
     low, most = lower(right, n, level), [most_lost(int(count), target, level) for count in n]
     found = {"system": names, "usd": [usd[name] for name in names], "n": n, "lost": (n - right).astype(int)}
     found |= {"share": right / np.maximum(n, 1), "low": low, "most_lost": most, "guaranteed": low >= target}
@@ -147,33 +151,19 @@ def resampled(kept: pd.DataFrame, usd: Mapping[str, float], targets: Sequence[fl
     """How often the choice misses its target: a row for each, over DRAWS calibration sets drawn with replacement.
 
     The requests of ``kept`` are taken for all that there are, so that the true share of each system is known. Columns:
-    target, draws, missed (share of draws in which the true share of the system chosen is below the target) with
-    Wilson's low and high, nothing (share in which none is chosen), system (the one chosen most often), usd (mean of
-    those chosen), and ``unbounded``: missed if the cheapest is chosen whose share on the set is at least the target,
-    without a bound.
+    target, missed (share of draws in which the true share of the system chosen is below the target), nothing (share in
+    which none is chosen), and ``unbounded``: missed if the cheapest is chosen whose share on the set is at least the
+    target, without a bound.
     """
-    names = sorted((name for name in kept if name in usd), key=lambda name: (usd[name], name))
-    values, rng = kept[names].to_numpy(), np.random.default_rng(0)
+    names, rng = _ranked(kept, usd), np.random.default_rng(0)
+    values, true = kept[names].to_numpy(), kept[names].mean().to_numpy()
     times = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=DRAWS)
-    count, right = times @ ~np.isnan(values), times @ np.nan_to_num(values)
-    low = lower(right, count, ERROR / max(1, len(names)))
-    true = kept[names].mean().to_numpy()
-    return pd.DataFrame([_missed(target, low, right / np.maximum(count, 1), true, names, usd) for target in targets])
+    n, right = times @ ~np.isnan(values), times @ np.nan_to_num(values)
+    low, share = lower(right, n, ERROR / max(1, len(names))), right / np.maximum(n, 1)
 
+    def missed(side: NDArray[np.float64], target: float) -> float:
+        good = side >= target
+        return float((good.any(axis=1) & (true[good.argmax(axis=1)] < target)).mean())
 
-def _missed(
-    target: float,
-    low: NDArray[np.float64],
-    share: NDArray[np.float64],
-    true: NDArray[np.float64],
-    names: Sequence[str],
-    usd: Mapping[str, float],
-) -> dict[str, Any]:
-    some, any_ = ((side >= target).any(axis=1) for side in (low, share))
-    chosen, simple = ((side >= target).argmax(axis=1) for side in (low, share))
-    missed = int((some & (true[chosen] < target)).sum())
-    least, most = metrics.wilson(missed, len(low))
-    found = pd.Series([names[i] for i in chosen[some]], dtype=object)
-    row: dict[str, Any] = {"target": target, "draws": len(low), "missed": missed / len(low), "low": least, "high": most}
-    row |= {"nothing": 1 - some.mean(), "system": found.mode().iloc[0] if len(found) else ""}
-    return {**row, "usd": found.map(dict(usd)).mean(), "unbounded": (any_ & (true[simple] < target)).mean()}
+    rows = [(t, missed(low, t), float((low < t).all(axis=1).mean()), missed(share, t)) for t in targets]
+    return pd.DataFrame(rows, columns=["target", "missed", "nothing", "unbounded"])

@@ -34,12 +34,10 @@ from lib.evaluation.prices import Prices, find, hosted_usd, local_usd
 DEVELOPED = (DEV, DEV_HUMAN)
 HELD_OUT = "held out"
 """The other half of the requests that routes are fitted on, as one test."""
-ALONE, FEATURES, CONFIDENCE, EXECUTION, CHECKED, AGREEMENT = KINDS = (
-    *("alone", "features", "confidence", "execution", "confidence and execution", "agreement"),
-)
-THRESHOLDS = {kind: [0.0] for kind in KINDS} | dict.fromkeys(
-    (FEATURES, CONFIDENCE, CHECKED), [0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99]
-)
+KINDS = "alone", "features", "confidence", "execution", "confidence and execution", "agreement"
+ALONE, FEATURES, CONFIDENCE, EXECUTION, CHECKED, AGREEMENT = KINDS
+LEAST = [0.3, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.975, 0.99]
+THRESHOLDS = {kind: LEAST if kind in (FEATURES, CONFIDENCE, CHECKED) else [0.0] for kind in KINDS}
 """For each kind the least probability to be right with which a system's answer is taken."""
 OF_REQUEST = ["prompt_tokens", "words"]
 """What is known of a request before it is answered: the prompt's length tells how large its context is."""
@@ -122,7 +120,6 @@ class Router:
         self._tests = {test: of & self._shown for test, of in {**asked, HELD_OUT: developed}.items()}
         self._request = rows.groupby(KEY[:3], sort=False).ngroup().to_numpy()
         self._all = {name: np.stack([table[name].to_numpy(float) for table in self._tables]) for name in USED}
-        self._exact = self._all["exact"]
 
     @cached_property
     def _after(self) -> Floats:
@@ -135,7 +132,7 @@ class Router:
     def _before(self) -> Floats:
         """The same by the request's features."""
         features = np.log1p(self._tables[-1][OF_REQUEST].to_numpy(float))
-        return np.stack([_predicted(features, right > 0, self._fitted) for right in self._exact])
+        return np.stack([_predicted(features, right > 0, self._fitted) for right in self._all["exact"]])
 
     def _taken(self, route: Route) -> Flags:
         """Whose answer would be taken, (systems of the route, records): that of the first of which this is true."""
@@ -154,10 +151,9 @@ class Router:
         taken[-1] = True
         return taken
 
-    def _answered(self, route: Route) -> tuple[NDArray[np.int64], NDArray[np.int64], Flags]:
+    def _answered(self, route: Route) -> tuple[list[int], NDArray[np.int64], Flags]:
         """The route's systems, the place among them of the one that answers, and who is asked, (systems, records)."""
-        own = np.array([self.systems.index(name) for name in route.systems])
-        place = self._taken(route).argmax(axis=0)
+        own, place = [self.systems.index(name) for name in route.systems], self._taken(route).argmax(axis=0)
         number = np.arange(len(own))[:, None]
         return own, place, number == place if route.kind == FEATURES else number <= place
 
@@ -175,26 +171,25 @@ class Router:
 
     def points(self, route: Route) -> list[dict[str, Any]]:
         """A row (of POINT) for each test, HELD_OUT included."""
-        named: dict[str, Any] = {"route": route.name, "systems": " → ".join(route.systems)}
-        named |= {"kind": route.kind, "threshold": route.threshold}
-        own, place, asked = self._answered(route)
-        exact, ms, usd = self._outcome(own, place, asked)
+        named = {**vars(route), "route": route.name, "systems": " → ".join(route.systems)}
+        exact, ms, usd, up = self._outcome(route)
         made = []
         for test, rows in self._tests.items():
             if rows.any():
-                right, last = (self._shares(values, rows) for values in (exact, self._exact[-1]))
+                right, last = (self._shares(values, rows) for values in (exact, self._all["exact"][-1]))
                 n, mean = len(right), float(right.mean())
                 low, high = metrics.wilson(mean * n, n)
                 found = {"test": test, "n": n, "accuracy": mean, "low": low, "high": high}
                 found |= {"points": 100 * (mean - float(last.mean())), "usd_per_million": float(usd[rows].mean())}
-                made.append({**named, **found, "mean_ms": ms[rows].mean(), "sent_up": float((place[rows] > 0).mean())})
+                made.append({**named, **found, "mean_ms": float(ms[rows].mean()), "sent_up": float(up[rows].mean())})
         return made
 
-    def _outcome(self, own: Any, place: Any, asked: Flags) -> tuple[Floats, Floats, Floats]:
-        """Whether right, milliseconds and price of each record of a route."""
-        right: Floats = np.take_along_axis(self._exact[own], place[None], 0)[0]
+    def _outcome(self, route: Route) -> tuple[Floats, Floats, Floats, Flags]:
+        """Whether right, milliseconds, price, and whether the first did not answer, of each record of a route."""
+        own, place, asked = self._answered(route)
+        right: Floats = np.take_along_axis(self._all["exact"][own], place[None], 0)[0]
         ms, usd = ((self._all[name][own] * asked).sum(axis=0) for name in ("latency_ms", "usd_per_million"))
-        return right, ms, usd
+        return right, ms, usd, place > 0
 
     def _shares(self, exact: Floats, rows: Flags) -> Floats:
         """Of each request, the share of its orders that were right."""
@@ -215,7 +210,7 @@ class Router:
 
     def rated(self, route: Route) -> tuple[float, float, Route]:
         """The accuracy and USD a million on the half to fit on, and the route."""
-        exact, _, usd = self._outcome(*self._answered(route))
+        exact, _, usd, _ = self._outcome(route)
         return float(exact[self._fitted].mean()), float(usd[self._fitted].mean()), route
 
     def front(self) -> list[Route]:
@@ -229,17 +224,13 @@ class Router:
 
 def _aligned(records: pd.DataFrame, systems: Sequence[str]) -> list[pd.DataFrame]:
     """The records of each system for what all of them answered, in the same order, by KEY."""
-    names = records["system"].unique()
-    tables = []
-    for name in systems:
-        if name not in names:
-            raise ParamsError(f"systems: no records of '{name}'; {suggest(name, [*names])}")
-        own = records[records["system"] == name].assign(order=metrics.orders)
-        tables.append(own.assign(again=own.groupby(["test", "id", "order"]).cumcount()).set_index(KEY))
-    common = tables[-1].index
-    for table in tables:
-        common = common[common.isin(table.index)]
-    return [table.loc[common] for table in tables]
+    for name in {*systems} - (known := {*records["system"]}):
+        raise ParamsError(f"systems: no records of '{name}'; {suggest(name, sorted(known))}")
+    own = records[records["system"].isin(list(systems))].assign(order=metrics.orders)
+    own["again"] = own.groupby(["system", "test", "id", "order"]).cumcount()
+    own = own[own.groupby(KEY)["system"].transform("size") == len(systems)].set_index(KEY)
+    common = own.index[own["system"] == systems[-1]]
+    return [own[own["system"] == name].loc[common] for name in systems]
 
 
 def _predicted(features: Floats, right: Flags, fitted: Flags) -> Floats:

@@ -21,7 +21,7 @@ from lib.decision import records
 from lib.decision.costs import Need, hosted
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import wilson
-from lib.evaluation.prices import load_prices, local_usd
+from lib.evaluation.prices import load_prices
 from lib.report import charts, guaranteed, svg
 from lib.report.choice import DEV, TEST, assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
 from lib.report.release import TEMPLATES
@@ -37,9 +37,8 @@ def index(reports: Path = paths.REPORTS) -> Path:
     """Writes reports/index.html: every profile that has a report, those that deploy a model first."""
     found = [about(folder) for folder in sorted(reports.iterdir()) if (folder / "provenance.json").exists()]
     found.sort(key=lambda run: ("verdict" not in run, "limits" not in run or not run["limits"]))
-    files.write_text(
-        reports / "index.html", rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices())
-    )
+    text = rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices())
+    files.write_text(reports / "index.html", text)
     return reports / "index.html"
 
 
@@ -76,10 +75,7 @@ def about(folder: Path) -> Row:
     run: Row = {"profile": folder.name, "pages": titles, "made": made(metas[max(metas)]), "files": kept}
     rows = read(folder)
     if not rows["deployed"].any():
-        return {
-            **run,
-            "missing": ["metrics.csv deploys no model or lacks columns: no choice (run part 6)."],
-        }
+        return {**run, "missing": ["metrics.csv deploys no model or lacks columns: no choice (run part 6)."]}
     last = rows[rows["stage"] == rows.loc[rows["deployed"], "stage"].max()]
     table = choices(folder, last, rows, metas)
     run |= {"choices": table, "verdict": verdict(last, table), "assumptions": assumptions(last), "heat": heat(last)}
@@ -151,21 +147,25 @@ def _pruned(folder: Path, name: str) -> list[str]:
 
 
 def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row) -> Row:
-    """Cost and accuracy of all systems on the same requests: the tests that models and large models both answered."""
-    model = metas.get("01", {}).get("parameters", {}).get("hosted_model", "")
+    """Cost and accuracy of all systems on the same requests: the tests that models and large models both answered.
+
+    Cost of own systems: that of metrics.csv; of large models: by their tokens at list price.
+    """
+    model, prices = metas.get("01", {}).get("parameters", {}).get("hosted_model", ""), load_prices()
     large = rows[(rows["stage"] == rows["stage"].min()) & (rows["level"] == ALL) & (rows["prompt_tokens"] > 0)]
     large = large[large["usd_per_million"].isna()]
     whole = last[(last["level"] == ALL) & last["usd_per_million"].notna()]
     most = whole.groupby("test")["n"].max().to_dict()
     tests = [test for test in most if most[test] in set(large.loc[large["test"] == test, "n"])]
-    if model not in load_prices().hosted or not tests:
+    if model not in prices.hosted or not tests:
         return {}
-    both = _priced(whole, large, model)
+    asked = [Need(0.0, *tokens) for tokens in zip(large["prompt_tokens"], large["new_tokens"], strict=True)]
+    both = pd.concat([whole, large.assign(usd_per_million=[hosted(prices, model, need) for need in asked])])
     points = _points(both[both["test"].isin(tests)], sum(most[test] for test in tests))
     own = [p for p in points if p["system"] in set(whole[whole["size_mb"] > 0]["system"])]
     alt = f"Accuracy against cost of {len(points)} systems; the table below has the figures."
     label = "US dollars a million requests, log scale"
-    found: Row = {"tests": tests, "points": points, "n": points[0]["n"], "all": [], "near": []}
+    found: Row = {"tests": tests, "points": points, "n": points[0]["n"]}
     for name, chosen in (("near", own), ("all", points)):
         front = charts.pareto(pd.DataFrame(chosen), "x").to_dict("records")
         found[name] = [svg.scatter(chosen, front, width, label, alt) for width in (760, 350)]
@@ -173,19 +173,11 @@ def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row) -> Row:
     return found
 
 
-def _priced(whole: pd.DataFrame, large: pd.DataFrame, model: str) -> pd.DataFrame:
-    """Both tables with ``usd``, of a million requests: by time on an own machine, by tokens at list price."""
-    prices = load_prices()
-    asked = [Need(0.0, *tokens) for tokens in zip(large["prompt_tokens"], large["new_tokens"], strict=True)]
-    usd = [hosted(prices, model, need) for need in asked]
-    return pd.concat([whole.assign(usd=local_usd(prices, whole["mean_ms"])), large.assign(usd=usd)])
-
-
 def _points(both: pd.DataFrame, n: int) -> list[Row]:
     """The systems that answered all ``n`` requests of the tests."""
     points = []
     for system, group in both.groupby("system", sort=False):
-        right, usd = float(group["right"].sum()), float((group["usd"] * group["n"]).sum() / n)
+        right, usd = float(group["right"].sum()), float((group["usd_per_million"] * group["n"]).sum() / n)
         if group["n"].sum() == n and usd > 0:
             low, high = wilson(right, n)
             row = {"system": system, "x": usd, "n": n, "look": charts.look(str(system))}
