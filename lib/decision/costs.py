@@ -142,12 +142,17 @@ def waiting(prices: Prices) -> float:
     return float(machine.usd / machine.years + energy_usd(prices, machine.idle_watts * YEAR_S))
 
 
-def break_even(fixed: float, each: float, hosted: float) -> float:
+def break_even(prices: Prices, local: Need, model: str, asked: Need) -> float:
+    """Requests a day above which an own machine costs less than the hosted ``model``."""
+    return crossing(waiting(prices), anyway(prices, local), hosted(prices, model, asked))
+
+
+def crossing(fixed: float, each: float, hosted: float) -> float:
     """Requests a day above which ``fixed`` USD a year and ``each`` a million cost less than ``hosted`` USD a million.
 
     Of one machine; infinite if it never does.
 
-    >>> round(break_even(36.525, 100.0, 600.0))
+    >>> round(crossing(36.525, 100.0, 600.0))
     200
     """
     saved = (hosted - each) * DAYS / 1e6

@@ -178,7 +178,7 @@ def assumptions(last: pd.DataFrame) -> list[Row]:
 
 def break_even(own: Row, large: Row) -> float:
     """Requests a day above which a machine bought for ``own`` costs less than ``large``; infinite if it never does."""
-    return costs.break_even(own["fixed"], own["each"] * 1e6, large["each"] * 1e6)
+    return costs.crossing(own["fixed"], own["each"] * 1e6, large["each"] * 1e6)
 
 
 def dollars(value: float) -> str:

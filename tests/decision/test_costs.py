@@ -64,10 +64,10 @@ def test_serving_has_every_way_and_caching_never_costs_more() -> None:
 @pytest.mark.parametrize("model", PRICES.hosted)
 def test_at_break_even_both_cost_the_same(model: str) -> None:
     hosted = costs.hosted(PRICES, model, ASKED)
-    volume = costs.break_even(costs.waiting(PRICES), costs.anyway(PRICES, LOCAL), hosted)
+    volume = costs.break_even(PRICES, LOCAL, model, ASKED)
     assert costs.own(PRICES, LOCAL, volume) == pytest.approx(hosted)
     assert costs.own(PRICES, LOCAL, 2 * volume) < hosted
-    assert costs.break_even(1.0, 2.0, 2.0) == math.inf
+    assert costs.crossing(1.0, 2.0, 2.0) == math.inf
 
 
 def test_teacher_data_is_tokens_at_list_prices() -> None:
