@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
 
+from lib.core.examples import spread
 from lib.core.task import Answer, Call, Example
 from lib.tasks.home.language.calls import takes_name
 from lib.tasks.home.simulator.homes import Home
@@ -17,7 +18,7 @@ from lib.tasks.home.simulator.tools import TOOLS, Tool
 from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
 
 NEIGHBOURS = 20  # training requests that are tried until one can be filled
-LIMIT = 30_000  # training requests that are kept at most
+LIMIT = 40_000  # training requests that are read at most, evenly spaced
 
 Slot = tuple[Any, ...]
 """("name", i, domain), ("area", i), ("floor", i), ("here",), ("number", i), ("text", left, right), ("value", v)."""
@@ -30,11 +31,11 @@ class TfidfBaseline:
     def __init__(self, examples: Iterable[Example]) -> None:
         """Learns from the examples whose gold can be copied from their request. Raises ValueError if there are none."""
         seen: dict[tuple[str, Template], None] = {}
-        for example in examples:
+        for example in spread(list(examples), LIMIT):
             home = Home.from_dict(example.context["home"])
             said = delexicalise(example.text, home)
             template = _template(example.gold[0], said, example.context.get("area"))
-            if template is not None and len(seen) < LIMIT:
+            if template is not None:
                 seen.setdefault((said.text, template))
         if not seen:
             raise ValueError("no example to learn from: give at least one whose answer can be copied from its request")

@@ -116,13 +116,13 @@ class Nearest(Generic[Item]):
         self._words = TfidfVectorizer(analyzer="word", ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False)
         self._characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), lowercase=False)
         features = [self._words.fit_transform(texts), self._characters.fit_transform(texts)]
-        self._matrix = sparse.csr_matrix(sparse.hstack(features))
+        self._by_feature = sparse.csr_matrix(sparse.hstack(features).T)
         self._similarity = lru_cache(maxsize=1024)(self._cosine)
 
     def _cosine(self, text: str) -> np.ndarray[Any, Any]:
         """The similarity of ``text`` to every row, (rows,), from 0 to 1; rounded, so that ties are ties."""
         features = [self._words.transform([text]), self._characters.transform([text])]
-        cosine = (self._matrix @ sparse.csr_matrix(sparse.hstack(features)).T).toarray().ravel() / 2
+        cosine = (sparse.csr_matrix(sparse.hstack(features)) @ self._by_feature).toarray().ravel() / 2
         return np.round(cosine, 6)
 
     def best(self, text: str, count: int) -> list[tuple[Item, float]]:
