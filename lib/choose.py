@@ -19,14 +19,14 @@ from lib.core import paths
 from lib.core.params import ParamsError
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
 from lib.decision import candidates, costs, guarantee
-from lib.decision.costs import Need
-from lib.decision.guarantee import CONFIDENCE, FAILS, GOLD, HOLDS, Choice
-from lib.evaluation.prices import DAYS, Prices, load_prices
+from lib.decision.guarantee import CONFIDENCE, FAILS, GOLD, HOLDS, OPEN, Choice
+from lib.evaluation.prices import DAYS, load_prices
 
 PERIODS = {"hour": 24.0, "day": 1.0, "week": 1 / 7, "month": 12 / DAYS, "year": 1 / DAYS}
-VERDICTS = {HOLDS: "the target holds there", FAILS: "the target does not hold there"}
+VERDICTS = {HOLDS: "the target holds there", FAILS: "the target does not hold there", OPEN: "too few requests to tell"}
 LABELS = {"system": "system", "usd": "$ a million", "n": "requests", "lost": "lost", "most_lost": "may lose"}
 LABELS |= {"low": "guaranteed", "guaranteed": "target"}
+FORMATS = {"$ a million": "{:.4f}".format, "guaranteed": "{:.1%}".format, "target": {True: "yes", False: "no"}.get}
 
 
 def per_day(volume: str) -> float:
@@ -43,40 +43,33 @@ def answer(target: float, volume: str, reference: str, folder: Path) -> Iterator
     found = candidates.read(folder, prices, reference)
     choice = guarantee.choose(found.on(DEV), found.reference, target, found.usd)
     yield from _chosen(choice)
-    if name := choice.system or (found.reference if found.reference in found.needs else ""):
-        yield _cost(name, prices, found.needs[name], day, volume)
+    if need := found.needs.get(name := choice.system or found.reference):
+        own, anyway = (costs.per_year(usd, day) for usd in (costs.own(prices, need, day), costs.anyway(prices, need)))
+        yield (
+            f"Cost at {volume}: {name} takes {_usd(anyway)} of electricity a year on a machine that is there anyway, "
+            f"{_usd(own)} a year with a machine of its own ({prices.machine.name})."
+        )
     if choice.system:
         yield from (_verified(test, found.on(test), choice) for test in (TEST, DEV_HUMAN) if len(found.on(test)))
     yield from _others(choice)
 
 
-def _aim(choice: Choice) -> str:
-    if choice.reference == GOLD:
-        return f"right on at least {choice.target:.1%} of requests"
-    return f"at least {choice.target:.1%} as good as {choice.reference}"
-
-
 def _chosen(choice: Choice) -> Iterator[str]:
+    gold = choice.reference == GOLD
+    aim = "right on at least {:.1%} of requests" if gold else f"at least {{:.1%}} as good as {choice.reference}"
+    aim = f"{aim.format(choice.target)}, with {CONFIDENCE:.0%} confidence."
     if choice.system:
         row = choice.table.set_index("system").loc[choice.system]
-        yield f"{choice.system} is the cheapest system that is {_aim(choice)}, with {CONFIDENCE:.0%} confidence."
-        what = "requests" if choice.reference == GOLD else f"requests that {choice.reference} gets right"
+        yield f"{choice.system} is the cheapest system that is {aim}"
+        what = "requests" if gold else f"requests that {choice.reference} gets right"
         yield f"It gets right {row['share']:.1%} of {row['n']} {what} ({DEV}); in general at least {row['low']:.1%}."
         return
-    yield f"No cheaper system is guaranteed to be {_aim(choice)}, with {CONFIDENCE:.0%} confidence."
+    yield f"No cheaper system is guaranteed to be {aim}"
     if len(choice.table):
         best = choice.table.loc[choice.table["low"].idxmax(), "system"]
         yield f"The best that can be: {best}, at least {choice.best:.1%}."
-    if choice.reference != GOLD:
+    if not gold:
         yield f"{choice.reference} itself is left."
-
-
-def _cost(name: str, prices: Prices, need: Need, day: float, volume: str) -> str:
-    own, anyway = (costs.per_year(usd, day) for usd in (costs.own(prices, need, day), costs.anyway(prices, need)))
-    return (
-        f"Cost at {volume}: {name} takes {_usd(anyway)} of electricity a year on a machine that is there anyway, "
-        f"{_usd(own)} a year with a machine of its own ({prices.machine.name})."
-    )
 
 
 def _usd(amount: float) -> str:
@@ -88,9 +81,8 @@ def _verified(test: str, part: pd.DataFrame, choice: Choice) -> str:
         row = guarantee.verify(part, choice)
     except ParamsError:
         return f"Not verified on {test}: {choice.reference} did not answer it."
-    said = VERDICTS.get(row["verdict"], "too few requests to tell")
     ends = f"{row['low']:.1%} to {row['high']:.1%}"
-    return f"On {test}, not used for the choice: {row['share']:.1%} of {row['n']} ({ends}): {said}."
+    return f"On {test}, not used for the choice: {row['share']:.1%} of {row['n']} ({ends}): {VERDICTS[row['verdict']]}."
 
 
 def _others(choice: Choice) -> Iterator[str]:
@@ -98,11 +90,7 @@ def _others(choice: Choice) -> Iterator[str]:
     if not len(table):
         yield "No candidate: no timed system is cheaper than the reference."
         return
-    shown = table[[*LABELS]].assign(guaranteed=table["guaranteed"].map({True: "yes", False: "no"}))
-    how = {"usd": "{:.4f}".format, "low": "{:.1%}".format}
-    yield "\n" + shown.rename(columns=LABELS).to_string(
-        index=False, formatters={LABELS[key]: form for key, form in how.items()}
-    )
+    yield "\n" + table[[*LABELS]].rename(columns=LABELS).to_string(index=False, formatters=FORMATS)
     least = guarantee.least_n(choice.target, guarantee.ERROR / len(table))
     yield f"\nWith {len(table)} candidates, {least} requests are the fewest that can guarantee {choice.target:.1%}."
 
@@ -110,9 +98,8 @@ def _others(choice: Choice) -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.choose", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--target", type=float, default=0.95, help="a share (default: %(default)s)")
-    parser.add_argument(
-        "--volume", default="200/day", help=f"requests, per {', '.join(PERIODS)} (default: %(default)s)"
-    )
+    periods = ", ".join(PERIODS)
+    parser.add_argument("--volume", default="200/day", help=f"requests, per {periods} (default: %(default)s)")
     parser.add_argument("--reference", default="", help=f"a system, or {GOLD}: the right answers (default: the parent)")
     parser.add_argument("--profile", default="gpu", help="whose report (default: %(default)s)")
     options = parser.parse_args(arguments)

@@ -7,9 +7,8 @@ USD a million requests and USD a year at a volume, from measured seconds and tok
 - a machine that is there anyway: busy less idle power, over the seconds of the requests.
 - rented: 10^6 · seconds · units · hourly price / 3,600 / l. l is the load; 1 where seconds are billed.
 - API: fresh prompt, cached prompt and answer tokens at their list prices.
-- total cost of ownership: USD once (purchase, and teacher data and training if given) + yearly energy over the life, in
-  the manner of arXiv 2404.08850 (total cost of ownership of own and hosted models). Break-even is the volume
-  at which the years' costs are equal: (yearly USD without a request) / (USD a request hosted - own) / 365.25.
+- total cost of ownership a year, in the manner of arXiv 2404.08850: purchase / life + energy of a machine that waits
+  + what each request adds. Break-even is the volume at which it equals what the hosted model costs.
 
 Not counted: labour, network, space, taxes, and what an error costs. FLOPs and KV cache: lib/decision/flops.py.
 """
@@ -117,23 +116,6 @@ def at_loads(prices: Prices, local: Need, gpus: Mapping[str, Need] | None = None
     for name, need in {"vCPU": local, **(gpus or {})}.items():
         rows += [(name, at, rented(prices, name, need, at), at * DAY_S / need.seconds) for at in LOADS]
     return pd.DataFrame(rows, columns=["option", "load", "usd_per_million", "requests_per_day"])
-
-
-def ownership(prices: Prices, local: Need, per_day: float, once: float = 0.0) -> dict[str, float]:
-    """Total cost of ownership over the machine's life in USD: its parts, ``total`` and ``usd_per_million``.
-
-    ``once``: what making the model cost (teacher data, training), if this machine has to pay for it.
-    """
-    machine, (count, load) = prices.machine, machines(_busy(prices, local, per_day))
-    seconds = machine.years * YEAR_S * count
-    parts = {
-        "purchase": machine.usd * count,
-        "energy idle": energy_usd(prices, machine.idle_watts * seconds * (1 - load)),
-        "energy busy": energy_usd(prices, machine.watts * seconds * load),
-        "made once": once,
-    }
-    total = sum(parts.values())
-    return {**parts, "total": total, "usd_per_million": total / (per_day * DAYS * machine.years) * 1e6}
 
 
 def waiting(prices: Prices) -> float:
