@@ -77,10 +77,9 @@ def _usd(amount: float) -> str:
 
 
 def _verified(test: str, part: pd.DataFrame, choice: Choice) -> str:
-    try:
-        row = guarantee.verify(part, choice)
-    except ParamsError:
-        return f"Not verified on {test}: {choice.reference} did not answer it."
+    row = guarantee.verify(part, choice)
+    if not row["n"]:
+        return f"Not verified on {test}: {choice.reference} or {choice.system} did not answer it."
     ends = f"{row['low']:.1%} to {row['high']:.1%}"
     return f"On {test}, not used for the choice: {row['share']:.1%} of {row['n']} ({ends}): {VERDICTS[row['verdict']]}."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,7 @@ def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[
     asked = asked.assign(usd_per_million=asked["latency_ms"])  # of one machine: its price is no matter here
     cost = asked[asked["test"] == DEV].groupby("system")["latency_ms"].mean()
     for name in names if last in names else ():
-        if cost[name] < cost[last]:
+        if cost.get(name, math.inf) < cost.get(last, 0.0):
             router = Router(asked, [name, last])
             yield router.answers(router.fit(Route((name, last), CHECKED)))
 

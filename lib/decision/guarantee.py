@@ -136,10 +136,10 @@ def verify(records: pd.DataFrame, choice: Choice) -> dict[str, Any]:
     """How the chosen system does on requests that were not chosen by: n, lost, share, low, high and ``verdict``.
 
     ``low`` and ``high`` are one-sided bounds, for this system alone. HOLDS: low is at least the target; FAILS: high is
-    below it; OPEN: there are too few requests to tell.
+    below it; OPEN: there are too few requests to tell, or none that both answered.
     """
-    found = kept(records, choice.reference)
-    own = found[choice.system].dropna() if choice.system in found else pd.Series(dtype=float)
+    both = {choice.system, choice.reference} <= {GOLD, *records["system"]}
+    own = kept(records, choice.reference)[choice.system].dropna() if both else pd.Series(dtype=float)
     n, right = len(own), float(own.sum())
     low, high = float(lower(right, n, ERROR)), 1 - float(lower(n - right, n, ERROR))
     verdict = HOLDS if low >= choice.target else FAILS if high < choice.target else OPEN

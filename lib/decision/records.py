@@ -125,7 +125,7 @@ def read(folder: Path) -> pd.DataFrame:
     out; ``answer``: a number, equal for equal calls to one request; ``text``, ``gold``, ``calls``: None for sentences
     of others. Raises RecordError.
     """
-    path = next(iter(sorted(folder.glob(f"*{FILE}"))), folder / FILE)
+    path = max(folder.glob(f"*{FILE}"), default=folder / FILE)
     if not path.is_file():
         raise RecordError(f"{folder.name}/{FILE}: is not there: run notebook 06 and make the report, or restore it")
     asked: dict[str, Row] = {}

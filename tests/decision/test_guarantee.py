@@ -76,10 +76,10 @@ def test_verified_on_others() -> None:
         return records({"reference": flags(n, n), "cheap": flags(n - lost, n)})
 
     choice = guarantee.choose(on(2), "reference", 0.95, USD)
-    found = [guarantee.verify(part, choice) for part in (on(2), on(60), on(0, 9))]
-    assert [row["verdict"] for row in found] == [guarantee.HOLDS, guarantee.FAILS, guarantee.OPEN]
-    assert [(row["n"], row["lost"]) for row in found] == [(400, 2), (400, 60), (9, 0)]
-    assert all(row["low"] <= row["share"] <= row["high"] for row in found)
+    found = [guarantee.verify(part, choice) for part in (on(2), on(60), on(0, 9), on(0).query("system == 'cheap'"))]
+    assert [row["verdict"] for row in found] == [guarantee.HOLDS, guarantee.FAILS, guarantee.OPEN, guarantee.OPEN]
+    assert [(row["n"], row["lost"]) for row in found] == [(400, 2), (400, 60), (9, 0), (0, 0)]
+    assert all(row["low"] <= row["share"] <= row["high"] for row in found[:3])
 
 
 @pytest.mark.parametrize(
