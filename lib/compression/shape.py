@@ -141,7 +141,7 @@ def search(
 
 
 @torch.no_grad()
-def _rewards(model: Any, kept: Parts, layout: Layout, batch: Mapping[str, Tensor]) -> Tensor:
+def _rewards(model: Any, kept: Parts, layout: Layout, batch: dict[str, Any]) -> Tensor:
     """The mean log-probability of the accepted answers' tokens under each mask, (samples,)."""
     found = []
     for i in range(len(kept["layers"])):

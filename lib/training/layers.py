@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -116,21 +116,24 @@ def attention_mask(model: Any, seen: Tensor, dtype: torch.dtype) -> Any:
     return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill(~seen, torch.finfo(dtype).min)
 
 
-def answer_logits(model: Any, inputs: Mapping[str, Tensor], bf16: bool = False) -> tuple[Tensor, Tensor]:
+def answer_logits(model: Any, inputs: dict[str, Any], bf16: bool = False) -> tuple[Tensor, Tensor]:
     """Logits for each answer token of a batch of rows, (answer tokens, vocabulary) in fp32, and those tokens.
 
-    ``model``: a Llama, plain or wrapped by a trainer. Other positions get no logits. ``bf16``: the pass runs in it.
+    ``model``: a Llama, plain or wrapped by a trainer. Other positions get no logits. ``bf16``: the pass runs in it. The
+    mask is kept in ``inputs`` for the next model that reads the batch.
     """
     following = inputs["labels"][:, 1:]
     answers = following != IGNORED
     llama = next(module for module in model.modules() if isinstance(module, LlamaForCausalLM))
-    seen = visible(inputs["blocks"], inputs["segments"])
-    mask = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
+    kept = f"{llama.config._attn_implementation} mask"
+    if kept not in inputs:
+        seen = visible(inputs["blocks"], inputs["segments"])
+        inputs[kept] = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
     chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
     try:
         with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
             ids, positions = inputs["input_ids"], inputs["position_ids"]
-            logits = model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+            logits = model(input_ids=ids, attention_mask=inputs[kept], position_ids=positions, use_cache=False).logits
     finally:
         chosen.remove()
     return logits.float(), following[answers]
