@@ -4,8 +4,8 @@ import math
 
 import pandas as pd
 import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
 
-from lib.core import paths
 from lib.core.params import ParamsError
 from lib.decision import costs
 from lib.decision.costs import Need
@@ -88,15 +88,10 @@ def test_sensitivity_lists_what_moves_the_answer_and_nothing_else() -> None:
     assert costs.sensitivity(lambda p: math.inf, PRICES).empty and costs.sensitivity(lambda p: 0.0, PRICES).empty
 
 
-def test_weights_are_those_that_were_counted_of_real_models() -> None:
-    frontier = pd.read_csv(paths.ROOT / "reports" / "gpu" / "frontier.csv").set_index("system")["weights"]
-    assert SMALL.weights == frontier["assistant q8_0"]
-    cuts = pd.read_csv(paths.ROOT / "reports" / "gpu" / "shapes" / "cuts.csv")
-    for cut in cuts.itertuples():
-        kept = {"layers": cut.layers, "ffn_width": cut.ffn_width, "kv_heads": cut.kv_heads, "heads": 3 * cut.kv_heads}
-        assert Shape(**{**vars(SMALL), **kept}).weights == cut.parameters
-    config = {"num_hidden_layers": 30, "hidden_size": 576, "num_attention_heads": 9, "num_key_value_heads": 3}
-    assert Shape.of({**config, "intermediate_size": 1536, "vocab_size": 16384}) == SMALL
+def test_weights_are_those_of_the_model() -> None:
+    shape = {"num_hidden_layers": 2, "hidden_size": 64, "num_attention_heads": 4, "num_key_value_heads": 2}
+    config = LlamaConfig(**shape, intermediate_size=96, vocab_size=128, tie_word_embeddings=True)
+    assert Shape.of(config.to_dict()).weights == LlamaForCausalLM(config).num_parameters()
 
 
 def test_flops_of_a_prompt_do_not_depend_on_how_it_is_cut() -> None:

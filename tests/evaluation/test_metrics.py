@@ -128,17 +128,6 @@ def test_latency_percentiles() -> None:
     assert (row["p50_ms"], row["p95_ms"]) == (51.0, 96.0)
 
 
-def test_paired_counts_only_common_requests() -> None:
-    rows = pd.concat([table({"a": [True, True, False, False]}), table({"b": [True, False, True]})])
-    found = metrics.paired(rows, "a").iloc[0]
-    assert (found["n"], found["only_reference"], found["only_system"], found["points"], found["p"]) == (3, 1, 1, 0, 1)
-
-
-def test_reasons() -> None:
-    found = metrics.reasons(table({"a": [True, False, False]}))
-    assert found["wrong_target"].tolist() == [2]
-
-
 def test_agreement_by_the_local_evaluate_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     rows = table({"torch": [True, True, False, False], "q8": [True, False, True, False]})
