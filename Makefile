@@ -12,7 +12,7 @@ $(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example mak
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports release demo clean
+.PHONY: help setup reproduce test lab bench record ablation reports release demo serve clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
@@ -62,6 +62,9 @@ release: setup  ## publish the models that params/PROFILE/06_*.yaml names under 
 
 demo: setup  ## type requests, see calls
 	@$(BIN)/python -m lib.demo
+
+serve: setup  ## answer clients of OpenAI's and Ollama's protocols, at port 8080; options as SERVE="--token …"
+	@$(BIN)/python -m lib.serve $(SERVE)
 
 clean:  ## remove runs and caches; keeps .venv, the downloaded base model and reports/
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache notebooks/.ipynb_checkpoints

@@ -74,7 +74,7 @@ def predict(lines: Iterable[bytes], system: System, task: Task) -> Iterator[dict
 def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[str, Any]:
     key: Any = None
     try:
-        row = _read_line(line, where)
+        row = read_row(line, where)
         key = row.get("id")
         answer = system.answer(_text(row, where), task.context(row, where))
     except ValueError as error:
@@ -85,7 +85,8 @@ def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[st
     return found | {name: value for name, value in optional.items() if value}
 
 
-def _read_line(line: bytes, where: str) -> dict[str, Any]:
+def read_row(line: bytes, where: str) -> dict[str, Any]:
+    """An object of JSON in UTF-8, without numbers that JSON cannot write. Raises TaskError."""
     try:
         row = json.loads(line.decode("utf-8"), parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as error:

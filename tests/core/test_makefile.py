@@ -29,6 +29,7 @@ def test_help_lists_targets_and_profiles() -> None:
         "reports",
         "release",
         "demo",
+        "serve",
         "clean",
         *paths.profiles(),
     ):

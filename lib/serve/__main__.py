@@ -1,0 +1,53 @@
+"""Serves a trained student over HTTP to clients of OpenAI's and Ollama's protocols: ``python -m lib.serve``.
+
+The README beside this file says how to point a client at it.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from lib import tasks
+from lib.core.paths import runs
+from lib.runtime.requests import find_model, open_system
+from lib.serve.app import make_app
+from lib.serve.service import Larger, Service
+
+CONNECTIONS = 512
+LOCAL = ("127.0.0.1", "::1", "localhost")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m lib.serve", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the deployed model)")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all of the network (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8080, help="(default: %(default)s)")
+    parser.add_argument("--token", help="what clients must send as API key (default: the variable SERVE_TOKEN, if any)")
+    parser.add_argument("--larger", help="an OpenAI server for what the model hands over: URL, or MODEL@URL")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    token = options.token or os.environ.get("SERVE_TOKEN", "")
+    try:
+        larger = Larger(options.larger) if options.larger else None
+        path = find_model(options.model, runs())
+        system, task = open_system(path, tasks.load, threads=options.threads)
+        service = Service(system, task, path.stat().st_size, path.stat().st_mtime, larger)
+    except ValueError as error:
+        print(f"serve: {error}", file=sys.stderr)
+        return 2
+    if not token and options.host not in LOCAL:
+        print("serve: anyone on the network may use it: set SERVE_TOKEN or --token to ask for a key", file=sys.stderr)
+    print(f"{service.name} at http://{options.host}:{options.port} (OpenAI: /v1)", flush=True)
+    limits: dict[str, Any] = {"limit_concurrency": CONNECTIONS, "timeout_graceful_shutdown": 5}
+    silent: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    uvicorn.run(make_app(service, token), host=options.host, port=options.port, **limits, **silent)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
