@@ -20,11 +20,9 @@ SYSTEMS = {"rules": (0.5, 1.0), "small": (0.99, 10.0), "odd": (1.0, 0.5), "paren
 def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(paths, "REPORTS", tmp_path)
     write_answers(tmp_path / "gpu", SYSTEMS)
-    shown = [
-        {"system": name, "test": "dev", "level": "all", "stage": 6, "shown": name != "odd", "usd_per_million": 1.0}
-        for name in SYSTEMS
-    ]
-    pd.DataFrame(shown).to_csv(tmp_path / "gpu" / "metrics.csv", index=False)
+    row = {"test": "dev", "level": "all", "stage": 6, "usd_per_million": 1.0}
+    shown = pd.DataFrame([{**row, "system": name, "shown": name != "odd"} for name in SYSTEMS])
+    shown.to_csv(tmp_path / "gpu" / "metrics.csv", index=False)
     write_json(tmp_path / "gpu" / "provenance.json", {"06": {"parameters": {"parent": "parent"}}})
     return tmp_path / "gpu"
 
@@ -38,19 +36,17 @@ def said(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 0) -> 
 
 def test_the_answer(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "--target", "0.95", "--volume", "200/day")
-    assert text.startswith(
-        "small is the cheapest system that is at least 95.0% as good as parent, with 95% confidence."
-    )
-    assert (
-        "99.0% of 300 requests that parent gets right (dev)" in text
-        and "On test, not used for the choice: 99.0%" in text
-    )
-    assert "On dev_human, not used for the choice: 50.0%" in text and "the target does not hold there" in text
-    assert "Cost at 200/day: small takes less than $0.01" in text and "odd" not in text
-    assert "With 2 candidates, 72 requests are the fewest" in text
-    assert "small is the cheapest system that is right on at least 90.0%" in said(
-        capsys, "--target=0.9", "--reference=gold"
-    )
+    assert text.startswith("small is the cheapest system that is at least 95.0% as good as parent, with 95% confidence")
+    for part in (
+        "99.0% of 300 requests that parent gets right (dev)",
+        "On test, not used for the choice: 99.0%",
+        "On dev_human, not used for the choice: 50.0% of 100 (41.4% to 58.6%): the target does not hold there.",
+        "Cost at 200/day: small takes less than $0.01",
+        "With 2 candidates, 72 requests are the fewest",
+    ):
+        assert part in text
+    assert "odd" not in text
+    assert "is the cheapest system that is right on at least 90.0%" in said(capsys, "--target=0.9", "--reference=gold")
 
 
 def test_a_target_that_nothing_can_guarantee(report: Path, capsys: pytest.CaptureFixture[str]) -> None:

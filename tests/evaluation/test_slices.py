@@ -17,7 +17,15 @@ def records() -> pd.DataFrame:
         "acted": True,
     }
     rows = [
-        {"system": system, "id": str(i), "level": f"L{i % 2}", "tools": ["x", "y"][: i % 3], "traits": [], **common}
+        {
+            "system": system,
+            "id": str(i),
+            "level": f"L{i % 2}",
+            "tools": ["x", "y"][: i % 3],
+            "traits": [],
+            "acted": True,
+        }
+        | common
         | {"exact": system == "good" or i == 0, "prompt_tokens": 0 if system == "rules" else 60 * (i + 1)}
         for system in ("good", "rules")
         for i in range(4)

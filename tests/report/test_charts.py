@@ -89,13 +89,8 @@ def test_a_system_looks_the_same_in_every_chart_and_known_ones_differ() -> None:
         assert charts.look(name) == charts.look(name) and charts.look(name)[1] in charts.MARKERS
 
 
-def test_curve_skips_missing_values() -> None:
-    log = pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, 2.0, 1.0], "dev": [None, 0.5, None]})
-    figure = charts.curve(log, "step", ["loss", "dev"])
-    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 1]
-
-
-def test_shares_are_in_percent_and_skip_missing_values() -> None:
+def test_curves_skip_missing_values_and_show_shares_in_percent() -> None:
     log = pd.DataFrame({"step": [0, 10, 20], "L0": [0.5, 0.75, 1.0], "L1": [None, 0.25, 0.5]})
-    lines = charts.curve(log, "step", ["L0", "L1"], percent=True).axes[0].lines
-    assert [list(line.get_ydata()) for line in lines] == [[50, 75, 100], [25, 50]]
+    for percent, factor in ((False, 1), (True, 100)):
+        lines = charts.curve(log, "step", ["L0", "L1"], percent=percent).axes[0].lines
+        assert [list(line.get_ydata() / factor) for line in lines] == [[0.5, 0.75, 1.0], [0.25, 0.5]]
