@@ -49,14 +49,13 @@ def per_year(usd_per_million: Any, per_day: float) -> Any:
     return usd_per_million * per_day * DAYS / 1e6
 
 
-def machines(busy: float) -> tuple[int, float]:
-    """The fewest machines for ``busy`` seconds of work a second, at least one, and the load of each.
+def load(busy: float) -> float:
+    """The load of each of the fewest machines for ``busy`` seconds of work a second.
 
-    >>> machines(0.25), machines(1.5)
-    ((1, 0.25), (2, 0.75))
+    >>> load(0.25), load(1.5)
+    (0.25, 0.75)
     """
-    count = max(math.ceil(busy), 1)
-    return count, busy / count
+    return busy / max(math.ceil(busy), 1)
 
 
 def _busy(prices: Prices, need: Need, per_day: float) -> float:
@@ -65,7 +64,7 @@ def _busy(prices: Prices, need: Need, per_day: float) -> float:
 
 def own(prices: Prices, need: Need, per_day: float = 0.0, at: float = 0.0) -> float:
     """USD a million requests on machines bought for them, at ``per_day`` requests or a load ``at`` (above 0, to 1)."""
-    return float(local_usd(prices, need.seconds * 1000, at or machines(_busy(prices, need, per_day))[1]))
+    return float(local_usd(prices, need.seconds * 1000, at or load(_busy(prices, need, per_day))))
 
 
 def anyway(prices: Prices, need: Need) -> float:
@@ -97,11 +96,11 @@ def serving(
     ``local``: a request to the small model; ``asked``: one to a hosted model; ``gpus``: one to the small model on a
     rented GPU, by its name in the prices.
     """
-    load = machines(_busy(prices, local, per_day))[1]
-    rows = [(OWN, load, own(prices, local, per_day)), (ANYWAY, math.nan, anyway(prices, local))]
+    rows = [(OWN, load(_busy(prices, local, per_day)), own(prices, local, per_day))]
+    rows.append((ANYWAY, math.nan, anyway(prices, local)))
     for name, need in {"vCPU": local, **(gpus or {})}.items():
-        load = machines(per_day * need.seconds / DAY_S)[1]
-        rows.append((f"{name}, by the hour", load, rented(prices, name, need, load)))
+        at = load(per_day * need.seconds / DAY_S)
+        rows.append((f"{name}, by the hour", at, rented(prices, name, need, at)))
         rows.append((f"{name}, by the second", math.nan, rented(prices, name, need)))
     for name in prices.hosted:
         rows.append((name, math.nan, hosted(prices, name, asked)))

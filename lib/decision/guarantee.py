@@ -1,10 +1,10 @@
 """The cheapest system that is guaranteed to be as good as a reference, in the manner of SMART (arXiv 2403.13835).
 
-The target, such as 0.95, is for the share of the requests that the reference gets right which a system gets right as
-well. Where this share is at least 0.95, so is the ratio of the two accuracies: what the system gets right and the
-reference does not is no part of the share, and could only add to it. Each such request is right or wrong, so that the
-one-sided interval of Clopper and Pearson (1934) is exact for it. A request counts once, in the first order of its
-context: its other orders are not independent of it. Bounds hold for all candidates together (Bonferroni).
+The target, such as 0.95, is a share: of the requests that the reference gets right, those that a system gets right as
+well. The ratio of the two accuracies is at least this share, since requests that the system alone gets right only add
+to it. Each request is right or wrong, so that the one-sided interval of Clopper and Pearson (1934) is exact. A request
+counts once, in the first order of its context: its other orders are not independent of it. Bounds hold for all
+candidates together (Bonferroni).
 
 The guarantee is for requests drawn like those that it was calibrated on, those of one context as independently as
 others. ``verify`` tells what is left of it elsewhere.

@@ -1,6 +1,6 @@
-"""The answers of all systems to all requests, as a report keeps them: small enough to be committed, and no sentence of
+"""The answers of all systems to all requests, as a report keeps them: small, and without the sentences of others.
 
-others in them. A table or chart of a report can be made again from these alone.
+A table or chart of a report can be made again from these alone.
 
 The file holds a line for each test, with what its requests are and which different outcomes each had, and then a line
 for each (system, test, order), whose columns name the outcomes by their numbers.

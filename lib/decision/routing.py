@@ -1,9 +1,9 @@
-"""Routes: a request goes to a cheap system first, and on to a dearer one where that seems needed; what they cost.
+"""Routes: a request goes to a cheap system first, and on to a more expensive one where needed; what that costs.
 
-Of the ways to route that the survey arXiv 2502.00409 tells apart, those that need no further model. Before anything is
+Of the ways that the survey arXiv 2502.00409 distinguishes, those that need no further model. Before anything is
 generated: by features of the request. After: by a system's calibrated confidence, by whether its answer can be carried
-out, by both, or by whether two systems agree. All is worked out from records of the systems alone. What a route asked
-before it had its answer is paid for, too.
+out, by both, or by whether two systems agree. All follows from the systems' records. Every system that a route asks is
+paid for.
 
 Calibrations and thresholds are fitted on one half of the development requests (``fitted_on``) and shown on all others.
 The half goes by the request's id, which tests made of others keep, so that none is fitted on in any of them.
@@ -246,8 +246,8 @@ def curve(router: Router) -> pd.DataFrame:
     """A row (POINT) for each test and route, systems alone included: cost against quality, on the same requests.
 
     ``chosen``: the threshold is the one that ``fit`` finds; ``front``: it is of the router's front. ``n``: requests;
-    ``accuracy`` with Wilson's interval; ``points``: accuracy over that of the dearest system; ``sent_up``: the share
-    that the route's first system does not answer. On requests that nothing was fitted on.
+    ``accuracy`` with Wilson's interval; ``points``: accuracy over that of the last system; ``sent_up``: the share that
+    the route's first system does not answer. On requests that nothing was fitted on.
     """
     found = [*routes(router.systems)]
     chosen = {router.fit(route) for route in {replace(route, threshold=0.0) for route in found}}

@@ -7,25 +7,10 @@ from lib.evaluation.slices import BY, slices
 
 
 def records() -> pd.DataFrame:
-    common = {
-        "test": "dev",
-        "answer": 0,
-        "reward": 1.0,
-        "latency_ms": 1.0,
-        "new_tokens": 1,
-        "source": "a",
-        "acted": True,
-    }
+    common = {"test": "dev", "answer": 0, "reward": 1.0, "latency_ms": 1.0, "new_tokens": 1, "source": "a"}
+    common |= {"acted": True, "traits": []}
     rows = [
-        {
-            "system": system,
-            "id": str(i),
-            "level": f"L{i % 2}",
-            "tools": ["x", "y"][: i % 3],
-            "traits": [],
-            "acted": True,
-        }
-        | common
+        {"system": system, "id": str(i), "level": f"L{i % 2}", "tools": ["x", "y"][: i % 3], **common}
         | {"exact": system == "good" or i == 0, "prompt_tokens": 0 if system == "rules" else 60 * (i + 1)}
         for system in ("good", "rules")
         for i in range(4)
