@@ -30,6 +30,7 @@ HOME = [
     ["words"],
     ["simulator"],
     ["language"],
+    ["assist"],
     ["sampler"],
     ["human"],
     ["examples"],

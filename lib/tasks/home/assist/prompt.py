@@ -1,0 +1,135 @@
+"""The home as Home Assistant's system prompt and its tool GetLiveContext tell it.
+
+Both list entities in YAML: ``names`` (the name, then aliases), ``domain``, ``areas`` (the area, then aliases); the live
+context also has ``state`` and ``attributes``. A prompt tells no device class and no floor but the satellite's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from lib.core.task import TaskError
+from lib.tasks.home.assist.wording import WORDING
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.words import mentions
+
+_LIST = re.compile(r"overview of the areas and the devices in this smart home:\n((?:(?:- | ).*(?:\n|\Z))*)")
+_PLACE = re.compile(r"^You are in area (.+?)(?: \(floor (.+?)\))? and all generic commands", re.MULTILINE)
+_EMPTY = "expose entities to their voice assistant"
+_TODO = re.compile(r"\b(?:shopping|grocery|to[- ]?do|task) list\b", re.IGNORECASE)
+_FLOOR = re.compile(WORDING["floor_pattern"], re.IGNORECASE)
+_LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # all values are strings, so a name may be "on" or "12"
+
+Key = tuple[str, str, str]  # names, domain and areas of an entity, as they are written
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What GetLiveContext told of a home and does not change: device classes by key, the unit of temperatures."""
+
+    classes: tuple[tuple[Key, str | None], ...] = ()
+    unit: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """``text``: the home as written; ``area`` and ``floor``: the satellite's."""
+
+    text: str
+    area: str | None = None
+    floor: str | None = None
+
+
+def read(system: str) -> Told | None:
+    """What a system prompt tells of a home; None if it is not one of Home Assistant's."""
+    found, place = _LIST.search(system), _PLACE.search(system)
+    if not found and _EMPTY not in system:
+        return None
+    area, floor = place.groups() if place else (None, None)
+    return Told(found[1] if found else "", area and " ".join(area.split()), floor)
+
+
+@lru_cache(maxsize=32)
+def rows(text: str) -> tuple[Mapping[str, Any], ...]:
+    """The entities of a list in YAML. Raises TaskError."""
+    try:
+        found = yaml.load(text, _LOADER) or ()
+    except yaml.YAMLError as error:
+        raise TaskError(f"the home in the system prompt is not YAML ({error}): send Home Assistant's own") from error
+    if not all(isinstance(row, dict) and row.get("names") for row in found):
+        raise TaskError("the home in the system prompt has an entity without 'names': send Home Assistant's own")
+    return tuple(found)
+
+
+def live_rows(text: str) -> tuple[Mapping[str, Any], ...] | None:
+    """The entities with states in the result of GetLiveContext; None if it has none."""
+    found = _LIST.search(text)
+    return rows(found[1]) if found else None
+
+
+def key(row: Mapping[str, Any]) -> Key:
+    return str(row["names"]), str(row.get("domain", "")), str(row.get("areas", ""))
+
+
+def facts(live: Iterable[Mapping[str, Any]]) -> Facts:
+    told = [(key(row), row.get("attributes") or {}) for row in live]
+    units = (a.get("temperature_unit") for _, a in told)
+    return Facts(
+        tuple((k, a.get("device_class")) for k, a in told), next((u for u in units if u in ("°C", "°F")), None)
+    )
+
+
+@lru_cache(maxsize=64)
+def home(told: Told, known: Facts | None, tools: tuple[str, ...]) -> tuple[Home, str | None]:
+    """The home, with entity ids ``domain.number``, and the satellite's area in it. Raises TaskError."""
+    found = rows(told.text)
+    areas: dict[str, dict[str, Any]] = {}
+    classes: dict[Key, list[str | None]] = {}
+    for one, device_class in known.classes if known else ():
+        classes.setdefault(one, []).append(device_class)
+    entities = []
+    for i, row in enumerate(found):
+        names, domain, place = key(row)
+        kind = classes.get((names, domain, place))
+        area = _area(areas, place)
+        name, *aliases = names.split(", ")
+        entity = {"id": f"{domain}.{i}", "name": name, "domain": domain, "area": area, "aliases": aliases}
+        entities.append(entity | {"device_class": kind.pop(0) if kind else None})
+    here = _area(areas, told.area or "")
+    if here and told.floor:
+        areas[here.casefold()]["floor"] = told.floor
+    known_areas = {row["name"]: row for row in areas.values()}
+    row = {"areas": list(known_areas.values()), "entities": entities, "tools": list(tools)}
+    return Home.from_dict(row | ({"unit": known.unit} if known and known.unit else {}), "the system prompt"), here
+
+
+def _area(areas: dict[str, dict[str, Any]], text: str) -> str | None:
+    """The name of an area, which is added under its name and aliases if it is new."""
+    name, *aliases = " ".join(text.split()).split(", ")
+    if not name:
+        return None
+    row = areas.setdefault(name.casefold(), {"name": name, "aliases": aliases})
+    for alias in aliases:
+        areas.setdefault(alias.casefold(), row)
+    return str(row["name"])
+
+
+def as_said(home: Home, text: str) -> tuple[Home, str]:
+    """The home with the floor that a request names, which no prompt tells; the request with the name of the only list.
+
+    That one is meant by "the shopping list", whatever it is called.
+    """
+    floor, names = _FLOOR.search(text), [*(e.name for e in home.entities), *(a.name for a in home.areas)]
+    if floor and not any(mentions(name, floor[0]) for name in (*names, *home.floors)):
+        areas = tuple(area if area.floor else replace(area, floor=floor[0]) for area in home.areas)
+        home = replace(home, areas=areas)
+    lists = [e for e in home.entities if e.domain == "todo"]
+    if len(lists) == 1 and not any(mentions(text, name) for name in (lists[0].name, *lists[0].also)):
+        text = _TODO.sub(lambda _: re.sub("(?i) list$", "", lists[0].name) + " list", text)
+    return home, text

@@ -1,0 +1,146 @@
+"""A conversation as exchanges: what was said, the calls that it led to with their results, and the reply."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lib.core.task import Call
+from lib.core.turn import Message
+from lib.tasks.home.assist.wording import WORDING, error_text
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.tools import TOOLS, tool_name
+from lib.tasks.home.words import STOP_WORDS, mentions, spoken
+
+_FOLLOW = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in WORDING["follow"].items()}
+_SHORT = 7  # words of a request that may lean on the one before
+
+
+@dataclass(frozen=True)
+class Done:
+    """``call``: with its plain tool name; ``result``: in Home Assistant's form; ``round``: which answer made it."""
+
+    call: Call
+    result: Mapping[str, Any]
+    round: int
+
+    @property
+    def refused(self) -> str:
+        """Why, empty for a call that was carried out."""
+        return error_text(self.result)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """``reply``: what was answered in the end, empty so far in the last one."""
+
+    text: str
+    done: tuple[Done, ...] = ()
+    reply: str = ""
+
+    @property
+    def acted(self) -> list[Done]:
+        return [done for done in self.done if done.call["name"] in TOOLS]
+
+
+def exchanges(messages: Iterable[Message]) -> list[Exchange]:
+    """An exchange for each message of a user. A result belongs to the call of its id, or else to the next one."""
+    found: list[Exchange] = []
+    open_calls: list[tuple[str, Call]] = []
+    rounds = 0
+    for message in messages:
+        if message.role == "user":
+            found.append(Exchange(message.text))
+            open_calls = []
+        elif message.role == "assistant" and found:
+            calls = [(c.id, {"name": tool_name(c.name), "arguments": c.arguments}) for c in message.calls]
+            open_calls, rounds = calls or open_calls, rounds + 1
+            found[-1] = replace(found[-1], reply=message.text if not calls else "")
+        elif message.role == "tool" and open_calls:
+            at = next((i for i, (known, _) in enumerate(open_calls) if known == message.call_id), 0)
+            done = Done(open_calls.pop(at)[1], result(message.text), rounds)
+            found[-1] = replace(found[-1], done=(*found[-1].done, done))
+    return found
+
+
+def result(text: str) -> Mapping[str, Any]:
+    """The result of a tool as ``data`` and ``error``, whatever release of Home Assistant wrote it."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = text
+    if not isinstance(found, dict):
+        return {"data": {"result": found}, "error": False}
+    data = found.get("data")
+    found = found if "error" in found or "response_type" not in found else {"data": found, "error": False}
+    if isinstance(data, dict) and data.get("response_type") == "error":
+        return {"data": {"error_text": str(data.get("speech") or data.get("data"))}, "error": True}
+    return found
+
+
+def resolved(said: Sequence[Exchange], home: Home) -> str:
+    """What the last of the exchanges asks for, with what it leaves to the ones before."""
+    text, before = "", None
+    for exchange in said[-6:]:
+        text = _with(exchange.text, text, before, home) if before else exchange.text
+        before = exchange
+    return text
+
+
+def _with(text: str, last: str, before: Exchange, home: Home) -> str:
+    """``text`` as it stands for itself; ``last``: what ``before`` asked for, which stands for itself."""
+    calls = [done.call for done in before.acted if not done.refused]
+    if before.reply.rstrip().endswith("?") and len(spoken(text)) <= _SHORT and not _FOLLOW["command"].match(text):
+        place = _place(home, text)
+        return f"{last} in the {place}" if place else f"{last}, {text}"
+    rest = _FOLLOW["lead"].sub("", text, count=1)
+    target = _FOLLOW["tail"].sub("", rest).strip(" .?!")
+    command = bool(_FOLLOW["command"].match(rest))
+    if target and not command and (rest, target) != (text, text.strip(" .?!")) and len(spoken(target)) <= _SHORT:
+        return _another(target, last, calls, home)
+    leans = len(spoken(rest)) <= _SHORT and not any(mentions(rest, e.name) for e in home.entities)
+    if leans and calls and (command or _FOLLOW["is"].match(rest)):
+        return _FOLLOW["pronoun"].sub(_targets(calls).replace("\\", ""), rest, count=1)
+    return text
+
+
+def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
+    """The last request for another target, which is a place, a device or an item."""
+    place, old = _place(home, target), _place(home, last)
+    if place and not {*spoken(target)} - {*spoken(place)} - STOP_WORDS:
+        return _swapped(last, old, place) if old else f"{last} in the {place}"
+    names = [name for e in home.entities for name in (e.name, *e.also) if mentions(last, name)]
+    if names:
+        return _swapped(last, max(names, key=len), re.sub(r"^(?:the|my|our) ", "", target))
+    forms = WORDING["verbs"].get(calls[-1]["name"]) if calls else None
+    for form in [forms] if isinstance(forms, str) else forms or []:
+        values = {"target": target, **calls[-1]["arguments"]}
+        if all(key in values for key in re.findall(r"{(\w+)}", form)):
+            return str(form.format(**values))
+    return target
+
+
+def _place(home: Home, text: str) -> str | None:
+    """The longest name of an area in a text."""
+    names = (name for area in home.areas for name in (area.name, *area.aliases) if mentions(text, name))
+    return max(names, key=len, default=None)
+
+
+def _swapped(text: str, old: str, new: str) -> str:
+    return re.sub(re.escape(old), lambda _: new, text, flags=re.IGNORECASE)
+
+
+def _targets(calls: Sequence[Call]) -> str:
+    """What calls acted on, in words."""
+    return " and ".join(dict.fromkeys(_target(call["arguments"]) for call in calls))
+
+
+def _target(arguments: Mapping[str, Any]) -> str:
+    domain = arguments.get("domain") or "devices"
+    domain = domain[0] if isinstance(domain, list) else domain
+    what = arguments.get("name") or f"the {WORDING['plurals'].get(domain, f'{domain}s')}"
+    where = arguments.get("area") or arguments.get("floor")
+    return f"{what} in the {where}" if where else f"{what}"

@@ -1,0 +1,119 @@
+"""What is said after calls: the responses of home_assistant_intents (English), or the sentences of ``wording.yaml``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import yaml
+from home_assistant_intents import get_intents
+from jinja2 import Environment, StrictUndefined, Template, TemplateError
+
+from lib.core.task import Call
+from lib.tasks.home.simulator.tools import tool_name
+
+WORDING: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "wording.yaml").read_text(encoding="utf-8"))
+SAY: dict[str, str] = WORDING["say"]
+
+
+@cache
+def _responses() -> dict[str, Any]:
+    return dict((get_intents("en") or {})["responses"])
+
+
+@cache
+def _template(text: str) -> Template:
+    return Environment(undefined=StrictUndefined).from_string(text)
+
+
+def rendered(kind: str, tool: str, keys: Sequence[str], **values: Any) -> str | None:
+    """The package's sentence of the first of ``keys`` that it has, on one line; None without one, or what it needs."""
+    texts = _responses()[kind] if kind == "errors" else _responses()[kind].get(tool, {})
+    text = next((texts[key] for key in keys if key in texts), None)
+    try:
+        return " ".join(_template(text).render(values).replace(" ,", ",").split()) if text else None
+    except (TemplateError, TypeError, ValueError, AttributeError):
+        return None
+
+
+def done(call: Call, result: Mapping[str, Any]) -> str:
+    """What a call did, by its result in Home Assistant's form."""
+    tool, arguments, data = tool_name(call["name"]), call["arguments"], result.get("data")
+    data = data if isinstance(data, Mapping) else {}
+    inner = data.get("data") if isinstance(data.get("data"), Mapping) else {}
+    reached = [row for row in _list(inner, "success") if row.get("type") == "entity"]
+    domains = sorted({str(row.get("id", "")).partition(".")[0] for row in reached})
+    keys = _keys(tool, arguments, domains[0]) if len(domains) == 1 else [*arguments]
+    slots = {**arguments, **(data["speech_slots"] if isinstance(data.get("speech_slots"), Mapping) else {})}
+    named = SimpleNamespace(domain=domains[0] if domains else "")
+    said = rendered("intents", tool, [*keys, *_FIXED], slots=slots, state=named, query=SimpleNamespace())
+    if said is None or said.endswith("None"):
+        said = _turned(tool, reached) or WORDING["done"].get(tool, WORDING["done"][""])
+    failed = [str(row.get("name")) for row in _list(inner, "failed")]
+    return f"{said}, but not {listed(failed)}" if failed else said
+
+
+_FIXED = ("item_added", "item_deleted", "item_completed", "default")
+
+
+def _keys(tool: str, arguments: Mapping[str, Any], domain: str) -> list[str]:
+    """The keys of responses from the most to the least special, for targets of one domain."""
+    kind = ["cover_device_class"] if domain == "cover" and isinstance(arguments.get("device_class"), str) else []
+    group = [f"{domain}s_area"] if "name" not in arguments else []
+    command = ["command"] if "conversation_command" in arguments else []
+    return [*kind, *group, domain, *command, *arguments]
+
+
+def _turned(tool: str, reached: Sequence[Mapping[str, Any]]) -> str:
+    """ "Turned on" with names, for domains that the package has no word for."""
+    way = {"HassTurnOn": "Turned on", "HassTurnOff": "Turned off"}.get(tool)
+    return f"{way} {listed([str(row.get('name')) for row in reached])}" if way and reached else way or ""
+
+
+def failed(call: Call, result: Mapping[str, Any]) -> str:
+    """Why a call was refused."""
+    text, arguments = error_text(result), call["arguments"]
+    for pattern, name, argument in WORDING["errors"]:
+        if re.search(pattern, text) and (not argument or argument in arguments):
+            place = f"{name}_in_area" if argument == "name" and "area" in arguments else name
+            names = {
+                "entity": arguments.get("name", ""),
+                "area": arguments.get("area"),
+                "floor": arguments.get("floor"),
+            }
+            return rendered("errors", "", [place, name], **names) or SAY["error"].format(text)
+    return SAY["error"].format(text or "no reason was given")
+
+
+def error_text(result: Mapping[str, Any]) -> str:
+    """The reason of a refusal, empty if there is none."""
+    data = result.get("data")
+    source = data if isinstance(data, Mapping) else result
+    return str(source.get("error_text") or source.get("error") or "") if result.get("error") else ""
+
+
+def _list(data: Any, name: str) -> list[Mapping[str, Any]]:
+    found = data.get(name) if isinstance(data, Mapping) else None
+    return [row for row in found if isinstance(row, Mapping)] if isinstance(found, list) else []
+
+
+def listed(names: Sequence[str], last: str = "and", most: int = 4) -> str:
+    """Names in a sentence.
+
+    >>> listed(["A", "B", "C"]), listed(["A", "B"], "or"), listed(["A", "B", "C"], most=2)
+    ('A, B and C', 'A or B', 'A and 2 more')
+    """
+    names = list(dict.fromkeys(names))
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1} more"]
+    return f" {last} ".join([*([", ".join(names[:-1])] if len(names) > 1 else []), *names[-1:]])
+
+
+def sentence(parts: Sequence[str]) -> str:
+    """One text of several clauses, each said once."""
+    ended = (p if p[-1] in ".?!" else f"{p}." for p in dict.fromkeys(parts) if p)
+    return " ".join(p[0].upper() + p[1:] for p in ended)
