@@ -178,20 +178,17 @@ def _ladder(folder: Path, assistant: Shape) -> Iterator[Measured]:
     path = folder / "ladder" / "provenance.json"
     if not path.exists():
         return
-    found, groups = read_json(path), dict[tuple[str, str], dict[float, Row]]()
-    known = found["parameters"]
+    found = read_json(path)
+    known, setting, gpu = found["parameters"], "H100, of two, 3 loaders", found["runs"][0]["hardware"]["gpu"][0]
     student = replace(assistant, ffn_width=known.get("ffn_width") or known["training"]["channels"])
-    for run in found["runs"]:
-        if known["variants"][run["variant"]].get("training", {}).get("method") != "lora":
-            before = {seconds for group in groups.values() for seconds in group}  # a ladder repeats its lower steps
-            for row in (row for row in run["ladder"] if row["seconds"] not in before):
-                groups.setdefault((run["variant"], row["kind"]), {})[row["seconds"]] = row
-    setting, gpu = "H100, of two, 3 loaders", found["runs"][0]["hardware"]["gpu"][0]
-    for (variant, kind), group in groups.items():
-        rows = pd.DataFrame(group.values())
-        other = {"kd": assistant, "rl": student}.get(kind)
-        step = _planned(known["training" if kind == "sft" else kind], student, other, rows["tokens"] / rows["steps"])
-        means = int(rows["steps"].iloc[0]), float(rows["seconds"].mean()), "ladder/provenance.json", len(rows)
+    adapted = {name for name, given in known["variants"].items() if given.get("training", {}).get("method") == "lora"}
+    runs = [run for run in found["runs"] if run["variant"] not in adapted]
+    rows = pd.DataFrame([{"variant": run["variant"], **row} for run in runs for row in run["ladder"]])
+    rows = rows.drop_duplicates("seconds")  # several runs start with the same training
+    for (variant, kind), part in rows.groupby(["variant", "kind"], sort=False):
+        other = {"kd": assistant, "rl": student}.get(str(kind))
+        step = _planned(known["training" if kind == "sft" else kind], student, other, part["tokens"] / part["steps"])
+        means = int(part["steps"].iloc[0]), float(part["seconds"].mean()), "ladder/provenance.json", len(part)
         yield Measured(setting, gpu, f"{variant}: {kind}", step, *means)
 
 

@@ -104,13 +104,10 @@ def by_request(table: pd.DataFrame) -> pd.DataFrame:
     for key, order, exact, answer in zip(table["id"], orders(table), table["exact"], said, strict=True):
         answers.setdefault((key, seen[key, order]), []).append((float(exact), answer))
         seen[key, order] += 1
-    rows = [(sum(exact for exact, _ in some) / len(some), _differ([a for _, a in some])) for some in answers.values()]
+    shares = [sum(exact for exact, _ in some) / len(some) for some in answers.values()]
+    changed = [len({a for _, a in some}) > 1 if len(some) > 1 else math.nan for some in answers.values()]
     index = pd.MultiIndex.from_tuples(list(answers), names=["id", "again"])
-    return pd.DataFrame(rows, index, ["exact", "changed"], dtype=float)
-
-
-def _differ(answers: Sequence[Any]) -> float:
-    return float(len(set(answers)) > 1) if len(answers) > 1 else math.nan
+    return pd.DataFrame({"exact": shares, "changed": changed}, index, dtype=float)
 
 
 def first_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -204,11 +201,8 @@ def agreement(table: pd.DataFrame, left: str, right: str, test: str) -> dict[str
     """
     import evaluate
 
-    calls = (
-        first_order(table[table["test"] == test])
-        .pivot(index="id", columns="system", values="calls")[[left, right]]
-        .dropna()
-    )
+    first = first_order(table[table["test"] == test])
+    calls = first.pivot(index="id", columns="system", values="calls")[[left, right]].dropna()
     texts = [calls[name].map(canonical).tolist() for name in (left, right)]
     metric = evaluate.load(str(Path(__file__).parent / "exact_match_metric"), experiment_id="agreement")
     return dict(metric.compute(predictions=texts[1], references=texts[0]))

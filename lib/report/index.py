@@ -125,13 +125,13 @@ def steps(folder: Path, rows: pd.DataFrame, metas: Row) -> list[Row]:
         cut = [(last, name, "pruned") for name in _pruned(folder, own)]
         end = "recovered and quantised, under a grammar" if cut else "quantised, under a grammar"
         chains["deployed"] = [base, made_of[1], *cut, (last, own, end)]
-    found = []
+    found: list[Row] = []
     for chain, parts in chains.items():
         before: float | None = None
         for stage, system, step in parts:
             here = rows[(rows["stage"] == int(stage)) & (rows["system"] == system)]
             for row in overall(here, DEV).to_dict("records")[:1]:
-                change: float | None = None if before is None else 100 * (row["accuracy"] - before)
+                change = None if before is None else 100 * (row["accuracy"] - before)
                 found.append({**row, "chain": chain, "step": step, "change": change, "before": before or 0.0})
                 before = row["accuracy"]
     return found
