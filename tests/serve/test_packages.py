@@ -1,0 +1,25 @@
+"""What the extra "serve" installs, and the files for Docker and systemd."""
+
+import tomllib
+
+from lib.core.paths import ROOT
+
+SERVE = ROOT / "lib" / "serve"
+
+
+def test_the_extra_has_the_projects_pins_and_no_torch() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra, pins = project["optional-dependencies"]["serve"], (ROOT / "requirements.txt").read_text().splitlines()
+    assert set(extra) <= set(pins) and not any(pin.startswith("torch") for pin in extra)
+
+
+def test_what_docker_copies_is_there_and_not_ignored() -> None:
+    lines = (SERVE / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    copied = [line.split()[1] for line in lines if line.startswith("COPY")]
+    ignored = (SERVE / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
+    assert copied and all((ROOT / path).exists() and f"!{path.removesuffix('/')}" in ignored for path in copied if path)
+
+
+def test_the_page_loads_nothing_from_elsewhere() -> None:
+    page = (SERVE / "page.html").read_text(encoding="utf-8")
+    assert "http:" not in page and "https:" not in page and "innerHTML" not in page and " src=" not in page
