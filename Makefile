@@ -41,8 +41,8 @@ test: setup  ## lint, types, tests, examples in docstrings, and the notebooks ag
 	@rm -rf runs/.test
 	RUNS_DIR=runs/.test TQDM_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest lib tests --doctest-modules -n 2 --dist worksteal
 
-lab: setup  ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=.
+lab: setup  ## JupyterLab on notebooks/explore.ipynb: try the model, turn the knobs, where to start
+	$(BIN)/jupyter lab --notebook-dir=. notebooks/explore.ipynb
 
 record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch:FOLDER; parameters in params/record.yaml
 	@test -n "$(BACKEND)" || { echo "error: name the model: make record BACKEND=openai:MODEL@http://localhost:8000/v1 (or gguf:FILE, torch:FOLDER)" >&2; exit 1; }

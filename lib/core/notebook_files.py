@@ -80,8 +80,14 @@ def normalised(book: Any) -> Any:
         cell.id = f"cell-{i:02d}"
         if cell.cell_type == "code":
             cell.execution_count = next(runs)
-            cell.outputs = [_plain(o, cell.execution_count) for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = [_plain(output, cell.execution_count) for output in without_progress(cell.outputs)]
     return book
+
+
+def without_progress(outputs: list[Any]) -> list[Any]:
+    """The outputs that are no progress bars, which are on standard error, or widgets where ipywidgets is installed."""
+    kept = [o for o in outputs if o.get("name") != "stderr"]
+    return [o for o in kept if "application/vnd.jupyter.widget-view+json" not in o.get("data", {})]
 
 
 def _plain(output: Any, run: int) -> Any:

@@ -46,7 +46,14 @@ def read(folder: Path, prices: Prices, reference: str = "") -> Candidates:
     The reference is by default the parent of the models. Raises RecordError.
     """
     found, reference = records.read(folder), reference or _parent(folder)
-    names = _deployable(folder)
+    return of(found, _rows(folder), reference, prices)
+
+
+def of(found: pd.DataFrame, rows: pd.DataFrame, reference: str, prices: Prices) -> Candidates:
+    """The same of records and of the comparison's rows: systems that were timed and are rules, references or files to
+    publish.
+    """
+    names = [str(name) for name in drawn(rows, rows).dropna(subset="usd_per_million")["system"]]
     made = pd.concat([found, *_cascades(first_order(found), names, reference)], ignore_index=True)
     names += [str(name) for name in made["system"].unique() if ROUTED in str(name)]
     ms = made[made["test"] == DEV].groupby("system")["latency_ms"].mean()
@@ -66,12 +73,11 @@ def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[
             yield router.answers(router.fit(Route((name, last), CHECKED)))
 
 
-def _deployable(folder: Path) -> list[str]:
-    """The systems that were timed and are rules, references or files to publish."""
+def _rows(folder: Path) -> pd.DataFrame:
+    """The last part's rows about DEV as a whole."""
     try:
         rows = pd.read_csv(folder / "metrics.csv")
-        rows = overall(rows[rows["stage"] == rows["stage"].max()], DEV)
-        return [str(name) for name in drawn(rows, rows).dropna(subset="usd_per_million")["system"]]
+        return overall(rows[rows["stage"] == rows["stage"].max()], DEV).dropna(subset="usd_per_million")
     except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"{folder.name}/metrics.csv: cannot be used ({error!r}): make the report again") from error
 

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib.core import provenance
 from lib.core.files import Row, read_json
 from lib.decision.flops import Shape
 from lib.evaluation.prices import Prices
@@ -117,7 +118,8 @@ def compare(measured: Sequence[Measured], prices: Prices) -> pd.DataFrame:
     """A row for each training: predicted and measured seconds and peak memory, errors as shares of what was measured.
 
     ``fitted``: its seconds gave F or S of its setting, and are no prediction. ``usd``: at the hourly price, if there is
-    one. Without a bandwidth in ``prices``, F stands for the memory, too. Raises ValueError for an impossible time.
+    one. Without a bandwidth in ``prices``, F stands for the memory, too. F is infinite where a step took less than its
+    memory traffic should.
     """
     speeds: dict[str, float] = {}
     sampling: dict[str, float] = {}
@@ -126,10 +128,8 @@ def compare(measured: Sequence[Measured], prices: Prices) -> pd.DataFrame:
         price = prices.rented.get(m.hardware)
         each = (m.seconds - m.start) / m.steps
         moved = m.step.moved_bytes / price.gb_per_second / 1e9 if price and price.gb_per_second else 0.0
-        if each <= moved:
-            raise ValueError(f"{m.source}: {m.training}: {each:.3g} s a step: less than its memory traffic takes")
         fitted = m.setting not in speeds or bool(m.step.sampled and m.setting not in sampling)
-        speed = speeds.setdefault(m.setting, m.step.flops / (each - moved))
+        speed = speeds.setdefault(m.setting, m.step.flops / (each - moved) if each > moved else math.inf)
         own = m.step.flops / speed + moved
         if m.step.sampled:
             own += m.step.sampled * sampling.setdefault(m.setting, (each - own) / m.step.sampled)
@@ -220,7 +220,8 @@ def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     if "assistant" in params and not assistant:
         raise ValueError(f"{log}: no 03_assistant in the run: give the shape of the model distilled from")
     other = assistant if "assistant" in params else student if "groups_per_step" in params else None
-    hardware = read_json(run / f"{name[:2]}_meta.json")["hardware"]
+    meta = run / f"{name[:2]}_meta.json"  # not there while the part runs
+    hardware = read_json(meta)["hardware"] if meta.exists() else provenance.hardware()
     device = (hardware["gpu"] or [hardware["cpu"]])[0]
     step = _planned(params, student, other, steps["tokens"])
     each = float(steps["seconds"].diff().fillna(steps["seconds"]).median())

@@ -55,14 +55,6 @@ def table(
     return rows.assign(size_mb=rows["system"].map(dict(size_mb)), deployed=rows["system"] == deployed)
 
 
-def of_parent(rows: pd.DataFrame, parent: str) -> pd.DataFrame:
-    """``table`` with ``of_parent``: the accuracy as a share of the parent's on the same test and level."""
-    own = rows[rows["system"] == parent].set_index(["test", "level"])["accuracy"]
-    keys = pd.MultiIndex.from_frame(rows[["test", "level"]])
-    whole = own.reindex(keys).to_numpy()
-    return rows.assign(of_parent=(rows["accuracy"] / whole).where(whole > 0))
-
-
 def mark(rows: pd.DataFrame, shown: Names, released: Names) -> pd.DataFrame:
     """``table`` with the columns ``released`` and ``shown``: named, released, deployed or without a file."""
     public = rows["system"].isin(list(released))
@@ -84,16 +76,30 @@ def overall(rows: pd.DataFrame, test: str) -> pd.DataFrame:
 def deploy(
     predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, margin: float = MARGIN, alpha: float = 0.05
 ) -> str:
-    """The smallest model file that is at most ``margin`` (a share) less accurate than the most accurate one.
+    """The smallest model file that is shown to be at most ``margin`` (a share) less accurate than the most accurate.
 
-    That is so where the lower end of the paired difference's interval says it, one-sided, at ``alpha`` for all models
-    together (Bonferroni): with few requests it cannot be shown, and the most accurate one is deployed.
+    With few requests that can be shown of no other, and the most accurate one is deployed.
+    """
+    rows = margins(predictions, size_mb, test, margin, alpha)
+    return str(rows[rows["good"]].sort_values("size_mb", kind="stable")["system"].iloc[0])
+
+
+def margins(
+    predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, margin: float = MARGIN, alpha: float = 0.05
+) -> pd.DataFrame:
+    """A row for each model file, the most accurate first: system, n, accuracy, low, high, size_mb, and the other three.
+
+    ``points``: what it gains on the first; ``at_least``: the lower end of the paired difference's interval, one-sided,
+    at ``alpha`` for all models together (Bonferroni); ``good``: this is not below ``margin``.
     """
     chosen = predictions[(predictions["test"] == test) & predictions["system"].isin(list(size_mb))]
-    ranked = metrics.summary(chosen).sort_values("accuracy", ascending=False, kind="stable")["system"]
+    ranked = metrics.summary(chosen).sort_values("accuracy", ascending=False, kind="stable")
     z = float(norm.ppf(1 - alpha / max(1, len(ranked) - 1)))
-    low = metrics.paired(chosen, ranked.iloc[0], z).set_index("system")["low"] / 100
-    return str(min((name for name in ranked if low.get(name, 0.0) >= -margin), key=lambda name: size_mb[name]))
+    pairs = metrics.paired(chosen, ranked["system"].iloc[0], z).set_index("system")[["points", "low"]]
+    found = pairs.reindex(ranked["system"]).fillna(0.0)
+    rows = ranked[["system", "n", "accuracy", "low", "high"]].assign(size_mb=ranked["system"].map(dict(size_mb)))
+    points, low = (found[name].to_numpy() for name in ("points", "low"))
+    return rows.assign(points=points, at_least=low, good=low >= -100 * margin)
 
 
 def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str) -> pd.DataFrame:

@@ -38,9 +38,14 @@ def build(profile: str, reports: Path = paths.REPORTS) -> list[Path]:
     if not metas:
         raise ReportError(f"nothing to report: no stage of profile '{profile}' is finished; run 'make reproduce'")
     known = {paths.stage_number(p): meta for p, meta in metas.items()}
-    titles, tables = {f"{p.stem}.html": _title(p) for p in metas}, _tables(run, list(known))
+    parts = [(p, meta, pages.split(_prose_and_outputs(p), p.stem)) for p, meta in metas.items()]
+    titles = {name: pages.title(book, name) for _, _, books in parts for name, book in books.items()}
+    tables = _tables(run, list(known))
     csvs = [f"{name}.csv" for name in tables] + [p.relative_to(folder).as_posix() for p in folder.glob("*/*.csv")]
-    texts = {f"{p.stem}.html": render(p, titles, meta, csvs, tables.get("metrics")) for p, meta in metas.items()}
+    rows = tables.get("metrics")
+    texts = {
+        name: render(name, book, titles, meta, csvs, rows) for _, meta, books in parts for name, book in books.items()
+    }
     texts["provenance.json"] = _provenance(known)
     written = [_write(folder / name, text) for name, text in texts.items()] + _metrics(tables, folder)
     kept = sorted(run.glob(f"[0-9][0-9]_{records.FILE}"))[-1:]
@@ -54,28 +59,34 @@ def _provenance(metas: Mapping[str, Row]) -> str:
     return json.dumps(metas, indent=1, ensure_ascii=False) + "\n"
 
 
+def _prose_and_outputs(path: Path) -> Any:
+    """An executed notebook without code and progress bars."""
+    book = _with_prose(notebook_files.read(path), paths.NOTEBOOKS / path.name)
+    for cell in book.cells:
+        if cell.cell_type == "code":
+            cell.outputs = notebook_files.without_progress(cell.outputs)
+            cell.source = ""
+    return book
+
+
 def render(
-    path: Path, titles: dict[str, str], meta: Row, csvs: Collection[str] = (), rows: pd.DataFrame | None = None
+    name: str, book: Any, titles: dict[str, str], meta: Row, csvs: Collection[str], rows: pd.DataFrame | None
 ) -> str:
-    """One executed notebook as a page: prose, outputs, what it was made with; no code. Raises ReportError.
+    """One page of an executed notebook: prose, outputs, what it was made with. Raises ReportError.
 
     ``titles``: of all pages by name; ``csvs``: the tables beside them; ``rows``: metrics.csv. A page with a path of
     this machine is an error.
     """
-    book = _with_prose(notebook_files.read(path), paths.NOTEBOOKS / path.name)
-    for cell in book.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-            cell.source = ""
     parameters = json.dumps(meta["parameters"], indent=1, ensure_ascii=False)
-    about = {"name": f"{path.stem}.html", "titles": titles, "made": made(meta), "parameters": parameters}
-    about |= {"finding": pages.finding(book, _own(rows, paths.stage_number(path)))}
+    about = {"name": name, "titles": titles, "made": made(meta), "parameters": parameters}
+    about |= {"finding": pages.finding(book, _own(rows, name[:2]))}
+    book.cells = [cell for cell in book.cells if not {"finding", "banner"} & {*cell.metadata.get("tags", [])}]
     exporter = HTMLExporter(template_name=TEMPLATES.name, extra_template_basedirs=[str(TEMPLATES.parent)])
     exporter.exclude_input = exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     text, _ = exporter.from_notebook_node(book, resources={"page": about})
     for place in {str(paths.ROOT), str(Path.home()), str(paths.runs())} - {"/"}:
         if place + "/" in text:
-            where = f"{path.name}: the page shows a path of this machine"
+            where = f"{name}: the page shows a path of this machine"
             raise ReportError(f"{where}: print paths by lib.core.paths.relative")
     return pages.finished(text, csvs)
 
@@ -131,12 +142,6 @@ def _write(path: Path, content: str | bytes) -> Path:
 def _clean(meta: Row) -> Row:
     values = {k: Path(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in meta["parameters"].items()}
     return {**meta, "parameters": values}
-
-
-def _title(notebook: Path) -> str:
-    cells = [c.source for c in notebook_files.read(notebook).cells if c.cell_type == "markdown"]
-    found = re.search(r"^# (.+)$", "\n".join(cells), re.MULTILINE)
-    return found[1].strip() if found else notebook.stem
 
 
 def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:

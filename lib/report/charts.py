@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -196,16 +196,28 @@ def _cost_quality(rows: pd.DataFrame, test: str, whole: pd.DataFrame) -> Shown:
     return tradeoff(rows, "usd_per_million", "cost of a million requests (US dollars)", title), alt
 
 
-def published(rows: pd.DataFrame, test: str, accuracies: Mapping[str, float], hosted: pd.DataFrame) -> Shown:
-    """cost_quality on ``test`` with hosted models added: published accuracy (no interval), price from ``hosted``.
-
-    ``accuracies``: model to share in [0, 1]; models without a price are left out.
-    """
-    whole, extra = overall(drawn(rows, rows), test), hosted[hosted["model"].isin(list(accuracies))]
-    share = extra["model"].map(dict(accuracies))
-    extra = extra.assign(system=extra["model"] + " (published)", accuracy=share, low=share, high=share)
-    both = pd.concat([whole, extra], ignore_index=True)
-    return _cost_quality(both[both["usd_per_million"].notna()], test, whole)
+def routes(points: pd.DataFrame, test: str) -> Shown:
+    """Systems alone by name, routes by kind at their fitted thresholds, and the front (lib.decision.routing.curve)."""
+    rows = points[points["test"] == test]
+    title = f"Routes: cost versus quality ({test}, n = {int(rows['n'].max())}, 95% intervals)"
+    labels: dict[str, Any] = {
+        "xlabel": "cost of a million requests (US dollars), log scale",
+        "ylabel": "exactly right (%)",
+    }
+    with _axes(4.6, title, xscale="log", **labels) as (figure, (axes,)):
+        front = rows[rows["front"]].sort_values("usd_per_million")
+        axes.step(
+            front["usd_per_million"], front["accuracy"] * 100, where="post", color="#AAAAAA", label="front, fitted"
+        )
+        chosen = rows[rows["chosen"] & (rows["kind"] != "alone")]
+        for i, (kind, part) in enumerate(chosen.groupby("kind", sort=False)):
+            how: dict[str, Any] = {"ls": "", "marker": MARKERS[i], "color": COLOURS[i], "alpha": 0.5, "ms": 4}
+            axes.plot(part["usd_per_million"], part["accuracy"] * 100, label=kind, **how)
+        alone = rows[rows["kind"] == "alone"].assign(system=rows["systems"])
+        for i in alone.index:
+            _points(axes, alone.loc[[i], "usd_per_million"], alone.loc[[i]], ("#000000", "o"), ms=6, capsize=3)
+        _name(axes, alone, "usd_per_million")
+    return figure, alternative(f"Accuracy on {test} against cost of routes", alone)
 
 
 def frontier(rows: pd.DataFrame) -> dict[str, Shown]:

@@ -91,8 +91,7 @@ def _large(rows: pd.DataFrame, metas: Row, prices: Prices) -> list[Row]:
         found.append((row["system"], what, right, model, Need(0.0, row["prompt_tokens"], row["new_tokens"])))
     for name, accuracy in last.get("published", {}).items():
         right = f"{accuracy * 100:.1f} % on {last['published_test']} (published)"
-        need = Need(0.0, last["llm_prompt_tokens"], last["llm_new_tokens"])
-        found.append((name, "large model, list price", right, name, need))
+        found.append((name, "large model, list price", right, name, costs.hosted_need(prices)))
     return [
         {"system": system, "what": what, "dev": right, "test": "–", "fixed": 0.0, "hosted": True}
         | {"each": costs.hosted(prices, priced, need) / 1e6}
@@ -114,7 +113,7 @@ def verdict(last: pd.DataFrame, table: Sequence[Row]) -> list[str]:
             f"There it is {abs(points):.1f} points below the most accurate file, {best} "
             + f"(95% interval of the difference {low:+.1f} to {high:+.1f}).".replace("-", "−")
         )
-    return [*said, *_costs(next(row for row in table if row["system"] == name), table), _weakness(last, name)]
+    return [*said, *_costs(next(row for row in table if row["system"] == name), table), weakness(last, name)]
 
 
 def _costs(own: Row, table: Sequence[Row]) -> list[str]:
@@ -133,7 +132,8 @@ def _costs(own: Row, table: Sequence[Row]) -> list[str]:
     return said
 
 
-def _weakness(last: pd.DataFrame, name: str) -> str:
+def weakness(last: pd.DataFrame, name: str) -> str:
+    """Its worst level on DEV, and where a system without a model is better."""
     levels = last[(last["system"] == name) & (last["test"] == DEV) & (last["level"] != ALL)]
     weak = levels.sort_values("accuracy", kind="stable").iloc[0]
     better = [f"{system} on {row['test']}" for system, row in wins(last, name)]

@@ -32,7 +32,7 @@ def section(folder: Path, prices: Prices) -> Row:
     if not names:
         return {}
     missed = guarantee.resampled(kept[names], found.usd, DRAWN)
-    rows = [_row(found, target) for target in TARGETS]
+    rows = [row(found, target) for target in TARGETS]
     worst = {name: float(missed[name].max()) for name in ("missed", "unbounded")}
     shown: Row = {"rows": rows, "n": len(kept), "reference": found.reference, "worst": worst}
     shown["systems"] = [name for name in names if candidates.ROUTED not in name]
@@ -40,17 +40,17 @@ def section(folder: Path, prices: Prices) -> Row:
     return {**shown, "confidence": CONFIDENCE, "draws": guarantee.DRAWS, "drawing": _drawing(missed)}
 
 
-def _row(found: Candidates, target: float) -> Row:
+def row(found: Candidates, target: float) -> Row:
     """A target: the system, its bound, what n allows, and ``elsewhere``, by test, what it does there."""
     choice = guarantee.choose(found.on(DEV), found.reference, target, found.usd)
-    least = guarantee.least_n(target, guarantee.ERROR / len(choice.table))
-    row = {"target": target, "least": least, "best": choice.best, "system": choice.system}
+    least = guarantee.least_n(target, guarantee.ERROR / max(1, len(choice.table)))
+    known = {"target": target, "least": least, "best": choice.best, "system": choice.system}
     if not choice.system:
-        return row
+        return known
     own = choice.table.set_index("system").loc[choice.system]
     others = {test: found.on(test) for test in (TEST, DEV_HUMAN)}
     elsewhere = {test: guarantee.verify(part, choice) for test, part in others.items() if len(part)}
-    return {**row, **own[["n", "lost", "low", "most_lost"]].to_dict(), "elsewhere": elsewhere}
+    return {**known, **own[["n", "lost", "low", "most_lost"]].to_dict(), "elsewhere": elsewhere}
 
 
 def _drawing(missed: pd.DataFrame) -> str:

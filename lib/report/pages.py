@@ -1,4 +1,4 @@
-"""What nbconvert's HTML lacks: a finding and a contents list on top, captions, row headers, folds, short alternatives.
+"""The pages of a notebook, and what nbconvert's HTML lacks: finding and contents on top, captions, row headers, folds.
 
 A table gets a caption and a box of its own to scroll in; one of more than FOLDED rows is folded. A table whose figures
 are in a CSV file of the report has a link to it. Alternative texts have at most ALT characters.
@@ -10,8 +10,10 @@ import html
 import re
 import textwrap
 from collections.abc import Collection
+from itertools import pairwise
 from typing import Any
 
+import nbformat
 import pandas as pd
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
@@ -31,6 +33,26 @@ PART = re.compile(
     r"|<p>(?P<lead>(?:(?!</p>).)*):</p>|(?P<table><table.*?</table>)|(?P<image><img\b[^>]*>)",
     re.DOTALL,
 )
+
+
+def split(book: Any, stem: str) -> dict[str, Any]:
+    """The pages of a notebook by file name: a cell tagged ``page`` begins one, named by the first word of its title.
+
+    Without such cells there is one page, named ``stem``.
+    """
+    marked = [i for i, cell in enumerate(book.cells) if "page" in cell.metadata.get("tags", [])]
+    if not marked:
+        return {f"{stem}.html": book}
+    parts = [nbformat.from_dict({**book, "cells": book.cells[a:b]}) for a, b in pairwise([0, *marked, len(book.cells)])]
+    words = [re.search(r"\w+", title(part, stem).rpartition("·")[2]) for part in parts]
+    return {f"{stem[:2]}_{word[0].lower() if word else stem}.html": p for word, p in zip(words, parts, strict=True)}
+
+
+def title(book: Any, default: str) -> str:
+    """What the first heading says."""
+    prose = "\n".join(cell.source for cell in book.cells if cell.cell_type == "markdown")
+    found = re.search(r"^# (.+)$", prose, re.MULTILINE)
+    return found[1].strip() if found else default
 
 
 def finding(book: Any, rows: pd.DataFrame) -> str:

@@ -33,6 +33,7 @@ HEADINGS = {
 HEADINGS |= {
     "change": "points more (95 % interval)",
     "usd_per_million": "a million requests",
+    "usd_per_year": "a year",
     "size_mb": "file",
     "step": "what it is",
     "of": "made from",
@@ -45,19 +46,35 @@ FORMATS: dict[str, Format] = {
     **dict.fromkeys(("accuracy", "rival_accuracy", "mean"), "{:.1%}"),
     **dict.fromkeys(("weights", "parameters"), lambda n: f"{n / 1e6:.1f} M"),
     **dict.fromkeys(("p50_ms", "p95_ms"), "{:.1f}"),
-    **dict.fromkeys(("points", "lost"), "{:+.1f}"),
+    **dict.fromkeys(("points", "at_least"), "{:+.1f}"),
+    **dict.fromkeys(("n", "most_lost", "mean_ms"), "{:.0f}"),
+    **dict.fromkeys(("good", "fitted"), lambda holds: "yes" if holds else "no"),
+    **{"lost": lambda n: f"{n:.0f}" if float(n).is_integer() else f"{n:+.1f}"},
     **dict.fromkeys(("p", "holm"), lambda p: "< 0.001" if p < 0.001 else f"{p:.3f}"),
     **{"size_mb": "{:.1f} MB", "faster": "{:.2f} x"},
-    **{"prompt_tokens": "{:.0f}", "new_tokens": "{:.1f}", "usd_per_million": "${:,.2f}", "seconds": "{:.0f} s"},
+    **dict.fromkeys(("low", "target", "best", "sent_up", "load", "wrong_action"), "{:.1%}"),
+    "elsewhere": lambda tests: "; ".join(f"{test}: {_verdict(row)}" for test, row in tests.items()),
+    **{"predicted_s": "{:.0f} s", "requests_per_day": "{:,.0f}", "usd": "${:,.2f}"},
+    **dict.fromkeys(("usd_per_million", "usd_per_year"), lambda x: f"${x:,.2f}" if x >= 0.1 or not x else f"${x:.2g}"),
+    **{"prompt_tokens": "{:.0f}", "new_tokens": "{:.1f}", "seconds": "{:.0f} s"},
 }
 """Of columns with these names, in all tables that give no others."""
-GAIN = ["test", "n", "accuracy", "rival", "rival_accuracy", "points", "p"]
 COSTS = ["system", "p50_ms", "p95_ms", "size_mb", "prompt_tokens", "new_tokens", "usd_per_million"]
+GUARANTEES = {"target": "target", "system": "cheapest system", "low": "guaranteed", "n": "requests", "lost": "lost"}
+GUARANTEES |= {"most_lost": "may lose", "best": "most that can be guaranteed", "least": "requests needed"}
+GUARANTEES |= {"elsewhere": "on requests not used for the choice"}
+MARGINS = {"system": "file", "size_mb": "size", "n": "requests", "right": "right", "points": "points"}
+MARGINS |= {"at_least": "at least (points)", "good": "may be deployed"}
+ROUTES = {"route": "route", "n": "requests", "right": "right", "points": "points over the last system alone"}
+ROUTES |= {"sent_up": "not answered by the first", "mean_ms": "mean ms", "usd_per_million": "a million requests"}
+TRAININGS = {"training": "training", "steps": "steps", "pflops": "PFLOPs", "seconds": "seconds a run took"}
+TRAININGS |= {"predicted_s": "predicted", "error": "off by", "fitted": "fitted on it", "predicted_gb": "GB predicted"}
+TRAININGS |= {"usd": "cost"}
 CUTS = ["model", "step", *SHAPE, "parameters", "kl_before", "kl_after", "train_steps", "seconds"]
 MODELS = ["name", "step", "of", "shape", "kind", "embedding", "weights", "size_mb"]
 FRONTIER = ["system", "step", "weights", "size_mb", "n_dev", "dev", "n_others", "others", "lost", "p"]
 FRONTIER += ["holm", "p50_ms", "p95_ms", "faster"]
-"""Columns of lib.evaluation.comparison's gain, overall and frontier, and of lib.compression.models' rows and cuts."""
+"""Columns of lib.evaluation.comparison's overall and frontier, and of lib.compression.models' rows and cuts."""
 
 
 def say(*paragraphs: str) -> None:
@@ -91,6 +108,10 @@ def table(rows: Any, labels: Labels = (), formats: Mapping[str, Format] | None =
     display({"text/html": html, "text/plain": shown.to_string(index=False)}, raw=True)
 
 
+def _verdict(row: Mapping[str, Any]) -> str:
+    return f"{row['verdict']}, {row['low']:.1%} to {row['high']:.1%} (n = {row['n']})"
+
+
 def _text(value: Any, how: Format | None) -> str:
     if value is None or (isinstance(value, float) and pd.isna(value)):
         return "–"
@@ -102,6 +123,20 @@ def _text(value: Any, how: Format | None) -> str:
 def text(example: Any) -> str:
     """What an example says, masked if others own its words."""
     return WITHHELD if example.split in OTHERS else str(example.text)
+
+
+def flipped(examples: Sequence[Any], answers: pd.DataFrame, before: str, after: str) -> None:
+    """Shows the requests (of one test of our own) that one of two systems alone got right, those won first."""
+    sides = [answers[answers["system"] == name].drop_duplicates("id").set_index("id") for name in (before, after)]
+    known = [e for e in examples if all(e.id in side.index for side in sides)]
+    rows = []
+    for e in known:
+        (was, said), (now, says) = ((bool(side.loc[e.id, "exact"]), side.loc[e.id, "calls"]) for side in sides)
+        if was != now:
+            rows.append({"right": after if now else before, "request": text(e), "gold": calls(e.gold[0])})
+            rows[-1] |= {before: calls(said), after: calls(says)}
+    rows.sort(key=lambda row: row["right"] != after)
+    table(rows, {"right": "right is", "request": "request", "gold": "right answer", before: before, after: after})
 
 
 def share(accuracy: float, low: float, high: float) -> str:

@@ -74,6 +74,7 @@ def test_no_sentence_of_others(path: Path) -> None:
 def test_normalising_drops_what_differs_between_runs() -> None:
     outputs = [
         v4.new_output("stream", name="stderr", text="50%"),
+        v4.new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "50%"}),
         v4.new_output("stream", name="stdout", text="kept"),
         v4.new_output("display_data", data={"image/png": "AAAA", "text/plain": "a chart"}, metadata={"x": 1}),
     ]
@@ -84,7 +85,7 @@ def test_normalising_drops_what_differs_between_runs() -> None:
     (cell,) = notebook_files.normalised(book).cells
     assert [o.get("text") or o["data"] for o in cell.outputs] == ["kept", {"text/plain": "a chart"}]
     assert cell.execution_count == 1 and dict(cell.metadata) == {"tags": ["a"]}
-    assert book.cells[0] is injected and len(run.outputs) == 3
+    assert book.cells[0] is injected and len(run.outputs) == 4
 
 
 def test_unreadable_notebook_is_named(tmp_path: Path) -> None:

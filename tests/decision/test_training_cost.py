@@ -62,10 +62,10 @@ def test_sampling_is_fitted_on_the_first_reinforcement() -> None:
     assert rows["predicted_s"].iloc[2] == pytest.approx(gradient + 2 * (3.0 - gradient))
 
 
-def test_a_time_that_memory_does_not_allow_is_an_error() -> None:
+def test_a_time_that_memory_does_not_allow_shows_as_an_error_of_the_prediction() -> None:
     fast = Measured("a", "NVIDIA H200", "too fast", STEP, 10, 1e-9, "steps.csv", first=False)
-    with pytest.raises(ValueError, match="steps.csv: too fast: 1e-10 s a step: less than its memory traffic takes"):
-        training_cost.compare([fast], PRICES)
+    row = training_cost.compare([fast], PRICES).iloc[0]
+    assert math.isinf(row["tflops_per_second"]) and row["error"] > 1
 
 
 def test_every_recorded_training_has_its_error(tmp_path: Path) -> None:

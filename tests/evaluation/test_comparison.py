@@ -55,14 +55,6 @@ def test_several_orders_change_no_count() -> None:
     assert rows["n"].tolist() == [40, 40, 8] and rows["accuracy"].tolist() == table()["accuracy"].tolist()
 
 
-def test_shares_of_the_parent() -> None:
-    rows = comparison.of_parent(metrics.by_level(predictions()), "whole")
-    rows = rows[rows["level"] == "all"].set_index(["system", "test"])["of_parent"]
-    assert (rows["whole"] == 1).all() and rows["small", "dev"] == pytest.approx(16 / 18) and rows["cut", "dev"] == 0
-    none = comparison.of_parent(metrics.by_level(predictions()), "absent")
-    assert none["of_parent"].isna().all()
-
-
 def test_loss_is_over_what_both_answered() -> None:
     rows = table()
     assert rows.loc["small", ["pairs", "lost"]].tolist() == [40, 5.0]
@@ -99,6 +91,9 @@ def test_deployed_is_the_smallest_that_is_shown_to_be_about_as_good() -> None:
     assert chosen(20, 0) == "whole", "twenty requests show nothing"
     assert chosen(1000, 25, margin=0.05) == "small" and chosen(1000, 5, margin=0.005) == "whole"
     assert comparison.deploy(predictions(), sizes, "unseen") == "whole"
+    rows = comparison.margins(predictions(), sizes, "dev").set_index("system")
+    assert list(rows.index) == ["whole", "small"] and rows["good"].tolist() == [True, False]
+    assert rows["points"].tolist() == pytest.approx([0, -10]) and rows.loc["small", "at_least"] < -10
     with pytest.raises(ParamsError, match="parent: 'huge' is not in models: use one of whole, small"):
         comparison.check(["whole", "small"], parent="huge")
 

@@ -94,3 +94,11 @@ def test_curves_skip_missing_values_and_show_shares_in_percent() -> None:
     for percent, factor in ((False, 1), (True, 100)):
         lines = charts.curve(log, "step", ["L0", "L1"], percent=percent).axes[0].lines
         assert [list(line.get_ydata() / factor) for line in lines] == [[0.5, 0.75, 1.0], [0.25, 0.5]]
+
+
+def test_routes_name_the_systems_alone() -> None:
+    rows = table().assign(test="dev", n=200, kind="alone", chosen=True, front=False, systems=list(SYSTEMS))
+    routed = rows.assign(kind="confidence", systems="rules → base", front=True)
+    figure, alt = charts.routes(pd.concat([rows, routed], ignore_index=True), "dev")
+    named = [text.get_text() for text in figure.axes[0].texts]
+    assert set(named) == set(SYSTEMS) and "rules → base" not in alt and charts.png(figure)

@@ -1,6 +1,7 @@
 """Pages as people read them: what the HTML must have, and what a browser makes of it on a screen, a phone, on paper."""
 
 import importlib.util
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import browser
+import nbformat.v4 as v4
 import pandas as pd
 import pytest
 from toy_report import finished_run
 
-from lib.core import paths
+from lib.core import files, paths
 from lib.decision import records
 from lib.report import __main__ as report
 from lib.report import choice, index, pages, svg
@@ -85,6 +87,24 @@ def test_a_long_table_is_folded_and_its_caption_is_the_sentence_before_it(toy: P
     assert "<summary>Table 1: What each costs (20 rows)</summary>" in text
     assert '<ol><li><a href="#Figures">Figures</a></li></ol>' in text
     assert '<th scope="row">s19</th>' in text and "Right on dev: rules <strong>30.0 %</strong> (n = 30), small" in text
+
+
+def test_a_cell_tagged_page_begins_a_page_and_findings_stand_on_top(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNS_DIR", str(tmp_path / "runs"))
+    run = finished_run(paths.run_dir("smoke"))
+    report.build("smoke", tmp_path / "reports")
+    texts = {"# 6 · Size: files": "", "Kept.": "banner", "Small.": "finding", "# 6 · Cost: money": "page"}
+    cells = [v4.new_markdown_cell(text, metadata={"tags": [tag] if tag else []}) for text, tag in texts.items()]
+    files.write_text(run / "notebooks" / "06_x.ipynb", json.dumps(v4.new_notebook(cells=cells)))
+    report.build("smoke", tmp_path / "reports")
+    made = {p.name: p.read_text() for p in (tmp_path / "reports" / "smoke").glob("*.html")}
+    assert set(made) == {"06_size.html", "06_cost.html"}
+    assert all(f'href="{name}"' in text for name in made for text in made.values())
+    first, last = made["06_size.html"], made["06_cost.html"]
+    assert '<div class="finding"><p>Small.</p>' in first and first.count("Small.") == 1 and "Kept." not in first
+    assert "Small." not in last and "<title>6 · Cost: money</title>" in last
 
 
 def test_alternative_texts_are_cut_and_a_table_has_a_link_to_its_file() -> None:

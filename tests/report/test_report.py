@@ -58,7 +58,7 @@ def test_prose_is_that_of_the_notebook_unless_its_code_changed(
 def test_a_page_with_a_path_of_this_machine_is_an_error(run: Path, tmp_path: Path) -> None:
     book = v4.new_notebook(cells=[v4.new_markdown_cell(f"See {paths.ROOT}/runs.")])
     files.write_text(run / "notebooks" / "06_x.ipynb", json.dumps(book))
-    with pytest.raises(pages.ReportError, match="06_x.ipynb: the page shows a path of this machine"):
+    with pytest.raises(pages.ReportError, match="06_x.html: the page shows a path of this machine"):
         pages.build("smoke", tmp_path / "reports")
     assert not (tmp_path / "reports" / "smoke").exists()
 

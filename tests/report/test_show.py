@@ -52,3 +52,17 @@ def test_sentences_of_others_are_masked_and_none_of_ours(said: list[str], split:
     assert own.text in shown and "withheld" not in shown
     show.table([{key: row[key] for key in ("text", "calls")} for row in rows])
     assert said[1].count("dim the lava lamp") == 2, "rows that name no test are the study's own"
+
+
+def test_flipped_answers_are_those_that_one_alone_got_right_and_sentences_of_others_are_masked(said: list[str]) -> None:
+    examples = [Example(f"r{i}", f"said {i}", {}, [[]], "L0", "program", "dev_human" if i else "dev") for i in range(4)]
+    sides = {"before": [True, False, True, False], "after": [False, True, True, False]}
+    rows = [
+        {"system": name, "id": f"r{i}", "exact": right, "calls": []}
+        for name, rights in sides.items()
+        for i, right in enumerate(rights)
+    ]
+    show.flipped(examples, pd.DataFrame(rows), "before", "after")
+    _, won, lost = said[0].splitlines()
+    assert won.split()[0] == "after" and show.WITHHELD in won and "said 1" not in said[0]
+    assert lost.split()[0] == "before" and "said 0" in lost
