@@ -44,10 +44,11 @@ def answer(target: float, volume: str, reference: str, folder: Path) -> Iterator
     choice = guarantee.choose(found.on(DEV), found.reference, target, found.usd)
     yield from _chosen(choice)
     if need := found.needs.get(name := choice.system or found.reference):
-        own, anyway = (costs.per_year(usd, day) for usd in (costs.own(prices, need, day), costs.anyway(prices, need)))
+        both = costs.own(prices, need, day), costs.anyway(prices, need)
+        own, anyway = (costs.dollars(costs.per_year(usd, day)) for usd in both)
         yield (
-            f"Cost at {volume}: {name} takes {_usd(anyway)} of electricity a year on a machine that is there anyway, "
-            f"{_usd(own)} a year with a machine of its own ({prices.machine.name})."
+            f"Cost at {volume}: {name} takes {anyway} of electricity a year on a machine that is there anyway, "
+            f"{own} a year with a machine of its own ({prices.machine.name})."
         )
     if choice.system:
         yield from (_verified(test, found.on(test), choice) for test in (TEST, DEV_HUMAN) if len(found.on(test)))
@@ -70,10 +71,6 @@ def _chosen(choice: Choice) -> Iterator[str]:
         yield f"The best that can be: {best}, at least {choice.best:.1%}."
     if not gold:
         yield f"{choice.reference} itself is left."
-
-
-def _usd(amount: float) -> str:
-    return f"${amount:,.2f}" if amount >= 0.01 else "less than $0.01"
 
 
 def _verified(test: str, part: pd.DataFrame, choice: Choice) -> str:

@@ -49,6 +49,14 @@ def per_year(usd_per_million: Any, per_day: float) -> Any:
     return usd_per_million * per_day * DAYS / 1e6
 
 
+def dollars(value: float) -> str:
+    """
+    >>> dollars(1234.5), dollars(0.0012)
+    ('$1,234.50', 'under $0.01')
+    """
+    return "under $0.01" if 0 < value < 0.005 else f"${value:,.2f}"
+
+
 def load(busy: float) -> float:
     """The load of each of the fewest machines for ``busy`` seconds of work a second.
 

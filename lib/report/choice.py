@@ -12,6 +12,7 @@ from lib.core import files
 from lib.core.files import Row
 from lib.decision import costs
 from lib.decision.costs import Need
+from lib.decision.costs import dollars as dollars
 from lib.evaluation.comparison import ALL, overall
 from lib.evaluation.prices import DAYS, Prices, load_prices
 from lib.report.release import latency
@@ -179,14 +180,6 @@ def assumptions(last: pd.DataFrame) -> list[Row]:
 def break_even(own: Row, large: Row) -> float:
     """Requests a day above which a machine bought for ``own`` costs less than ``large``; infinite if it never does."""
     return costs.crossing(own["fixed"], own["each"] * 1e6, large["each"] * 1e6)
-
-
-def dollars(value: float) -> str:
-    """
-    >>> dollars(1234.5), dollars(0.0012)
-    ('$1,234.50', 'under $0.01')
-    """
-    return "under $0.01" if 0 < value < 0.005 else f"${value:,.2f}"
 
 
 def yearly(row: Row, volume: float, bought: bool = True) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +18,7 @@ TARGETS = (0.9, 0.95, 0.97, 0.98, 0.99)
 DRAWN = [round(0.8 + 0.005 * i, 3) for i in range(40)]
 """The targets of the chart."""
 WIDTH, HEIGHT, LEFT, BASE, TOP = 340, 210, 40, 160, 14
+LINES = (LEFT + 150, "unbounded", "#D55E00", "without"), (LEFT, "missed", "#0072B2", "with the bound")
 
 
 def section(folder: Path, prices: Prices) -> Row:
@@ -68,23 +68,18 @@ def _drawing(missed: pd.DataFrame) -> str:
         points = " ".join(f"{across(x)},{down(y)}" for x, y in zip(missed["target"], missed[column], strict=True))
         return f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{points}"/>'
 
-    def axes() -> Iterator[str]:
-        for y in (0.0, most / 2, most):
-            yield f'<path class="grid" d="M{LEFT} {down(y)}H{WIDTH - 12}"/>'
-            yield f'<text x="{LEFT - 4}" y="{down(y) + 4}" text-anchor="end">{100 * y:.0f}%</text>'
-        for x in (0.8, 0.85, 0.9, 0.95):
-            yield f'<text x="{across(x)}" y="{BASE + 16}" text-anchor="middle">{100 * x:.0f}%</text>'
-        allowed = down(1 - CONFIDENCE)
-        yield f'<path stroke="#000" stroke-dasharray="4 3" d="M{LEFT} {allowed}H{WIDTH - 12}"/>'
-        yield f'<text x="{LEFT}" y="{BASE + 34}">target (dashed: the 5% that may miss)</text>'
-
-    def legend() -> Iterator[str]:
-        for x, colour, text in ((LEFT, "#0072B2", "with the bound"), (LEFT + 150, "#D55E00", "without")):
-            yield f'<path stroke="{colour}" stroke-width="3" d="M{x} {BASE + 45}h18"/>'
-            yield f'<text x="{x + 23}" y="{BASE + 49}">{text}</text>'
-
+    parts = []
+    for y in (0.0, most / 2, most):
+        parts += [f'<path class="grid" d="M{LEFT} {down(y)}H{WIDTH - 12}"/>']
+        parts += [f'<text x="{LEFT - 4}" y="{down(y) + 4}" text-anchor="end">{100 * y:.0f}%</text>']
+    for x in (0.8, 0.85, 0.9, 0.95):
+        parts += [f'<text x="{across(x)}" y="{BASE + 16}" text-anchor="middle">{100 * x:.0f}%</text>']
+    parts += [f'<path stroke="#000" stroke-dasharray="4 3" d="M{LEFT} {down(1 - CONFIDENCE)}H{WIDTH - 12}"/>']
+    parts += [f'<text x="{LEFT}" y="{BASE + 34}">target (dashed: the 5% that may miss)</text>']
+    for x, column, colour, text in LINES:
+        parts += [line(column, colour), f'<path stroke="{colour}" stroke-width="3" d="M{x} {BASE + 45}h18"/>']
+        parts += [f'<text x="{x + 23}" y="{BASE + 49}">{text}</text>']
     alt = f"Share of choices that miss their target: at most {100 * missed['missed'].max():.1f}% with the bound, "
     alt += f"up to {100 * missed['unbounded'].max():.1f}% without."
-    lines = line("unbounded", "#D55E00") + line("missed", "#0072B2")
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-    return f'<svg role="img" aria-label="{alt}" {size}>{"".join(axes())}{lines}{"".join(legend())}</svg>'
+    return f'<svg role="img" aria-label="{alt}" {size}>{"".join(parts)}</svg>'

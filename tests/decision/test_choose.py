@@ -41,7 +41,7 @@ def test_the_answer(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "99.0% of 300 requests that parent gets right (dev)",
         "On test, not used for the choice: 99.0%",
         "On dev_human, not used for the choice: 50.0% of 100 (41.4% to 58.6%): the target does not hold there.",
-        "Cost at 200/day: small takes less than $0.01",
+        "Cost at 200/day: small takes under $0.01",
         "With 2 candidates, 72 requests are the fewest",
     ):
         assert part in text
