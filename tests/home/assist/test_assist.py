@@ -139,6 +139,8 @@ def test_dialogues_share_nothing() -> None:
         ("turn on the kitchen lights", "turn them off again", "turn the lights in the Kitchen off again"),
         ("turn on the kitchen lights", "and lock the door", "and lock the door"),
         ("turn on the kitchen lights", "is the window open", "is the window open"),
+        ("turn on the kitchen lights", "then what is it like outside", "then what is it like outside"),
+        ("turn on the kitchen lights", "no, I meant the den", "turn on the Den lights"),
     ],
 )
 def test_follow_ups(said: str, then: str, asked: str) -> None:

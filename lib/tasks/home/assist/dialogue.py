@@ -126,6 +126,8 @@ class Dialogue:
             return Reply(told_states(request, asked), confidence=answer.confidence, hand_over=unsure(answer))
         if answer.ask:
             return Reply(question(answer.ask, request.home), confidence=answer.confidence, asks=True, hand_over=True)
+        if any(c["name"] == "HassNevermind" for c in answer.calls) or re.match(WORDING["leave"], request.text, re.I):
+            return Reply(SAY["okay"], confidence=answer.confidence)
         return Reply(nothing(request), confidence=answer.confidence, hand_over=True)
 
     def _close(self, request: Request) -> Reply:
@@ -215,7 +217,12 @@ def _told(request: Request, call: Call) -> str:
 def question(ask: Mapping[str, str], where: Home) -> str:
     """What to ask back: which device, with up to four names, or which value."""
     tool, argument = TOOLS.get(ask.get("tool", "")), ask.get("argument", "")
-    text = WORDING["ask"].get(argument, WORDING["ask"][""]).format(argument.replace("_", " "))
+    texts = WORDING["ask"]
+    text = (
+        texts.get(f"{ask.get('tool')} {argument}")
+        or texts.get(argument)
+        or texts[""].format(argument.replace("_", " "))
+    )
     some = [e.name for e in where.entities if tool and len(tool.domains) < 3 and e.domain in tool.domains]
     return f"{text}: {listed(some, 'or')}?" if argument == "name" and 1 < len(some) <= 4 else f"{text}?"
 

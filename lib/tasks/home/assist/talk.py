@@ -16,7 +16,8 @@ from lib.tasks.home.simulator.tools import TOOLS, tool_name
 from lib.tasks.home.words import STOP_WORDS, mentions, spoken
 
 _FOLLOW = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in WORDING["follow"].items()}
-_SHORT = 7  # words of a request that may lean on the one before
+SEEN = 6  # exchanges that are looked back on
+_SHORT = 8  # words of a request that may lean on the one before
 
 
 @dataclass(frozen=True)
@@ -83,28 +84,29 @@ def result(text: str) -> Mapping[str, Any]:
 
 def resolved(said: Sequence[Exchange], home: Home) -> str:
     """What the last of the exchanges asks for, with what it leaves to the ones before."""
-    text, before = "", None
-    for exchange in said[-6:]:
-        text = _with(exchange.text, text, before, home) if before else exchange.text
-        before = exchange
+    text, before, calls = said[-SEEN:][0].text, said[-SEEN:][0], list[Call]()
+    for exchange in said[-SEEN:][1:]:
+        calls = [done.call for done in before.acted if not done.refused] or calls
+        text, before = _with(exchange.text, text, before, calls, home), exchange
     return text
 
 
-def _with(text: str, last: str, before: Exchange, home: Home) -> str:
-    """``text`` as it stands for itself; ``last``: what ``before`` asked for, which stands for itself."""
-    calls = [done.call for done in before.acted if not done.refused]
-    if before.reply.rstrip().endswith("?") and len(spoken(text)) <= _SHORT and not _FOLLOW["command"].match(text):
+def _with(text: str, last: str, before: Exchange, calls: Sequence[Call], home: Home) -> str:
+    """``text`` as it stands for itself; ``last``: what ``before`` asked for; ``calls``: the latest carried out."""
+    if re.match(WORDING["leave"], text, re.IGNORECASE) or len(spoken(text)) > _SHORT:
+        return text
+    rest = _FOLLOW["lead"].sub("", text, count=1)
+    command = bool(_FOLLOW["command"].match(rest))
+    if before.reply.rstrip().endswith("?") and not command:
         place = _place(home, text)
         return f"{last} in the {place}" if place else f"{last}, {text}"
-    rest = _FOLLOW["lead"].sub("", text, count=1)
     target = _FOLLOW["tail"].sub("", rest).strip(" .?!")
-    command = bool(_FOLLOW["command"].match(rest))
-    if target and not command and (rest, target) != (text, text.strip(" .?!")) and len(spoken(target)) <= _SHORT:
+    known = _FOLLOW["target"].match(target) or _place(home, target) or (calls and "List" in calls[-1]["name"])
+    if known and not command and target != text.strip(" .?!"):
         return _another(target, last, calls, home)
-    leans = len(spoken(rest)) <= _SHORT and not any(mentions(rest, e.name) for e in home.entities)
-    if leans and calls and (command or _FOLLOW["is"].match(rest)):
-        return _FOLLOW["pronoun"].sub(_targets(calls).replace("\\", ""), rest, count=1)
-    return text
+    leans = not _named(home, rest) and (command or _FOLLOW["is"].match(rest))
+    meant = _targets(calls) if before.acted else _named(home, last) or _targets(calls)
+    return _FOLLOW["pronoun"].sub(lambda _: meant, rest, count=1) if leans and meant else text
 
 
 def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
@@ -112,9 +114,8 @@ def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
     place, old = _place(home, target), _place(home, last)
     if place and not {*spoken(target)} - {*spoken(place)} - STOP_WORDS:
         return _swapped(last, old, place) if old else f"{last} in the {place}"
-    names = [name for e in home.entities for name in (e.name, *e.also) if mentions(last, name)]
-    if names:
-        return _swapped(last, max(names, key=len), re.sub(r"^(?:the|my|our) ", "", target))
+    if name := _named(home, last):
+        return _swapped(last, name, re.sub(r"^(?:the|my|our) ", "", target))
     forms = WORDING["verbs"].get(calls[-1]["name"]) if calls else None
     for form in [forms] if isinstance(forms, str) else forms or []:
         values = {"target": target, **calls[-1]["arguments"]}
@@ -126,6 +127,12 @@ def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
 def _place(home: Home, text: str) -> str | None:
     """The longest name of an area in a text."""
     names = (name for area in home.areas for name in (area.name, *area.aliases) if mentions(text, name))
+    return max(names, key=len, default=None)
+
+
+def _named(home: Home, text: str) -> str | None:
+    """The longest name of a device in a text."""
+    names = (name for e in home.entities for name in (e.name, *e.also) if mentions(text, name))
     return max(names, key=len, default=None)
 
 

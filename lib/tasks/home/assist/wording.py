@@ -78,7 +78,7 @@ def failed(call: Call, result: Mapping[str, Any]) -> str:
     """Why a call was refused."""
     text, arguments = error_text(result), call["arguments"]
     for pattern, name, argument in WORDING["errors"]:
-        if re.search(pattern, text) and (not argument or argument in arguments):
+        if re.search(pattern, text.partition("(given")[0], re.IGNORECASE) and (not argument or argument in arguments):
             place = f"{name}_in_area" if argument == "name" and "area" in arguments else name
             names = {
                 "entity": arguments.get("name", ""),
