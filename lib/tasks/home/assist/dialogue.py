@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from threading import Lock
-from typing import Any
 
 from lib.core.task import Answer, Call, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.tasks.home.assist import live
 from lib.tasks.home.assist.offered import CLOCK, CLOCK_TOOLS, ITEMS, LIVE, STATE_TOOLS, Offered
-from lib.tasks.home.assist.prompt import Facts, Told, as_said, facts, home, live_rows, read
+from lib.tasks.home.assist.prompt import Facts, Told, as_said, facts, home, listing, read, rows
 from lib.tasks.home.assist.retry import SHARED, forms
 from lib.tasks.home.assist.talk import Done, Exchange, exchanges, resolved
 from lib.tasks.home.assist.wording import SAY, WORDING, done, failed, listed, rendered, sentence
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.matching import index
+from lib.tasks.home.simulator.matching import index, mentioned
 from lib.tasks.home.simulator.tools import TOOLS
 
 HOMES_KEPT = 64
@@ -45,19 +43,20 @@ class Request:
     def results(self, tool: str) -> list[Done]:
         return [done for done in self.exchange.done if done.call["name"] == tool]
 
-    @cached_property
-    def rounds(self) -> int:
-        return len({done.round for done in self.exchange.done})
+    def forms(self, call: Call, error: str = "") -> Iterator[tuple[Call, Call]]:
+        """The other forms of a call that are offered, each plain and as offered."""
+        others = forms(call, error, self.home, self.area, self.text)
+        return ((form, fitted) for form in others if (fitted := self.offered.fit(form)))
 
     def reply(self, calls: Sequence[Call], answer: Answer | None = None) -> Reply:
         """Calls in the offered form with ids that are new in the conversation."""
         made = enumerate(calls, self.calls_before)
         named = tuple(ToolCall(f"call_{i}", call["name"], call["arguments"]) for i, call in made)
-        return Reply(calls=named, confidence=answer.confidence if answer else None, hand_over=unsure(answer))
+        return Reply(calls=named) if answer is None else Reply("", named, answer.confidence, False, unsure(answer))
 
 
-def unsure(answer: Answer | None) -> bool:
-    return answer is not None and answer.confidence < UNSURE
+def unsure(answer: Answer) -> bool:
+    return answer.confidence < UNSURE
 
 
 class Dialogue:
@@ -83,8 +82,7 @@ class Dialogue:
             return Reply(SAY["unread"].format(error), hand_over=True)
 
     def _request(self, turn: Turn, told: Told, said: Sequence[Exchange], system: str) -> Request:
-        known = self._recall(told.text, said)
-        offered = Offered(turn.tools)
+        known, offered = self._recall(told.text, said), Offered(turn.tools)
         found, area = home(told, known, offered.known)
         calls = sum(len(message.calls) for message in turn.messages)
         noted = [message.text for message in turn.messages if message.call_id == "injected_content"]
@@ -93,9 +91,9 @@ class Dialogue:
 
     def _recall(self, text: str, said: Sequence[Exchange]) -> Facts | None:
         """What is known of the home, by the conversation or by an earlier one."""
-        rows = next((r for exchange in reversed(said) if (r := told_live(exchange)) is not None), None)
+        told = next((live_text for exchange in reversed(said) if (live_text := told_live(exchange))), None)
         with self._lock:
-            found = facts(live_rows(rows) or ()) if rows else self._facts.get(text)
+            found = facts(rows(told)) if told else self._facts.get(text)
             if found is not None:
                 self._facts[text] = found
                 self._facts.move_to_end(text)
@@ -103,51 +101,48 @@ class Dialogue:
                 self._facts.popitem(last=False)
         return found
 
-    def _answer(self, request: Request) -> Answer:
+    def _answer(self, request: Request) -> tuple[Answer, list[Call]]:
+        """The model's answer, and the questions in it."""
         said, text = as_said(request.home, request.text)
-        return self._ask(text, {"home": said, "area": request.area})
+        answer = self._ask(text, {"home": said, "area": request.area})
+        return answer, [call for call in answer.calls if call["name"] in (*STATE_TOOLS, *CLOCK_TOOLS)]
 
     def _first(self, request: Request) -> Reply:
         """Asks the model, after the live context where that helps."""
-        fresh = {"name": LIVE, "arguments": {}}
+        fetch = request.offered.fit({"name": LIVE, "arguments": {}})
         classed = any(e.domain in _CLASSED for e in request.home.entities)
-        fetch = request.offered.fit(fresh)
         if request.known is None and fetch and classed and not request.results(LIVE):
             return request.reply([fetch])
-        answer = self._answer(request)
-        asked = [call for call in answer.calls if call["name"] in (*STATE_TOOLS, *CLOCK_TOOLS)]
-        wanted = [source(request, call) for call in asked]
-        needed = [c for c in wanted if c and not request.results(c["name"])]
-        acting = [fitted for call in answer.calls if call not in asked for fitted in (fit(request, call),) if fitted]
-        reads = [f for i, c in enumerate(needed) if c not in needed[:i] and (f := request.offered.fit(c))]
-        if reads or acting:
-            return request.reply([*reads, *acting], answer)
+        answer, asked = self._answer(request)
+        needed = [source for call in asked if (source := source_of(request, call))]
+        reads = [request.offered.fit(call) for call in needed if not request.results(call["name"])]
+        acting = [fit(request, call) for call in answer.calls if call not in asked]
+        calls = [call for i, call in enumerate(reads) if call not in reads[:i]] + acting
+        if any(calls):
+            return request.reply([call for call in calls if call], answer)
         if asked:
-            return Reply(told_states(request, asked), confidence=answer.confidence, hand_over=unsure(answer))
+            return Reply(
+                sentence([found_out(request, call) for call in asked]), (), answer.confidence, False, unsure(answer)
+            )
         if answer.ask:
-            return Reply(question(answer.ask, request.home), confidence=answer.confidence, asks=True, hand_over=True)
+            return Reply(question(answer.ask, request), (), answer.confidence, asks=True, hand_over=True)
         if any(c["name"] == "HassNevermind" for c in answer.calls) or re.match(WORDING["leave"], request.text, re.I):
-            return Reply(SAY["okay"], confidence=answer.confidence)
-        return Reply(nothing(request), confidence=answer.confidence, hand_over=True)
+            return Reply(SAY["okay"], (), answer.confidence)
+        return Reply(nothing(request), (), answer.confidence, hand_over=True)
 
     def _close(self, request: Request) -> Reply:
         """Says what was done and what was not, after other forms of refused calls have been tried."""
         acted = request.exchange.acted
-        first = min(one.round for one in acted)
-        again, parts, asks = list[Call](), list[str](), False
-        for one in (one for one in acted if one.round == first):
-            reached, other = settled(request, one)
-            if other and other not in again:
-                again.append(other)
-            which = "" if not reached.refused or SHARED not in reached.refused else same_name(request, one.call)
-            asks = asks or bool(which)
-            parts.append(which or (failed if reached.refused else done)(reached.call, reached.result))
-        if again and request.rounds < ROUNDS:
-            return request.reply(again)
+        settled = [settle(request, one) for one in acted if one.round == acted[0].round]
+        again = [other for _, other in settled if other]
+        if again and len({one.round for one in request.exchange.done}) < ROUNDS:
+            return request.reply([call for i, call in enumerate(again) if call not in again[:i]])
+        asks = [same_name(request, one.call) if SHARED in one.refused else "" for one, _ in settled]
+        said = [(failed if one.refused else done)(one.call, one.result) for one, _ in settled]
+        parts = [which or text for which, text in zip(asks, said, strict=True)]
         if len(acted) < len(request.exchange.done):
-            queries = [c for c in self._answer(request).calls if c["name"] in (*STATE_TOOLS, *CLOCK_TOOLS)]
-            parts += [told_states(request, queries)] if queries else []
-        return Reply(sentence(parts), asks=asks)
+            parts += [found_out(request, call) for call in self._answer(request)[1]]
+        return Reply(sentence(parts), asks=any(asks))
 
 
 def told_live(exchange: Exchange) -> str | None:
@@ -155,12 +150,12 @@ def told_live(exchange: Exchange) -> str | None:
     for one in reversed(exchange.done):
         data = one.result.get("data", one.result)
         text = data.get("result") if isinstance(data, Mapping) else data
-        if one.call == {"name": LIVE, "arguments": {}} and isinstance(text, str) and live_rows(text) is not None:
-            return text
+        if one.call == {"name": LIVE, "arguments": {}} and (found := listing(str(text))):
+            return found
     return None
 
 
-def source(request: Request, call: Call) -> Call | None:
+def source_of(request: Request, call: Call) -> Call | None:
     """The call that fetches what a question is about; None where nothing offered does."""
     if call["name"] in CLOCK_TOOLS:
         return {"name": CLOCK, "arguments": {}} if CLOCK in request.offered.tools else None
@@ -172,59 +167,45 @@ def source(request: Request, call: Call) -> Call | None:
 
 def fit(request: Request, call: Call) -> Call | None:
     """A call as offered, or another form of it that is offered."""
-    others = forms(call, "", request.home, request.area, request.text)
-    return request.offered.fit(call) or next(filter(None, map(request.offered.fit, others)), None)
+    return request.offered.fit(call) or next((fitted for _, fitted in request.forms(call)), None)
 
 
-def settled(request: Request, root: Done) -> tuple[Done, Call | None]:
+def settle(request: Request, root: Done) -> tuple[Done, Call | None]:
     """The call that counts of those tried for ``root``, and what to try next if that was refused."""
-    if not root.refused:
-        return root, None
-    for form in forms(root.call, root.refused, request.home, request.area, request.text):
-        fitted = request.offered.fit(form)
-        tried = [one for one in request.exchange.acted if fitted and same(one.call, form, fitted)]
-        if fitted and not tried:
+    for form, fitted in request.forms(root.call, root.refused) if root.refused else ():
+        wanted = {"name": form["name"], "arguments": fitted["arguments"]}
+        tried = [one for one in request.exchange.acted if one.call == wanted]
+        if not tried:
             return root, fitted
-        if done_one := next((one for one in tried if not one.refused), None):
-            return done_one, None
+        if success := next((one for one in tried if not one.refused), None):
+            return success, None
     return root, None
 
 
-def same(call: Call, form: Call, fitted: Call) -> bool:
-    return bool(call["name"] == form["name"] and call["arguments"] == fitted["arguments"])
-
-
-def told_states(request: Request, asked: Sequence[Call]) -> str:
-    """The answers to questions, from what was fetched for them."""
-    return sentence([_told(request, call) for call in asked])
-
-
-def _told(request: Request, call: Call) -> str:
-    fetched = source(request, call)
-    results: list[Any] = [one.result for one in request.results(fetched["name"]) if not one.refused] if fetched else []
+def found_out(request: Request, call: Call) -> str:
+    """The answer to a question, from what was fetched for it."""
+    source = source_of(request, call)
+    results = [one.result for one in request.results(source["name"]) if not one.refused] if source else []
     if call["name"] in CLOCK_TOOLS:
         return live.clock(call, str(results[-1]) if results else request.clock)
-    if fetched and fetched["name"] == ITEMS and results:
+    if source and source["name"] == ITEMS and results:
         return live.items(str(call["arguments"].get("name")), results[-1])
-    text = told_live(request.exchange)
-    if text is None or (rows := live_rows(text)) is None:
+    if (text := told_live(request.exchange)) is None:
         return SAY["no_reading"]
-    body = "".join(text.partition("- names:")[1:])
-    now, area = home(replace(request.told, text=body), request.known, request.offered.known)
-    return live.states(call, request.text, now, area, rows)
+    now, area = home(replace(request.told, text=text), request.known, request.offered.known)
+    return live.states(call, request.text, now, area, rows(text))
 
 
-def question(ask: Mapping[str, str], where: Home) -> str:
-    """What to ask back: which device, with up to four names, or which value."""
+def question(ask: Mapping[str, str], request: Request) -> str:
+    """What to ask back: which of the devices that were named or are of the kind, or which value."""
     tool, argument = TOOLS.get(ask.get("tool", "")), ask.get("argument", "")
-    texts = WORDING["ask"]
-    text = (
-        texts.get(f"{ask.get('tool')} {argument}")
-        or texts.get(argument)
-        or texts[""].format(argument.replace("_", " "))
-    )
-    some = [e.name for e in where.entities if tool and len(tool.domains) < 3 and e.domain in tool.domains]
-    return f"{text}: {listed(some, 'or')}?" if argument == "name" and 1 < len(some) <= 4 else f"{text}?"
+    form = WORDING["ask"].get(f"{ask.get('tool')} {argument}") or WORDING["ask"].get(argument, WORDING["ask"][""])
+    text, some = form.format(argument.replace("_", " ")), mentioned(request.home, request.text)
+    if argument == "name" and some and (which := same_name(request, {"name": "", "arguments": {"name": some[0].name}})):
+        return which
+    domains = tool.domains if tool and len(tool.domains) < 3 else ()
+    names = [e.name for e in some if len(some) > 1] or [e.name for e in request.home.entities if e.domain in domains]
+    return f"{text}: {listed(names, 'or')}?" if argument == "name" and 1 < len(names) <= 4 else f"{text}?"
 
 
 def same_name(request: Request, call: Call) -> str:

@@ -48,14 +48,14 @@ class Told:
 
 def read(system: str) -> Told | None:
     """What a system prompt tells of a home; None if it is not one of Home Assistant's."""
-    found, place = _LIST.search(system), _PLACE.search(system)
-    if not found and _EMPTY not in system:
+    text, place = listing(system), _PLACE.search(system)
+    if text is None and _EMPTY not in system:
         return None
     area, floor = place.groups() if place else (None, None)
-    return Told(found[1] if found else "", area and " ".join(area.split()), floor)
+    return Told(text or "", area and " ".join(area.split()), floor)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def rows(text: str) -> tuple[Mapping[str, Any], ...]:
     """The entities of a list in YAML. Raises TaskError."""
     try:
@@ -67,10 +67,10 @@ def rows(text: str) -> tuple[Mapping[str, Any], ...]:
     return tuple(found)
 
 
-def live_rows(text: str) -> tuple[Mapping[str, Any], ...] | None:
-    """The entities with states in the result of GetLiveContext; None if it has none."""
+def listing(text: str) -> str | None:
+    """The list of entities in a prompt or in the result of GetLiveContext, None if there is none."""
     found = _LIST.search(text)
-    return rows(found[1]) if found else None
+    return found[1] if found else None
 
 
 def key(row: Mapping[str, Any]) -> Key:
@@ -85,7 +85,7 @@ def facts(live: Iterable[Mapping[str, Any]]) -> Facts:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)
 def home(told: Told, known: Facts | None, tools: tuple[str, ...]) -> tuple[Home, str | None]:
     """The home, with entity ids ``domain.number``, and the satellite's area in it. Raises TaskError."""
     found = rows(told.text)

@@ -16,8 +16,6 @@ SHARED = "Multiple entities share"
 _INSTEAD = {  # what to call where a device of a domain takes a tool not
     ("HassTurnOn", "vacuum"): ("HassVacuumStart", {}),
     ("HassTurnOff", "vacuum"): ("HassVacuumReturnToBase", {}),
-    ("HassTurnOn", "lawn_mower"): ("HassLawnMowerStartMowing", {}),
-    ("HassTurnOff", "lawn_mower"): ("HassLawnMowerDock", {}),
     ("HassMediaPlayerMute", "media_player"): ("HassSetVolume", {"volume_level": 0}),
 }
 _ENDS = {0: "HassTurnOff", 100: "HassTurnOn"}
@@ -79,13 +77,10 @@ def _of_one(call: Call, entity: Entity) -> Iterator[Call]:
 
 
 def _unnamed(call: Call, home: Home) -> Iterator[Call]:
-    """The only device of the kind by its name; an area by how its name and aliases are written."""
+    """The only device of the kind by its name."""
     name, arguments = call["name"], call["arguments"]
     tool, classes = TOOLS[name], each(arguments.get("device_class"))
     domains = each(arguments.get("domain")) or (tool.domains if len(tool.domains) < 3 else ())
     fitting = [e for e in home.entities if e.domain in domains and (not classes or e.device_class in classes)]
     if len(fitting) == 1:
         yield _call(name, {"name": fitting[0].name, **{k: v for k, v in arguments.items() if k not in CLOSED}})
-    for area in home.areas:
-        if area.aliases and area.name == arguments.get("area"):
-            yield from (_call(name, {**arguments, "area": a}) for a in (", ".join((area.name, *area.aliases)),))

@@ -18,6 +18,7 @@ from lib.tasks.home.simulator.tools import tool_name
 
 WORDING: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "wording.yaml").read_text(encoding="utf-8"))
 SAY: dict[str, str] = WORDING["say"]
+_FIXED = ("item_added", "item_deleted", "item_completed", "default")
 
 
 @cache
@@ -52,12 +53,9 @@ def done(call: Call, result: Mapping[str, Any]) -> str:
     named = SimpleNamespace(domain=domains[0] if domains else "")
     said = rendered("intents", tool, [*keys, *_FIXED], slots=slots, state=named, query=SimpleNamespace())
     if said is None or said.endswith("None"):
-        said = _turned(tool, reached) or WORDING["done"].get(tool, WORDING["done"][""])
+        said = WORDING["done"].get(tool, WORDING["done"][""])
     failed = [str(row.get("name")) for row in _list(inner, "failed")]
     return f"{said}, but not {listed(failed)}" if failed else said
-
-
-_FIXED = ("item_added", "item_deleted", "item_completed", "default")
 
 
 def _keys(tool: str, arguments: Mapping[str, Any], domain: str) -> list[str]:
@@ -66,12 +64,6 @@ def _keys(tool: str, arguments: Mapping[str, Any], domain: str) -> list[str]:
     group = [f"{domain}s_area"] if "name" not in arguments else []
     command = ["command"] if "conversation_command" in arguments else []
     return [*kind, *group, domain, *command, *arguments]
-
-
-def _turned(tool: str, reached: Sequence[Mapping[str, Any]]) -> str:
-    """ "Turned on" with names, for domains that the package has no word for."""
-    way = {"HassTurnOn": "Turned on", "HassTurnOff": "Turned off"}.get(tool)
-    return f"{way} {listed([str(row.get('name')) for row in reached])}" if way and reached else way or ""
 
 
 def failed(call: Call, result: Mapping[str, Any]) -> str:
