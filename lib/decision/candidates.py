@@ -50,14 +50,11 @@ def read(folder: Path, prices: Prices, reference: str = "") -> Candidates:
 
 
 def of(found: pd.DataFrame, rows: pd.DataFrame, reference: str, prices: Prices) -> Candidates:
-    """The same of records and of the comparison's rows: systems that were timed and are rules, references or files to
-    publish.
-    """
+    """The same from records and the comparison's rows: of systems that were timed and are shown in charts."""
     names = [str(name) for name in drawn(rows, rows).dropna(subset="usd_per_million")["system"]]
     made = pd.concat([found, *_cascades(first_order(found), names, reference)], ignore_index=True)
-    names += [str(name) for name in made["system"].unique() if ROUTED in str(name)]
     ms = made[made["test"] == DEV].groupby("system")["latency_ms"].mean()
-    ms = ms[ms.index.isin(names)]
+    ms = ms[ms.index.isin(names) | ms.index.str.contains(ROUTED)]
     needs = {str(name): Need(seconds) for name, seconds in (ms / 1000).items()}
     return Candidates(made, reference, needs, local_usd(prices, ms).to_dict())
 

@@ -22,7 +22,7 @@ ALL, TOGETHER = "all", "together"
 GAIN = ["test", "n", "rival", "accuracy", "rival_accuracy", "points", "p"]
 TIMED = ["p50_ms", "p95_ms", "mean_ms", "usd_per_million"]
 Names = Sequence[str]
-MARGIN = 0.03  # by which a model may be less accurate and still count as good: one request in 33
+MARGIN = 0.03  # a share by which a model may be less accurate and still count as good: one request in 33
 WARM = 0.5  # share of a prompt that is in the cache when a request of the same context came before
 ASSISTANT = "assistant"
 STEPS = {
@@ -73,33 +73,28 @@ def overall(rows: pd.DataFrame, test: str) -> pd.DataFrame:
     return rows[(rows["test"] == test) & (rows["level"] == ALL)].reset_index(drop=True)
 
 
-def deploy(
-    predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, margin: float = MARGIN, alpha: float = 0.05
-) -> str:
-    """The smallest model file that is shown to be at most ``margin`` (a share) less accurate than the most accurate.
+def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str) -> str:
+    """The smallest model file that is shown to be at most MARGIN less accurate than the most accurate one.
 
     With few requests that can be shown of no other, and the most accurate one is deployed.
     """
-    rows = margins(predictions, size_mb, test, margin, alpha)
+    rows = margins(predictions, size_mb, test)
     return str(rows[rows["good"]].sort_values("size_mb", kind="stable")["system"].iloc[0])
 
 
-def margins(
-    predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, margin: float = MARGIN, alpha: float = 0.05
-) -> pd.DataFrame:
-    """A row for each model file, the most accurate first: system, n, accuracy, low, high, size_mb, and the other three.
+def margins(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str) -> pd.DataFrame:
+    """A row for each model file, the most accurate first: system, n, accuracy, low, high, size_mb, and three more.
 
-    ``points``: what it gains on the first; ``at_least``: the lower end of the paired difference's interval, one-sided,
-    at ``alpha`` for all models together (Bonferroni); ``good``: this is not below ``margin``.
+    ``points``: more than the most accurate; ``at_least``: the lower end of this difference's paired interval,
+    one-sided, at 95% for all models together (Bonferroni); ``good``: it is not below MARGIN.
     """
     chosen = predictions[(predictions["test"] == test) & predictions["system"].isin(list(size_mb))]
     ranked = metrics.summary(chosen).sort_values("accuracy", ascending=False, kind="stable")
-    z = float(norm.ppf(1 - alpha / max(1, len(ranked) - 1)))
+    z = float(norm.ppf(1 - 0.05 / max(1, len(ranked) - 1)))
     pairs = metrics.paired(chosen, ranked["system"].iloc[0], z).set_index("system")[["points", "low"]]
-    found = pairs.reindex(ranked["system"]).fillna(0.0)
+    points, low = pairs.reindex(ranked["system"]).fillna(0.0).to_numpy().T
     rows = ranked[["system", "n", "accuracy", "low", "high"]].assign(size_mb=ranked["system"].map(dict(size_mb)))
-    points, low = (found[name].to_numpy() for name in ("points", "low"))
-    return rows.assign(points=points, at_least=low, good=low >= -100 * margin)
+    return rows.assign(points=points, at_least=low, good=low >= -100 * MARGIN)
 
 
 def llm_costs(predictions: pd.DataFrame, prices: Prices, hosted: str, test: str) -> pd.DataFrame:

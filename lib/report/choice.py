@@ -10,6 +10,7 @@ import pandas as pd
 
 from lib.core import files
 from lib.core.files import Row
+from lib.data.study_data import DEV, TEST
 from lib.decision import costs
 from lib.decision.costs import Need
 from lib.decision.costs import dollars as dollars
@@ -17,7 +18,7 @@ from lib.evaluation.comparison import ALL, overall
 from lib.evaluation.prices import DAYS, Prices, load_prices
 from lib.report.release import latency
 
-DEV, TEST, TEACHER_DEV = "dev", "test", "teacher_dev"
+TEACHER_DEV = "teacher_dev"
 
 
 def share(row: Row) -> str:

@@ -17,13 +17,14 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from lib.core import files, paths
 from lib.core.files import RecordError, Row
+from lib.data.study_data import DEV, TEST
 from lib.decision import records
 from lib.decision.costs import Need, hosted
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import wilson
 from lib.evaluation.prices import load_prices
 from lib.report import charts, guaranteed, svg
-from lib.report.choice import DEV, TEST, assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
+from lib.report.choice import assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 from lib.runtime.requests import calls
 
