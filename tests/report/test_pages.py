@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import browser
 import nbformat.v4 as v4
@@ -27,27 +26,21 @@ LARGEST = 1_000_000
 
 
 class Reader(HTMLParser):
-    """What the checks ask of a page."""
+    """The tags of a page with their attributes, and its script."""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         super().__init__()
-        self.levels, self.alts, self.headers = list[int](), list[str](), list[dict[str, Any]]()
-        self.tables = self.captions = 0
-        self.loaded, self.script = list[str](), ""
-        self.inside = ""
+        self.tags, self.script = list[tuple[str, dict[str, str | None]]](), ""
+        self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.inside = tag
-        self.levels += [int(tag[1])] if re.fullmatch("h[1-6]", tag) else []
-        self.alts += [given["alt"]] if tag == "img" else [given["aria-label"]] if tag == "svg" else []
-        self.headers += [given] if tag == "th" else []
-        self.tables, self.captions = self.tables + (tag == "table"), self.captions + (tag == "caption")
-        self.loaded += [given["src"]] if "src" in given else []
-        self.loaded += [given.get("href", "")] if tag == "link" else []
+        self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        self.script += data if self.inside == "script" else ""
+        self.script += data if self.tags and self.tags[-1][0] == "script" else ""
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [given for name, given in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +62,15 @@ def path(request: pytest.FixtureRequest, toy: Path) -> Path:
 
 def test_a_page_can_be_read_aloud_and_loads_nothing(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    reader = Reader()
-    reader.feed(text)
-    assert len(text.encode()) < LARGEST
-    assert reader.levels.count(1) == 1 and all(
-        b - a <= 1 for a, b in zip(reader.levels, reader.levels[1:], strict=False)
-    )
-    assert all(0 < len(alt) <= pages.ALT for alt in reader.alts)
-    assert reader.tables == reader.captions and all("scope" in header for header in reader.headers)
-    assert all(source.startswith("data:image/png;base64,") for source in reader.loaded)
+    reader = Reader(text)
+    levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1 and all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    alts = [given["alt"] for given in reader.all("img")] + [given["aria-label"] for given in reader.all("svg")]
+    assert all(alt and len(alt) <= pages.ALT for alt in alts) and len(text.encode()) < LARGEST
+    assert len(reader.all("table")) == len(reader.all("caption"))
+    assert all("scope" in given for given in reader.all("th")) and not reader.all("link")
+    loaded = [given["src"] or "" for _, given in reader.tags if "src" in given]
+    assert all(source.startswith("data:image/png;base64,") for source in loaded)
     assert reader.script.strip() in ("", SCRIPT.strip())
     assert 'lang="en"' in text and 'name="viewport"' in text
 
