@@ -243,7 +243,7 @@ def test_what_is_no_home_has_a_defined_answer() -> None:
     nothing = "tell them to expose entities to their voice assistant in Home Assistant."
     assert "expose" in ask(Message("system", nothing), user).text
     broken = system(HOME, None).replace("- names: ", "- names: [", 1)
-    assert "cannot read" in ask(Message("system", broken), user).text
+    assert "not YAML" in ask(Message("system", broken), user).text
     with pytest.raises(TaskError, match="user"):
         ask(Message("system", "x"))
 

@@ -19,7 +19,7 @@ from lib.tasks.home.assist.wording import WORDING
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.words import mentions
 
-_LIST = re.compile(r"overview of the areas and the devices in this smart home:\n((?:(?:- | ).*(?:\n|\Z))*)")
+_LIST = re.compile(r"overview of the areas and the devices in this smart home:\n((?:(?:- | ).*(?:\n|\Z)|\n(?= ))*)")
 _PLACE = re.compile(r"^You are in area (.+?)(?: \(floor (.+?)\))? and all generic commands", re.MULTILINE)
 _EMPTY = "expose entities to their voice assistant"
 _TODO = re.compile(r"\b(?:shopping|grocery|to[- ]?do|task) list\b", re.IGNORECASE)
@@ -104,20 +104,14 @@ def home(told: Told, known: Facts | None, tools: tuple[str, ...]) -> tuple[Home,
     here = _area(areas, told.area or "")
     if here and told.floor:
         areas[here.casefold()]["floor"] = told.floor
-    known_areas = {row["name"]: row for row in areas.values()}
-    row = {"areas": list(known_areas.values()), "entities": entities, "tools": list(tools)}
+    row = {"areas": list(areas.values()), "entities": entities, "tools": list(tools)}
     return Home.from_dict(row | ({"unit": known.unit} if known and known.unit else {}), "the system prompt"), here
 
 
 def _area(areas: dict[str, dict[str, Any]], text: str) -> str | None:
-    """The name of an area, which is added under its name and aliases if it is new."""
+    """The name of an area, which is added if it is new."""
     name, *aliases = " ".join(text.split()).split(", ")
-    if not name:
-        return None
-    row = areas.setdefault(name.casefold(), {"name": name, "aliases": aliases})
-    for alias in aliases:
-        areas.setdefault(alias.casefold(), row)
-    return str(row["name"])
+    return str(areas.setdefault(name.casefold(), {"name": name, "aliases": aliases})["name"]) if name else None
 
 
 def as_said(home: Home, text: str) -> tuple[Home, str]:
