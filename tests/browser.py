@@ -52,11 +52,11 @@ class Page:
         assert "error" not in answer, answer
         return dict(answer["result"])
 
-    def open(self, path: Path, width: int, height: int = 900, media: str = "screen") -> None:
+    def open(self, path: Path | str, width: int, height: int = 900, media: str = "screen") -> None:
         self.events.clear()
         self.ask("Emulation.setEmulatedMedia", media=media)
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        self.ask("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())
 
