@@ -3,14 +3,13 @@
 An analytic model in the manner of *Understanding the Performance and Estimating the Cost of LLM Fine-Tuning* (arXiv
 2408.04693), whose models differ. For a step of n positions (tokens of its rows, with padding) in rows of w:
 
-- forward(model) = n · (2·matrices + 4·L·h·s·seen) + 2·d·V·answers, where logits are for answer tokens alone; seen = w,
-  or w/2 with compile: flex, which leaves out what the mask hides
-- FLOPs = 3 · forward(student): the backward pass is twice the forward one. Distillation adds forward(assistant);
-  reinforcement adds forward(start) and forward(student) for the prompts
-- bytes through memory: layer by layer, 184·d + 14·f of a position in an uncompiled forward pass (each operation reads
-  and writes its tensors: counted in transformers' Llama layer under autocast), twice as many in the backward pass;
-  compiled: what is kept, 5 times (written and read, read again, and its gradient written and read), 2 times without a
-  backward pass. AdamW: 36 of a weight
+- forward(model) = n · (2·matrices + 4·L·h·s·seen) + 2·d·V·answers; logits are for answer tokens alone; seen = w, or
+  w/2 with compile: flex, which leaves out what the mask hides
+- FLOPs = 3 · forward(student), as a backward pass is two forward ones. Distillation adds forward(assistant);
+  reinforcement adds forward(start) and, for the prompts, forward(student)
+- bytes through memory, of a position in a layer: 184·d + 14·f in an uncompiled forward pass (each operation reads and
+  writes its tensors: counted in transformers' Llama layer under autocast), twice as many in the backward pass;
+  compiled: 5 times what is kept (below), or 2 times without a backward pass. AdamW: 36 of a weight
 - seconds of a step = FLOPs / F + bytes / bandwidth + answers sampled · S; and FIRST seconds for each compiled model
 - peak memory = 18 bytes of a weight (fp32 weight, gradient, two moments, and a bf16 copy; 6 of an assistant's) + what
   is kept for the backward pass: L·(36·d + 8·f) bytes of a position, L·(16·d + 4·kv + 6·f) compiled + 16 of a logit
