@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -70,11 +70,8 @@ def value(given: Any, schema: Any) -> Any:
         return _number(each[0], schema)
     if kind == "string":
         given = each[0] if isinstance(each[0], str) else f"{each[0]}"
-    return given if _chosen(given, schema.get("enum")) else None
-
-
-def _chosen(given: Any, choices: Any) -> bool:
-    return not isinstance(choices, Iterable) or given in choices
+    choices = schema.get("enum")
+    return given if not isinstance(choices, list) or given in choices else None
 
 
 def _number(given: Any, schema: Mapping[str, Any]) -> float | int | None:

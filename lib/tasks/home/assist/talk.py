@@ -12,6 +12,7 @@ from lib.core.task import Call
 from lib.core.turn import Message
 from lib.tasks.home.assist.wording import WORDING, error_text
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.matching import each
 from lib.tasks.home.simulator.tools import TOOLS, tool_name
 from lib.tasks.home.words import STOP_WORDS, mentions, spoken
 
@@ -146,8 +147,7 @@ def _targets(calls: Sequence[Call]) -> str:
 
 
 def _target(arguments: Mapping[str, Any]) -> str:
-    domain = arguments.get("domain") or "devices"
-    domain = domain[0] if isinstance(domain, list) else domain
+    domain = [*each(arguments.get("domain")), "device"][0]
     what = arguments.get("name") or f"the {WORDING['plurals'].get(domain, f'{domain}s')}"
     where = arguments.get("area") or arguments.get("floor")
     return f"{what} in the {where}" if where else f"{what}"
