@@ -184,6 +184,12 @@ def test_refused_calls_are_tried_in_another_form(calls: list[Call], done: list[C
     assert ("Sorry" in reply.text) == any("Tap" in str(c) for c in calls)
 
 
+def test_a_place_that_was_said_stays_as_said() -> None:
+    assistant = talk({"blinds in the kitchen": [call("HassTurnOff", area="Kitchen", domain="cover")]})
+    assert "Sorry" in assistant.say("blinds in the kitchen").text
+    assert assistant.made == []
+
+
 def test_a_vacuum_that_cannot_clean_one_area_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     assistant = talk({"hm": [call("HassVacuumCleanArea", area="Den")]})
     run = assistant.run

@@ -37,7 +37,7 @@ def forms(call: Call, error: str, home: Home, area: str | None, text: str) -> It
     elif "name" in arguments and len(named) == 1:
         yield from _of_one(call, named[0])
     elif "name" not in arguments:
-        yield from _unnamed(call, home)
+        yield from _unnamed(call, home, text)
 
 
 def _call(name: str, arguments: Mapping[str, Any]) -> Call:
@@ -76,11 +76,12 @@ def _of_one(call: Call, entity: Entity) -> Iterator[Call]:
     yield from (_call(name, {"name": other, **own}) for other in dict.fromkeys((entity.name, *entity.aliases, written)))
 
 
-def _unnamed(call: Call, home: Home) -> Iterator[Call]:
-    """The only device of the kind by its name."""
+def _unnamed(call: Call, home: Home, text: str) -> Iterator[Call]:
+    """The only device of the kind by its name; a place that was said stays as said, but a vacuum can go there."""
     name, arguments = call["name"], call["arguments"]
     tool, classes = TOOLS[name], each(arguments.get("device_class"))
     domains = each(arguments.get("domain")) or (tool.domains if len(tool.domains) < 3 else ())
     fitting = [e for e in home.entities if e.domain in domains and (not classes or e.device_class in classes)]
-    if len(fitting) == 1:
+    said = "area" in arguments and mentions(text, str(arguments["area"])) and "vacuum" not in domains
+    if len(fitting) == 1 and not said:
         yield _call(name, {"name": fitting[0].name, **{k: v for k, v in arguments.items() if k not in CLOSED}})
