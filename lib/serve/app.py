@@ -22,7 +22,7 @@ from lib.serve import writing
 from lib.serve.figures import Counted, Figures
 from lib.serve.reading import Refused, read_turn, wanted
 from lib.serve.service import Service
-from lib.serve.writing import encoded, with_ids
+from lib.serve.writing import answered, encoded, with_ids
 
 BODY = 4 << 20  # bytes
 BODY_SECONDS = 20.0
@@ -72,32 +72,21 @@ class Routes:
         if self.token and not hmac.compare_digest(given.encode("latin-1"), f"Bearer {self.token}".encode()):
             raise Refused(401, "wrong or missing token: send the header Authorization: Bearer TOKEN")
 
-    async def openai(self, request: Request) -> Response:
-        return await self._chat(request, ollama=False)
-
-    async def ollama(self, request: Request) -> Response:
-        return await self._chat(request, ollama=True)
-
-    async def _chat(self, request: Request, ollama: bool) -> Response:
-        raw = await read_body(request)
+    async def chat(self, request: Request) -> Response:
+        ollama, raw = request.url.path.startswith("/api/"), await read_body(request)
         began, body = time.perf_counter(), read_row(raw, "body")
         turn = read_turn(body)
         stream = wanted(body.get("stream"), bool, "stream", ollama)
         usage = wanted(body.get("stream_options"), dict, "stream_options", {}).get("include_usage") is True
         reply, used = await while_connected(request, self.service.queue.run(partial(self.service.answer, turn)))
-        written, handed = None, False
-        if reply.hand_over and (larger := self.service.larger):
-            if ollama:
-                answered = await while_connected(request, larger.reply(turn, body["model"]))
-                reply, handed = answered or reply, answered is not None
-            else:
-                written = await while_connected(request, larger.passed_on(raw, body))
-                handed = written is not None
-        self.figures.replied("handed_over" if handed else _kind(reply), time.perf_counter() - began)
+        larger = self.service.larger if reply.hand_over else None
+        found = await while_connected(request, larger.reply(turn, body["model"])) if larger and ollama else None
+        passed = await while_connected(request, larger.passed_on(raw, body)) if larger and not ollama else None
+        reply = found or reply
+        self.figures.replied("handed_over" if found or passed else _kind(reply), time.perf_counter() - began)
         if ollama:
-            written = writing.ollama(with_ids(reply), body["model"], used, stream)
-        written = written or writing.openai(with_ids(reply), self.service.name, used, stream, usage)
-        return Response(written.body, media_type=written.kind)
+            return writing.ollama(reply, body["model"], used, stream)
+        return passed or writing.openai(with_ids(reply), self.service.name, used, stream, usage)
 
     async def metrics(self) -> Response:
         return Response("\n".join(self.figures.lines(self.service.queue.waiting)), media_type="text/plain")
@@ -105,15 +94,11 @@ class Routes:
     async def tried(self, request: Request) -> Response:
         raw = await read_body(request)
         row = await while_connected(request, self.service.queue.run(partial(self.service.tried, raw)))
-        return _json(row, 200 if "calls" in row else 400)
+        return answered(row, 200 if "calls" in row else 400)
 
 
 def _kind(reply: Reply) -> str:
     return "calls" if reply.calls else "question" if reply.asks else "sentence"
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(encoded(value), status, media_type=writing.JSON)
 
 
 async def refuse(request: Request, error: Exception) -> Response:
@@ -121,8 +106,8 @@ async def refuse(request: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, Refused) else getattr(error, "status_code", 400)
     message = str(getattr(error, "detail", error)) or "no such path"
     if request.url.path.startswith("/api/"):
-        return _json({"error": message}, status)
-    return _json({"error": {"message": message, "type": "invalid_request_error", "code": status}}, status)
+        return answered({"error": message}, status)
+    return answered({"error": {"message": message, "type": "invalid_request_error", "code": status}}, status)
 
 
 def told(service: Service) -> dict[str, Any]:
@@ -162,11 +147,8 @@ def make_app(service: Service, token: str = "") -> FastAPI:
     for path, value in told(service).items():
         guarded.add_api_route(path, _always(encoded(value)), methods=["POST" if path == "/api/show" else "GET"])
     guarded.add_api_route("/metrics", routes.metrics)
-    for path, answer in {
-        "/v1/chat/completions": routes.openai,
-        "/api/chat": routes.ollama,
-        "/try": routes.tried,
-    }.items():
+    posts = {"/v1/chat/completions": routes.chat, "/api/chat": routes.chat, "/try": routes.tried}
+    for path, answer in posts.items():
         guarded.add_api_route(path, answer, methods=["POST"])
     app.include_router(guarded)
     return app

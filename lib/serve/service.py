@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 import httpx
+from fastapi import Response
 
 from lib.core.task import Answer, System, Task, TaskError
 from lib.core.turn import Dialogue, Reply, Turn
 from lib.runtime.requests import predict
 from lib.serve.reading import Refused, read_message
-from lib.serve.writing import JSON, Used, Written, openai_request
+from lib.serve.writing import JSON, Used, openai_request
 
 WAITING = 64  # requests that may wait for the model, or be with it
 SECONDS = 30.0  # that a request may wait
@@ -75,10 +76,12 @@ class Larger:
         LOG.warning("the larger model: HTTP %d", found.status_code)
         return None
 
-    async def passed_on(self, raw: bytes, body: dict[str, Any]) -> Written | None:
+    async def passed_on(self, raw: bytes, body: dict[str, Any]) -> Response | None:
         """The answer to an OpenAI request, as it came; None if there is none. ``raw``: the request's own bytes."""
         found = await self._post(**({"json": {**body, "model": self.model}} if self.model else {"content": raw}))
-        return Written(found.content, found.headers.get("content-type", JSON)) if found else None
+        if found is None:
+            return None
+        return Response(found.content, media_type=found.headers.get("content-type", JSON))
 
     async def reply(self, turn: Turn, model: str) -> Reply | None:
         """The answer to a request of another protocol; None if there is none."""

@@ -6,24 +6,17 @@ A stream is written when the answer is there; it has one tool call a chunk, beca
 
 import json
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+from fastapi import Response
+
 from lib.core.turn import Message, Reply, ToolCall, Turn
 
 Row = dict[str, Any]
 JSON, EVENTS, LINES = "application/json", "text/event-stream", "application/x-ndjson"
-
-
-@dataclass(frozen=True)
-class Written:
-    """A body and its media type."""
-
-    body: bytes
-    kind: str = JSON
 
 
 @dataclass
@@ -40,6 +33,10 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+def answered(value: Any, status: int = 200) -> Response:
+    return Response(encoded(value), status, media_type=JSON)
+
+
 def with_ids(reply: Reply) -> Reply:
     """The reply with an id for each call, its own where they are distinct."""
     if len({call.id for call in reply.calls} - {""}) == len(reply.calls):
@@ -48,14 +45,11 @@ def with_ids(reply: Reply) -> Reply:
 
 
 def openai_call(call: ToolCall) -> Row:
-    return {
-        "id": call.id,
-        "type": "function",
-        "function": {"name": call.name, "arguments": json.dumps(call.arguments)},
-    }
+    function = {"name": call.name, "arguments": json.dumps(call.arguments)}
+    return {"id": call.id, "type": "function", "function": function}
 
 
-def openai(reply: Reply, model: str, used: Used, stream: bool, usage: bool = True) -> Written:
+def openai(reply: Reply, model: str, used: Used, stream: bool, usage: bool = True) -> Response:
     """``usage``: whether a stream ends with it, as a client may ask for."""
     base = {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
     counts = {"prompt_tokens": used.read, "completion_tokens": used.written, "total_tokens": used.read + used.written}
@@ -63,7 +57,7 @@ def openai(reply: Reply, model: str, used: Used, stream: bool, usage: bool = Tru
     if not stream:
         message = {"role": "assistant", "content": reply.text or None} | ({"tool_calls": calls} if calls else {})
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": reason}
-        return Written(encoded({**base, "object": "chat.completion", "choices": [choice], "usage": counts}))
+        return answered({**base, "object": "chat.completion", "choices": [choice], "usage": counts})
     deltas: list[Row] = [{"role": "assistant"}, *([{"content": reply.text}] if reply.text else [])]
     deltas += [{"tool_calls": [{"index": i, **call}]} for i, call in enumerate(calls)]
     choices: list[list[Row]] = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
@@ -71,21 +65,22 @@ def openai(reply: Reply, model: str, used: Used, stream: bool, usage: bool = Tru
     base["object"] = "chat.completion.chunk"
     chunks: list[Row] = [{**base, "choices": choice} for choice in choices]
     chunks += [{**base, "choices": [], "usage": counts}] if usage else []
-    return Written(b"".join(b"data: %b\n\n" % part for part in (*map(encoded, chunks), b"[DONE]")), EVENTS)
+    events = (*map(encoded, chunks), b"[DONE]")
+    return Response(b"".join(b"data: %b\n\n" % event for event in events), media_type=EVENTS)
 
 
-def ollama(reply: Reply, model: str, used: Used, stream: bool) -> Written:
+def ollama(reply: Reply, model: str, used: Used, stream: bool) -> Response:
     """A last line, or the only one, with the counts."""
     calls = [{"function": {"name": call.name, "arguments": call.arguments}} for call in reply.calls]
     base = {"model": model, "created_at": datetime.now(UTC).isoformat()}
     last = {"done": True, "done_reason": "stop", "total_duration": int(used.seconds * 1e9)}
     last |= {"load_duration": 0, "prompt_eval_count": used.read, "eval_count": used.written}
     if not stream:
-        return Written(encoded({**base, "message": _said(reply.text, calls), **last}))
-    parts = [_said(reply.text)] if reply.text else []
-    parts += [_said("", [call]) for call in calls]
-    rows: Iterable[Row] = [*({**base, "message": part, "done": False} for part in parts)]
-    return Written(b"".join(encoded(row) + b"\n" for row in (*rows, {**base, "message": _said(""), **last})), LINES)
+        return answered({**base, "message": _said(reply.text, calls), **last})
+    parts = [_said(reply.text)] * bool(reply.text) + [_said("", [call]) for call in calls]
+    rows: list[Row] = [{**base, "message": part, "done": False} for part in parts]
+    rows.append({**base, "message": _said(""), **last})
+    return Response(b"".join(encoded(row) + b"\n" for row in rows), media_type=LINES)
 
 
 def _said(text: str, calls: list[Row] | None = None) -> Row:
