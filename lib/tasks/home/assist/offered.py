@@ -16,11 +16,20 @@ STATE_TOOLS = ("HassGetState", "HassGetWeather", "HassClimateGetTemperature")
 CLOCK_TOOLS = ("HassGetCurrentTime", "HassGetCurrentDate")
 
 
+def plain(name: str) -> str:
+    """The name of a tool without the prefixes of any release.
+
+    >>> plain("light__HassLightSet"), plain("todo__get_items"), plain("todo_get_items")
+    ('HassLightSet', 'get_items', 'get_items')
+    """
+    return tool_name(name).removeprefix("todo_")
+
+
 class Offered:
     """``tools`` by plain name; the first of a name counts."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
-        self.tools = {tool_name(tool.name): tool for tool in reversed(tools)}
+        self.tools = {plain(tool.name): tool for tool in reversed(tools)}
 
     @cached_property
     def known(self) -> tuple[str, ...]:

@@ -10,10 +10,11 @@ from typing import Any
 
 from lib.core.task import Call
 from lib.core.turn import Message
+from lib.tasks.home.assist.offered import plain
 from lib.tasks.home.assist.wording import WORDING, error_text
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import each
-from lib.tasks.home.simulator.tools import TOOLS, tool_name
+from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.home.words import STOP_WORDS, mentions, spoken
 
 _FOLLOW = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in WORDING["follow"].items()}
@@ -58,7 +59,7 @@ def exchanges(messages: Iterable[Message]) -> list[Exchange]:
             found.append(Exchange(message.text))
             open_calls = []
         elif message.role == "assistant" and found:
-            calls = [(c.id, {"name": tool_name(c.name), "arguments": c.arguments}) for c in message.calls]
+            calls = [(c.id, {"name": plain(c.name), "arguments": c.arguments}) for c in message.calls]
             open_calls, rounds = calls or open_calls, rounds + 1
             found[-1] = replace(found[-1], reply=message.text if not calls else "")
         elif message.role == "tool" and open_calls:
