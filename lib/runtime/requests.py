@@ -90,9 +90,9 @@ def read_row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line.decode("utf-8"), parse_constant=_number, parse_float=_number)
     except (ValueError, RecursionError) as error:
-        raise TaskError(f"{where}: not JSON in UTF-8 ({error}); write one object on a line") from error
+        raise TaskError(f"{where}: not JSON in UTF-8 ({error}); write one object") from error
     if not isinstance(row, dict):
-        raise TaskError(f"{where}: expected an object with 'id' and 'text', got {type(row).__name__}")
+        raise TaskError(f"{where}: expected an object, got {type(row).__name__}")
     return row
 
 

@@ -33,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     token = options.token or os.environ.get("SERVE_TOKEN", "")
     try:
+        if not 0 < options.port < 65_536:
+            raise ValueError(f"--port: {options.port} is no port, use 1 to 65535")
         larger = Larger(options.larger) if options.larger else None
         path = find_model(options.model, runs())
         system, task = open_system(path, tasks.load, threads=options.threads)

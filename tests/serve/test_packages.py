@@ -1,8 +1,11 @@
-"""What the extra "serve" installs, and the files for Docker and systemd."""
+"""The command, what the extra "serve" installs, and the files for Docker and systemd."""
 
 import tomllib
 
+import pytest
+
 from lib.core.paths import ROOT
+from lib.serve.__main__ import main
 
 SERVE = ROOT / "lib" / "serve"
 
@@ -18,3 +21,9 @@ def test_what_docker_copies_is_there_and_not_ignored() -> None:
     copied = [line.split()[1] for line in lines if line.startswith("COPY")]
     ignored = (SERVE / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     assert copied and all((ROOT / path).exists() and f"!{path.removesuffix('/')}" in ignored for path in copied if path)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--port", "70000"), ("--larger", "localhost"), ("--model", "absent")])
+def test_a_wrong_option_is_one_error(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([option, value]) == 2
+    assert value in (error := capsys.readouterr().err) and len(error.splitlines()) == 1
