@@ -232,6 +232,17 @@ def test_questions_are_answered_from_what_is_fetched(query: Call, text: str, ans
     assert talk({text: [query]}).say(text).text == answer
 
 
+@pytest.mark.parametrize(
+    ("confidence", "acts", "hands_over"), [(0.01, False, True), (0.2, True, True), (0.9, True, False)]
+)
+def test_unsure_answers(confidence: float, acts: bool, hands_over: bool) -> None:
+    dialogue = Dialogue(lambda text, context: Answer([LIGHTS], confidence=confidence))
+    home = replace(HOME, entities=HOME.entities[:3])  # without device classes to ask for
+    assistant = SimulatedAssistant(home, None, None)
+    reply = dialogue.reply(Turn((*assistant.messages, Message("user", "hm")), assistant.tools))
+    assert (bool(reply.calls), reply.hand_over, reply.confidence) == (acts, hands_over, confidence)
+
+
 def test_an_action_and_a_question_are_both_answered() -> None:
     reply = talk({"hm": [LIGHTS, call("HassGetState", name="Door", state="off")]}).say("hm")
     assert reply.text == "Turned on the lights. No, on."

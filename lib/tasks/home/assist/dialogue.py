@@ -22,6 +22,7 @@ from lib.tasks.home.simulator.tools import TOOLS
 
 HOMES_KEPT = 64
 UNSURE = 0.3  # a confidence below which a larger model should answer, if there is one
+GUESS = 0.1  # a confidence below which nothing is done
 ROUNDS = 6  # of calls for one request; Home Assistant allows ten
 _CLASSED = ("cover", "binary_sensor", "sensor", "media_player", "switch")  # domains whose classes matter
 
@@ -114,6 +115,8 @@ class Dialogue:
         if request.known is None and fetch and classed and not request.results(LIVE):
             return request.reply([fetch])
         answer, asked = self._answer(request)
+        if answer.confidence < GUESS:
+            return Reply(SAY["none"], (), answer.confidence, hand_over=True)
         needed = [source for call in asked if (source := source_of(request, call))]
         reads = [request.offered.fit(call) for call in needed if not request.results(call["name"])]
         acting = [fit(request, call) for call in answer.calls if call not in asked]

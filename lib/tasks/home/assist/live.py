@@ -40,9 +40,10 @@ def _asked(call: Call, home: Home, area: str | None) -> list[Entity]:
     try:
         return targets(home, TOOLS[call["name"]], arguments, area)
     except TaskError:
+        if call["name"] != "HassClimateGetTemperature" or "name" in arguments:
+            return []
         place = arguments.get("area") or area
-        warmth = call["name"] == "HassClimateGetTemperature" and "name" not in arguments
-        return thermometers(home, place) if warmth and place else []
+        return thermometers(home, place) if place else [e for e in home.entities if e.domain == "climate"]
 
 
 def _compared(wanted: str, call: Call, text: str, found: Sequence[tuple[Entity, Row]]) -> str:
