@@ -271,6 +271,7 @@ def test_results_of_any_shape_are_closed_with_a_sentence() -> None:
     for text in ("", "ok", "[1]", "null", '{"data": null}', '{"error": true}', '{"response_type": "action_done"}'):
         reply = ask(*head, Message("assistant", "", (made,)), Message("tool", text))
         assert reply.text and not reply.calls
+        assert ("Sorry" in reply.text) == ("true" in text)
     late = Message("tool", json.dumps({"date": "2026-11-29"}), call_id="injected_content")
     assert ask(head[0], late, head[1]).text
 

@@ -48,19 +48,20 @@ def done(call: Call, result: Mapping[str, Any]) -> str:
     inner = data.get("data") if isinstance(data.get("data"), Mapping) else {}
     reached = [row for row in _list(inner, "success") if row.get("type") == "entity"]
     domains = sorted({str(row.get("id", "")).partition(".")[0] for row in reached})
-    keys = _keys(tool, arguments, domains[0]) if len(domains) == 1 else [*arguments]
-    slots = {**arguments, **(data["speech_slots"] if isinstance(data.get("speech_slots"), Mapping) else {})}
+    keys = _keys(arguments, domains[0]) if len(domains) == 1 else [*arguments]
+    slots = {k: v[0] if isinstance(v, list) and v else v for k, v in arguments.items()}
+    slots |= data["speech_slots"] if isinstance(data.get("speech_slots"), dict) else {}
     named = SimpleNamespace(domain=domains[0] if domains else "")
     said = rendered("intents", tool, [*keys, *_FIXED], slots=slots, state=named, query=SimpleNamespace())
     if said is None or said.endswith("None"):
         said = WORDING["done"].get(tool, WORDING["done"][""])
-    failed = [str(row.get("name")) for row in _list(inner, "failed")]
-    return f"{said}, but not {listed(failed)}" if failed else said
+    missed = [str(row.get("name")) for row in _list(inner, "failed")]
+    return f"{said}, but not {listed(missed)}" if missed else said
 
 
-def _keys(tool: str, arguments: Mapping[str, Any], domain: str) -> list[str]:
+def _keys(arguments: Mapping[str, Any], domain: str) -> list[str]:
     """The keys of responses from the most to the least special, for targets of one domain."""
-    kind = ["cover_device_class"] if domain == "cover" and isinstance(arguments.get("device_class"), str) else []
+    kind = ["cover_device_class"] if domain == "cover" and "device_class" in arguments else []
     group = [f"{domain}s_area"] if "name" not in arguments else []
     command = ["command"] if "conversation_command" in arguments else []
     return [*kind, *group, domain, *command, *arguments]
@@ -72,20 +73,17 @@ def failed(call: Call, result: Mapping[str, Any]) -> str:
     for pattern, name, argument in WORDING["errors"]:
         if re.search(pattern, text.partition("(given")[0], re.IGNORECASE) and (not argument or argument in arguments):
             place = f"{name}_in_area" if argument == "name" and "area" in arguments else name
-            names = {
-                "entity": arguments.get("name", ""),
-                "area": arguments.get("area"),
-                "floor": arguments.get("floor"),
-            }
+            names = {"area": "", "floor": "", **arguments, "entity": arguments.get("name", "")}
             return rendered("errors", "", [place, name], **names) or SAY["error"].format(text)
-    return SAY["error"].format(text or "no reason was given")
+    return SAY["error"].format(text)
 
 
 def error_text(result: Mapping[str, Any]) -> str:
-    """The reason of a refusal, empty if there is none."""
+    """The reason of a refusal, empty if it is none."""
     data = result.get("data")
     source = data if isinstance(data, Mapping) else result
-    return str(source.get("error_text") or source.get("error") or "") if result.get("error") else ""
+    text = source.get("error_text") or source.get("error")
+    return str("no reason was given" if text in (None, True) else text) if result.get("error") else ""
 
 
 def _list(data: Any, name: str) -> list[Mapping[str, Any]]:
