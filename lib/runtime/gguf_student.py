@@ -25,7 +25,7 @@ from lib.runtime.grammar import Grammars, Matcher, to_gbnf
 from lib.runtime.onnx_engine import Floats, OnnxModel, suits
 
 CONTEXT_TOKENS = 4096  # of a prompt and its answer
-STATES_BYTES = 128 << 20  # memory for copies of contexts' keys and values
+STATES_BYTES = 64 << 20  # memory for copies of contexts' keys and values
 KINDS = ("onnx", "server")
 
 

@@ -73,7 +73,7 @@ def _alias(rng: Random, entity: Entity) -> str:
 
 
 def _tools(rng: Random, home: Home) -> tuple[str, ...] | None:
-    """The tools offered: all that fit (None), Assist's, or all but some; now and then with the step for lights."""
+    """The tools offered: all that fit (None), Assist's, some more than these, or all but some; the step for lights."""
     draw = rng.random()
     if draw < 0.6:
         return None
@@ -81,6 +81,9 @@ def _tools(rng: Random, home: Home) -> tuple[str, ...] | None:
     if draw > 0.7:
         groups = rng.sample(wordings()["left_out"], rng.randint(1, 3))
         names = [name for name in names if not any(name in group for group in groups)]
+    others = [name for name in offered(home) if name not in names]
+    if others and rng.random() < 0.3:
+        names += rng.sample(others, rng.randint(1, len(others)))
     if rng.random() < 0.5:
         names.append(BRIGHTNESS)
     return tuple(name for name in TOOLS if name in names)
