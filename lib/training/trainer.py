@@ -74,7 +74,8 @@ class StepLog(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
         self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
-        write_text(self.path, pd.DataFrame(self.rows, columns=[*COLUMNS, *self.more]).to_csv(index=False))
+        if state.is_world_process_zero:
+            write_text(self.path, pd.DataFrame(self.rows, columns=[*COLUMNS, *self.more]).to_csv(index=False))
         self._since = time.monotonic() - self.seconds
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit=" steps")
 

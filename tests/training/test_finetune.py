@@ -1,6 +1,7 @@
 """Fine-tuning on a tiny model of the real architecture: what should move moves, a killed training resumes."""
 
 import json
+import socket
 from dataclasses import replace
 
 import pandas as pd
@@ -212,7 +213,9 @@ def test_wrong_parameters_are_named(wrong, message):
 def test_two_processes_train_what_one_does(tmp_path, by_context):
     """Gradients are synchronised: the loss calls the model that the trainer wrapped."""
     context = torch.multiprocessing.get_context("fork")
-    workers = [context.Process(target=_process, args=(tmp_path, rank, 2)) for rank in range(2)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    workers = [context.Process(target=_process, args=(tmp_path, rank, 2, port)) for rank in range(2)]
     for worker in workers:
         worker.start()
     alone = _trained(tmp_path / "alone", by_context)
@@ -225,7 +228,7 @@ def test_two_processes_train_what_one_does(tmp_path, by_context):
         torch.testing.assert_close(shares[0][name], weight, atol=1e-4, rtol=1e-3)
 
 
-def _process(folder, rank, world):
+def _process(folder, rank, world, port):
     import os
 
     from accelerate.state import AcceleratorState
@@ -233,7 +236,7 @@ def _process(folder, rank, world):
     AcceleratorState._reset_state(reset_partial_state=True)  # of the process that forked this one
     address = {
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "29517",
+        "MASTER_PORT": port,
         "RANK": rank,
         "LOCAL_RANK": rank,
         "WORLD_SIZE": world,
