@@ -45,8 +45,8 @@ def read(folder: Path, prices: Prices, reference: str = "") -> Candidates:
 
     The reference is by default the parent of the models. Raises RecordError.
     """
-    found, reference = records.read(folder), reference or _parent(folder)
-    return of(found, _rows(folder), reference, prices)
+    found, reference = records.read(folder), reference or parent(folder)
+    return of(found, rows(folder), reference, prices)
 
 
 def of(found: pd.DataFrame, rows: pd.DataFrame, reference: str, prices: Prices) -> Candidates:
@@ -70,16 +70,17 @@ def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[
             yield router.answers(router.fit(Route((name, last), CHECKED)))
 
 
-def _rows(folder: Path) -> pd.DataFrame:
-    """The last part's rows about DEV as a whole."""
+def rows(folder: Path) -> pd.DataFrame:
+    """The last part's rows about DEV as a whole. Raises RecordError."""
     try:
-        rows = pd.read_csv(folder / "metrics.csv")
-        return overall(rows[rows["stage"] == rows["stage"].max()], DEV).dropna(subset="usd_per_million")
+        found = pd.read_csv(folder / "metrics.csv")
+        return overall(found[found["stage"] == found["stage"].max()], DEV).dropna(subset="usd_per_million")
     except (OSError, ValueError, KeyError) as error:
         raise RecordError(f"{folder.name}/metrics.csv: cannot be used ({error!r}): make the report again") from error
 
 
-def _parent(folder: Path) -> str:
+def parent(folder: Path) -> str:
+    """The model that the last part compares all others with. Raises RecordError."""
     try:
         return str(files.read_json(folder / "provenance.json")["06"]["parameters"]["parent"])
     except KeyError as error:

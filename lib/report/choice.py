@@ -12,8 +12,7 @@ from lib.core import files
 from lib.core.files import Row
 from lib.data.study_data import DEV, TEST
 from lib.decision import costs
-from lib.decision.costs import Need
-from lib.decision.costs import dollars as dollars
+from lib.decision.costs import Need, dollars
 from lib.evaluation.comparison import ALL, overall
 from lib.evaluation.prices import DAYS, Prices, load_prices
 from lib.report.release import latency

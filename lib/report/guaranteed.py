@@ -21,10 +21,12 @@ WIDTH, HEIGHT, LEFT, BASE, TOP = 340, 210, 40, 160, 14
 LINES = (LEFT + 150, "unbounded", "#D55E00", "without"), (LEFT, "missed", "#0072B2", "with the bound")
 
 
-def section(folder: Path, prices: Prices) -> Row:
-    """What the section shows of a report's folder; {} if the files that it needs are not all there."""
+def section(folder: Path, answers: pd.DataFrame, prices: Prices) -> Row:
+    """What the section shows of a report's folder and its records; {} if what it needs is not all there."""
+    if answers.empty:
+        return {}
     try:
-        found = candidates.read(folder, prices)
+        found = candidates.of(answers, candidates.rows(folder), candidates.parent(folder), prices)
         kept = guarantee.kept(found.on(DEV), found.reference)
     except (RecordError, ParamsError):
         return {}

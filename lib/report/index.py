@@ -19,12 +19,12 @@ from lib.core import files, paths
 from lib.core.files import RecordError, Row
 from lib.data.study_data import DEV, TEST
 from lib.decision import records
-from lib.decision.costs import Need, hosted
+from lib.decision.costs import Need, dollars, hosted
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import wilson
 from lib.evaluation.prices import load_prices
 from lib.report import charts, guaranteed, svg
-from lib.report.choice import assumptions, break_even, cells_of, choices, dollars, verdict, wins, yearly
+from lib.report.choice import assumptions, break_even, cells_of, choices, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 from lib.runtime.requests import calls
 
@@ -81,8 +81,9 @@ def about(folder: Path) -> Row:
     table = choices(folder, last, rows, metas)
     run |= {"choices": table, "verdict": verdict(last, table), "assumptions": assumptions(last), "heat": heat(last)}
     run |= {"chart": chart(rows, last, metas), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
-    run |= {"errors": errors(folder, str(last[last["deployed"]].iloc[0]["system"]))}
-    run |= {"guarantee": guaranteed.section(folder, load_prices())}
+    kept = answers(folder)
+    run |= {"errors": errors(kept, str(last[last["deployed"]].iloc[0]["system"]))}
+    run |= {"guarantee": guaranteed.section(folder, kept, load_prices())}
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
 
 
@@ -186,12 +187,16 @@ def _points(both: pd.DataFrame, n: int) -> list[Row]:
     return points
 
 
-def errors(folder: Path, name: str) -> list[Row]:
-    """Up to five wrong answers of ``name`` in our own tests, one of each of the most frequent reasons."""
+def answers(folder: Path) -> pd.DataFrame:
+    """A report's records; empty if they are not there or cannot be read."""
     try:
-        rows = records.read(folder)
+        return records.read(folder)
     except RecordError:
-        return []
+        return pd.DataFrame(columns=records.COLUMNS)
+
+
+def errors(rows: pd.DataFrame, name: str) -> list[Row]:
+    """Up to five wrong answers of ``name`` in our own tests, one of each of the most frequent reasons."""
     own = rows[(rows["system"] == name) & rows["test"].isin([DEV, TEST, "field_cases"]) & ~rows["exact"].astype(bool)]
     own = own[own["text"].notna()].sort_values(["order", "test", "id"], kind="stable")
     reasons = own["reason"].value_counts(sort=True)

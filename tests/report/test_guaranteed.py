@@ -12,7 +12,7 @@ from lib.core.files import read_json, write_json
 from lib.decision.guarantee import FAILS, HOLDS
 from lib.evaluation.prices import load_prices
 from lib.report import __main__ as report
-from lib.report import guaranteed
+from lib.report import guaranteed, index
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_each_target_has_its_system_and_what_is_left_elsewhere(folder: Path) -> None:
-    shown = guaranteed.section(folder, load_prices())
+    shown = guaranteed.section(folder, index.answers(folder), load_prices())
     rows = {row["target"]: row for row in shown["rows"]}
     assert list(rows) == list(guaranteed.TARGETS) and shown["systems"] == ["rules", "small"]
     assert rows[0.95]["system"] == "small" and rows[0.99]["system"] == ""
@@ -42,7 +42,7 @@ def test_each_target_has_its_system_and_what_is_left_elsewhere(folder: Path) -> 
 def test_the_index_shows_it_and_its_drawing_is_inside_its_frame(folder: Path) -> None:
     text = report.index(folder.parent).read_text()
     assert "What is guaranteed" in text and "none; big itself" in text and "does not hold: " in text
-    drawing = guaranteed.section(folder, load_prices())["drawing"]
+    drawing = guaranteed.section(folder, index.answers(folder), load_prices())["drawing"]
     points = [pair.split(",") for line in re.findall(r'points="(.*?)"', drawing) for pair in line.split()]
     assert len(points) == 2 * len(guaranteed.DRAWN)
     assert all(0 <= float(x) <= guaranteed.WIDTH and 0 <= float(y) <= guaranteed.BASE for x, y in points)
@@ -50,6 +50,6 @@ def test_the_index_shows_it_and_its_drawing_is_inside_its_frame(folder: Path) ->
 
 def test_without_its_sources_it_says_what_is_missing(folder: Path) -> None:
     (folder / "records.jsonl.xz").unlink()
-    assert guaranteed.section(folder, load_prices()) == {}
+    assert guaranteed.section(folder, index.answers(folder), load_prices()) == {}
     text = report.index(folder.parent).read_text()
     assert "is missing: no guarantee" in text and "What is guaranteed" not in text

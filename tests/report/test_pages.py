@@ -15,7 +15,7 @@ import pytest
 from toy_report import finished_run
 
 from lib.core import files, paths
-from lib.decision import records
+from lib.decision import costs, records
 from lib.report import __main__ as report
 from lib.report import choice, index, pages, svg
 
@@ -140,13 +140,13 @@ def test_typical_errors_are_ours_and_one_for_each_reason(tmp_path: Path, monkeyp
     asked = [(test, i, why) for test in ("theirs", "dev") for i, why in enumerate(reasons)]
     rows = [{"system": "small", "order": 0, "test": t, "id": f"r{i}", "reason": why} for t, i, why in asked]
     table = pd.DataFrame([{**row, "exact": not row["reason"], "text": "said"} for row in rows])
-    assert index.errors(tmp_path, "small") == []
+    assert index.errors(index.answers(tmp_path), "small") == []
     (tmp_path / records.FILE).touch()
     monkeypatch.setattr(records, "read", lambda folder: table)
-    shown = index.errors(tmp_path, "small")
+    shown = index.errors(index.answers(tmp_path), "small")
     found = [(e["test"], e["id"], e["reason"], e["times"], e["of"]) for e in shown]
     assert found == [("dev", "r1", "wrong area", 3, 4), ("dev", "r3", "nothing done", 1, 4)]
-    assert index.errors(tmp_path, "other") == []
+    assert index.errors(index.answers(tmp_path), "other") == []
 
 
 def test_a_drawing_shows_every_system_and_keeps_inside_its_frame() -> None:
@@ -221,5 +221,5 @@ def test_the_slider_moves_every_cost(toy: Path, tab: browser.Page) -> None:
     own = {"fixed": float(row["fixed"]), "each": float(row["each"])}
     for bought in (True, False):
         shown = tab.run(f"document.querySelector('tr[data-each] [data-bought=\"{int(bought)}\"]').textContent")
-        assert shown == choice.dollars(choice.yearly(own, 10_000, bought))
+        assert shown == costs.dollars(choice.yearly(own, 10_000, bought))
     assert tab.run("document.querySelector('.volume output').value") == "10,000"

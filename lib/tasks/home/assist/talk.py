@@ -128,14 +128,16 @@ def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
 
 def _place(home: Home, text: str) -> str | None:
     """The longest name of an area in a text."""
-    names = (name for area in home.areas for name in (area.name, *area.aliases) if mentions(text, name))
-    return max(names, key=len, default=None)
+    return _longest((name for area in home.areas for name in (area.name, *area.aliases)), text)
 
 
 def _named(home: Home, text: str) -> str | None:
     """The longest name of a device in a text."""
-    names = (name for e in home.entities for name in (e.name, *e.also) if mentions(text, name))
-    return max(names, key=len, default=None)
+    return _longest((name for e in home.entities for name in (e.name, *e.also)), text)
+
+
+def _longest(names: Iterable[str], text: str) -> str | None:
+    return max((name for name in names if mentions(text, name)), key=len, default=None)
 
 
 def _swapped(text: str, old: str, new: str) -> str:
