@@ -8,7 +8,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 Call = dict[str, Any]  # {"name": tool, "arguments": {key: value}} in the tool's own words: names, never references
 
@@ -96,9 +96,6 @@ class System(Protocol):
 class TaskDefaults:
     """What a task need not write: methods of ``Task`` as they are for most."""
 
-    def known_by(self, controls: Collection[str]) -> Self:
-        return self
-
     def focus(self, refs: Any, context: dict[str, Any], text: str) -> Any:
         return refs
 
@@ -148,9 +145,6 @@ class Task(Protocol):
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Any:
         """Numbers the context's targets (shuffled by ``rng``); ``text`` matters only to large contexts."""
-
-    def known_by(self, controls: Collection[str]) -> Self:
-        """The task in the language of a model that has these controls: its own, or an earlier one."""
 
     def focus(self, refs: Any, context: dict[str, Any], text: str) -> Any:
         """The same numbering for another request of the context; what depends on the request is numbered anew."""

@@ -48,7 +48,7 @@ class Codec:
     """Writes prompts and targets, reads answers. Prefixes of the latest contexts are remembered."""
 
     def __init__(self, task: Task, vocabulary: Vocabulary) -> None:
-        self.task, self.vocabulary = task.known_by(vocabulary.controls), vocabulary
+        self.task, self.vocabulary = task, vocabulary
         self.prefix = lru_cache(CONTEXTS_KEPT)(lambda refs: vocabulary.encode(self.task.prefix(refs)))
 
     def prompt(self, context: dict[str, Any], text: str, rng: Random | None = None, refs: Any = None) -> Prompt:
@@ -81,6 +81,6 @@ def check_task(info: Mapping[str, Any], task: Task, source: str) -> None:
     """Raises StudentError unless a student's info is this task's, with all controls of its language."""
     if info["task"] != task.name:
         raise StudentError(f"{source}: a student for '{info['task']}', not '{task.name}'; give one for this task")
-    missing = [text for text in task.known_by(info["controls"]).controls() if text not in info["controls"]]
+    missing = [text for text in task.controls() if text not in info["controls"]]
     if missing:
         raise StudentError(f"{source}: lacks the control {missing[0]!r} that the task has now; build it again")

@@ -81,7 +81,7 @@ def test_printed_form():
     light = [call("HassLightSet", name="sink", brightness=40)]
     assert text(light, refs) == f"HassLightSet(name={number['light.sink']},brightness=40)"
     group = [call("HassTurnOn", domain="light", area="kitchen"), call("HassNevermind")]
-    assert text(group, refs) == "HassTurnOn(area=A1,domain=light)\nHassNevermind()"
+    assert text(group, refs) == "HassTurnOn(area=A3,domain=light)\nHassNevermind()"
     timer = [call("HassStartTimer", name="pizza", minutes=5)]
     assert text(timer, refs) == "HassStartTimer(minutes=5,timer= pizza)"
     warm = [call("HassClimateSetTemperature", area="Den", temperature=21.5)]
@@ -153,7 +153,7 @@ def test_an_answer_that_asks_back_acts_on_nothing_and_says_what_is_unclear():
 
 def test_an_answer_that_does_nothing_can_be_taught_as_it_was_written():
     refs = references(plain_home())
-    raws = ["none", "HassTurnOn(name=0)", "HassTurnOn(name=?)", "HassLightSet(name=1,brightness==?)"]
+    raws = ["none", "HassTurnOn(name=0)", "HassTurnOn(name=?)", "HassLightSet(name=2,brightness==?)"]
     raws += ["HassLightSet(area=A1,domain=light,brightness==?)", "HassStartTimer(minutes==?,timer= tea)"]
     for raw in raws:
         example = Example("x", "tea", {}, [[]], "L6", "", "", lesson(raw, refs))

@@ -8,9 +8,10 @@ import pytest
 from lib.core.task import TaskError
 from lib.tasks.home.examples.data import draw_request
 from lib.tasks.home.language.calls import answer
-from lib.tasks.home.language.references import CANDIDATES, candidates, keep, references
+from lib.tasks.home.language.references import CANDIDATES, candidates, references
 from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.simulator.homes import Area, Entity, Home
+from lib.tasks.home.teacher.one_stage import keep
 
 ROOMS = "Kitchen Den Attic Hall Office Cellar Garage Nursery Library Porch Studio Pantry".split()
 OWNERS = "Mia's Tom's Old New Upper Lower North South East West".split()
@@ -52,7 +53,7 @@ def test_the_mentioned_entity_is_kept(size):
             place = f" in {entity.area}" if rng.random() < 0.7 else ""
             text = rng.choice(VERBS).format(entity.name.lower()) + place
             namesakes = [e for e in home.entities if e.name == entity.name and (not place or e.area == entity.area)]
-            kept = {e.id for e in keep(home, text).entities}
+            kept = {e.id for e in candidates(home, text, 40)}
             found += bool(kept & {e.id for e in namesakes}) and (len(namesakes) > 40 or entity.id in kept)
             asked += 1
     assert found / asked >= 0.98, f"{found} of {asked}"
@@ -94,7 +95,7 @@ def test_nothing_far_worse_than_the_best_is_a_candidate():
 
 def test_limit_order_and_areas():
     home = large_home(Random(1), 450)
-    kept = keep(home, "turn on the lamp in mia's den", satellite_area=home.areas[-1].name)
+    kept = keep(home, "turn on the lamp in mia's den", 40, home.areas[-1].name)
     assert len(kept.entities) == 40 and len(kept.areas) == 32
     positions = [home.entities.index(e) for e in kept.entities]
     assert positions == sorted(positions)
@@ -104,20 +105,15 @@ def test_limit_order_and_areas():
 def test_the_satellites_area_decides_where_words_do_not():
     home = large_home(Random(2), 200)
     here = home.entities[17].area
-    kept = keep(home, "do something", satellite_area=here)
-    assert {e.id for e in home.entities if e.area == here} <= {e.id for e in kept.entities}
+    kept = candidates(home, "do something", 40, here)
+    assert {e.id for e in home.entities if e.area == here} <= {e.id for e in kept}
 
 
 def test_inflected_and_domain_words_find_their_devices():
     names = [Entity(f"switch.s{i}", f"Thing {i}", "switch") for i in range(60)]
     home = Home((), (*names, Entity("light.p", "Pendant", "light"), Entity("lock.f", "Front", "lock")))
-    assert "light.p" in {e.id for e in keep(home, "dim the pendants").entities}
-    assert "lock.f" in {e.id for e in keep(home, "unlock it").entities}
-
-
-def test_small_homes_stay_whole():
-    home = large_home(Random(3), 12)
-    assert keep(home, "anything") == home
+    assert "light.p" in {e.id for e in candidates(home, "dim the pendants")}
+    assert "lock.f" in {e.id for e in candidates(home, "unlock it")}
 
 
 @pytest.mark.parametrize("size", [100, 450])

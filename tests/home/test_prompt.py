@@ -57,13 +57,13 @@ def test_printed_form_for_people():
     )
     assert "".join(prefix(references(home))).splitlines() == [
         "<|im_start|>=F1 Ground",
-        "=A1 Kitchen (Ground):=light=1 Ceiling,=2 Counter;=switch=3 Coffee Maker",
-        "=A2 Hall:",
-        "-:=cover=garage=4 Left;=other (boat)=5 Dinghy",
+        "=A1 Hall:",
+        "=A2 Kitchen (Ground):=light=1 Ceiling,=2 Counter;=switch=3 Coffee Maker",
+        "-:=other (boat)=4 Dinghy;=cover=garage=5 Left",
     ]
     assert (
         "".join(request(references(home), "hall", " close\n the  gate "))
-        == "<|im_start|>=A2 close the gate<|im_start|>"
+        == "<|im_start|>=A1 close the gate<|im_start|>"
     )
     assert "".join(request(references(home), None, "hi")) == "<|im_start|> hi<|im_start|>"
     assert "boat" not in DOMAINS
@@ -86,13 +86,6 @@ def test_the_prefix_does_not_depend_on_the_request():
 def spots() -> Home:
     areas = tuple(Area(f"Room {i}") for i in range(40))
     return Home(areas, tuple(Entity(f"light.l{i}", f"Spot {i}", "light", f"Room {i % 40}") for i in range(300)))
-
-
-def test_earlier_models_see_large_homes_cut_but_ambiguity_is_judged_by_the_whole_home():
-    refs = references(spots(), "turn on spot 217", satellite="Room 39", earlier=True)
-    assert len(refs.entities) == 40 and len(refs.areas) == 32 and len(refs.home.entities) == 300
-    assert "light.l217" in refs.entity_number and {"room 17", "room 39"} <= refs.area_number.keys()
-    assert "".join(prefix(refs)).count("\n") == len(refs.lines)
 
 
 def test_requests_in_a_large_home_share_the_prefix_and_list_their_candidates():
@@ -132,12 +125,13 @@ def test_empty_and_overlong_requests_are_refused(text, message):
         request(references(plain_home()), None, text)
 
 
-def test_an_earlier_model_reads_a_home_with_tools_that_it_does_not_know():
-    home = Home((), (Entity("light.a", "Lamp", "light"),), tools=("HassTurnOn", "HassSetBrightnessRelative"))
-    task, earlier = load("home"), load("home").known_by(["none"])
-    assert "HassSetBrightnessRelative(" in task.prefix(task.references({"home": home}))
-    refs = earlier.references({"home": home})
-    assert "HassSetBrightnessRelative(" not in [*earlier.prefix(refs), earlier.grammar(refs)]
+@pytest.mark.parametrize("size", [12, 40, 150])
+def test_the_order_of_a_home_changes_no_prompt(size: int):
+    task, context = load("home"), {"home": random_home(Random(size), size), "area": None}
+    asked = [task.reordered(context, Random(order)) for order in range(4)]
+    refs = [task.references(c, "turn off the lamp in the den") for c in asked]
+    prompts = [[*task.prefix(r), *task.request(r, c, "dim the lamp")] for r, c in zip(refs, asked, strict=True)]
+    assert all(prompt == prompts[0] for prompt in prompts) and len({c["home"] for c in asked}) == 4
 
 
 def test_a_reordered_home_has_the_same_things():

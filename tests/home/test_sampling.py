@@ -136,7 +136,7 @@ def test_noise_keeps_the_values(homes: list[Home]) -> None:
 
 def test_things_to_buy_go_on_the_shopping_list(homes: list[Home]) -> None:
     rng = Random(12)
-    draws = [wishes.implicit(rng, h) for h in homes * 20]
+    draws = [wishes.implicit(rng, h) for h in homes * 80]
     lists = [d.gold[0][0]["arguments"]["name"] for d in draws if d and d.intent == "HassListAddItem"]
     assert lists and all(re.search("shopping|grocer", name, re.IGNORECASE) for name in lists)
 

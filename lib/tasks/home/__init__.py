@@ -5,7 +5,7 @@ Importing it loads what answers requests; its methods load the sampler, the base
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -31,18 +31,15 @@ KEYS = ("id", "text", "home", "area", "tools", "unit")  # of a request; the last
 
 @dataclass(frozen=True)
 class HomeTask:
-    """``lib.teacher.contract.TeacherTask`` for a home; see there and in lib.core.task for what each method does.
+    """``lib.teacher.contract.TeacherTask`` for a home; see there and in lib.core.task for what each method does."""
 
-    ``earlier``: the controls of a model that was trained before answers could ask back.
-    """
-
-    earlier: frozenset[str] | None = None
     name = "home"
     recordings = Path(__file__).parent / "recordings"
 
     tools, score, contexts = staticmethod(tools.schemas), staticmethod(score.score), staticmethod(load_homes)
     prefix, asked, lesson = staticmethod(prompts.prefix), staticmethod(calls.asked), staticmethod(calls.lesson)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
+    controls, grammar = staticmethod(calls.controls), staticmethod(grammar.grammar)
     copied, executable = staticmethod(calls.copied), staticmethod(executable)
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
@@ -71,22 +68,13 @@ class HomeTask:
         return {**context, "home": replace(home, **shuffled)}
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
-        return references(context["home"], text, rng, context.get("area"), self.earlier is not None)
+        return references(context["home"], text, rng, context.get("area"))
 
     def focus(self, refs: References, context: dict[str, Any], text: str) -> References:
         return focus(refs, text, context.get("area"))
 
     def shared(self, refs: References) -> References:
         return replace(refs, entities=()) if refs.per_request else refs
-
-    def known_by(self, controls: Collection[str]) -> HomeTask:
-        return self if calls.ASK in controls else HomeTask(frozenset(controls))
-
-    def controls(self) -> list[str]:
-        return calls.controls() if self.earlier is None else [prompts.START, prompts.END, calls.NONE]
-
-    def grammar(self, refs: References) -> str:
-        return grammar.grammar(refs, self.earlier)
 
     def request(self, refs: References, context: dict[str, Any], text: str) -> list[Piece]:
         return prompts.request(refs, context.get("area"), text)

@@ -32,7 +32,6 @@ NO_TARGET = "0"  # the number of what a request names and the home does not have
 UNCLEAR = "?"  # stands for a value that a request leaves open
 ASK = Control(f"={UNCLEAR}")
 MAX_CALLS = 12
-EARLIER_CALLS = 4  # of models that cannot ask back
 MAX_STRING = 80  # characters of a string value, before escaping
 
 COPIED = ("item=", "search_query=", "message=", "timer=")  # keys whose values are words of the request

@@ -8,9 +8,9 @@ for. There is no recursion; equal parts are one rule.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from lib.tasks.home.language.calls import ASK, EARLIER_CALLS, MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
+from lib.tasks.home.language.calls import ASK, MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
 from lib.tasks.home.language.references import References
 from lib.tasks.home.simulator.execute import thermometers
 from lib.tasks.home.simulator.matching import CLEAN_AREA, WHOLE_HOME
@@ -32,44 +32,38 @@ _STRING = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ 
 
 
 class _Rules:
-    """Rules by their bodies, so that equal ones are written once; of controls, only those that are ``known``."""
+    """Rules by their bodies, so that equal ones are written once."""
 
-    def __init__(self, known: Collection[str] | None) -> None:
+    def __init__(self) -> None:
         self.names: dict[str, str] = {}
-        self._known = known
-        self.ask = self.control(ASK)
 
     def add(self, body: str, terminal: bool = False) -> str:
         """The name of the rule with that body; ``terminal``: a text without controls. Empty for no body."""
         return self.names.setdefault(body, f"{'T' if terminal else 'r'}{len(self.names)}") if body else ""
 
-    def control(self, *texts: str) -> str:
-        """One of these control tokens; empty if there are none."""
-        found = [json.dumps(text) for text in texts if self._known is None or text in self._known]
-        return f"<{','.join(found)}>" if found else ""
-
     def text(self, start: str) -> str:
         return "\n".join([f"start: {start}", *(f"{name}: {body}" for body, name in self.names.items())]) + "\n"
 
 
-def grammar(refs: References, known: Collection[str] | None = None) -> str:
-    """The grammar of all answers with these references: ``none``, or calls, one a line.
+def _control(*texts: str) -> str:
+    """One of these control tokens."""
+    return f"<{','.join(map(json.dumps, texts))}>"
 
-    ``known``: the controls of a model; None: all.
-    """
-    rules = _Rules(known)
-    bodies = {name: _either(TOOLS[name], refs, rules) for name in offered(refs.home) if rules.control(f"{name}(")}
-    call = rules.add(" | ".join(f"{rules.control(f'{name}(')} {body}" for name, body in bodies.items() if body))
-    more = MAX_CALLS - 1 if rules.ask else EARLIER_CALLS - 1
-    calls = f" | {call} ({rules.control(chr(10))} {call}){{0,{more}}}" if call else ""
-    return rules.text(f"{rules.control(NONE)}{calls}")
+
+def grammar(refs: References) -> str:
+    """The grammar of all answers with these references: ``none``, or calls, one a line."""
+    rules = _Rules()
+    bodies = {name: _either(TOOLS[name], refs, rules) for name in offered(refs.home)}
+    call = rules.add(" | ".join(f"{_control(f'{name}(')} {body}" for name, body in bodies.items() if body))
+    calls = f" | {call} ({_control(chr(10))} {call}){{0,{MAX_CALLS - 1}}}" if call else ""
+    return rules.text(f"{_control(NONE)}{calls}")
 
 
 def _either(tool: Tool, refs: References, rules: _Rules) -> str:
     """What follows the opening parenthesis: the arguments, or that there is nothing to act on or to ask for what."""
     sensible = not tool.domains or _has_device(tool, refs) or _references("area", tool, refs)
     arguments = _arguments(tool, refs, rules) if sensible else ""
-    unknown = f"{rules.control('name')} {rules.control(f'={NO_TARGET}', ASK)} {_CLOSE}"
+    unknown = f"{_control('name')} {_control(f'={NO_TARGET}', ASK)} {_CLOSE}"
     nothing = rules.add(unknown) if takes_name(tool) else ""
     return rules.add(" | ".join(part for part in (arguments, nothing) if part))
 
@@ -130,13 +124,13 @@ def _value(argument: Argument, tool: Tool, refs: References, rules: _Rules) -> s
     if argument.kind in ("number", "step"):
         choices.insert(0, _NUMBERS[int(argument.low), int(argument.high)])
     value = rules.add(" | ".join(choices) or _STRING, terminal=True)
-    return f"{rules.control(argument.key)} {rules.add(f'{value} | {rules.ask}') if rules.ask else value}"
+    return f"{_control(argument.key)} {rules.add(f'{value} | {_control(ASK)}')}"
 
 
 def _reference(key: str, kind: str, tool: Tool, refs: References, rules: _Rules) -> str:
     """A key with one of the references of ``kind``; empty if there are none."""
-    found = rules.control(*_references(kind, tool, refs))
-    return f"{rules.control(key)} {found}" if found else ""
+    found = _references(kind, tool, refs)
+    return f"{_control(key)} {_control(*found)}" if found else ""
 
 
 def _references(kind: str, tool: Tool, refs: References) -> list[str]:

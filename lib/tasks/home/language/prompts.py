@@ -29,10 +29,9 @@ SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")  # domains 
 def prefix(refs: References) -> list[Piece]:
     """The part of the prompt that all requests of a home share: tools, floors, then a line an area.
 
-    A line has the area's devices, or only their kinds if each request has its own candidates. Earlier models cannot
-    read which tools are offered.
+    A line has the area's devices, or only their kinds if each request has its own candidates.
     """
-    pieces: list[Piece] = [START, *([] if refs.earlier else _tools(refs.home))]
+    pieces: list[Piece] = [START, *_tools(refs.home)]
     rows = {f.name: f for f in refs.home.floor_rows}
     for i, floor in enumerate(refs.floors, 1):
         row = rows.get(floor, Floor(floor))
@@ -67,7 +66,7 @@ def _line(refs: References, number: int | None, numbers: Sequence[int]) -> list[
         return [*pieces, *_kinds(refs.home, None if number is None else refs.areas[number].name), Control("\n")]
     groups: dict[tuple[Piece, ...], list[int]] = {}
     for i in numbers:
-        groups.setdefault(_kind(refs.entities[i], refs.earlier), []).append(i)
+        groups.setdefault(_kind(refs.entities[i]), []).append(i)
     for k, (kind, members) in enumerate(groups.items()):
         pieces += [*([Control(";")] if k else []), *kind]
         for j, i in enumerate(members):
@@ -92,10 +91,10 @@ def _candidates(refs: References) -> list[Piece]:
     return pieces
 
 
-def _kind(entity: Entity, earlier: bool = False) -> tuple[Piece, ...]:
-    """An entity's domain and device class: controls where they have one (``earlier``: only the domain), else text."""
+def _kind(entity: Entity) -> tuple[Piece, ...]:
+    """An entity's domain and device class: controls where they have one, else text."""
     known, shown = entity.domain in DOMAINS, entity.device_class if entity.domain in SHOWN_CLASSES else None
-    if known and shown in DEVICE_CLASSES and not earlier:
+    if known and shown in DEVICE_CLASSES:
         return Control(f"={entity.domain}"), Control(f"={shown}")
     details = " ".join([*([] if known else [clean(entity.domain)]), *([clean(shown)] if shown else [])])
     return Control(f"={entity.domain if known else OTHER}"), *([f" ({details})"] if details else [])

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -31,7 +32,6 @@ from lib.tasks.home.words import stem, words
 MAX_ENTITIES, MAX_AREAS, MAX_FLOORS = 48, 64, 8
 FILTER_OVER = 40  # entities; a larger home's are candidates of a request
 CANDIDATES = 16
-EARLIER_AREAS = 32  # that models of the earlier language know
 KINDS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text(encoding="utf-8"))
 _SHORT = 4
 _LEAST = 0.1  # of the best candidate's weight
@@ -48,8 +48,7 @@ class References:
     """``entities[i]`` is ``=i+1``, ``areas[i]`` is ``=Ai+1``, ``floors[i]`` is ``=Fi+1``.
 
     ``home`` is the whole home, also where only candidates have numbers. ``lines``: what the prefix shows, in order:
-    (index of an area or None, indexes of its entities). ``per_request``: the entities are a request's candidates;
-    ``earlier``: prompts are as before they were (``references``).
+    (index of an area or None, indexes of its entities). ``per_request``: the entities are a request's candidates.
     """
 
     home: Home
@@ -58,7 +57,6 @@ class References:
     floors: tuple[str, ...]
     lines: tuple[Line, ...]
     per_request: bool = False
-    earlier: bool = False
 
     @cached_property
     def entity_number(self) -> dict[str, int]:
@@ -92,57 +90,57 @@ class References:
         return tuple(dict.fromkeys(e.device_class for e in self.home.entities if e.device_class in DEVICE_CLASSES))
 
 
-def references(
-    home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None, earlier: bool = False
-) -> References:
-    """Numbers a home. With ``rng`` lines and numbers are shuffled; without, both follow the home's order.
+def references(home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None) -> References:
+    """Numbers a home. With ``rng`` lines and numbers are shuffled; without, the home's order changes nothing.
 
-    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about. ``earlier``: as models were trained
-    before candidates were listed with the request: the whole prompt is of a home that is cut to the best entities.
+    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about.
     """
-    whole = len(home.entities) <= FILTER_OVER and (not earlier or len(home.areas) <= EARLIER_AREAS)
-    if whole or earlier:
-        kept = home if whole else keep(home, text, FILTER_OVER, satellite)
-        return replace(_numbered(home, kept, rng), earlier=earlier)
-    return focus(_numbered(home, replace(home, entities=()), rng), text, satellite)
-
-
-def focus(refs: References, text: str, satellite: str | None = None) -> References:
-    """The same numbering of places for another request in that home, with its candidates."""
-    if refs.earlier or len(refs.home.entities) <= FILTER_OVER:
-        return refs
-    return replace(refs, entities=tuple(candidates(refs.home, text, satellite=satellite)), per_request=True)
-
-
-def _numbered(home: Home, kept: Home, rng: Random | None) -> References:
-    areas, floors = _largest(home, kept), list(home.floors[:MAX_FLOORS])
+    whole = len(home.entities) <= FILTER_OVER
+    areas, floors = _largest(home), sorted(home.floors)[:MAX_FLOORS]
     if rng:
         rng.shuffle(areas)
         rng.shuffle(floors)
     place: dict[str | None, int] = {a.name: i for i, a in enumerate(areas)}
-    rank: dict[Any, int] = {}
-    for e in kept.entities:
-        rank.setdefault((e.area, e.domain, e.device_class), len(rank))
-    entities = list(kept.entities)
-    entities.sort(key=lambda e: (place.get(e.area, len(place)), rank[e.area, e.domain, e.device_class]))
+    entities = sorted(home.entities if whole else (), key=lambda e: (place.get(e.area, len(place)), *_sorted_by(e)))
     if rng:
         rng.shuffle(entities)
+    refs = numbered(home, areas, floors, entities)
+    if rng:
+        lines = list(refs.lines[: len(areas)])
+        rng.shuffle(lines)
+        refs = replace(refs, lines=(*lines, *refs.lines[len(areas) :]))
+    return refs if whole else focus(refs, text, satellite)
+
+
+def focus(refs: References, text: str, satellite: str | None = None) -> References:
+    """The same numbering of places for another request in that home, with its candidates."""
+    if len(refs.home.entities) <= FILTER_OVER:
+        return refs
+    return replace(refs, entities=tuple(candidates(refs.home, text, satellite=satellite)), per_request=True)
+
+
+def numbered(home: Home, areas: Sequence[Area], floors: Sequence[str], entities: Sequence[Entity]) -> References:
+    """These things of a home, numbered in order: a line an area, then what is in none of them."""
     rows: dict[str | None, list[int]] = {a.name: [] for a in areas}
     loose: list[int] = []
     for i, e in enumerate(entities):
         rows.get(e.area, loose).append(i)
     lines: list[Line] = [(i, tuple(row)) for i, row in enumerate(rows.values())]
-    if rng:
-        rng.shuffle(lines)
     lines += [(None, tuple(loose))] if loose else []
     return References(home, tuple(entities), tuple(areas), tuple(floors), tuple(lines))
 
 
-def _largest(home: Home, kept: Home) -> list[Area]:
-    """The areas that have a number: all, or those with the most entities, in order."""
-    sizes = Counter(e.area for e in home.entities)
-    best = {a.name for a in sorted(kept.areas, key=lambda a: -sizes[a.name])[:MAX_AREAS]}
-    return [a for a in kept.areas if a.name in best]
+def _sorted_by(entity: Entity) -> tuple[str, ...]:
+    """What is told of an entity, its id last: two of which the same is told may change places unseen."""
+    name = entity.name.casefold()
+    return entity.domain, entity.device_class or "", name, entity.name, *entity.aliases, entity.id
+
+
+def _largest(home: Home) -> list[Area]:
+    """The areas that have a number, by name: all, or those with the most entities."""
+    sizes, areas = Counter(e.area for e in home.entities), sorted(home.areas, key=lambda a: (a.name.casefold(), a.name))
+    best = {a.name for a in sorted(areas, key=lambda a: -sizes[a.name])[:MAX_AREAS]}
+    return [a for a in areas if a.name in best]
 
 
 Forms = tuple[set[str], set[str], set[str]]  # those of an entity's name, of its place and kind; its name's threes
@@ -175,14 +173,14 @@ def _index(home: Home) -> tuple[list[Forms], dict[str, float]]:
     return rows, {form: math.log(1 + len(rows) / n) for form, n in counts.items()}
 
 
-def _scores(home: Home, text: str, satellite: str | None) -> list[float]:
+def scores(home: Home, text: str, satellite: str | None) -> list[float]:
     """How well each entity fits the words of a request and the place where it was said."""
     rows, weights = _index(home)
-    said, joined = _forms(text), _spaced(text)
+    said, joined = _forms(text), spaced(text)
 
     def score(entity: Entity, row: Forms) -> float:
         name, rest, _ = row
-        whole = 20.0 if any(_spaced(form) in joined for form in (entity.name, *entity.also)) else 0.0
+        whole = 20.0 if any(spaced(form) in joined for form in (entity.name, *entity.also)) else 0.0
         shared = sum(2 * weights[f] for f in name & said) + sum(weights[f] for f in (rest - name) & said)
         return whole + shared + (1.0 if entity.area and entity.area == satellite else 0.0)
 
@@ -209,31 +207,12 @@ def _hints(home: Home, text: str) -> list[float]:
 
 def candidates(home: Home, text: str, limit: int = CANDIDATES, satellite: str | None = None) -> list[Entity]:
     """At most ``limit`` entities, those that ``text`` fits best first, whatever the home's order; no far worse ones."""
-    scores = map(sum, zip(_scores(home, text, satellite), _hints(home, text), strict=True))
-    scored = zip(scores, home.entities, strict=True)
+    sums = map(sum, zip(scores(home, text, satellite), _hints(home, text), strict=True))
+    scored = zip(sums, home.entities, strict=True)
     best = sorted(scored, key=lambda pair: (-pair[0], pair[1].name, pair[1].id))
     return [entity for score, entity in best[:limit] if score > _LEAST * best[0][0]]
 
 
-def keep(home: Home, text: str, limit: int = FILTER_OVER, satellite_area: str | None = None) -> Home:
-    """The home with at most ``limit`` entities, those that ``text`` fits best, in order, and up to 32 areas."""
-    scores = _scores(home, text, satellite_area)
-    best = sorted(range(len(scores)), key=lambda i: -scores[i])[:limit]
-    kept = tuple(home.entities[i] for i in sorted(best))
-    return replace(home, areas=_areas(home, kept, _spaced(text), satellite_area), entities=kept)
-
-
-def _spaced(text: str) -> str:
+def spaced(text: str) -> str:
+    """The words of a text, between blanks, so that one is found in another as whole words."""
     return f" {' '.join(words(text))} "
-
-
-def _areas(home: Home, kept: tuple[Entity, ...], joined: str, satellite_area: str | None) -> tuple[Area, ...]:
-    if len(home.areas) <= EARLIER_AREAS:
-        return home.areas
-    used = Counter(e.area for e in kept)
-
-    def rank(area: Area) -> tuple[bool, bool, int]:
-        return (area.name != satellite_area, _spaced(area.name) not in joined, -used[area.name])
-
-    best = {a.name for a in sorted(home.areas, key=rank)[:EARLIER_AREAS]}
-    return tuple(a for a in home.areas if a.name in best)

@@ -107,7 +107,7 @@ def pick(rng: Random, options: Sequence[str]) -> str:
     return fill(rng.choice(options), rng)
 
 
-_ATTEMPTS = 12
+_ATTEMPTS, _MOST_AREAS = 12, 40
 _NOWHERE = ("person", "weather", "todo", "script")
 _BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")  # domains whose names are mostly a noun alone
 _SMALL, _LARGE_SHARE = 40, 0.08  # devices of most homes, and the share of homes with more where the size allows them
@@ -179,7 +179,7 @@ def _word(rng: Random, held_out: bool) -> str:
 
 
 def _areas(rng: Random, count: int, held_out: bool) -> tuple[list[Area], tuple[Floor, ...]]:
-    number = max(1, min(20, round(count / rng.choice((1.5, 3, 4, 6)))))
+    number = max(1, min(_MOST_AREAS, round(count / rng.choice((1.5, 3, 4, 6)))))
     names: dict[str, str] = {}
     for _ in range(number * _ATTEMPTS):
         name = _area_name(rng)

@@ -9,14 +9,16 @@ with the few lines of its home that it needs, and answers in the student's compa
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.language import calls, prompts
-from lib.tasks.home.language.references import References, keep, references
-from lib.tasks.home.simulator.homes import Entity, Home
+from lib.tasks.home.language.references import MAX_FLOORS, References, numbered, scores, spaced
+from lib.tasks.home.simulator.homes import Area, Entity, Home
 from lib.tasks.home.simulator.tools import DEFAULT, schemas, validate
 from lib.tasks.home.teacher.retrieval import Nearest, distinct, mask
 from lib.tasks.home.teacher.steps import TEXTS, schema
@@ -25,8 +27,7 @@ from lib.teacher.pipeline import Ask, OneStage
 
 SHOTS = 8
 SHOWN = (3, 6, 12)  # entities of an example's home that it shows: the first of these that has what its answer needs
-
-
+MOST_ENTITIES, MOST_AREAS = 40, 32  # of the home that is asked about
 MOST_CALLS = 4  # that a reply may have
 
 
@@ -74,7 +75,8 @@ class FewShot:
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area, said = Home.from_dict(context["home"]), context.get("area"), prompts.checked(text)
-        refs = references(home, said, None, area, earlier=True)  # as recorded
+        large = len(home.entities) > MOST_ENTITIES or len(home.areas) > MOST_AREAS
+        refs = _numbered(keep(home, said, MOST_ENTITIES, area) if large else home)
         shown = [_example(example) for example, _ in self.nearest.best(mask(said, home), 2 * self.shots)]
         turns = [turn for pair in reversed([pair for pair in shown if pair][: self.shots]) for turn in pair]
         prompt = Prompt.of(TEXTS["few_shot"], *turns, _shown(refs, area, said), max_tokens=80)
@@ -84,6 +86,36 @@ class FewShot:
 def systems(pool: Sequence[Example]) -> dict[str, OneStage]:
     """Both, by their names in reports."""
     return {"one-stage zero-shot": ZeroShot(), "one-stage few-shot": FewShot(pool)}
+
+
+def keep(home: Home, text: str, limit: int, satellite: str | None = None) -> Home:
+    """The home with at most ``limit`` entities, those that ``text`` fits best, in order, and MOST_AREAS areas."""
+    fits = scores(home, text, satellite)
+    best = sorted(range(len(fits)), key=lambda i: -fits[i])[:limit]
+    kept = tuple(home.entities[i] for i in sorted(best))
+    return replace(home, areas=_areas(home, kept, spaced(text), satellite), entities=kept)
+
+
+def _areas(home: Home, kept: Sequence[Entity], joined: str, satellite: str | None) -> tuple[Area, ...]:
+    used = Counter(e.area for e in kept)
+
+    def rank(area: Area) -> tuple[bool, bool, int]:
+        return (area.name != satellite, spaced(area.name) not in joined, -used[area.name])
+
+    best = {a.name for a in sorted(home.areas, key=rank)[:MOST_AREAS]}
+    return tuple(a for a in home.areas if a.name in best)
+
+
+def _numbered(home: Home) -> References:
+    """The home in its own order, as it was when the teacher was recorded; devices of one kind stand together."""
+    place: dict[str | None, int] = {a.name: i for i, a in enumerate(home.areas)}
+    kinds = {kind: i for i, kind in enumerate(dict.fromkeys(map(_kind, home.entities)))}
+    entities = sorted(home.entities, key=lambda e: (place.get(e.area, len(place)), kinds[_kind(e)]))
+    return numbered(home, home.areas, home.floors[:MAX_FLOORS], entities)
+
+
+def _kind(entity: Entity) -> tuple[str | None, ...]:
+    return entity.area, entity.domain, entity.device_class
 
 
 def _key(row: tuple[str, Example]) -> tuple[str, ...]:
@@ -97,7 +129,7 @@ def _example(example: Example) -> tuple[str, str] | None:
     for size in SHOWN:
         kept = keep(home, example.text, size, area)
         used = {e.area for e in kept.entities} | {area}
-        refs = references(Home(tuple(a for a in kept.areas if a.name in used), kept.entities), earlier=True)
+        refs = _numbered(Home(tuple(a for a in kept.areas if a.name in used), kept.entities))
         try:
             return _shown(refs, area, example.text), "".join(calls.answer(example.gold[0], refs))
         except TaskError:
