@@ -15,7 +15,6 @@ from pathlib import Path
 from lib import tasks
 from lib.core.paths import runs
 from lib.runtime.requests import find_model, open_system, predict
-from lib.runtime.vote import Vote
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +23,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--task", help="the task (default: what the model was trained for)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--no-grammar", action="store_true", help="decode freely; answers that do not parse are empty")
-    parser.add_argument("--orders", type=int, default=1, help="ask in so many orders of the context and vote (slower)")
     options = parser.parse_args(arguments)
     try:
         path = find_model(options.model, runs())
@@ -32,7 +30,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"predict: {error}", file=sys.stderr)
         return 2
-    system = Vote(system, task, options.orders) if options.orders > 1 else system
     for row in predict(sys.stdin.buffer, system, task):
         # UTF-8 whatever the terminal's encoding; halves of characters become question marks
         sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace") + b"\n")

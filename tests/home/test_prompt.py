@@ -73,9 +73,13 @@ def test_without_rng_numbers_follow_the_lines_and_with_it_they_and_the_lines_are
     home = random_home(Random(5), 30)
     assert references(home) == references(home)
     assert [i for _, row in references(home).lines for i in row] == list(range(30))
-    orders = {tuple(e.id for e in references(home, rng=Random(s)).entities) for s in range(8)}
-    lines = {tuple(a for a, _ in references(home, rng=Random(s)).lines) for s in range(8)}
-    assert len(orders) == 8 and (len(lines) > 1 or len(home.areas) == 1)
+    orders = {tuple(e.id for e in references(home, rng=Random(s)).entities) for s in range(30)}
+    lines = {tuple(a for a, _ in references(home, rng=Random(s)).lines) for s in range(30)}
+    assert (
+        len(orders) > 8
+        and tuple(e.id for e in references(home).entities) in orders
+        and (len(lines) > 1 or len(home.areas) == 1)
+    )
 
 
 def test_the_prefix_does_not_depend_on_the_request():

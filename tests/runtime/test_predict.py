@@ -212,7 +212,7 @@ def test_the_command_runs_with_a_task_of_the_project(home_model):
         {"id": float("nan"), "text": "lamp on", "home": HOME},
         {"id": 7, "text": "lamp on", "home": HOME},
     )
-    command = [sys.executable, "-m", "lib.predict", "--model", str(home_model), "--threads", "1", "--orders", "2"]
+    command = [sys.executable, "-m", "lib.predict", "--model", str(home_model), "--threads", "1"]
     done = subprocess.run(command, input=b"".join(rows), capture_output=True, env=os.environ, check=True)
     found = [json.loads(line) for line in done.stdout.decode("utf-8").splitlines()]
     assert [row["id"] for row in found] == [1, 2, 3, "?", "?", None, 7]

@@ -91,11 +91,12 @@ class References:
 
 
 def references(home: Home, text: str = "", rng: Random | None = None, satellite: str | None = None) -> References:
-    """Numbers a home. With ``rng`` lines and numbers are shuffled; without, the home's order changes nothing.
+    """Numbers a home in an order of its own, so that the order that it comes in changes nothing.
 
+    With ``rng``, which training gives, lines and numbers are shuffled half of the time.
     Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about.
     """
-    whole = len(home.entities) <= FILTER_OVER
+    whole, rng = len(home.entities) <= FILTER_OVER, rng if rng and rng.random() < 0.5 else None
     areas, floors = _largest(home), sorted(home.floors)[:MAX_FLOORS]
     if rng:
         rng.shuffle(areas)
