@@ -9,7 +9,8 @@ A model with ``training`` is cut by a third at most, distilled from what it is m
 *Minitron*, arXiv 2407.14679). It differs in that the assistant that was never cut teaches every step, so that losses do
 not add up through the teachers, and in that width and depth shrink together. Without a ``shape`` it is one distillation
 of the assistant into itself, for quantisation-aware training. What is cut or trained is kept in the folder ``06_NAME``
-of the run. A file is made again only if what it is made from, its entry, the examples or this code changed.
+of the run. A file is made again only if what it is made from, its entry, the examples or this code changed; not with
+other versions of packages, so that a run can be begun on a GPU and finished elsewhere.
 """
 
 import math
@@ -148,7 +149,7 @@ def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file
     return row
 
 
-_code = partial(provenance.code, "from lib.compression import models")
+_code = partial(provenance.library, "from lib.compression import models")
 
 
 def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) -> list[Row]:
