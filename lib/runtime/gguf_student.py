@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from lib.core.task import Answer, Call, Copied, Task, TaskError
+import numpy as np
+
+from lib.core.task import Answer, Copied, Task, TaskError
 from lib.model.codec import CONTEXTS_KEPT, Codec, Prompt, StudentError, check_task
 from lib.model.gguf_read import GgufError, GgufFile
 from lib.model.vocabulary import Vocabulary
-from lib.runtime.checking import NEVER, Draft, drafted, logprob, logprobs
 from lib.runtime.grammar import Grammars, Matcher, to_gbnf
 from lib.runtime.onnx_engine import Floats, OnnxModel, suits
 
@@ -43,19 +44,13 @@ class GgufStudent:
         self._grammar = lru_cache(CONTEXTS_KEPT)(self.codec.task.grammar)
         self._runtime = open_runtime(file, self.codec.vocabulary, threads, runtime)
 
-    def answer(
-        self, text: str, context: dict[str, Any], proposed: Sequence[Call] | None = None, least: float = NEVER
-    ) -> Answer:
-        """Answers one request; ``latency_ms`` is the wall time from text to calls. Raises TaskError.
-
-        ``proposed``: calls that are the answer if each of their tokens has at least the probability ``least``.
-        """
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        """Answers one request; ``latency_ms`` is the wall time from text to calls. Raises TaskError."""
         began = time.perf_counter()
         prompt = self.codec.prompt(context, text)
         check_length(prompt, CONTEXT_TOKENS - self.max_new)
         rules = Rules(self._grammar(prompt.refs), self.codec.task.copied(text)) if self.grammar else None
-        draft = None if proposed is None else drafted(self.codec, proposed, prompt.refs, least, self.max_new)
-        done = self._runtime.complete(prompt, rules, self.max_new, draft)
+        done = self._runtime.complete(prompt, rules, self.max_new)
         reading = self.codec.executable(done.ids, prompt.refs, context, text)
         return Answer(
             calls=[] if done.cut_off else reading.calls,
@@ -111,18 +106,12 @@ class Decoder:
         self._prefix: tuple[int, ...] = ()
         self._states: dict[tuple[int, ...], Floats] = {}
 
-    def complete(self, prompt: Prompt, rules: Rules | None, max_new: int, draft: Draft | None = None) -> Completion:
-        """The likeliest answer, token by token, under the rules if there are any; or the draft. Raises TaskError."""
+    def complete(self, prompt: Prompt, rules: Rules | None, max_new: int) -> Completion:
+        """The likeliest answer, token by token, under the rules if there are any. Raises TaskError."""
         try:
-            start = partial(self._grammars.start, rules.grammar, rules.copied) if rules else lambda: None
+            answer = None if rules is None else self._grammars.start(rules.grammar, rules.copied)
             cached = self._recall(prompt)
-            if draft is None:
-                return self._write(self._feed(prompt.ids[cached:])[None], start(), max_new, prompt, cached)
-            rows = self._read_draft(prompt.ids[cached:], draft.ids)
-            found = logprobs(rows, draft.ids, start())
-            if found and math.exp(min(found)) >= draft.least:
-                return Completion(draft.ids, sum(found), cached, False)
-            return self._write(rows, start(), max_new, prompt, cached)
+            return self._write(self._feed(prompt.ids[cached:]), answer, max_new, cached)
         except (ValueError, RuntimeError) as error:
             self._model.keep(0)
             self._read, self._prefix = [], ()
@@ -133,13 +122,11 @@ class Decoder:
         prefix = tuple(prompt.prefix)
         if prefix != self._prefix:
             self._change(prefix)
-        same = min(_common(self._read, prompt.ids), len(prompt.ids) - 1)
-        self._keep(same)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(self._read, prompt.ids, strict=False)))
+        same = min(same, len(prompt.ids) - 1)
+        self._model.keep(same)
+        del self._read[same:]
         return same
-
-    def _keep(self, length: int) -> None:
-        self._model.keep(length)
-        del self._read[length:]
 
     def _change(self, prefix: tuple[int, ...]) -> None:
         """Puts the present context away and takes up the one of ``prefix`` if it was put away before."""
@@ -160,33 +147,21 @@ class Decoder:
         self._read += ids
         return logits
 
-    def _read_draft(self, fresh: Sequence[int], ids: Sequence[int]) -> Floats:
-        """Reads what is new of a prompt, and an answer, in one pass; the logits before each of the answer's tokens."""
-        rows = self._model.feed_for([*fresh, *ids[:-1]], len(ids))
-        self._read += [*fresh, *ids[:-1]]
-        return rows
-
-    def _write(self, rows: Floats, answer: Matcher | None, max_new: int, prompt: Prompt, cached: int) -> Completion:
-        """``rows``: the logits after the prompt, and after what was already read of an answer."""
+    def _write(self, logits: Floats, answer: Matcher | None, max_new: int, cached: int) -> Completion:
         ids: list[int] = []
-        logits, total = rows[0], 0.0
+        logprob = 0.0
         while True:
             token = answer.best(logits) if answer else int(logits.argmax())
-            total += logprob(logits, token)
+            logprob, known = logprob + _logprob(logits, token), len(ids)
             ids += answer.take(token) if answer else [token]
             if ids[-1] == self._end or len(ids) >= max_new:
-                return Completion(ids, total, cached, ids[-1] != self._end)
-            known = _common(self._read[len(prompt.ids) :], ids)
-            if known == len(ids):
-                logits = rows[known]
-            else:
-                self._keep(len(prompt.ids) + known)
-                logits = self._feed(ids[known:])
+                return Completion(ids, logprob, cached, ids[-1] != self._end)
+            logits = self._feed(ids[known:])
 
 
-def _common(left: Sequence[int], right: Sequence[int]) -> int:
-    """The length of the beginning that both have."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(left, right, strict=False)))
+def _logprob(logits: Floats, token: int) -> float:
+    top = float(logits.max())
+    return float(logits[token]) - top - math.log(float(np.exp(logits - top).sum()))
 
 
 class ByServer:
@@ -195,9 +170,7 @@ class ByServer:
     def __init__(self, server: Any, vocabulary: Vocabulary) -> None:
         self._server, self._controls = server, vocabulary.controls
 
-    def complete(self, prompt: Prompt, rules: Rules | None, max_new: int, draft: Draft | None = None) -> Completion:
-        if draft is not None:
-            raise TaskError("llama.cpp's server checks no proposed answer: use the runtime 'onnx'")
+    def complete(self, prompt: Prompt, rules: Rules | None, max_new: int) -> Completion:
         request: dict[str, Any] = {"prompt": prompt.ids, "n_predict": max_new, "cache_prompt": True, "id_slot": 0}
         request |= {"temperature": 0.0, "samplers": ["temperature"], "n_probs": 1}
         if rules is not None:

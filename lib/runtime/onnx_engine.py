@@ -43,7 +43,7 @@ class OnnxModel:
         self.length, self._most = 0, context_tokens
         self._logits = np.zeros((1, 1, int(embedding.shape[1])), np.float32)
         self._binding = self._session.io_binding()
-        self._ask(np.array([-1]), self._logits)
+        self._binding.bind_ortvalue_output("logits", ort.OrtValue.ortvalue_from_numpy(self._logits))
         config = file.config()
         layers, kv_heads, size = config["num_hidden_layers"], config["num_key_value_heads"], config["head_dim"]
         self._kept = np.zeros((layers, 2, 1, kv_heads, 0, size), np.float32)
@@ -76,26 +76,6 @@ class OnnxModel:
         for start in range(0, len(ids), BATCH):
             self._run(ids[start : start + BATCH])
         return self._logits[0, 0]
-
-    def feed_for(self, ids: Sequence[int], count: int) -> Floats:
-        """As ``feed``. Returns the logits after each of the last ``count`` tokens, (count, vocabulary)."""
-        if early := ids[: max(0, len(ids) - BATCH)]:
-            self.feed(early)
-            ids = ids[len(early) :]
-        self._grow(self.length + len(ids))
-        logits = np.empty((1, count, self._logits.shape[-1]), np.float32)
-        self._ask(np.arange(-count, 0), logits)
-        try:
-            self._run(ids)
-        finally:
-            self._ask(np.array([-1]), self._logits)
-        found: Floats = logits[0]
-        return found
-
-    def _ask(self, places: NDArray[np.int64], logits: Floats) -> None:
-        """Has the logits after the tokens at ``places`` of a call written into ``logits``."""
-        self._binding.bind_cpu_input("places", places)
-        self._binding.bind_ortvalue_output("logits", ort.OrtValue.ortvalue_from_numpy(logits))
 
     def _run(self, ids: Sequence[int]) -> None:
         total = self.length + len(ids)
@@ -246,9 +226,9 @@ class _Builder:
         return x, self.multiply(f"{at}.product", [f"{at}.ffn_down"], f"{at}.out")
 
     def head(self, x: str, add: str) -> None:
-        """The logits after the tokens at ``places``."""
+        """The logits of the last token."""
         _, normed = self.normalise(x, add, "output_norm")
-        self.add("Gather", [normed, "places"], ["final"], domain="", axis=1)
+        self.add("Gather", [normed, self.constant("end", np.array([-1]))], ["final"], domain="", axis=1)
         self.multiply("final", ["output" if "output.weight" in self.tensors else "token_embd"], "logits")
 
 
@@ -256,9 +236,8 @@ def build(file: GgufFile, context_tokens: int) -> bytes:
     """The serialised graph of ``file``, for sequences of up to ``context_tokens``.
 
     Inputs: ``embeddings`` (1, tokens, hidden); ``total``, the tokens after this call, and ``last``, its last position;
-    ``places``, those of its tokens that logits are wanted after; ``past.N.key`` and ``past.N.value`` (1, kv_heads,
-    room, head size), with room for all of them. Outputs: ``logits`` (1, places, vocabulary); ``present.N.key`` and
-    ``present.N.value``, the same memory as the past.
+    ``past.N.key`` and ``past.N.value`` (1, kv_heads, room, head size), with room for all of them. Outputs: ``logits``
+    (1, 1, vocabulary); ``present.N.key`` and ``present.N.value``, the same memory as the past.
     """
     builder = _Builder(file, context_tokens)
     config = builder.config
@@ -271,9 +250,8 @@ def build(file: GgufFile, context_tokens: int) -> bytes:
     states = [f"{number}.{part}" for number in range(layers) for part in ("key", "value")]
     inputs = [info("embeddings", TensorProto.FLOAT, [1, "tokens", config["hidden_size"]])]
     inputs += [info("last", TensorProto.INT32, [1]), info("total", TensorProto.INT32, [])]
-    inputs += [info("places", TensorProto.INT64, ["places"])]
     inputs += [info(f"past.{state}", TensorProto.FLOAT, shape) for state in states]
-    outputs = [info("logits", TensorProto.FLOAT, [1, "places", None])]
+    outputs = [info("logits", TensorProto.FLOAT, [1, 1, None])]
     outputs += [info(f"present.{state}", TensorProto.FLOAT, shape) for state in states]
     graph = helper.make_graph(builder.nodes, "llama", inputs, outputs, builder.weights)
     versions = [helper.make_opsetid("", 21), helper.make_opsetid(CONTRIB, 1)]
