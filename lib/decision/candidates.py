@@ -11,8 +11,9 @@ import pandas as pd
 
 from lib.core import files
 from lib.core.files import RecordError
+from lib.data.recording import KINDS, PREDICTIONS
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
-from lib.decision import records
+from lib.decision import calibration, records
 from lib.decision.costs import Need
 from lib.decision.routing import CHECKED, Route, Router
 from lib.evaluation.comparison import drawn, overall
@@ -21,6 +22,8 @@ from lib.evaluation.prices import Prices, local_usd
 
 ROUTED = " → "
 """What is in the names of cascades."""
+SURE = 0.9
+"""With which probability a model's answer must be right so that the teacher is not asked."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,24 @@ def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[
         if cost.get(name, math.inf) < cost.get(last, 0.0):
             router = Router(asked, [name, last])
             yield router.answers(router.fit(Route((name, last), CHECKED)))
+
+
+def before_teacher(found: pd.DataFrame, name: str, recording: Path, teacher: str) -> pd.DataFrame:
+    """The answers of ``name`` in a report's records to the requests that the recorded ``teacher`` answered, too.
+
+    ``exact`` is the teacher's where ``up``: where the model's confidence, calibrated on DEV, is below SURE, or its
+    answer cannot be carried out. ``read`` and ``written``: the teacher's tokens. None without records or recording.
+    """
+    said = pd.DataFrame(files.read_rows(recording / PREDICTIONS, KINDS[PREDICTIONS])[0])
+    own = first_order(found[found["system"] == name])
+    if not len(said) or not len(own[own["test"] == DEV]):
+        return pd.DataFrame()
+    sure = calibration.fit(own[own["test"] == DEV])[name].predict(own["confidence"])
+    own = own.assign(up=(sure < SURE) | ~own["executes"].astype(bool))
+    said = said[said["system"] == teacher].rename(columns={"prompt_tokens": "read", "new_tokens": "written"})
+    sides = [rows.assign(again=rows.groupby(["test", "id"]).cumcount()) for rows in (own, said)]
+    both = sides[0].merge(sides[1], on=["test", "id", "again"], suffixes=("", "_said"))
+    return both.assign(exact=both["exact_said"].where(both["up"], both["exact"]).astype(bool))
 
 
 def rows(folder: Path) -> pd.DataFrame:

@@ -96,20 +96,16 @@ def hosted(prices: Prices, name: str, need: Need, cached_share: float | None = N
     return float(hosted_usd(find(prices.hosted, name, "hosted model"), need.prompt_tokens, need.new_tokens, cached))
 
 
-def serving(
-    prices: Prices, local: Need, asked: Need, per_day: float, gpus: Mapping[str, Need] | None = None
-) -> pd.DataFrame:
+def serving(prices: Prices, local: Need, asked: Need, per_day: float) -> pd.DataFrame:
     """A row (COLUMNS) for each way to answer ``per_day`` requests; ``load`` is NaN where idle time costs nothing.
 
-    ``local``: a request to the small model; ``asked``: one to a hosted model; ``gpus``: one to the small model on a
-    rented GPU, by its name in the prices.
+    ``local``: a request to the small model; ``asked``: one to a hosted model.
     """
     rows = [(OWN, load(_busy(prices, local, per_day)), own(prices, local, per_day))]
     rows.append((ANYWAY, math.nan, anyway(prices, local)))
-    for name, need in {"vCPU": local, **(gpus or {})}.items():
-        at = load(per_day * need.seconds / DAY_S)
-        rows.append((f"{name}, by the hour", at, rented(prices, name, need, at)))
-        rows.append((f"{name}, by the second", math.nan, rented(prices, name, need)))
+    at = load(per_day * local.seconds / DAY_S)
+    rows.append(("vCPU, by the hour", at, rented(prices, "vCPU", local, at)))
+    rows.append(("vCPU, by the second", math.nan, rented(prices, "vCPU", local)))
     for name in prices.hosted:
         rows.append((name, math.nan, hosted(prices, name, asked)))
         rows.append((f"{name}, nothing cached", math.nan, hosted(prices, name, asked, 0.0)))
@@ -118,7 +114,10 @@ def serving(
 
 
 def at_loads(prices: Prices, local: Need, gpus: Mapping[str, Need] | None = None) -> pd.DataFrame:
-    """A row for each load of LOADS and processor: ``option``, ``load``, ``usd_per_million``, ``requests_per_day``."""
+    """A row for each load of LOADS and processor: ``option``, ``load``, ``usd_per_million``, ``requests_per_day``.
+
+    ``local``: a request to the small model on a CPU; ``gpus``: on rented GPUs, by their names in the prices.
+    """
     rows = [(OWN, at, own(prices, local, at=at), at / _busy(prices, local, 1)) for at in LOADS]
     for name, need in {"vCPU": local, **(gpus or {})}.items():
         rows += [(name, at, rented(prices, name, need, at), at * DAY_S / need.seconds) for at in LOADS]

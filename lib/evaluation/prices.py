@@ -43,11 +43,15 @@ class Hosted(Sourced):
 
 
 class Rented(Sourced):
-    """A rented processor; the small model runs on ``units`` of it. ``gb_per_second``: its memory's bandwidth."""
+    """A rented processor; the small model runs on ``units`` of it.
+
+    ``gb_per_second``: its memory's bandwidth; ``tflops``: 10^12 operations per second at most; of GPUs alone.
+    """
 
     usd_per_hour: NonNegativeFloat
     units: PositiveInt = 1
     gb_per_second: NonNegativeFloat = 0.0
+    tflops: NonNegativeFloat = 0.0
 
 
 class Electricity(Sourced):

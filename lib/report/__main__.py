@@ -23,7 +23,7 @@ from lib.core.files import Row
 from lib.decision import records
 from lib.evaluation.comparison import drawn, overall
 from lib.report import charts, pages
-from lib.report.index import about, index, made, rendered
+from lib.report.index import about, index, made, read, rendered
 from lib.report.release import TEMPLATES, ReportError
 
 DEV = "dev"
@@ -122,15 +122,19 @@ def _tables(run: Path, numbers: list[str]) -> dict[str, pd.DataFrame]:
 
 
 def _metrics(tables: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """Writes ``tables``, the charts of the last stage if it compares costs, and the frontier of its models."""
-    shown = charts.frontier(tables["frontier"]) if "frontier" in tables else {}
-    if "metrics" in tables and "usd_per_million" in tables["metrics"]:
-        rows = tables["metrics"]
+    """Writes ``tables`` and the charts of them."""
+    how: Any = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
+    return [_write(folder / f"{name}.csv", table.to_csv(**how)) for name, table in tables.items()] + _charts(folder)
+
+
+def _charts(folder: Path) -> list[Path]:
+    """Draws, from a report's CSV files alone, the last stage if it compares costs, and the frontier of its models."""
+    edge = folder / "frontier.csv"
+    shown = charts.frontier(pd.read_csv(edge)) if edge.is_file() else {}
+    if len(rows := read(folder)):
         last = rows[rows["stage"] == rows["stage"].max()]
         shown |= charts.comparison(last, DEV) if last["usd_per_million"].notna().any() else {}
-    how: Any = {"index": False, "float_format": "%.6g", "lineterminator": "\n"}
-    written = [_write(folder / f"{name}.csv", table.to_csv(**how)) for name, table in tables.items()]
-    return written + [_write(folder / "charts" / f"{n}.png", charts.png(figure)) for n, (figure, _) in shown.items()]
+    return [_write(folder / "charts" / f"{name}.png", charts.png(figure)) for name, (figure, _) in shown.items()]
 
 
 def _write(path: Path, content: str | bytes) -> Path:
@@ -158,14 +162,15 @@ def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports:
 
 
 def again(reports: Path = paths.REPORTS) -> list[Path]:
-    """Writes each report once more whose run is here, the rest stay as they are; and the index."""
+    """Writes each report once more whose run is here, of the others the charts; and the index with the galleries."""
     for folder in (p for p in sorted(reports.iterdir()) if (p / "provenance.json").exists()):
         found = sorted(paths.run_dir(folder.name).glob("[0-9][0-9]_meta.json"))
         known = {meta.name[:2]: _clean(files.read_json(meta)) for meta in found}
         if _provenance(known) == (folder / "provenance.json").read_text("utf-8"):
             build(folder.name, reports)
         else:
-            print(f"{folder.name}: its run is not here, so its pages stay as they are")
+            _charts(folder)
+            print(f"{folder.name}: its run is not here, so the pages of its notebooks stay as they are")
     return [index(reports)]
 
 

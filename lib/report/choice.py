@@ -8,16 +8,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from lib.core import files
+from lib.core import files, paths
 from lib.core.files import Row
 from lib.data.study_data import DEV, TEST
 from lib.decision import costs
 from lib.decision.costs import Need, dollars
+from lib.decision.flops import Shape
+from lib.evaluation import metrics
 from lib.evaluation.comparison import ALL, overall
 from lib.evaluation.prices import DAYS, Prices, load_prices
+from lib.llm.replay import REPLIES
+from lib.model.gguf_read import GgufError, GgufFile
 from lib.report.release import latency
 
 TEACHER_DEV = "teacher_dev"
+BATCH = 64  # requests that a GPU answers together
 
 
 def share(row: Row) -> str:
@@ -101,19 +106,22 @@ def _large(rows: pd.DataFrame, metas: Row, prices: Prices) -> list[Row]:
     ]
 
 
-def verdict(last: pd.DataFrame, table: Sequence[Row]) -> list[str]:
-    """Sentences: the model, the distance to the best, what it costs, and when not to use it."""
+def verdict(last: pd.DataFrame, table: Sequence[Row], answers: pd.DataFrame) -> list[str]:
+    """Sentences: the model, the distance to the best, what it costs, and when not to use it.
+
+    ``answers``: the report's records, or none; the distance has an interval only with them.
+    """
     dev, test = _on(last, DEV), _on(last, TEST)
     own, best = next(row for row in dev.values() if row["deployed"]), _best(dev)
     name = own["system"]
     held = f"{share(test[name])}, of requests held out for this, and on " if name in test else ""
     said = [f"Deploy {name}, {own['size_mb']:.0f} MB: right on {held}{share(own)}, of the set that it was chosen on."]
     if best != name:
-        points, low, high = difference(own, dev[best])
-        said.append(
-            f"There it is {abs(points):.1f} points below the most accurate file, {best} "
-            + f"(95% interval of the difference {low:+.1f} to {high:+.1f}).".replace("-", "−")
-        )
+        both = answers[(answers["test"] == DEV) & answers["system"].isin([name, best])]
+        rows = metrics.paired(both, best).to_dict("records") if len(set(both["system"])) == 2 else []
+        ends = ", ".join(f" (95% interval of the paired difference {r['low']:+.1f} to {r['high']:+.1f})" for r in rows)
+        points = 100 * (dev[best]["accuracy"] - own["accuracy"])
+        said.append(f"There it is {points:.1f} points below the most accurate file, {best}{ends.replace('-', '−')}.")
     return [*said, *_costs(next(row for row in table if row["system"] == name), table), weakness(last, name)]
 
 
@@ -175,6 +183,31 @@ def assumptions(last: pd.DataFrame) -> list[Row]:
     need, prices = _need(overall(last[last["deployed"]], DEV).iloc[0].to_dict()), load_prices()
     day = prices.use.requests_per_day
     return costs.sensitivity(lambda p: costs.per_year(costs.own(p, need, day), day), prices).to_dict("records")
+
+
+def loads(folder: Path, last: pd.DataFrame) -> list[Row]:
+    """What a million requests to the deployed model cost by load: rows of lib.decision.costs.at_loads.
+
+    GPUs are among them if its file is here: by the least time that their arithmetic and memory allow for BATCH
+    requests at once, nothing cached.
+    """
+    own, prices = overall(last[last["deployed"]], DEV).iloc[0].to_dict(), load_prices()
+    try:
+        file = GgufFile(folder / "model" / f"{own['system'].replace(' ', '-')}.gguf")
+        shape = Shape.of({**file.config(), "vocab_size": file.get("llama.vocab_size")})
+    except GgufError:
+        return costs.at_loads(prices, _need(own)).to_dict("records")
+    rented = {name: price for name, price in prices.rented.items() if price.tflops and price.gb_per_second}
+    asked = own["prompt_tokens"], own["new_tokens"], 0.0, BATCH
+    least = {n: Need(shape.gpu_seconds(*asked, p.tflops * 1e12, p.gb_per_second)) for n, p in rented.items()}
+    return costs.at_loads(prices, _need(own), least).to_dict("records")
+
+
+def taught(metas: Row) -> list[Row]:
+    """What the replies of the teacher's recording cost at list prices; [] if it is not here."""
+    path = paths.ROOT / metas.get("01", {}).get("parameters", {}).get("recorded", "") / REPLIES
+    replies = pd.read_json(path, lines=True) if path.is_file() else pd.DataFrame()
+    return costs.teacher_data(load_prices(), replies).to_dict("records") if len(replies) else []
 
 
 def break_even(own: Row, large: Row) -> float:

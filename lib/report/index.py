@@ -18,15 +18,17 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from lib.core import files, paths
 from lib.core.files import RecordError, Row
 from lib.data.study_data import DEV, TEST
-from lib.decision import records
+from lib.decision import candidates, records, training_cost
+from lib.decision.candidates import SURE
 from lib.decision.costs import Need, dollars, hosted
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import wilson
 from lib.evaluation.prices import load_prices
-from lib.report import charts, guaranteed, svg
-from lib.report.choice import assumptions, break_even, cells_of, choices, verdict, wins, yearly
+from lib.report import charts, gallery, guaranteed, svg
+from lib.report.choice import BATCH, assumptions, break_even, cells_of, choices, loads, taught, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 from lib.runtime.requests import calls
+from lib.teacher.contract import PIPELINE
 
 NEEDED = {"stage", "system", "test", "level", "n", "right", "accuracy", "low", "high", "prompt_tokens", "new_tokens"}
 NEEDED |= {"mean_ms", "p50_ms", "p95_ms", "usd_per_million", "size_mb"}
@@ -35,10 +37,18 @@ VOLUMES = (50, 500, 5000)
 
 
 def index(reports: Path = paths.REPORTS) -> Path:
-    """Writes reports/index.html: every profile that has a report, those that deploy a model first."""
+    """Writes reports/index.html: every profile that has a report, those that deploy a model first; and the galleries.
+
+    A gallery whose records are gone is removed.
+    """
     found = [about(folder) for folder in sorted(reports.iterdir()) if (folder / "provenance.json").exists()]
     found.sort(key=lambda run: ("verdict" not in run, "limits" not in run or not run["limits"]))
-    text = rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices())
+    for run in found:
+        page = reports / run["profile"] / gallery.FILE
+        page.unlink(missing_ok=True)
+        if run.get("gallery"):
+            files.write_text(page, rendered("gallery.html.j2", run=run))
+    text = rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices(), batch=BATCH, sure=SURE)
     files.write_text(reports / "index.html", text)
     return reports / "index.html"
 
@@ -62,6 +72,8 @@ MISSING = {
     "limits": "model/README.md has no section 'Limits' (make release).",
     "errors": "records.jsonl.xz is not there or cannot be read: no examples of errors (make reproduce).",
     "guarantee": "records.jsonl.xz, metrics.csv or the parent in provenance.json is missing: no guarantee.",
+    "trainings": "training_speed.json is not there: no predicted times of trainings.",
+    "taught": "The teacher's recording is not there: no cost of its data.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
 }
 """What is said of a part that cannot be shown."""
@@ -79,11 +91,16 @@ def about(folder: Path) -> Row:
         return {**run, "missing": ["metrics.csv deploys no model or lacks columns: no choice (run part 6)."]}
     last = rows[rows["stage"] == rows.loc[rows["deployed"], "stage"].max()]
     table = choices(folder, last, rows, metas)
-    run |= {"choices": table, "verdict": verdict(last, table), "assumptions": assumptions(last), "heat": heat(last)}
-    run |= {"chart": chart(rows, last, metas), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
-    kept = answers(folder)
-    run |= {"errors": errors(kept, str(last[last["deployed"]].iloc[0]["system"]))}
-    run |= {"guarantee": guaranteed.section(folder, kept, load_prices())}
+    found = answers(folder)
+    run |= {"choices": table, "verdict": verdict(last, table, found)}
+    run |= {"assumptions": assumptions(last), "heat": heat(last)}
+    run |= {"chart": chart(rows, last, metas, found), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
+    run |= {"errors": errors(found, str(last[last["deployed"]].iloc[0]["system"]))}
+    run |= {"guarantee": guaranteed.section(folder, found, load_prices())}
+    run |= {"shown": list(overall(charts.drawn(last, last), DEV)["system"]), "loads": loads(folder, last)}
+    run |= {"gallery": gallery.requests(found, run["shown"]), "taught": taught(metas)}
+    trained = training_cost.compare(training_cost.of_reports(folder), load_prices())
+    run["trainings"] = [{**row, "near": abs(row["error"]) <= 0.25} for row in trained.to_dict("records")]
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
 
 
@@ -148,10 +165,11 @@ def _pruned(folder: Path, name: str) -> list[str]:
     return list(edge[edge["weights"].isin(weights) & (edge["step"] == "pruned only")]["system"])[:1]
 
 
-def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row) -> Row:
+def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row, found: pd.DataFrame) -> Row:
     """Cost and accuracy of all systems on the same requests: the tests that models and large models both answered.
 
-    Cost of own systems: that of metrics.csv; of large models: by their tokens at list price.
+    Cost of own systems: that of metrics.csv; of large models: by their tokens at list price. ``found``: the report's
+    records; with them and the teacher's recording, a cascade from the deployed model to the teacher is among them.
     """
     model, prices = metas.get("01", {}).get("parameters", {}).get("hosted_model", ""), load_prices()
     large = rows[(rows["stage"] == rows["stage"].min()) & (rows["level"] == ALL) & (rows["prompt_tokens"] > 0)]
@@ -165,14 +183,16 @@ def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row) -> Row:
     both = pd.concat([whole, large.assign(usd_per_million=[hosted(prices, model, need) for need in asked])])
     points = _points(both[both["test"].isin(tests)], sum(most[test] for test in tests))
     own = [p for p in points if p["system"] in set(whole[whole["size_mb"] > 0]["system"])]
+    cascade = _cascade([p for p in own if p["system"] in set(whole[whole["deployed"]]["system"])], metas, found)
+    points += cascade
     alt = f"Accuracy against cost of {len(points)} systems; the table below has the figures."
     label = "US dollars a million requests, log scale"
-    found: Row = {"tests": tests, "points": points, "n": points[0]["n"]}
+    drawing: Row = {"tests": tests, "points": points, "n": points[0]["n"], "cascade": cascade}
     for name, chosen in (("near", own), ("all", points)):
         front = charts.pareto(pd.DataFrame(chosen), "x").to_dict("records")
-        found[name] = [svg.scatter(chosen, front, width, label, alt) for width in (760, 350)]
-        found["front"] = ", ".join(p["system"] for p in front)
-    return found
+        drawing[name] = [svg.scatter(chosen, front, width, label, alt) for width in (760, 350)]
+        drawing["front"] = ", ".join(p["system"] for p in front)
+    return drawing
 
 
 def _points(both: pd.DataFrame, n: int) -> list[Row]:
@@ -185,6 +205,21 @@ def _points(both: pd.DataFrame, n: int) -> list[Row]:
             row = {"system": system, "x": usd, "n": n, "look": charts.look(str(system))}
             points.append({**row, "accuracy": right / n, "low": low, "high": high})
     return points
+
+
+def _cascade(own: list[Row], metas: Row, found: pd.DataFrame) -> list[Row]:
+    """The point of the model of ``own`` with the teacher's pipeline behind it, if both answered the same requests."""
+    given, prices = metas["01"]["parameters"], load_prices()
+    for point in own:
+        both = candidates.before_teacher(found, point["system"], paths.ROOT / given.get("recorded", ""), PIPELINE)
+        if len(both) == point["n"]:
+            right, up = float(both["exact"].sum()), both[both["up"]]
+            need = Need(0.0, *(float(up[column].sum()) / len(both) for column in ("read", "written")))
+            usd = point["x"] + hosted(prices, given["hosted_model"], need)
+            low, high = wilson(right, len(both))
+            made = {"system": f"{point['system']} → {PIPELINE}", "x": usd, "n": len(both), "up": len(up) / len(both)}
+            return [{**made, "look": charts.look("→"), "accuracy": right / len(both), "low": low, "high": high}]
+    return []
 
 
 def answers(folder: Path) -> pd.DataFrame:

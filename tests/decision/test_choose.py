@@ -9,6 +9,7 @@ from toy_choice import write_answers
 from lib import choose
 from lib.core import paths
 from lib.core.files import write_json
+from lib.data.recording import PREDICTIONS, write_rows
 from lib.decision import candidates, guarantee, records
 from lib.evaluation.prices import load_prices
 
@@ -90,6 +91,20 @@ def test_a_cascade_is_a_candidate_like_others(report: Path) -> None:
     kept = guarantee.kept(own, "parent")[[name, "small"]]
     assert alone["small"] < alone[name] < alone["parent"] and kept[name].isna().any(), "half is fitted on"
     assert kept[name].mean() == 1 > kept["small"].mean(), "what it is not sure of goes up"
+
+
+def test_the_teacher_answers_what_its_student_is_not_sure_of(report: Path, tmp_path: Path) -> None:
+    write_answers(report, {"small": (0.8, 10.0)}, unsure=0.5)
+    found = records.read(report)
+    assert candidates.before_teacher(found, "small", tmp_path, "pipeline").empty, "no recording"
+    said = {"system": "pipeline", "test": "test", "calls": [], "exact": True, "prompt_tokens": 500, "new_tokens": 9}
+    said |= dict.fromkeys(("digest", "level", "reason", "error"), "")
+    said |= dict.fromkeys(("latency_ms", "cached_tokens", "llm_calls", "reward"), 1)
+    write_rows(tmp_path / PREDICTIONS, [{"id": str(i), **said} for i in range(50)])
+    both = candidates.before_teacher(found, "small", tmp_path, "pipeline")
+    alone = found[(found["test"] == "test") & found["id"].astype(int).lt(50)]["exact"].astype(bool)
+    assert len(both) == 50 and both["exact"].all() and both["up"].sum() == (~alone).sum() and both["read"].eq(500).all()
+    assert candidates.before_teacher(found.head(0), "small", tmp_path, "pipeline").empty
 
 
 def test_volumes() -> None:

@@ -49,14 +49,15 @@ def test_what_has_no_price_is_named() -> None:
 
 
 def test_serving_has_every_way_and_caching_never_costs_more() -> None:
-    rows = costs.serving(PRICES, LOCAL, ASKED, 200, {"NVIDIA H200": Need(seconds=0.001)}).set_index("option")
-    assert {costs.OWN, costs.ANYWAY, "vCPU, by the hour", "NVIDIA H200, by the second", *PRICES.hosted} <= set(
-        rows.index
-    )
+    rows = costs.serving(PRICES, LOCAL, ASKED, 200).set_index("option")
+    assert {costs.OWN, costs.ANYWAY, "vCPU, by the hour", "vCPU, by the second", *PRICES.hosted} <= set(rows.index)
     for name in PRICES.hosted:
         assert rows.loc[name, "usd_per_million"] <= rows.loc[f"{name}, nothing cached", "usd_per_million"]
     year = rows.loc["vCPU, by the hour", "usd_per_year"]
     assert year == pytest.approx(2 * PRICES.rented["vCPU"].usd_per_hour * 24 * DAYS), "it is paid for day and night"
+    gpu = costs.at_loads(PRICES, LOCAL, {"NVIDIA H200": Need(seconds=0.001)}).query("option == 'NVIDIA H200'")
+    hour = PRICES.rented["NVIDIA H200"].usd_per_hour
+    assert (gpu["usd_per_million"] * gpu["load"]).tolist() == pytest.approx([hour / 3.6] * len(costs.LOADS))
 
 
 @pytest.mark.parametrize("model", PRICES.hosted)

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ import browser
 import nbformat.v4 as v4
 import pandas as pd
 import pytest
+from toy_choice import write_answers
 from toy_report import finished_run
 
 from lib.core import files, paths
@@ -21,7 +23,7 @@ from lib.report import choice, index, pages, svg
 
 OURS = [p for p in sorted(paths.REPORTS.rglob("*.html")) if 'class="contents"' in p.read_text(encoding="utf-8")]
 """The pages that are there, without those of an older rendering."""
-SCRIPT = (report.TEMPLATES / "volume.js").read_text()
+SCRIPTS = ["", *((report.TEMPLATES / f"{name}.js").read_text().strip() for name in ("volume", "gallery"))]
 LARGEST = 1_000_000
 
 
@@ -51,12 +53,21 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("RUNS_DIR", str(top / "runs"))
         finished_run(paths.run_dir("smoke"))
         report.build("smoke", top / "reports")
+    (top / "gallery" / "smoke").mkdir(parents=True)
+    for name in ("metrics.csv", "provenance.json"):
+        shutil.copy(top / "reports" / "smoke" / name, top / "gallery" / "smoke")
+    write_answers(top / "gallery" / "smoke", {"rules": (0.5, 1.0), "small": (0.97, 20.0)})
+    report.index(top / "gallery")
     yield top / "reports"
 
 
-@pytest.fixture(params=["index", "page", *(p.relative_to(paths.REPORTS).as_posix() for p in OURS)])
+@pytest.fixture(
+    params=["index", "page", "gallery", "records", *(p.relative_to(paths.REPORTS).as_posix() for p in OURS)]
+)
 def path(request: pytest.FixtureRequest, toy: Path) -> Path:
     named = {"index": toy / "index.html", "page": toy / "smoke" / "06_x.html"}
+    named |= {"gallery": toy.parent / "gallery" / "smoke" / "gallery.html"}
+    named |= {"records": toy.parent / "gallery" / "index.html"}
     return named.get(request.param) or paths.REPORTS / request.param
 
 
@@ -71,7 +82,7 @@ def test_a_page_can_be_read_aloud_and_loads_nothing(path: Path) -> None:
     assert all("scope" in given for given in reader.all("th")) and not reader.all("link")
     loaded = [given["src"] or "" for _, given in reader.tags if "src" in given]
     assert all(source.startswith("data:image/png;base64,") for source in loaded)
-    assert reader.script.strip() in ("", SCRIPT.strip())
+    assert reader.script.strip() in SCRIPTS
     assert 'lang="en"' in text and 'name="viewport"' in text
 
 
@@ -223,3 +234,16 @@ def test_the_slider_moves_every_cost(toy: Path, tab: browser.Page) -> None:
         shown = tab.run(f"document.querySelector('tr[data-each] [data-bought=\"{int(bought)}\"]').textContent")
         assert shown == costs.dollars(choice.yearly(own, 10_000, bought))
     assert tab.run("document.querySelector('.volume output').value") == "10,000"
+
+
+@needs_browser
+def test_the_gallery_shows_what_fits_the_words_and_the_system(toy: Path, tab: browser.Page) -> None:
+    tab.open(toy.parent / "gallery" / "smoke" / "gallery.html", 390)
+    count = "[...document.querySelectorAll('.gallery tbody tr, .gallery li')].filter(e => e.offsetParent).length"
+    every = tab.run(count)
+    tab.run("i = document.querySelector('.filter select'); i.value = '2'; i.dispatchEvent(new Event('change'))")
+    one = tab.run(count)
+    tab.run("j = document.querySelector('.filter input'); j.value = '✗'; j.dispatchEvent(new Event('input'))")
+    wrong = tab.run("[...document.querySelectorAll('.gallery tbody tr')].filter(r => r.offsetParent).length")
+    assert 0 < wrong < one < every
+    assert tab.run("document.querySelector('.filter output').value").startswith(f"{wrong} of ")
