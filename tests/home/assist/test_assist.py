@@ -184,6 +184,33 @@ def test_refused_calls_are_tried_in_another_form(calls: list[Call], done: list[C
     assert ("Sorry" in reply.text) == any("Tap" in str(c) for c in calls)
 
 
+@pytest.mark.parametrize(
+    ("said", "area", "places", "asks"),
+    [
+        ("ceiling on", None, ["Den"], True),
+        ("ceiling on", "Kitchen", ["Kitchen"], False),
+        ("ceiling on in the snug", None, ["Den"], False),
+        ("ceiling on upstairs", None, ["Den"], False),
+        ("both ceilings on", None, ["Den", "Kitchen"], False),
+    ],
+)
+def test_a_device_of_a_shared_name_is_not_guessed(said: str, area: str | None, places: list[str], asks: bool) -> None:
+    made = [call("HassTurnOn", name="Ceiling", area=place) for place in places]
+    assistant = talk({said: made, "ceiling on in the Den": made}, area)
+    reply = assistant.say(said)
+    assert (reply.asks, assistant.made) == (asks, [] if asks else made)
+    if asks:
+        assert reply.text == "Which Ceiling do you mean, Kitchen or Den?"
+        assert assistant.say("the den one").text == "Turned on the light."
+
+
+def test_it_is_what_a_question_was_about() -> None:
+    assistant = talk({"is the tap on": [call("HassGetState", name="Sink", state="on")]})
+    assert assistant.say("is the tap on").text == "Yes."
+    assistant.say("then turn it off")
+    assert assistant.dialogue._ask.seen[-1] == "turn Sink off"  # type: ignore[attr-defined]
+
+
 def test_a_place_that_was_said_stays_as_said() -> None:
     assistant = talk({"blinds in the kitchen": [call("HassTurnOff", area="Kitchen", domain="cover")]})
     assert "Sorry" in assistant.say("blinds in the kitchen").text

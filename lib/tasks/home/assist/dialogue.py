@@ -12,9 +12,9 @@ from lib.core.task import Answer, Call, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.tasks.home.assist import live
 from lib.tasks.home.assist.offered import CLOCK, CLOCK_TOOLS, ITEMS, LIVE, STATE_TOOLS, Offered
-from lib.tasks.home.assist.prompt import Facts, Told, as_said, facts, home, listing, read, rows
+from lib.tasks.home.assist.prompt import FLOOR, Facts, Told, as_said, facts, home, listing, read, rows
 from lib.tasks.home.assist.retry import SHARED, forms
-from lib.tasks.home.assist.talk import Done, Exchange, exchanges, resolved
+from lib.tasks.home.assist.talk import Done, Exchange, exchanges, place_in, resolved
 from lib.tasks.home.assist.wording import SAY, WORDING, done, failed, listed, rendered, sentence
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import index, mentioned
@@ -119,6 +119,8 @@ class Dialogue:
             return Reply(SAY["none"], (), answer.confidence, hand_over=True)
         needed = [source for call in asked if (source := source_of(request, call))]
         reads = [request.offered.fit(call) for call in needed if not request.results(call["name"])]
+        if which := sentence([unclear(request, call, answer.calls) for call in answer.calls]):
+            return Reply(which, (), answer.confidence, asks=True, hand_over=True)
         acting = [fit(request, call) for call in answer.calls if call not in asked]
         calls = [call for i, call in enumerate(reads) if call not in reads[:i]] + acting
         if any(calls):
@@ -216,6 +218,15 @@ def same_name(request: Request, call: Call) -> str:
     name = str(call["arguments"].get("name"))
     places = [e.area for e in index(request.home).named(name) if e.area]
     return f"Which {name} do you mean, {listed(places, 'or')}?" if len({*places}) > 1 else ""
+
+
+def unclear(request: Request, call: Call, calls: Sequence[Call]) -> str:
+    """Asks which of some devices of one name and kind is meant where neither words nor the satellite's area tell."""
+    name, text = str(call["arguments"].get("name")), request.text
+    some = index(request.home).named(name)
+    told = place_in(request.home, text) or FLOOR.search(text) or any(e.area == request.area for e in some if e.area)
+    several = len({e.domain for e in some}) > 1 or sum(c["arguments"].get("name") == name for c in calls) > 1
+    return "" if told or several else same_name(request, call)
 
 
 def nothing(request: Request) -> str:

@@ -23,7 +23,7 @@ _LIST = re.compile(r"overview of the areas and the devices in this smart home:\n
 _PLACE = re.compile(r"^You are in area (.+?)(?: \(floor (.+?)\))? and all generic commands", re.MULTILINE)
 _EMPTY = "expose entities to their voice assistant"
 _TODO = re.compile(r"\b(?:shopping|grocery|to[- ]?do|task) list\b", re.IGNORECASE)
-_FLOOR = re.compile(WORDING["floor_pattern"], re.IGNORECASE)
+FLOOR = re.compile(WORDING["floor_pattern"], re.IGNORECASE)
 _LOADER = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # all values are strings, so a name may be "on" or "12"
 
 Key = tuple[str, str, str]  # names, domain and areas of an entity, as they are written
@@ -119,7 +119,7 @@ def as_said(home: Home, text: str) -> tuple[Home, str]:
 
     That one is meant by "the shopping list", whatever it is called.
     """
-    floor, names = _FLOOR.search(text), [*(e.name for e in home.entities), *(a.name for a in home.areas)]
+    floor, names = FLOOR.search(text), [*(e.name for e in home.entities), *(a.name for a in home.areas)]
     if floor and not any(mentions(name, floor[0]) for name in (*names, *home.floors)):
         areas = tuple(area if area.floor else replace(area, floor=floor[0]) for area in home.areas)
         home = replace(home, areas=areas)

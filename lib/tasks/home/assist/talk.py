@@ -100,20 +100,20 @@ def _with(text: str, last: str, before: Exchange, calls: Sequence[Call], home: H
     rest = _FOLLOW["lead"].sub("", text, count=1)
     command = bool(_FOLLOW["command"].match(rest))
     if before.reply.rstrip().endswith("?") and not command:
-        place = _place(home, text)
+        place = place_in(home, text)
         return f"{last} in the {place}" if place else f"{last}, {text}"
     target = _FOLLOW["tail"].sub("", rest).strip(" .?!")
-    known = _FOLLOW["target"].match(target) or _place(home, target) or (calls and "List" in calls[-1]["name"])
+    known = _FOLLOW["target"].match(target) or place_in(home, target) or (calls and "List" in calls[-1]["name"])
     if known and not command and target != text.strip(" .?!"):
         return _another(target, last, calls, home)
     leans = not _named(home, rest) and (command or _FOLLOW["is"].match(rest))
-    meant = _targets(calls) if before.acted else _named(home, last) or _targets(calls)
+    meant = _targets(calls) if before.acted else _named(home, last) or _hinted(home, last) or _targets(calls)
     return _FOLLOW["pronoun"].sub(lambda _: meant, rest, count=1) if leans and meant else text
 
 
 def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
     """The last request for another target, which is a place, a device or an item."""
-    place, old = _place(home, target), _place(home, last)
+    place, old = place_in(home, target), place_in(home, last)
     if place and not {*spoken(target)} - {*spoken(place)} - STOP_WORDS:
         return _swapped(last, old, place) if old else f"{last} in the {place}"
     if name := _named(home, last):
@@ -126,7 +126,7 @@ def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
     return target
 
 
-def _place(home: Home, text: str) -> str | None:
+def place_in(home: Home, text: str) -> str | None:
     """The longest name of an area in a text."""
     return _longest((name for area in home.areas for name in (area.name, *area.aliases)), text)
 
@@ -134,6 +134,13 @@ def _place(home: Home, text: str) -> str | None:
 def _named(home: Home, text: str) -> str | None:
     """The longest name of a device in a text."""
     return _longest((name for e in home.entities for name in (e.name, *e.also)), text)
+
+
+def _hinted(home: Home, text: str) -> str | None:
+    """The name of the only device that shares a word with a text."""
+    words = {*spoken(text)} - STOP_WORDS
+    found = [e.name for e in home.entities if words & {*spoken(" ".join((e.name, *e.also)))}]
+    return found[0] if len(found) == 1 else None
 
 
 def _longest(names: Iterable[str], text: str) -> str | None:
