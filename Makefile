@@ -12,11 +12,11 @@ $(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example mak
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports release demo serve clean
+.PHONY: help setup reproduce test lab bench record ablation reports release demo serve ha-test clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## /  \1\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
 setup: $(PIP_STAMP)  ## virtual environment, packages and base model; seconds when they are there
 	@$(BIN)/python -m lib.model.base
@@ -65,6 +65,9 @@ demo: setup  ## type requests, see calls
 
 serve: setup  ## answer clients of OpenAI's and Ollama's protocols, at port 8080; options as SERVE="--token …"
 	@$(BIN)/python -m lib.serve $(SERVE)
+
+ha-test: setup  ## try the server in a real Home Assistant: HA=DIR, see tests/home_assistant/README.md
+	@$(BIN)/python tests/home_assistant "$(HA)" $(SERVE)
 
 clean:  ## remove runs and caches; keeps .venv, the downloaded base model and reports/
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache notebooks/.ipynb_checkpoints
