@@ -47,11 +47,11 @@ class StudyData:
         return spread([example for example in self.tests if example.split == split], rows)
 
 
-def of_run(task: StudyTask, run: Path, count: int = 0) -> StudyData:
+def of_run(task: StudyTask, run: Path) -> StudyData:
     """The data of a run's folder: see ``read``."""
     rejected = run / REJECTED
-    homes, learnt = [run / name for name in HOMES], run / ACCEPTED
-    return read(task, homes, run / TESTS, learnt, count, rejected if rejected.is_file() else None)
+    homes = [run / name for name in HOMES]
+    return read(task, homes, run / TESTS, run / ACCEPTED, rejected=rejected if rejected.is_file() else None)
 
 
 @uncollected()

@@ -85,9 +85,9 @@ def ladder(records: pd.DataFrame, models: Sequence[str]) -> list[str]:
     return [str(name) for name in means.sort_values("usd_per_million").index]
 
 
-def fitted_on(records: pd.DataFrame, tests: Sequence[str] = DEVELOPED) -> pd.Series:
-    """Which records are of requests that routes are fitted on: half of those of ``tests``, wherever they are asked."""
-    known = set(records.loc[records["test"].isin(list(tests)), "id"])
+def fitted_on(records: pd.DataFrame) -> pd.Series:
+    """Which records are of requests that routes are fitted on: half of the developed, wherever they are asked."""
+    known = set(records.loc[records["test"].isin(DEVELOPED), "id"])
     half = {key for key in known if hashlib.sha256(str(key).encode()).digest()[0] % 2}
     return records["id"].isin(half)
 
@@ -104,18 +104,18 @@ def routes(systems: Sequence[str]) -> Iterator[Route]:
 class Router:
     """Routes through ``systems`` (cheapest first), on the requests that all of them answered."""
 
-    def __init__(self, records: pd.DataFrame, systems: Sequence[str], tests: Sequence[str] = DEVELOPED) -> None:
-        """``records``: of lib.decision.records, ``priced``; ``tests``: whose one half is fitted on.
+    def __init__(self, records: pd.DataFrame, systems: Sequence[str]) -> None:
+        """``records``: of lib.decision.records, ``priced``.
 
         Raises ParamsError for a system without records, and where all answered no request that one can fit on.
         """
         self.systems = tuple(systems)
         self._tables = _aligned(records, self.systems)
         rows = self._tables[0].reset_index()
-        known, developed = fitted_on(rows, tests).to_numpy(), rows["test"].isin(list(tests)).to_numpy()
+        known, developed = fitted_on(rows).to_numpy(), rows["test"].isin(DEVELOPED).to_numpy()
         self._fitted, self._shown = known & developed, ~known
         if not self._fitted.any():
-            raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(tests)} that all answered")
+            raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(DEVELOPED)} that all answered")
         asked = {str(test): (rows["test"] == test).to_numpy() for test in rows["test"].unique()}
         self._tests = {test: of & self._shown for test, of in {**asked, HELD_OUT: developed}.items()}
         self._request = rows.groupby(KEY[:3], sort=False).ngroup().to_numpy()

@@ -202,13 +202,13 @@ def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series
     return Step(student, params["rows_per_step"] * width, width, compile, other, params["rows_at_once"] * width)
 
 
-def of_run(run: Path, assistant: Shape | None = None) -> list[Measured]:
+def of_run(run: Path) -> list[Measured]:
     """The trainings of a run by their steps.csv, with the median time of a step: [] without any.
 
-    ``assistant``: the shape of the model distilled from, unless it is 03_assistant. Raises ValueError without either.
+    Raises ValueError for a distillation without 03_assistant.
     """
     own = run / "03_assistant" / "config.json"
-    assistant = assistant or (Shape.of(read_json(own)) if own.exists() else None)
+    assistant = Shape.of(read_json(own)) if own.exists() else None
     return [_logged(log, run, assistant) for log in sorted(run.glob("0*/**/steps.csv"))]
 
 
@@ -217,7 +217,7 @@ def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     params = read_json(log.parent / "student.json")["training"]
     student = Shape.of(read_json(log.parent / "config.json"))
     if "assistant" in params and not assistant:
-        raise ValueError(f"{log}: no 03_assistant in the run: give the shape of the model distilled from")
+        raise ValueError(f"{log}: no 03_assistant in the run, which it is distilled from: run part 3")
     other = assistant if "assistant" in params else student if "groups_per_step" in params else None
     meta = run / f"{name[:2]}_meta.json"  # not there while the part runs
     hardware = read_json(meta)["hardware"] if meta.exists() else provenance.hardware()

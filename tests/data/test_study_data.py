@@ -38,7 +38,8 @@ def test_accepted_examples_and_tests_have_their_homes(run) -> None:
 
 
 def test_a_part_of_what_was_accepted_is_evenly_spaced(run) -> None:
-    some = study_data.of_run(load("home"), run, count=3).accepted
+    homes = [run / name for name in study_data.HOMES]
+    some = study_data.read(load("home"), homes, run / "01_tests.jsonl", run / "02_accepted.jsonl", 3).accepted
     assert [e.id for e in some] == [e.id for e in spread(study_data.of_run(load("home"), run).accepted, 3)]
 
 

@@ -134,13 +134,6 @@ def test_the_front_rises_and_its_routes_are_candidates_for_the_guarantee(records
     assert set(table["system"]) == {route.name for route in router.front()} and table["n"].nunique() == 1
 
 
-def test_routes_to_a_model_that_answered_few_tests_are_fitted_on_those(records):
-    few = records[(records["system"] != "large") | (records["test"] == "test")]
-    found = Router(few, SYSTEMS, ["test"])
-    n = routing.curve(found).query("test == @routing.HELD_OUT")["n"].unique()
-    assert len(n) == 1 and 0 < n[0] < TESTS["test"]
-
-
 def test_rules_are_the_systems_that_read_no_token(records):
     assert routing.ladder(records, ["large"]) == ["rules", "large"]
     assert routing.ladder(records, ["large", "small"]) == SYSTEMS

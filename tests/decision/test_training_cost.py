@@ -107,6 +107,7 @@ def test_a_run_is_read_from_its_logs(tmp_path: Path) -> None:
     assert last.step.sampled == 32 and last.step.assistant == last.step.student == SMALL
     assert math.isclose(last.step.positions, 900 / training_cost.FILLED)
     write(tmp_path, "04_student", {**rows, "assistant": "4f"}, [2.0])
-    with pytest.raises(ValueError, match="no 03_assistant in the run: give the shape of the model distilled from"):
+    with pytest.raises(ValueError, match="no 03_assistant in the run, which it is distilled from: run part 3"):
         training_cost.of_run(tmp_path)
-    assert training_cost.of_run(tmp_path, LARGE)[1].step.assistant == LARGE
+    write(tmp_path, "03_assistant", rows, [2.0])
+    assert training_cost.of_run(tmp_path)[2].step.assistant == SMALL
