@@ -205,11 +205,12 @@ def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series
 def of_run(run: Path) -> list[Measured]:
     """The trainings of a run by their steps.csv, with the median time of a step: [] without any.
 
-    Raises ValueError for a distillation without 03_assistant.
+    A step of a model's making whose own shape is not there any more is left out. Raises ValueError for a distillation without 03_assistant.
     """
     own = run / "03_assistant" / "config.json"
     assistant = Shape.of(read_json(own)) if own.exists() else None
-    return [_logged(log, run, assistant) for log in sorted(run.glob("0*/**/steps.csv"))]
+    logs = sorted(path for path in run.glob("0*/**/steps.csv") if path.with_name("student.json").exists())
+    return [_logged(log, run, assistant) for log in logs]
 
 
 def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:

@@ -111,3 +111,5 @@ def test_a_run_is_read_from_its_logs(tmp_path: Path) -> None:
         training_cost.of_run(tmp_path)
     write(tmp_path, "03_assistant", rows, [2.0])
     assert training_cost.of_run(tmp_path)[2].step.assistant == SMALL
+    (tmp_path / "04_student" / "student.json").unlink()
+    assert len(training_cost.of_run(tmp_path)) == 3
