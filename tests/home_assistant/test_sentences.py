@@ -15,6 +15,7 @@ import yaml
 from entities import device
 from homeassistant.components.conversation import async_converse
 from homeassistant.components.homeassistant.exposed_entities import async_expose_entity
+from homeassistant.components.intent import async_register_timer_handler
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.helpers import area_registry, device_registry, entity_registry, floor_registry
@@ -62,6 +63,7 @@ def satellite(hass: HomeAssistant, area: str) -> str:
     owner.add_to_hass(hass)
     found = registry.async_get_or_create(config_entry_id=owner.entry_id, identifiers={("test", area)})
     registry.async_update_device(found.id, area_id=area)
+    async_register_timer_handler(hass, found.id, lambda *event: None)
     return found.id
 
 
