@@ -27,7 +27,6 @@ GIVEN = yaml.safe_load(Path(__file__).with_name("homes.yaml").read_text(encoding
 TALKS = [(home, talk if isinstance(talk, list) else [talk]) for home, talks in GIVEN["said"].items() for talk in talks]
 INTEGRATIONS = ("llama_cpp plain", "llama_cpp streaming", "ollama")
 DERIVED = {"rgb_color", "xy_color", "color_mode", "is_closed"}  # attributes that follow from others
-States = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
@@ -75,7 +74,6 @@ async def connect(hass: HomeAssistant, integration: str) -> str:
     if not ollama:
         flow = await flows.async_configure(flow["flow_id"], {"chat_model": options(flow, "chat_model")[0]})
     entry = flow["result"]
-    await hass.async_block_till_done()
     if ollama:
         flow = await agents.async_init((entry.entry_id, "conversation"), context={"source": "user"})
         given = {"name": "Agent", "model": options(flow, "model")[0]["value"], "llm_hass_api": ["assist"]}
@@ -95,13 +93,13 @@ def options(flow: Any, key: str) -> Any:
     return next(field for name, field in flow["data_schema"].schema.items() if name == key).config["options"]
 
 
-def states(hass: HomeAssistant, home: dict[str, Any]) -> States:
+def states(hass: HomeAssistant, home: dict[str, Any]) -> dict[str, Any]:
     found = {i: state for i in home["devices"] if (state := hass.states.get(i))}
     told = {i: {**state.attributes, "state": state.state} for i, state in found.items()}
     return dict(json.loads(json.dumps(told, default=list)))
 
 
-def changed(before: States, after: States) -> States:
+def changed(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """What differs, by device."""
     keys = {i: sorted({*before[i], *after[i]} - DERIVED) for i in before}
     found = {i: {k: after[i].get(k) for k in keys[i] if before[i].get(k) != after[i].get(k)} for i in before}
