@@ -113,6 +113,7 @@ def finished(text: str, csvs: Collection[str]) -> str:
 def _table(text: str, caption: str, sources: list[tuple[str, str]]) -> str:
     head, mark, body = re.sub(r' style="text-align: right;"', "", text).partition("<tbody>")
     body = re.sub(r"(<tr>\s*)<td([^>]*)>(.*?)</td>", r'\1<th scope="row"\2>\3</th>', body, flags=re.DOTALL)
+    body = re.sub(r"<td>(?=[^<]*\([-+−\d])", '<td class="interval">', body)
     start, _, head = re.sub(r"<th(?=[ >])", '<th scope="col"', head).partition(">")
     source = next((pair for pair in sources if pair[0] in head), None)
     if source and source[1] != "metrics.csv":
