@@ -14,6 +14,7 @@ from lib.core.turn import Message, Reply, Tool, ToolCall, Turn
 from lib.tasks.home.assist.dialogue import Dialogue
 from lib.tasks.home.assist.offered import CLOCK_TOOLS, STATE_TOOLS
 from lib.tasks.home.assist.prompt import read
+from lib.tasks.home.assist.wording import failed
 from lib.tasks.home.examples.data import LEVELS, requests
 from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.sampler.sources import aliased
@@ -141,6 +142,7 @@ def test_dialogues_share_nothing() -> None:
         ("turn on the kitchen lights", "is the window open", "is the window open"),
         ("turn on the kitchen lights", "then what is it like outside", "then what is it like outside"),
         ("turn on the kitchen lights", "no, I meant the den", "turn on the Den lights"),
+        ("turn on the sink", "no, the door", "turn on the door"),
     ],
 )
 def test_follow_ups(said: str, then: str, asked: str) -> None:
@@ -209,6 +211,21 @@ def test_it_is_what_a_question_was_about() -> None:
     assert assistant.say("is the tap on").text == "Yes."
     assistant.say("then turn it off")
     assert assistant.dialogue._ask.seen[-1] == "turn Sink off"  # type: ignore[attr-defined]
+
+
+def test_another_item_goes_on_the_same_list() -> None:
+    said = "put tea on groceries"
+    assistant = talk({said: [call("HassListAddItem", name="Groceries", item="tea")]})
+    assistant.say(said)
+    assistant.say("and coffee")
+    assert assistant.dialogue._ask.seen[-1] == "add coffee to Groceries"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("given", "text"), [({"name": "Radio"}, "Radio is not"), ({}, "nothing is")])
+def test_a_device_in_another_state_is_no_unknown_device(given: dict[str, str], text: str) -> None:
+    reason = "No entities matched the name (given name 'Radio', domains media_player, states playing, features 1)"
+    told = {"data": {"error": "MatchFailedError", "error_text": reason}, "error": True}
+    assert failed(call("HassMediaPause", **given), told) == f"Sorry, {text} playing"
 
 
 def test_a_place_that_was_said_stays_as_said() -> None:

@@ -116,7 +116,8 @@ def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
     place, old = place_in(home, target), place_in(home, last)
     if place and not {*spoken(target)} - {*spoken(place)} - STOP_WORDS:
         return _swapped(last, old, place) if old else f"{last} in the {place}"
-    if name := _named(home, last):
+    listed = calls and "List" in calls[-1]["name"] and not _named(home, target)
+    if (name := _named(home, last)) and not listed:
         return _swapped(last, name, re.sub(r"^(?:the|my|our) ", "", target))
     forms = WORDING["verbs"].get(calls[-1]["name"]) if calls else None
     for form in [forms] if isinstance(forms, str) else forms or []:

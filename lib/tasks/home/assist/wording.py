@@ -70,6 +70,9 @@ def _keys(arguments: Mapping[str, Any], domain: str) -> list[str]:
 def failed(call: Call, result: Mapping[str, Any]) -> str:
     """Why a call was refused."""
     text, arguments = error_text(result), call["arguments"]
+    if state := re.search(r"\(given .*\bstates (\w+)", text):
+        name = arguments.get("name")
+        return SAY["not_so"].format(name, state[1]) if name else SAY["none_so"].format(state[1])
     for pattern, name, argument in WORDING["errors"]:
         if re.search(pattern, text.partition("(given")[0], re.IGNORECASE) and (not argument or argument in arguments):
             place = f"{name}_in_area" if argument == "name" and "area" in arguments else name
