@@ -205,7 +205,7 @@ def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series
 def of_run(run: Path) -> list[Measured]:
     """The trainings of a run by their steps.csv, with the median time of a step: [] without any.
 
-    A step of a model's making whose own shape is not there any more is left out. Raises ValueError for a distillation without 03_assistant.
+    One whose model is not there any more is left out. Raises ValueError for a distillation without 03_assistant.
     """
     own = run / "03_assistant" / "config.json"
     assistant = Shape.of(read_json(own)) if own.exists() else None

@@ -99,6 +99,8 @@ def about(folder: Path) -> Row:
     run |= {"guarantee": guaranteed.section(folder, found, load_prices())}
     run |= {"shown": list(overall(charts.drawn(last, last), DEV)["system"]), "loads": loads(folder, last)}
     run |= {"gallery": gallery.requests(found, run["shown"]), "taught": taught(metas)}
+    checked = folder / "checking.json"
+    run["checked"] = files.read_json(checked)["rows"] if checked.is_file() else []
     trained = training_cost.compare(training_cost.of_reports(folder), load_prices())
     run["trainings"] = [{**row, "near": abs(row["error"]) <= 0.25} for row in trained.to_dict("records")]
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
