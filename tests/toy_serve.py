@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,10 +77,13 @@ class Running:
 
 
 @contextmanager
-def running(task: Any = None, token: str = "", larger: str = "") -> Iterator[Running]:
+def running(
+    task: Any = None, token: str = "", larger: str = "", beside: Callable[[Service], Any] = lambda service: None
+) -> Iterator[Running]:
     task = task or Served()
     service = Service(Echo(), task, 5, 1e9, Larger(larger) if larger else None)
-    server = uvicorn.Server(uvicorn.Config(make_app(service, token), port=0, log_level="critical", access_log=False))
+    app = make_app(service, token, beside(service))
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", access_log=False))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve()), daemon=True)
     thread.start()
     while not server.started:

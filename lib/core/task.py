@@ -123,7 +123,8 @@ class TaskDefaults:
 class Task(Protocol):
     """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on.
 
-    Optional: ``dialogue(ask) -> Dialogue`` of a task that can be served (``lib.core.turn``).
+    Optional: ``dialogue(ask) -> Dialogue`` and ``intents(ask) -> Intents`` of a task that can be served
+    (``lib.core.turn``).
     """
 
     name: str

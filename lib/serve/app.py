@@ -134,10 +134,13 @@ def _always(body: bytes, kind: str = writing.JSON, **headers: str) -> Callable[[
     return answer
 
 
-def make_app(service: Service, token: str = "") -> FastAPI:
-    """The application. With a token, only the page, /health and unknown paths are answered without it."""
+def make_app(service: Service, token: str = "", beside: Any = None) -> FastAPI:
+    """The application. With a token, only the page, /health and unknown paths are answered without it.
+
+    ``beside``: a function that makes the context manager to run it in.
+    """
     routes = Routes(service, token)
-    app, guarded = FastAPI(openapi_url=None), APIRouter(dependencies=[Depends(routes.check)])
+    app, guarded = FastAPI(openapi_url=None, lifespan=beside), APIRouter(dependencies=[Depends(routes.check)])
     app.add_middleware(Counted, figures=routes.figures)
     for kind in (Refused, TaskError, HTTPException):
         app.add_exception_handler(kind, refuse)

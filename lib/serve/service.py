@@ -9,13 +9,14 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
 from fastapi import Response
 
 from lib.core.task import Answer, System, Task, TaskError
-from lib.core.turn import Dialogue, Reply, Turn
+from lib.core.turn import Dialogue, Intents, Reply, Turn
 from lib.runtime.requests import predict
 from lib.serve.reading import Refused, read_message
 from lib.serve.writing import JSON, Used, openai_request
@@ -93,8 +94,20 @@ class Larger:
         return Reply(message.text, message.calls) if message else None
 
 
+def guarded(work: Callable[[], T]) -> T:
+    """What ``work`` returns. Raises TaskError; of any other error Refused, because it may hold what somebody said."""
+    try:
+        return work()
+    except TaskError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        LOG.error("%s in %s:%s", type(error).__name__, last.name, last.lineno)
+        raise Refused(500, "this request made the server fail; its log says where") from None
+
+
 class Service:
-    """``answer`` and ``tried`` run in the model's thread; ``size`` in bytes and ``modified``, a time, of the model."""
+    """``answer`` and ``tried`` run in the model's thread; ``size``, ``modified``: its bytes and time."""
 
     def __init__(
         self, system: System, task: Task, size: int = 0, modified: float = 0.0, larger: Larger | None = None
@@ -103,6 +116,7 @@ class Service:
         self._system, self._task, self._used = system, task, Used()
         make = getattr(task, "dialogue", None)
         self._dialogue: Dialogue | None = make(self._ask) if make else None
+        self.intents: Intents | None = task.intents(self._ask) if hasattr(task, "intents") else None
         self._rules: list[System] | None = None
         self.queue = Queue()
 
@@ -117,14 +131,7 @@ class Service:
         self._used, began = Used(), time.perf_counter()
         reply = Reply(PLAIN, hand_over=True)
         if self._dialogue is not None and turn.tools:
-            try:
-                reply = self._dialogue.reply(turn)
-            except TaskError:
-                raise
-            except Exception as error:  # its message may hold what somebody said
-                last = traceback.extract_tb(error.__traceback__)[-1]
-                LOG.error("%s in %s:%s", type(error).__name__, last.name, last.lineno)
-                raise Refused(500, "this request made the server fail; its log says where") from None
+            reply = guarded(partial(self._dialogue.reply, turn))
         self._used.seconds = time.perf_counter() - began
         return reply if reply.text or reply.calls else replace(reply, text=PLAIN), self._used
 

@@ -12,8 +12,9 @@ SERVE = ROOT / "lib" / "serve"
 
 def test_the_extra_has_the_projects_pins_and_no_torch() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extra, pins = project["optional-dependencies"]["serve"], (ROOT / "requirements.txt").read_text().splitlines()
-    assert set(extra) <= set(pins) and not any(pin.startswith("torch") for pin in extra)
+    extras, pins = project["optional-dependencies"], (ROOT / "requirements.txt").read_text().splitlines()
+    assert set(extras["serve"] + extras["wyoming"]) <= set(pins)
+    assert not any(pin.startswith("torch") for pin in extras["serve"])
 
 
 def test_what_docker_copies_is_there_and_not_ignored() -> None:
@@ -23,7 +24,15 @@ def test_what_docker_copies_is_there_and_not_ignored() -> None:
     assert copied and all((ROOT / path).exists() and f"!{path.removesuffix('/')}" in ignored for path in copied if path)
 
 
-@pytest.mark.parametrize(("option", "value"), [("--port", "70000"), ("--larger", "localhost"), ("--model", "absent")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--port", "70000"),
+        ("--wyoming", "70000"),
+        ("--larger", "localhost"),
+        ("--model", "absent"),
+    ],
+)
 def test_a_wrong_option_is_one_error(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([option, value]) == 2
     assert value in (error := capsys.readouterr().err) and len(error.splitlines()) == 1

@@ -48,7 +48,7 @@ class HomeTask:
     more_tests = _later("examples.tests", "more_tests")
     teacher_set, prototype = _later("examples.data", "teacher_set"), _later("teacher.steps", "HomePrototype")
     rebuild, repositories = _later("human.corpora", "rebuild"), _later("human.corpora", "repositories")
-    dialogue = _later("assist.dialogue", "Dialogue")
+    dialogue, intents = _later("assist.dialogue", "Dialogue"), _later("assist.intents", "Intents")
     writer, one_stage = _later("teacher.write", "HomeWriter"), _later("teacher.one_stage", "systems")
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:

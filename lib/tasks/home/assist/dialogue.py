@@ -130,7 +130,9 @@ class Dialogue:
                 sentence([found_out(request, call) for call in asked]), (), answer.confidence, False, unsure(answer)
             )
         if answer.ask:
-            return Reply(question(answer.ask, request), (), answer.confidence, asks=True, hand_over=True)
+            return Reply(
+                question(answer.ask, request.home, request.text), (), answer.confidence, asks=True, hand_over=True
+            )
         if any(c["name"] == "HassNevermind" for c in answer.calls) or re.match(WORDING["leave"], request.text, re.I):
             return Reply(SAY["okay"], (), answer.confidence)
         return Reply(nothing(request), (), answer.confidence, hand_over=True)
@@ -142,7 +144,7 @@ class Dialogue:
         again = [other for _, other in settled if other]
         if again and len({one.round for one in request.exchange.done}) < ROUNDS:
             return request.reply([call for i, call in enumerate(again) if call not in again[:i]])
-        asks = [same_name(request, one.call) if SHARED in one.refused else "" for one, _ in settled]
+        asks = [same_name(request.home, one.call) if SHARED in one.refused else "" for one, _ in settled]
         said = [(failed if one.refused else done)(one.call, one.result) for one, _ in settled]
         parts = [which or text for which, text in zip(asks, said, strict=True)]
         if len(acted) < len(request.exchange.done):
@@ -201,22 +203,22 @@ def found_out(request: Request, call: Call) -> str:
     return live.states(call, request.text, now, area, rows(text))
 
 
-def question(ask: Mapping[str, str], request: Request) -> str:
+def question(ask: Mapping[str, str], home: Home, text: str) -> str:
     """What to ask back: which of the devices that were named or are of the kind, or which value."""
     tool, argument = TOOLS.get(ask.get("tool", "")), ask.get("argument", "")
     form = WORDING["ask"].get(f"{ask.get('tool')} {argument}") or WORDING["ask"].get(argument, WORDING["ask"][""])
-    text, some = form.format(argument.replace("_", " ")), mentioned(request.home, request.text)
-    if argument == "name" and some and (which := same_name(request, {"name": "", "arguments": {"name": some[0].name}})):
+    asked, some = form.format(argument.replace("_", " ")), mentioned(home, text)
+    if argument == "name" and some and (which := same_name(home, {"name": "", "arguments": {"name": some[0].name}})):
         return which
     domains = tool.domains if tool and len(tool.domains) < 3 else ()
-    names = [e.name for e in some if len(some) > 1] or [e.name for e in request.home.entities if e.domain in domains]
-    return f"{text}: {listed(names, 'or')}?" if argument == "name" and 1 < len(names) <= 4 else f"{text}?"
+    names = [e.name for e in some if len(some) > 1] or [e.name for e in home.entities if e.domain in domains]
+    return f"{asked}: {listed(names, 'or')}?" if argument == "name" and 1 < len(names) <= 4 else f"{asked}?"
 
 
-def same_name(request: Request, call: Call) -> str:
+def same_name(home: Home, call: Call) -> str:
     """Asks which of the devices of one name is meant, where their areas tell them apart."""
     name = str(call["arguments"].get("name"))
-    places = [e.area for e in index(request.home).named(name) if e.area]
+    places = [e.area for e in index(home).named(name) if e.area]
     return f"Which {name} do you mean, {listed(places, 'or')}?" if len({*places}) > 1 else ""
 
 

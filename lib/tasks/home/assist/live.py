@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lib.core.task import Call, TaskError
-from lib.tasks.home.assist.wording import SAY, WORDING, listed, rendered
+from lib.tasks.home.assist.wording import SAY, WORDING, listed, rendered, state_form
 from lib.tasks.home.simulator.execute import thermometers
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import targets
@@ -51,11 +51,10 @@ def _compared(wanted: str, call: Call, text: str, found: Sequence[tuple[Entity, 
     for entity, row in found:
         groups[_is(entity, str(row.get("state", "")), wanted)].append({"name": entity.name})
     query = SimpleNamespace(matched=groups[1], unmatched=groups[0])
-    form = next((form for form, words in WORDING["many"].items() if re.search(words, text, re.IGNORECASE)), "any")
-    form = "one_yesno" if "name" in call["arguments"] else form
     value = _value(*found[0], "")
     state = SimpleNamespace(state=value, state_with_unit=value)
-    said = rendered("intents", "HassGetState", [form], query=query, state=state, slots={"state": wanted})
+    values = {"query": query, "state": state, "slots": {"state": wanted}}
+    said = rendered("intents", "HassGetState", [state_form(call, text)], **values)
     return said or SAY["no_state"]
 
 

@@ -31,14 +31,37 @@ def _template(text: str) -> Template:
     return Environment(undefined=StrictUndefined).from_string(text)
 
 
+def response(kind: str, tool: str, keys: Sequence[str]) -> str | None:
+    """The package's template of the first of ``keys`` that it has."""
+    texts = _responses()[kind] if kind == "errors" else _responses()[kind].get(tool, {})
+    return next((texts[key] for key in keys if key in texts), None)
+
+
 def rendered(kind: str, tool: str, keys: Sequence[str], **values: Any) -> str | None:
     """The package's sentence of the first of ``keys`` that it has, on one line; None without one, or what it needs."""
-    texts = _responses()[kind] if kind == "errors" else _responses()[kind].get(tool, {})
-    text = next((texts[key] for key in keys if key in texts), None)
+    text = response(kind, tool, keys)
     try:
         return " ".join(_template(text).render(values).replace(" ,", ",").split()) if text else None
     except (TemplateError, TypeError, ValueError, AttributeError):
         return None
+
+
+def closing(call: Call, domain: str, text: str) -> str:
+    """What Home Assistant is to say when a call is done, in Jinja with its variables; ``domain``: the target's."""
+    keys = [*_keys(call["arguments"], domain), *_FIXED]
+    if call["name"] == "HassGetState":
+        keys = [
+            state_form(call, text) if "state" in call["arguments"] else "one" * ("name" in call["arguments"]),
+            *keys,
+        ]
+    return response("intents", call["name"], keys) or WORDING["done"].get(call["name"], WORDING["done"][""])
+
+
+def state_form(call: Call, text: str) -> str:
+    """Which response of HassGetState answers a question whether something has a state."""
+    if "name" in call["arguments"]:
+        return "one_yesno"
+    return next((form for form, words in WORDING["many"].items() if re.search(words, text, re.IGNORECASE)), "any")
 
 
 def done(call: Call, result: Mapping[str, Any]) -> str:
