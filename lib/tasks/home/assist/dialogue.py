@@ -228,7 +228,7 @@ def unclear(request: Request, call: Call, calls: Sequence[Call]) -> str:
     some = index(request.home).named(name)
     told = place_in(request.home, text) or FLOOR.search(text) or any(e.area == request.area for e in some if e.area)
     several = len({e.domain for e in some}) > 1 or sum(c["arguments"].get("name") == name for c in calls) > 1
-    return "" if told or several else same_name(request, call)
+    return "" if told or several else same_name(request.home, call)
 
 
 def nothing(request: Request) -> str:
