@@ -119,7 +119,7 @@ class Dialogue:
             return Reply(SAY["none"], (), answer.confidence, hand_over=True)
         needed = [source for call in asked if (source := source_of(request, call))]
         reads = [request.offered.fit(call) for call in needed if not request.results(call["name"])]
-        if which := sentence([unclear(request, call, answer.calls) for call in answer.calls]):
+        if which := unclear(answer.calls, request.home, request.area, request.text):
             return Reply(which, (), answer.confidence, asks=True, hand_over=True)
         acting = [fit(request, call) for call in answer.calls if call not in asked]
         calls = [call for i, call in enumerate(reads) if call not in reads[:i]] + acting
@@ -222,13 +222,15 @@ def same_name(home: Home, call: Call) -> str:
     return f"Which {name} do you mean, {listed(places, 'or')}?" if len({*places}) > 1 else ""
 
 
-def unclear(request: Request, call: Call, calls: Sequence[Call]) -> str:
+def unclear(calls: Sequence[Call], home: Home, area: str | None, text: str) -> str:
     """Asks which of some devices of one name and kind is meant where neither words nor the satellite's area tell."""
-    name, text = str(call["arguments"].get("name")), request.text
-    some = index(request.home).named(name)
-    told = place_in(request.home, text) or FLOOR.search(text) or any(e.area == request.area for e in some if e.area)
-    several = len({e.domain for e in some}) > 1 or sum(c["arguments"].get("name") == name for c in calls) > 1
-    return "" if told or several else same_name(request.home, call)
+    names, asks = [str(call["arguments"].get("name")) for call in calls], list[str]()
+    for name, call in zip(names, calls, strict=True):
+        some = index(home).named(name)
+        told = place_in(home, text) or FLOOR.search(text) or any(e.area == area for e in some if e.area)
+        if not told and len({e.domain for e in some}) < 2 and names.count(name) < 2:
+            asks.append(same_name(home, call))
+    return sentence(asks)
 
 
 def nothing(request: Request) -> str:
