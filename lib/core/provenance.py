@@ -67,8 +67,12 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def library(code: str, task: str = "*", root: Path = paths.ROOT) -> str:
-    """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: all) import, and over a task's data."""
+    """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: all) import, and over a task's data.
+
+    A task that is not in ``lib`` is a module, named with dots.
+    """
     own = [p for p in root.glob(f"lib/tasks/{task}/**/*") if p.suffix in (".py", ".yaml", ".json", ".jsonl")]
+    own += [p for p in [root / (task.replace(".", "/") + ".py")] if p.is_file()]
     modules: set[Path] = set()
     waiting = {*own, *_imported(code, root)}
     while waiting:

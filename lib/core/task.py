@@ -93,33 +93,6 @@ class System(Protocol):
     def answer(self, text: str, context: dict[str, Any]) -> Answer: ...
 
 
-class TaskDefaults:
-    """What a task need not write: methods of ``Task`` as they are for most."""
-
-    def focus(self, refs: Any, context: dict[str, Any], text: str) -> Any:
-        return refs
-
-    def shared(self, refs: Any) -> Any:
-        return refs
-
-    def asked(self, raw: str) -> dict[str, str] | None:
-        return None
-
-    def lesson(self, raw: str, refs: Any) -> dict[str, Any]:
-        return {}
-
-    def traits(self, example: Example) -> Collection[str]:
-        return ()
-
-    def copied(self, text: str) -> Mapping[str, Copied]:
-        return {}
-
-    def executable(
-        self, calls: Sequence[Call], context: dict[str, Any], text: str
-    ) -> tuple[list[Call], dict[str, str] | None]:
-        return list(calls), None
-
-
 class Task(Protocol):
     """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on.
 

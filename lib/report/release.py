@@ -3,7 +3,7 @@
 The last cell of the comparison (notebook 06) calls ``publish`` with the models that its parameter ``release`` names and
 how many MB (10^6 bytes) each may have; ``python -m lib.release`` copies the folder to ``reports/<profile>/model``. The
 card says what each file is, how it was made and how good it is, from the study's records. What a domain has to say,
-about its data, licences and limits, is in ``lib/tasks/<task>/model_card.md``.
+about its data, licences and limits, is in ``lib/tasks/<task>/model_card.md``, if there is one.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from lib.model.gguf_read import GgufFile
 TEMPLATES = Path(__file__).parent / "template"
 STAGE = "06"
 FOLDER = f"{STAGE}_release"
+PLAIN = "Function calls for the task {task}.\n\n## Data\n\n{data}\n\n## Limits\n\n{weakest}\n"
 
 
 class ReportError(ValueError):
@@ -42,15 +43,15 @@ def publish(
     models = [_checked(run, name, most, reports / profile) for name, most in limits.items()]
     if not models:
         raise ReportError(f"release: names no model: set it in params/{profile}/{STAGE}_*.yaml")
-    domain = domain or paths.ROOT / "lib" / "tasks" / models[0]["student"]["task"] / "model_card.md"
-    if not domain.is_file():
-        raise ReportError(f"{paths.relative(domain)}: not there: write what the card says of data, licence and limits")
+    task = models[0]["student"]["task"]
+    domain = domain or paths.ROOT / "lib" / "tasks" / task / "model_card.md"
+    about = domain.read_text("utf-8") if domain.is_file() else PLAIN.replace("{task}", task)
     deployed = next((m for m in models if m["deployed"]), models[0])["file"]
     with files.replacing(run / FOLDER) as part:
         part.mkdir()
         for model in models:
             shutil.copyfile(model["source"], part / model["file"])
-        (part / "README.md").write_text(_card(run, profile, models, deployed, domain.read_text("utf-8")), "utf-8")
+        (part / "README.md").write_text(_card(run, profile, models, deployed, about), "utf-8")
         digests = {m["file"]: m["made"]["sha256"] for m in models}
         (part / "release.json").write_text(files.dumps({"deployed": deployed, "models": digests}) + "\n")
     return sorted((run / FOLDER).iterdir())

@@ -11,7 +11,7 @@ import pytest
 from lib.tasks.home import TASK
 from lib.tasks.home.examples import data
 from lib.tasks.home.examples.checks import fault
-from lib.tasks.home.language.calls import MAX_CALLS, VERBS
+from lib.tasks.home.language.calls import VERBS
 from lib.tasks.home.sampler import abilities, groups, unsaid
 from lib.tasks.home.sampler.copying import free_text
 from lib.tasks.home.sampler.grammar import Draw
@@ -21,6 +21,7 @@ from lib.tasks.home.sampler.sources import BRIGHTNESS, as_told, varied
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 from lib.tasks.home.simulator.tools import ASSIST, TOOLS, fitting
+from lib.tasks.notation import MAX_CALLS
 
 SPANS = {"item", "search_query", "message", "conversation_command"}
 

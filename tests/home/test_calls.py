@@ -7,12 +7,12 @@ import pytest
 from small_homes import STRINGS, call, plain_home, random_call, random_home
 
 from lib.core.task import Control, Example, TaskError
-from lib.tasks.home.language.calls import MAX_STRING, answer, asked, controls, lesson, parse, taught
+from lib.tasks.home.language.calls import answer, asked, controls, lesson, parse, taught
 from lib.tasks.home.language.prompts import prefix
 from lib.tasks.home.language.references import references
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Area, Entity, Home
-from lib.tasks.home.words import clean
+from lib.tasks.notation import MAX_STRING, clean
 
 UNREADABLE = (
     "|nothing|none\nnone|HassTurnOn|HassTurnOn(|HassTurnOn(name=1|HassTurnOn(name=1))|"

@@ -9,9 +9,10 @@ from small_homes import plain_home, random_home
 from lib.core.task import Control, TaskError
 from lib.tasks import load
 from lib.tasks.home.language.calls import answer, controls
-from lib.tasks.home.language.prompts import MAX_TEXT, prefix, request
+from lib.tasks.home.language.prompts import prefix, request
 from lib.tasks.home.language.references import CANDIDATES, DOMAINS, references
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
+from lib.tasks.notation import MAX_TEXT
 
 
 def test_controls_are_unique_and_start_with_the_bases_marks():

@@ -28,10 +28,10 @@ def system(path):
 
 
 def test_grammar_makes_every_answer_valid(system):
-    for text in ("one tea please", "refill gum to 7", "日本茶", "=3 <|im_end|> Give(", "\x00\n\t"):
+    for text in ("one tea please", "refill gum to 7", "日本茶", "=3 <|im_end|> Give(", "\x00\n\t?"):
         answer = system.answer(text, CONTEXT)
         assert answer.error == ""
-        assert answer.calls == TASK.parse(answer.raw, tuple(CONTEXT["items"]))
+        assert answer.calls == TASK.parse(answer.raw, TASK.references(CONTEXT))
         assert 0 <= answer.confidence <= 1
 
 
@@ -49,13 +49,15 @@ def test_prefix_is_cached_and_changes_no_answer(path, runtime):
     cold = system.answer("refill the oat bar to 30", CONTEXT)
     system.answer("one tea please", CONTEXT)
     warm = system.answer("refill the oat bar to 30", CONTEXT)
-    prefix = len(system.codec.prefix(tuple(CONTEXT["items"])))
+    prefix = len(system.codec.prefix(TASK.references(CONTEXT)))
     assert warm.cached_tokens >= prefix > cold.cached_tokens
     assert warm.raw == cold.raw
     back = system.answer("one tea please", {"items": ["Gum"]})
     assert back.raw == first.raw
     if runtime != "server":
-        assert back.cached_tokens >= len(system.codec.prefix(("Gum",))), "several contexts are kept"
+        assert back.cached_tokens >= len(system.codec.prefix(TASK.references({"items": ["Gum"]}))), (
+            "several contexts are kept"
+        )
     assert cold.prompt_tokens == warm.prompt_tokens > prefix
     assert cold.latency_ms > 0
     assert cold.new_tokens > 1
@@ -84,7 +86,7 @@ def test_weights_that_onnx_runtime_would_have_to_unpack_go_to_llama_cpp(tmp_path
     found = {kind: suits(GgufFile(file)) for kind, file in files.items()}
     assert found == {"q4_0": "onnx", "f16": "onnx", "q4_1": "server"}
     answer = GgufStudent(files["q4_1"], TASK, threads=1).answer("one tea please", CONTEXT)
-    assert answer.error == "" and answer.calls == TASK.parse(answer.raw, tuple(CONTEXT["items"]))
+    assert answer.error == "" and answer.calls == TASK.parse(answer.raw, TASK.references(CONTEXT))
 
 
 def test_contexts_beyond_the_memory_are_forgotten_and_read_again(path, monkeypatch):
@@ -98,7 +100,7 @@ def test_too_long_a_request_is_refused_and_the_next_one_works(path, monkeypatch)
     monkeypatch.setattr("lib.runtime.gguf_student.CONTEXT_TOKENS", 300)
     small = GgufStudent(path, TASK, threads=1, max_new=100)
     with pytest.raises(TaskError, match="the request has .*shorten the request"):
-        small.answer("tea " * 300, CONTEXT)
+        small.answer("tea " * 240, CONTEXT)
     with pytest.raises(TaskError, match="the context has .*fewer or shorter names"):
         small.answer("one tea please", {"items": ["Bar " * 400, "Tea"]})
     assert small.answer("one tea please", CONTEXT).error == ""

@@ -66,12 +66,12 @@ def test_what_is_asked_back_is_told(system, monkeypatch):
         ({"id": 1, "items": ITEMS}, 1, "line 2: text"),
         ({"id": 1, "text": "  \n", "items": ITEMS}, 1, "line 2: text"),
         ({"id": 1, "text": ["tea"], "items": ITEMS}, 1, "line 2: text"),
-        ({"id": 1, "text": "x" * 10_000, "items": ITEMS}, 1, "shorten the request"),
+        ({"id": 1, "text": "x" * 10_000, "items": ITEMS}, 1, "shorten it"),
         (b'{"id": NaN, "text": "tea"}', None, "line 2: not JSON in UTF-8 (NaN"),
         (b'{"id": [-Infinity], "text": "tea"}', None, "line 2: not JSON in UTF-8 (-Infinity"),
         (b'{"id": 1e999, "text": "tea"}', None, "line 2: not JSON in UTF-8 (1e999"),
         ({"id": 1, "text": "tea", "items": "Tea"}, 1, "line 2: items"),
-        ({"id": 1, "text": "tea"}, 1, "line 2: items"),
+        ({"id": 1, "text": "tea"}, 1, "line 2: 'items' is missing"),
     ],
 )
 def test_a_bad_line_is_answered_and_the_run_goes_on(system, line, key, message):

@@ -144,7 +144,7 @@ def test_several_processes_measure_what_one_does(codec):
 
 def test_what_is_too_long_for_a_row_is_left_out_and_counted(codec):
     short, long = examples(2, 3)
-    said = [replace(long[0], text="please " * 200 + long[0].text), *long[1:]]
+    said = [replace(long[0], text="please " * 130 + long[0].text), *long[1:]]
     packed = packer(codec, [[said[0]], short, said])
     assert packed.left_out == 2 and [[e.id for e in group] for group in packed.by_context] == [
         [e.id for e in short],

@@ -87,14 +87,14 @@ class First(Vending):
         return super().references(context, text)
 
     def score(self, example, calls):
-        right = bool(calls) and all(c["arguments"]["item"] == example.context["items"][0] for c in calls)
+        right = bool(calls) and all(c["arguments"]["item"] == min(example.context["items"]) for c in calls)
         return Score(right, 1.0 if right else 0.1 * bool(calls), "" if right else "wrong_target")
 
 
 def test_reward_rises_and_the_logs_say_so(start, by_context, dev, tmp_path):
-    result = run(start, by_context, dev, tmp_path / "out", task=First(), max_steps=30, guard_every=15)
+    result = run(start, by_context, dev, tmp_path / "out", task=First(), max_steps=40, guard_every=20)
     rows = told(result)
-    assert [r["step"] for r in rows] == list(range(1, 31)) and set(COLUMNS) < set(rows[0])
+    assert [r["step"] for r in rows] == list(range(1, 41)) and set(COLUMNS) < set(rows[0])
     first, last = (sum(r["reward"] for r in part) / 10 for part in (rows[:10], rows[-10:]))
     assert last > first + 0.1
     assert result.reward == pytest.approx(sum(r["reward"] for r in rows[-20:]) / 20)
@@ -102,7 +102,7 @@ def test_reward_rises_and_the_logs_say_so(start, by_context, dev, tmp_path):
     assert all(0 <= r[c] <= 1 for r in rows for c in ("reward", "exact", "dropped", "none", "invalid"))
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-5) and max(r["kl"] for r in rows) > 0.001
     lines = monitor.read(result.folder / "guards.csv")
-    assert [(x["step"], x["level"]) for x in lines] == [(s, v) for s in (0, 15, 30) for v in ("T0", "T1", "all")]
+    assert [(x["step"], x["level"]) for x in lines] == [(s, v) for s in (0, 20, 40) for v in ("T0", "T1", "all")]
     whole = [x["reward"] for x in lines if x["level"] == "all"]
     assert whole[0] < 0.5 and whole[-1] > 0.8
     assert not (tmp_path / "out.part").exists()

@@ -19,12 +19,6 @@ _POSSESSIVE = re.compile(r"['’]s\b")
 _PLURALS = (("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("ss", "ss"))
 
 
-def clean(text: str) -> str:
-    """Text with whitespace collapsed and without control characters and halves of characters."""
-    kept = (c for c in " ".join(text.split()) if c >= " " and c != "\x7f" and not "\ud800" <= c <= "\udfff")
-    return " ".join("".join(kept).split())
-
-
 def words(text: str) -> list[str]:
     """The casefolded words of a text in order: runs of letters and digits."""
     return _WORD.findall(text.casefold())

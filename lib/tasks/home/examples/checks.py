@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
-from lib.tasks.home.language.calls import MAX_STRING, taught
+from lib.tasks.home.language.calls import taught
 from lib.tasks.home.language.references import FILTER_OVER, references
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home, load_homes
 from lib.tasks.home.simulator.tools import free_texts, offered
-from lib.tasks.home.words import clean, mentions, words
+from lib.tasks.home.words import mentions, words
+from lib.tasks.notation import MAX_STRING, clean
 
 
 def masked(example: Example, homes: Mapping[str, Home]) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 from lib.tasks.home.human import said
 from lib.tasks.home.human.queries import ANYTHING, items, queries
 from lib.tasks.home.human.utterances import Utterance
-from lib.tasks.home.language.calls import MAX_STRING
 from lib.tasks.home.simulator.tools import TOOLS
+from lib.tasks.notation import MAX_STRING
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from lib.tasks.home.human.said import PLACE, WORDS
-from lib.tasks.home.language.calls import MAX_STRING
+from lib.tasks.notation import MAX_STRING
 
 _CLASSES = {"song": "track", **{name: name for name in ("track", "album", "playlist", "podcast", "artist")}}
 _FORMS = WORDS["queries"]

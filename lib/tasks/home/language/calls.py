@@ -25,20 +25,16 @@ from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, MAX_AREA
 from lib.tasks.home.simulator.homes import Entity
 from lib.tasks.home.simulator.matching import CLEAN_AREA, targets
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, validate
-from lib.tasks.home.words import clean
+from lib.tasks.notation import MAX_CALLS, MAX_STRING, NONE, clean, escaped, lines, unescaped, written
 
-NONE = Control("none")
 NO_TARGET = "0"  # the number of what a request names and the home does not have
 UNCLEAR = "?"  # stands for a value that a request leaves open
 ASK = Control(f"={UNCLEAR}")
-MAX_CALLS = 12
-MAX_STRING = 80  # characters of a string value, before escaping
 
 COPIED = ("item=", "search_query=", "message=", "timer=")  # keys whose values are words of the request
 COMMAND = "conversation_command="  # as they, or one of VERBS and then words of the request
 VERBS = "turn on,turn off,open,close,lock,unlock,start,stop,pause,resume,mute,unmute,play,set,dim".split(",")
 
-_ESCAPE = re.compile(r"[\\,)]")
 _NUMBER = re.compile(r"-?\d{1,6}(\.\d{1,2})?")
 _ARGUMENT = re.compile(r"([a-z_]+)=((?:\\.|[^\\,)])*)([,)])", re.DOTALL)
 
@@ -135,18 +131,14 @@ def _value(argument: Argument, value: Any, refs: References) -> list[Piece]:
         text = clean(value)
         if not 0 < len(text) <= MAX_STRING:
             raise TaskError(f"{argument.name}: a string of {len(text)} characters; 1 to {MAX_STRING} can be written")
-        return [Control(argument.key), f" {_escaped(text)}"]
-    return [Control(argument.key), f"{value:.2f}".rstrip("0").rstrip(".")]
+        return [Control(argument.key), f" {escaped(text)}"]
+    return [Control(argument.key), written(value)]
 
 
 def copied(text: str) -> dict[str, Copied]:
     """By key: what the free texts in the answer to a request are copied from."""
-    said = _escaped(clean(text))
+    said = escaped(clean(text))
     return {**dict.fromkeys(COPIED, Copied(said)), COMMAND: Copied(said, tuple(VERBS))}
-
-
-def _escaped(text: str) -> str:
-    return _ESCAPE.sub(lambda m: "\\" + m[0], text)
 
 
 def _reference(kind: str, value: Any, refs: References) -> str:
@@ -164,13 +156,7 @@ def _reference(kind: str, value: Any, refs: References) -> str:
 
 def parse(raw: str, refs: References) -> list[Call]:
     """The calls of a compact answer, with the home's names. Raises TaskError for anything that is not valid."""
-    text = raw.strip(" \n")
-    if text == NONE:
-        return []
-    lines = text.split("\n")
-    if len(lines) > MAX_CALLS:
-        raise TaskError(f"{len(lines)} calls in one answer: at most {MAX_CALLS} are read")
-    return [call for line in lines if (call := _parse_call(line, refs))]
+    return [call for line in lines(raw) if (call := _parse_call(line, refs))]
 
 
 def asked(raw: str) -> dict[str, str] | None:
@@ -254,10 +240,9 @@ def _read(tool: Tool, argument: Argument, value: str, refs: References) -> Any:
         if not _NUMBER.fullmatch(value):
             raise TaskError(f"{where} is not a number")
         return float(value) if "." in value else int(value)
-    text = re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL)
-    if not text.startswith(" ") or not text.strip():
+    if not value.startswith(" ") or not (text := unescaped(value)):
         raise TaskError(f"{where} is not a string: strings start with a space")
-    return clean(text)
+    return text
 
 
 def _entity(tool: Tool, entity: Entity, refs: References) -> dict[str, Any]:

@@ -8,16 +8,15 @@ for. There is no recursion; equal parts are one rule.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 
-from lib.tasks.home.language.calls import ASK, MAX_CALLS, MAX_STRING, NO_TARGET, NONE, takes_name
+from lib.tasks.home.language.calls import ASK, NO_TARGET, takes_name
 from lib.tasks.home.language.references import References
 from lib.tasks.home.simulator.execute import thermometers
 from lib.tasks.home.simulator.matching import CLEAN_AREA, WHOLE_HOME
 from lib.tasks.home.simulator.tools import CLOSED, TOOLS, Argument, Tool, offered
+from lib.tasks.notation import CLOSE, COMMA, STRING, Rules, control
 
 _NEEDS_VALUE = ("HassLightSet", "HassStartTimer")  # tools whose own arguments are all optional, but not all at once
-_COMMA, _CLOSE = '<",">', '<")">'
 _PERCENT = '"100" | "0" | /[1-9]/ /[0-9]/?'
 _DEGREES = '"-" /[1-4]/? /[0-9]/ | "1" /[0-9]/ /[0-9]/ | "2" /[0-4]/ /[0-9]/ | /[1-9]/? /[0-9]/'
 _NUMBERS = {
@@ -27,43 +26,20 @@ _NUMBERS = {
     (-50, 250): f'({_DEGREES}) ("." /[0-9]/ /[0-9]/?)? | "-50" | "250"',
     (0, 99_999): '"0" | /[1-9]/ /[0-9]/? /[0-9]/? /[0-9]/? /[0-9]/?',
 }
-_ESCAPED = r'"\\" /[\\,)]/'
-_STRING = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ | {_ESCAPED})' f"{{0,{MAX_STRING - 1}}}"
-
-
-class _Rules:
-    """Rules by their bodies, so that equal ones are written once."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, str] = {}
-
-    def add(self, body: str, terminal: bool = False) -> str:
-        """The name of the rule with that body; ``terminal``: a text without controls. Empty for no body."""
-        return self.names.setdefault(body, f"{'T' if terminal else 'r'}{len(self.names)}") if body else ""
-
-    def text(self, start: str) -> str:
-        return "\n".join([f"start: {start}", *(f"{name}: {body}" for body, name in self.names.items())]) + "\n"
-
-
-def _control(*texts: str) -> str:
-    """One of these control tokens."""
-    return f"<{','.join(map(json.dumps, texts))}>"
 
 
 def grammar(refs: References) -> str:
     """The grammar of all answers with these references: ``none``, or calls, one a line."""
-    rules = _Rules()
+    rules = Rules()
     bodies = {name: _either(TOOLS[name], refs, rules) for name in offered(refs.home)}
-    call = rules.add(" | ".join(f"{_control(f'{name}(')} {body}" for name, body in bodies.items() if body))
-    calls = f" | {call} ({_control(chr(10))} {call}){{0,{MAX_CALLS - 1}}}" if call else ""
-    return rules.text(f"{_control(NONE)}{calls}")
+    return rules.answers(bodies)
 
 
-def _either(tool: Tool, refs: References, rules: _Rules) -> str:
+def _either(tool: Tool, refs: References, rules: Rules) -> str:
     """What follows the opening parenthesis: the arguments, or that there is nothing to act on or to ask for what."""
     sensible = not tool.domains or _has_device(tool, refs) or _references("area", tool, refs)
     arguments = _arguments(tool, refs, rules) if sensible else ""
-    unknown = f"{_control('name')} {_control(f'={NO_TARGET}', ASK)} {_CLOSE}"
+    unknown = f"{control('name')} {control(f'={NO_TARGET}', ASK)} {CLOSE}"
     nothing = rules.add(unknown) if takes_name(tool) else ""
     return rules.add(" | ".join(part for part in (arguments, nothing) if part))
 
@@ -72,7 +48,7 @@ def _has_device(tool: Tool, refs: References) -> bool:
     return any(tool.acts_on(e.domain) for e in refs.home.entities)
 
 
-def _arguments(tool: Tool, refs: References, rules: _Rules) -> str:
+def _arguments(tool: Tool, refs: References, rules: Rules) -> str:
     """What follows the opening parenthesis, the closing one included; empty if the tool has nothing to act on."""
     free = not tool.domains or tool.name == CLEAN_AREA
     own = [a for a in tool.arguments if free or a.kind not in CLOSED]
@@ -80,11 +56,11 @@ def _arguments(tool: Tool, refs: References, rules: _Rules) -> str:
     target = "" if free else rules.add(_target(tool, refs, rules))
     if not (free or target) or any(required and not part for part, required in parts):
         return ""
-    values = _values([part for part in parts if part[0]], rules)
+    values = rules.listed([part for part in parts if part[0]])
     needed = any(a.required for a in own) or tool.name in _NEEDS_VALUE
     always = tool.name in WHOLE_HOME or any(a.required and a.name == "name" for a in tool.arguments)
     always |= not free and not _has_device(tool, refs)
-    return rules.add(f"{_body(target, values, needed, always)} {_CLOSE}".lstrip())
+    return rules.add(f"{_body(target, values, needed, always)} {CLOSE}".lstrip())
 
 
 def _body(target: str, values: str, needed: bool, always: bool) -> str:
@@ -92,45 +68,34 @@ def _body(target: str, values: str, needed: bool, always: bool) -> str:
     if not target or not values:
         part = target or values
         return part if (always if target else needed) or not part else f"{part}?"
-    follow = f"{_COMMA} {values}"
+    follow = f"{COMMA} {values}"
     both = f"{target} {follow}" if needed else f"{target} ({follow})?"
     return both if always else f"({both} | {values}){'' if needed else '?'}"
 
 
-def _target(tool: Tool, refs: References, rules: _Rules) -> str:
+def _target(tool: Tool, refs: References, rules: Rules) -> str:
     """A numbered entity, or a place with a kind of device, or a kind alone."""
     places = [a.kind for a in tool.arguments if a.kind in CLOSED and a.kind != "name"]
     kinds = places if _has_device(tool, refs) else ["area"]
     chain = [(part, False) for kind in kinds if (part := _reference(kind, kind, tool, refs, rules))]
-    return " | ".join(part for part in (_reference("name", "name", tool, refs, rules), _values(chain, rules)) if part)
+    return " | ".join(part for part in (_reference("name", "name", tool, refs, rules), rules.listed(chain)) if part)
 
 
-def _values(parts: Sequence[tuple[str, bool]], rules: _Rules) -> str:
-    """At least one of the parts, in order, with commas; a required one cannot be left out."""
-    alternatives = []
-    for i, (part, required) in enumerate(parts):
-        tail = [f"{_COMMA} {p}" if must else f"({_COMMA} {p})?" for p, must in parts[i + 1 :]]
-        alternatives.append(" ".join([part, *tail]))
-        if required:
-            break
-    return rules.add(" | ".join(alternatives))
-
-
-def _value(argument: Argument, tool: Tool, refs: References, rules: _Rules) -> str:
+def _value(argument: Argument, tool: Tool, refs: References, rules: Rules) -> str:
     """A key with its values; empty if it can have none here."""
     if argument.kind in ("area", "name"):
         return _reference(argument.key, argument.kind, tool, refs, rules)
     choices = [json.dumps(f" {word}") for word in argument.choices]
     if argument.kind in ("number", "step"):
         choices.insert(0, _NUMBERS[int(argument.low), int(argument.high)])
-    value = rules.add(" | ".join(choices) or _STRING, terminal=True)
-    return f"{_control(argument.key)} {rules.add(f'{value} | {_control(ASK)}')}"
+    value = rules.add(" | ".join(choices) or STRING, terminal=True)
+    return f"{control(argument.key)} {rules.add(f'{value} | {control(ASK)}')}"
 
 
-def _reference(key: str, kind: str, tool: Tool, refs: References, rules: _Rules) -> str:
+def _reference(key: str, kind: str, tool: Tool, refs: References, rules: Rules) -> str:
     """A key with one of the references of ``kind``; empty if there are none."""
     found = _references(kind, tool, refs)
-    return f"{_control(key)} {_control(*found)}" if found else ""
+    return f"{control(key)} {control(*found)}" if found else ""
 
 
 def _references(kind: str, tool: Tool, refs: References) -> list[str]:

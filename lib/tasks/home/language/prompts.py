@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from lib.core.task import Control, Piece, TaskError
+from lib.core.task import Control, Piece
 from lib.tasks.home.language.references import DEVICE_CLASSES, DOMAINS, References
 from lib.tasks.home.simulator.homes import Entity, Floor, Home
 from lib.tasks.home.simulator.tools import DEFAULT, fitting
-from lib.tasks.home.words import clean
+from lib.tasks.notation import checked, clean
 
 START, END = Control("<|im_start|>"), Control("<|im_end|>")
-MAX_TEXT = 1_000  # characters of a request; longer ones are refused
 OTHER = "other"
 SHOWN_CLASSES = ("cover", "binary_sensor", "sensor", "media_player")  # domains that show their device class
 
@@ -98,16 +97,6 @@ def _kind(entity: Entity) -> tuple[Piece, ...]:
         return Control(f"={entity.domain}"), Control(f"={shown}")
     details = " ".join([*([] if known else [clean(entity.domain)]), *([clean(shown)] if shown else [])])
     return Control(f"={entity.domain if known else OTHER}"), *([f" ({details})"] if details else [])
-
-
-def checked(text: str) -> str:
-    """The request as data. Raises TaskError for an empty or overlong one."""
-    said = clean(text)
-    if not said:
-        raise TaskError("the request is empty: expected what somebody said")
-    if len(said) > MAX_TEXT:
-        raise TaskError(f"the request has {len(said)} characters: at most {MAX_TEXT} are read; shorten it")
-    return said
 
 
 def request(refs: References, satellite: str | None, text: str) -> list[Piece]:

@@ -14,7 +14,6 @@ from random import Random
 from typing import Any
 
 from lib.core.task import Call
-from lib.tasks.home.language.calls import MAX_CALLS
 from lib.tasks.home.sampler.commands import (
     Target,
     entity_target,
@@ -32,6 +31,7 @@ from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.matching import name_arguments, targets
 from lib.tasks.home.simulator.tools import ON_OFF, find
 from lib.tasks.home.words import content
+from lib.tasks.notation import MAX_CALLS
 
 abilities = partial(table, "abilities")
 

@@ -16,13 +16,13 @@ from typing import Any
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.home.language import calls, prompts
+from lib.tasks.home.language import calls
 from lib.tasks.home.language.references import MAX_FLOORS, References, numbered, scores, spaced
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 from lib.tasks.home.simulator.tools import DEFAULT, schemas, validate
 from lib.tasks.home.teacher.retrieval import Nearest, distinct, mask
 from lib.tasks.home.teacher.steps import TEXTS, schema
-from lib.tasks.home.words import clean
+from lib.tasks.notation import checked, clean
 from lib.teacher.pipeline import Ask, OneStage
 
 SHOTS = 8
@@ -45,7 +45,7 @@ class ZeroShot:
         floor = f" ({home.floor_of[area]})" if area and home.floor_of.get(area) else ""
         where = f"The user is in: {area}{floor}" if area else "Where the user is is not known."
         things = ["The home has:", *map(_item, home.entities)]
-        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {prompts.checked(text)}"])
+        user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {checked(text)}"])
         return Ask(Prompt.of(self.system, user, schema=self.schema, max_tokens=200), _json_calls)
 
 
@@ -74,7 +74,7 @@ class FewShot:
         self.nearest, self.shots = Nearest([masked for masked, _ in rows], [e for _, e in rows]), shots
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
-        home, area, said = Home.from_dict(context["home"]), context.get("area"), prompts.checked(text)
+        home, area, said = Home.from_dict(context["home"]), context.get("area"), checked(text)
         large = len(home.entities) > MOST_ENTITIES or len(home.areas) > MOST_AREAS
         refs = _numbered(keep(home, said, MOST_ENTITIES, area) if large else home)
         shown = [_example(example) for example, _ in self.nearest.best(mask(said, home), 2 * self.shots)]

@@ -18,7 +18,6 @@ import yaml
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.home.language.prompts import checked
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import WHOLE_HOME
@@ -28,7 +27,8 @@ from lib.tasks.home.teacher.retrieval import Neighbours, delexicalise, distinct,
 from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
 from lib.tasks.home.teacher.values import Offer, offered, worded
-from lib.tasks.home.words import clean, stems
+from lib.tasks.home.words import stems
+from lib.tasks.notation import checked, clean
 from lib.teacher.pipeline import Ask
 
 TEXTS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))

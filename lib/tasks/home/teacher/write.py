@@ -26,7 +26,8 @@ from lib.tasks.home.simulator.tools import free_texts
 from lib.tasks.home.teacher.lexicon import patterns
 from lib.tasks.home.teacher.steps import schema
 from lib.tasks.home.teacher.values import amounts
-from lib.tasks.home.words import clean, spoken
+from lib.tasks.home.words import spoken
+from lib.tasks.notation import clean
 from lib.teacher.contract import Verdict
 
 _SWITCHES = {"HassTurnOff", "HassTurnOn", "HassToggle"}

@@ -1,0 +1,209 @@
+"""A task from its tools and an iterator of examples: all else of ``lib.core.task.StudyTask`` has a default here.
+
+See tests/toy_task.py for one. A context has a list of names for each kind of thing that references point at.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import islice, product
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, create_model
+
+from lib.core import files
+from lib.core.task import Call, Example, Score, System, TaskError
+from lib.tasks.compact import Compact
+from lib.tasks.notation import clean
+from lib.tasks.tools import STRICT, read, task_checked
+
+KEY = "home"  # what of their context the notebooks group requests by
+DRAWS = 100  # examples drawn for each test request of a level, at most
+CORPUS = 4_000  # examples whose words choose the vocabulary
+_MARKS = re.escape("\"'([{“‘«.,;:!?…)]}”’»\\")  # around a word, that are no part of what is copied
+
+
+def call(name: str, **arguments: Any) -> Call:
+    return {"name": name, "arguments": arguments}
+
+
+def example(text: str, context: dict[str, Any], calls: list[Call], level: str = "L0") -> Example:
+    """A request with its whole context and its right calls."""
+    return Example("", text, context, [calls], level, "program", "")
+
+
+class FromTools(Compact):
+    """A task is a subclass with ``name``, ``schemas`` and ``examples``, and an instance of it as ``TASK``."""
+
+    name: str
+    schemas: Sequence[dict[str, Any]]
+
+    def __init__(self) -> None:
+        """Raises TaskError for a schema that is not supported."""
+        self._tools = read(self.schemas)
+        self._kinds = list(dict.fromkeys(a.kind for own in self._tools.values() for a in own if a.kind))
+
+    def examples(self, rng: Random, split: str) -> Iterator[Example]:
+        """Draws requests without end, or all there are, for "train", "dev" or "test"."""
+        raise NotImplementedError
+
+    def effects(self, context: dict[str, Any], calls: list[Call]) -> Hashable:
+        """What valid calls do, equal for calls that do the same. Raises TaskError for calls that are refused."""
+        return tuple(sorted(json.dumps(call, sort_keys=True, ensure_ascii=False).casefold() for call in calls))
+
+    def tools(self) -> list[dict[str, Any]]:
+        return list(self.schemas)
+
+    def corpus(self) -> Iterable[str]:
+        for e in islice(self.examples(Random(0), "train"), CORPUS):
+            yield from (f" {clean(text)}" for text in (e.text, *self._names(e.context)))
+
+    def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
+        given = {key: value for key, value in row.items() if key not in ("id", "text")}
+        found: dict[str, Any] = task_checked(_lists(*self._kinds), given, where).model_dump()
+        for kind in self._kinds:
+            if twice := [name for name, n in Counter(found[kind]).items() if n > 1]:
+                raise TaskError(f"{where}: {kind}: {twice[0]!r} stands twice: give each a name of its own")
+        return found
+
+    def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
+        return context | {k: rng.sample(context[k], len(context[k])) for k in self._kinds if k in context}
+
+    def effect(self, calls: Sequence[Call], context: dict[str, Any]) -> Hashable | None:
+        try:
+            return self.effects(context, [self._valid(call, context) for call in calls])
+        except TaskError:
+            return None
+
+    def _valid(self, call: Call, context: dict[str, Any]) -> Call:
+        """The call, checked against its tool and the context's things. Raises TaskError."""
+        found, things = self._tools.checked(call), self.things(context)
+        for a in self._tools[found["name"]]:
+            if a.kind and (value := found["arguments"].get(a.name)) not in (None, *things[a.kind]):
+                raise TaskError(f"{found['name']}: {a.name}: {value!r} is none of the context's {a.kind}")
+        return found
+
+    def executable(
+        self, calls: Sequence[Call], context: dict[str, Any], text: str
+    ) -> tuple[list[Call], dict[str, str] | None]:
+        return list(calls), None
+
+    def score(self, example: Example, calls: Sequence[Call]) -> Score:
+        done, golds = self.effect(calls, example.context), example.gold
+        if done is not None and done in [self.effect(gold, example.context) for gold in golds]:
+            return Score(True, 1.0)
+        if not calls:
+            return Score(False, 0.2, "did_nothing")
+        if done is None or [] in golds:
+            return Score(False, 0.0, "error" if done is None else "acted_on_nothing")
+        used = [Counter(c["name"] for c in some) for some in (calls, *golds)]
+        return Score(False, 0.1, "wrong_value") if used[0] in used[1:] else Score(False, 0.0, "wrong_tool")
+
+    def traits(self, example: Example) -> list[str]:
+        large = any(len(names) > self.most for names in self.things(example.context).values())
+        return [name for name, holds in (("large", large), ("nothing", [] in example.gold)) if holds]
+
+    def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
+        """Of ``params``: ``seed``, how many ``seeds``, and how many requests of each level for ``dev`` and ``test``."""
+        drawn = {split: self._drawn(params, split) for split in ("train", "dev", "test")}
+        contexts = {files.digest(e.context)[:16]: e.context for some in drawn.values() for e in some}
+        keyed = {k: [replace(e, context={KEY: files.digest(e.context)[:16]}) for e in es] for k, es in drawn.items()}
+        tests = [*keyed["dev"], *keyed["test"]]
+        files.write_jsonl(out / "01_homes.jsonl", ({"id": key, **context} for key, context in contexts.items()))
+        files.write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in keyed["train"]))
+        files.write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
+        return {"seeds": len(keyed["train"]), "tests": len(tests), "homes": len(contexts)}
+
+    def _drawn(self, params: Mapping[str, Any], split: str) -> list[Example]:
+        """Requests of a split, numbered. Raises TaskError for a test whose answer cannot be right."""
+        learnt, found, seen = split == "train", list[Example](), Counter[str]()
+        most = params["seeds" if learnt else split]
+        draws = islice(self.examples(Random(f"{params['seed']} {split}"), split), most * (1 if learnt else DRAWS))
+        for number, drawn in enumerate(draws):
+            if learnt or seen[drawn.level] < most:
+                seen[drawn.level] += 1
+                where = f"{self.name}: {split} example {number}, {drawn.text!r:.60}"
+                context = self.context(drawn.context, where)
+                found.append(replace(drawn, id=f"{split}-{number}", split=split, context=context))
+                if not learnt and (fault := self._fault(found[-1])):
+                    raise TaskError(f"{where}: {fault}")
+        return found
+
+    def contexts(self, path: Path) -> dict[str, Any]:
+        return {str(row["id"]): self.context(row, f"{path.name}: {row['id']}") for row in files.read_jsonl(path)}
+
+    def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Any]) -> list[Example]:
+        return [replace(e, context={**e.context, **contexts[e.context[KEY]]}) for e in examples]
+
+    def accept(
+        self, seeds: Iterable[Example], contexts: Mapping[str, Any], tests: Collection[Example]
+    ) -> tuple[list[Example], list[Example]]:
+        tested, seen = {_words(e.text) for e in tests}, set[Any]()
+        accepted, rejected = list[Example](), list[Example]()
+        for seed in seeds:
+            [whole], said = self.resolve([seed], contexts), (seed.context[KEY], _words(seed.text))
+            repeated = "words of a test" if said[1] in tested else "same request twice" if said in seen else ""
+            reason = repeated or self._fault(whole)
+            seen.add(said)
+            rejected += [replace(seed, extra={**seed.extra, "reason": reason})] if reason else []
+            accepted += [] if reason else [seed]
+        return accepted, rejected
+
+    def _fault(self, e: Example) -> str:
+        """Why the first right answer of an example cannot be learnt, or an empty string."""
+        try:
+            calls = [self._valid(call, e.context) for call in e.gold[0]]
+            self.effects(e.context, calls)
+            self.answer(calls, self.references(e.context, e.text))
+        except TaskError as error:
+            return str(error)
+        texts = [c["arguments"].get(a.name, "") for c in calls for a in self._tools[c["name"]] if a.type == "text"]
+        patterns = [rf"(?<!\S)[{_MARKS}]*{re.escape(clean(text))}[{_MARKS}]*(?!\S)" for text in texts]
+        lacking = [t for t, p in zip(texts, patterns, strict=True) if t and not re.search(p, clean(e.text))]
+        return f"the request has no words {lacking[0]!r} that could be copied" if lacking else ""
+
+    def overlap(
+        self, train: Sequence[Example], tests: Sequence[Example], contexts: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        facts: dict[str, Callable[[Example], str]] = {
+            "contexts": lambda e: e.context[KEY],
+            "sentences": lambda e: _words(e.text),
+            "sentences with names masked": lambda e: _words(e.text, self._names(contexts[e.context[KEY]])),
+        }
+        rows = []
+        for split, (kind, fact) in product(dict.fromkeys(e.split for e in tests), facts.items()):
+            found, learnt = {fact(e) for e in tests if e.split == split}, {*map(fact, train)}
+            shares = {"n": len(found), "seen": len(found & learnt), "share": len(found & learnt) / len(found)}
+            rows.append({"split": split, "of": kind, **shares})
+        return rows
+
+    def _names(self, context: dict[str, Any]) -> list[str]:
+        return [name for names in self.things(context).values() for name in names]
+
+    def baselines(self, train: Sequence[Example]) -> list[System]:
+        return []
+
+    def more_tests(self, tests: Mapping[str, Sequence[Example]]) -> dict[str, list[Example]]:
+        return {}
+
+    def third_party(self, path: Path) -> dict[str, list[Example]]:
+        return {}
+
+
+@cache
+def _lists(*kinds: str) -> type[BaseModel]:
+    """A context that is a list of names for each kind."""
+    lists: Any = dict.fromkeys(kinds, (list[Annotated[str, Field(min_length=1)]], ...))
+    return create_model("Context", __config__=STRICT, **lists)
+
+
+def _words(text: str, names: Iterable[str] = ()) -> str:
+    """The casefolded words of a text, names masked."""
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "#", text, flags=re.I)
+    return " ".join(re.findall(r"#|[^\W_]+", text.casefold()))
