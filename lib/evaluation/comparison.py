@@ -73,13 +73,16 @@ def overall(rows: pd.DataFrame, test: str) -> pd.DataFrame:
     return rows[(rows["test"] == test) & (rows["level"] == ALL)].reset_index(drop=True)
 
 
-def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str) -> str:
+def deploy(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str, released: Names = ()) -> str:
     """The smallest model file that is shown to be at most MARGIN less accurate than the most accurate one.
 
-    With few requests that can be shown of no other, and the most accurate one is deployed.
+    Of ``released`` ones, if there are any. With few requests that can be shown of no file, and the most accurate one
+    is deployed.
     """
     rows = margins(predictions, size_mb, test)
-    return str(rows[rows["good"]].sort_values("size_mb", kind="stable")["system"].iloc[0])
+    rows = rows[rows["system"].isin(list(released))] if released else rows
+    good = rows[rows["good"]].sort_values("size_mb", kind="stable")
+    return str((good if len(good) else rows)["system"].iloc[0])
 
 
 def margins(predictions: pd.DataFrame, size_mb: Mapping[str, float], test: str) -> pd.DataFrame:
