@@ -61,7 +61,7 @@ class HomeAssistant:
                     await self._keep(server)
             except Refused as error:
                 return self._lost(str(error), logging.ERROR)
-            except (OSError, WebSocketException, ValueError, LookupError, TypeError) as error:
+            except (OSError, WebSocketException, ValueError, LookupError, TypeError, AttributeError) as error:
                 why = str(error) if isinstance(error, TaskError) else type(error).__name__
                 self._lost(f"Home Assistant cannot be read ({why}): is {self._url} right, is it running?")
             await asyncio.sleep(RETRY)
@@ -141,7 +141,7 @@ async def converse(
     service: Service, homes: HomeAssistant, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Answers one client's events until it goes, is silent for long or sends what is no event."""
-    with suppress(OSError, EOFError, LookupError, TypeError, AttributeError):
+    with suppress(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         while True:
             async with asyncio.timeout(IDLE):
                 event = await async_read_event(reader)
@@ -167,6 +167,7 @@ async def answers(service: Service, homes: HomeAssistant, event: Event) -> list[
         if homes.home is None:
             raise Refused(503, homes.problem)
         heard = {key: value for key, value in heard.items() if isinstance(value, str)}
+        text = text.encode("utf-8", "replace").decode()
         work = partial(guarded, partial(homes.intents.reply, homes.home, text, heard))
         return written(await service.queue.run(work))
     except (Refused, TaskError) as error:
