@@ -48,6 +48,10 @@ class FromTools(Compact):
         self._tools = read(self.schemas)
         self._kinds = list(dict.fromkeys(a.kind for own in self._tools.values() for a in own if a.kind))
 
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Other processes make it anew."""
+        return type(self), ()
+
     def examples(self, rng: Random, split: str) -> Iterator[Example]:
         """Draws requests without end, or all there are, for "train", "dev" or "test"."""
         raise NotImplementedError
