@@ -61,8 +61,10 @@ class Compact:
         return tuple(found)
 
     def focus(self, refs: Refs, context: dict[str, Any], text: str) -> Refs:
-        large = any(len(names) > self.most for names in self.things(context).values())
-        return self.references(context, text) if large else refs
+        return self.references(context, text) if self._large(context) else refs
+
+    def _large(self, context: dict[str, Any]) -> bool:
+        return any(len(names) > self.most for names in self.things(context).values())
 
     def shared(self, refs: Refs) -> Refs:
         return refs

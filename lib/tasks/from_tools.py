@@ -49,7 +49,6 @@ class FromTools(Compact):
         self._kinds = list(dict.fromkeys(a.kind for own in self._tools.values() for a in own if a.kind))
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """Other processes make it anew."""
         return type(self), ()
 
     def examples(self, rng: Random, split: str) -> Iterator[Example]:
@@ -109,19 +108,17 @@ class FromTools(Compact):
         return Score(False, 0.1, "wrong_value") if used[0] in used[1:] else Score(False, 0.0, "wrong_tool")
 
     def traits(self, example: Example) -> list[str]:
-        large = any(len(names) > self.most for names in self.things(example.context).values())
-        return [name for name, holds in (("large", large), ("nothing", [] in example.gold)) if holds]
+        return ["large"] * self._large(example.context) + ["nothing"] * ([] in example.gold)
 
     def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Of ``params``: ``seed``, how many ``seeds``, and how many requests of each level for ``dev`` and ``test``."""
         drawn = {split: self._drawn(params, split) for split in ("train", "dev", "test")}
         contexts = {files.digest(e.context)[:16]: e.context for some in drawn.values() for e in some}
         keyed = {k: [replace(e, context={KEY: files.digest(e.context)[:16]}) for e in es] for k, es in drawn.items()}
-        tests = [*keyed["dev"], *keyed["test"]]
         files.write_jsonl(out / "01_homes.jsonl", ({"id": key, **context} for key, context in contexts.items()))
         files.write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in keyed["train"]))
-        files.write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in tests))
-        return {"seeds": len(keyed["train"]), "tests": len(tests), "homes": len(contexts)}
+        files.write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in (*keyed["dev"], *keyed["test"])))
+        return {"seeds": len(drawn["train"]), "tests": len(drawn["dev"] + drawn["test"]), "homes": len(contexts)}
 
     def _drawn(self, params: Mapping[str, Any], split: str) -> list[Example]:
         """Requests of a split, numbered. Raises TaskError for a test whose answer cannot be right."""
@@ -150,9 +147,9 @@ class FromTools(Compact):
         tested, seen = {_words(e.text) for e in tests}, set[Any]()
         accepted, rejected = list[Example](), list[Example]()
         for seed in seeds:
-            [whole], said = self.resolve([seed], contexts), (seed.context[KEY], _words(seed.text))
+            said = seed.context[KEY], _words(seed.text)
             repeated = "words of a test" if said[1] in tested else "same request twice" if said in seen else ""
-            reason = repeated or self._fault(whole)
+            reason = repeated or self._fault(*self.resolve([seed], contexts))
             seen.add(said)
             rejected += [replace(seed, extra={**seed.extra, "reason": reason})] if reason else []
             accepted += [] if reason else [seed]
@@ -167,8 +164,8 @@ class FromTools(Compact):
         except TaskError as error:
             return str(error)
         texts = [c["arguments"].get(a.name, "") for c in calls for a in self._tools[c["name"]] if a.type == "text"]
-        patterns = [rf"(?<!\S)[{_MARKS}]*{re.escape(clean(text))}[{_MARKS}]*(?!\S)" for text in texts]
-        lacking = [t for t, p in zip(texts, patterns, strict=True) if t and not re.search(p, clean(e.text))]
+        edge, said = f"[{_MARKS}]*", clean(e.text)
+        lacking = [t for t in texts if t and not re.search(rf"(?<!\S){edge}{re.escape(clean(t))}{edge}(?!\S)", said)]
         return f"the request has no words {lacking[0]!r} that could be copied" if lacking else ""
 
     def overlap(
@@ -182,8 +179,8 @@ class FromTools(Compact):
         rows = []
         for split, (kind, fact) in product(dict.fromkeys(e.split for e in tests), facts.items()):
             found, learnt = {fact(e) for e in tests if e.split == split}, {*map(fact, train)}
-            shares = {"n": len(found), "seen": len(found & learnt), "share": len(found & learnt) / len(found)}
-            rows.append({"split": split, "of": kind, **shares})
+            n, seen = len(found), len(found & learnt)
+            rows.append({"split": split, "of": kind, "n": n, "seen": seen, "share": seen / n})
         return rows
 
     def _names(self, context: dict[str, Any]) -> list[str]:

@@ -95,6 +95,8 @@ def test_examples_that_cannot_be_learnt(wrong: Any, message: str) -> None:
     task, row = FILES, replace(example("whatever was said", {"home": "1"}, [wrong]), id="1")
     accepted, [rejected] = task.accept([row], {"1": CONTEXT}, [])
     assert not accepted and re.search(message, rejected.extra["reason"])
+    said = replace(row, text='call it "not said"!', gold=[[call("Maybe", note="not said"), call("Maybe")]])
+    assert task.accept([said], {"1": CONTEXT}, []) == ([said], [])
 
 
 def test_samples_repeat_and_orders_change_no_prompt(tmp_path: Path) -> None:
