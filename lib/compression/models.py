@@ -19,7 +19,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,7 +149,7 @@ def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file
     return row
 
 
-_code = partial(provenance.library, "from lib.compression import models")
+_code = cache(partial(provenance.library, "from lib.compression import models"))
 
 
 def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) -> list[Row]:

@@ -160,14 +160,11 @@ async def answers(service: Service, homes: HomeAssistant, event: Event) -> list[
     if event.type not in ("transcript", "recognize"):
         return []
     try:
-        text, heard = (
-            wanted(event.data.get("text"), str, "text"),
-            wanted(event.data.get("context"), dict, "context", {}),
-        )
+        text = wanted(event.data.get("text"), str, "text").encode("utf-8", "replace").decode()
+        context = wanted(event.data.get("context"), dict, "context", {})
         if homes.home is None:
             raise Refused(503, homes.problem)
-        heard = {key: value for key, value in heard.items() if isinstance(value, str)}
-        text = text.encode("utf-8", "replace").decode()
+        heard = {key: value for key, value in context.items() if isinstance(value, str)}
         work = partial(guarded, partial(homes.intents.reply, homes.home, text, heard))
         return written(await service.queue.run(work))
     except (Refused, TaskError) as error:

@@ -50,10 +50,8 @@ def closing(call: Call, domain: str, text: str) -> str:
     """What Home Assistant is to say when a call is done, in Jinja with its variables; ``domain``: the target's."""
     keys = [*_keys(call["arguments"], domain), *_FIXED]
     if call["name"] == "HassGetState":
-        keys = [
-            state_form(call, text) if "state" in call["arguments"] else "one" * ("name" in call["arguments"]),
-            *keys,
-        ]
+        one = ["one"] if "name" in call["arguments"] else []
+        keys = [*([state_form(call, text)] if "state" in call["arguments"] else one), *keys]
     return response("intents", call["name"], keys) or WORDING["done"].get(call["name"], WORDING["done"][""])
 
 
