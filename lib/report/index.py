@@ -17,12 +17,13 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from lib.core import files, paths
 from lib.core.files import RecordError, Row
-from lib.data.study_data import DEV, TEST
+from lib.data.study_data import DEV, DEV_HUMAN, TEST
 from lib.decision import candidates, records, training_cost
 from lib.decision.candidates import SURE
 from lib.decision.costs import Need, dollars, hosted
+from lib.evaluation import bootstrap
 from lib.evaluation.comparison import ALL, STEPS, overall
-from lib.evaluation.metrics import wilson
+from lib.evaluation.metrics import holm, wilson
 from lib.evaluation.prices import load_prices
 from lib.report import charts, gallery, guaranteed, svg
 from lib.report.choice import BATCH, assumptions, break_even, cells_of, choices, loads, taught, verdict, wins, yearly
@@ -32,6 +33,8 @@ from lib.teacher.contract import PIPELINE
 
 NEEDED = {"stage", "system", "test", "level", "n", "right", "accuracy", "low", "high", "prompt_tokens", "new_tokens"}
 NEEDED |= {"mean_ms", "p50_ms", "p95_ms", "usd_per_million", "size_mb"}
+PEOPLE = "human"
+"""The folder of the ablation of params/human.yaml."""
 VOLUMES = (50, 500, 5000)
 """Requests a day in the tables; the middle one is where the slider starts."""
 
@@ -95,6 +98,7 @@ def about(folder: Path) -> Row:
     run |= {"choices": table, "verdict": verdict(last, table, found)}
     run |= {"assumptions": assumptions(last), "heat": heat(last)}
     run |= {"chart": chart(rows, last, metas, found), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
+    run["variants"] = variants(folder)
     run |= {"errors": errors(found, str(last[last["deployed"]].iloc[0]["system"]))}
     run |= {"guarantee": guaranteed.section(folder, found, load_prices())}
     run |= {"shown": list(overall(charts.drawn(last, last), DEV)["system"]), "loads": loads(folder, last)}
@@ -156,6 +160,13 @@ def steps(folder: Path, rows: pd.DataFrame, metas: Row) -> list[Row]:
                 found.append({**row, "chain": chain, "step": step, "change": change, "before": before or 0.0})
                 before = row["accuracy"]
     return found
+
+
+def variants(folder: Path) -> list[Row]:
+    """What lib.evaluation.bootstrap found of data and steps left out or added; empty without records."""
+    found = bootstrap.read(folder / PEOPLE) if (folder / PEOPLE).is_dir() else pd.DataFrame(columns=["test", "p"])
+    found = found.assign(holm=holm(found["p"]))
+    return found[found["test"].isin([DEV_HUMAN, DEV])].to_dict("records")
 
 
 def _pruned(folder: Path, name: str) -> list[str]:

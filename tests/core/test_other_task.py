@@ -25,7 +25,7 @@ def changed(base: str) -> dict[str, dict[str, Any]]:
         "02": {"ablated": []},
         "03": {"training": {**TINY, "base": base, "max_steps": 60, "learning_rate": 3.0e-3}, **cut},
         "04": {"training": TINY},
-        "05": {"training": {**TINY, "samples": 4, "pool": 8, "pool_samples": 4, "max_new": 24}, "repeated": ""},
+        "05": {"training": {**TINY, "samples": 4, "pool": 8, "pool_samples": 4, "max_new": 24}},
         "06": {"models": models, "recovery": TINY, "shapes": ""},
     }
 
