@@ -114,9 +114,6 @@ class Task(Protocol):
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         """Builds and checks a context from a row of ``predict``'s input; TaskError names ``where`` and the key."""
 
-    def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
-        """The same context with its things in another order, which must change no answer."""
-
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Any:
         """Numbers the context's targets (shuffled by ``rng``); ``text`` matters only to large contexts."""
 

@@ -1,7 +1,7 @@
 """Whether a system's confidence says how often it is right, and what is left wrong where it answers only when sure.
 
 Reliability diagram and expected calibration error: Guo et al., arXiv 1706.04599; coverage and risk: Geifman and
-El-Yaniv, arXiv 1705.08500. A request counts once, in the first order of its context.
+El-Yaniv, arXiv 1705.08500.
 
 >>> import pandas as pd
 >>> rows = pd.DataFrame({"system": "a", "confidence": [0.95, 0.95, 0.55, 0.55], "exact": [True, True, True, False]})
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 
-from lib.evaluation.metrics import first_order, wilson
+from lib.evaluation.metrics import wilson
 
 BINS = 10
 
@@ -25,7 +25,7 @@ BINS = 10
 def reliability(records: pd.DataFrame) -> pd.DataFrame:
     """A row for each system and tenth of the confidences: n, mean confidence, accuracy with Wilson's interval."""
     rows = []
-    for system, own in first_order(records).groupby("system", sort=False):
+    for system, own in records.groupby("system", sort=False):
         tenth = (own["confidence"] * BINS).astype(int).clip(upper=BINS - 1)
         for place, part in own.groupby(tenth):
             right, n = float(part["exact"].sum()), len(part)
@@ -48,7 +48,7 @@ def coverage_risk(records: pd.DataFrame) -> pd.DataFrame:
     ``coverage``: the share of answers at least that confident; ``risk``: the share of these that is wrong.
     """
     parts = []
-    for system, part in first_order(records).groupby("system", sort=False):
+    for system, part in records.groupby("system", sort=False):
         ranked = part.sort_values("confidence", ascending=False, kind="stable")
         count = np.arange(1, len(ranked) + 1)
         risk = 1 - ranked["exact"].astype(float).cumsum().to_numpy() / count

@@ -17,7 +17,6 @@ from lib.decision import calibration, records
 from lib.decision.costs import Need
 from lib.decision.routing import CHECKED, Route, Router
 from lib.evaluation.comparison import drawn, overall
-from lib.evaluation.metrics import first_order
 from lib.evaluation.prices import Prices, local_usd
 
 ROUTED = " → "
@@ -55,7 +54,7 @@ def read(folder: Path, prices: Prices, reference: str = "") -> Candidates:
 def of(found: pd.DataFrame, rows: pd.DataFrame, reference: str, prices: Prices) -> Candidates:
     """The same from records and the comparison's rows: of systems that were timed and are shown in charts."""
     names = [str(name) for name in drawn(rows, rows).dropna(subset="usd_per_million")["system"]]
-    made = pd.concat([found, *_cascades(first_order(found), names, reference)], ignore_index=True)
+    made = pd.concat([found, *_cascades(found, names, reference)], ignore_index=True)
     ms = made[made["test"] == DEV].groupby("system")["latency_ms"].mean()
     ms = ms[ms.index.isin(names) | ms.index.str.contains(ROUTED)]
     needs = {str(name): Need(seconds) for name, seconds in (ms / 1000).items()}
@@ -80,7 +79,7 @@ def before_teacher(found: pd.DataFrame, name: str, recording: Path, teacher: str
     answer cannot be carried out. ``read`` and ``written``: the teacher's tokens. None without records or recording.
     """
     said = pd.DataFrame(files.read_rows(recording / PREDICTIONS, KINDS[PREDICTIONS])[0])
-    own = first_order(found[found["system"] == name])
+    own = found[found["system"] == name]
     if not len(said) or not len(own[own["test"] == DEV]):
         return pd.DataFrame()
     sure = calibration.fit(own[own["test"] == DEV])[name].predict(own["confidence"])

@@ -2,9 +2,8 @@
 
 The target, such as 0.95, is a share: of the requests that the reference gets right, those that a system gets right as
 well. The ratio of the two accuracies is at least this share, since requests that the system alone gets right only add
-to it. Each request is right or wrong, so that the one-sided interval of Clopper and Pearson (1934) is exact. A request
-counts once, in the first order of its context: its other orders are not independent of it. Bounds hold for all
-candidates together (Bonferroni).
+to it. Each request is right or wrong, so that the one-sided interval of Clopper and Pearson (1934) is exact. Bounds
+hold for all candidates together (Bonferroni).
 
 The guarantee is for requests drawn like those that it was calibrated on, those of one context as independently as
 others. ``verify`` tells what is left of it elsewhere.
@@ -24,7 +23,6 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from lib.core.params import ParamsError, suggest
-from lib.evaluation import metrics
 
 GOLD = "gold"
 """As a reference: the right answer, so that the target is an accuracy."""
@@ -55,9 +53,8 @@ def kept(records: pd.DataFrame, reference: str = GOLD) -> pd.DataFrame:
 
     Raises ParamsError if the reference has no records.
     """
-    first = metrics.first_order(records)
-    first = first.assign(again=first.groupby(["system", "test", "id"]).cumcount(), exact=first["exact"].astype(float))
-    wide = first.pivot(index=REQUEST, columns="system", values="exact")
+    again = records.groupby(["system", "test", "id"]).cumcount()
+    wide = records.assign(again=again).pivot(index=REQUEST, columns="system", values="exact").astype(float)
     if reference == GOLD:
         return wide
     if reference not in wide:

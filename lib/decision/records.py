@@ -3,7 +3,7 @@
 A table or chart of a report can be made again from these alone.
 
 The file holds a line for each test, with what its requests are and which different outcomes each had, and then a line
-for each (system, test, order), whose columns name the outcomes by their numbers.
+for each (system, test), whose columns name the outcomes by their numbers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE = "records.jsonl.xz"
 REQUEST = ["id", "level", "source", "traits", "tools", "should_act", "words", "text", "gold"]
 OUTCOME = ["answer", "exact", "reward", "reason", "acted", "executes", "calls"]
 MEASURED = ["confidence", "latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls"]
-COLUMNS = ["system", "test", "order", *REQUEST, *OUTCOME, *MEASURED]
+COLUMNS = ["system", "test", *REQUEST, *OUTCOME, *MEASURED]
 Key = tuple[str, int]
 
 
@@ -43,9 +43,9 @@ def write(
     words. Nothing is kept of what these and dev_human say, nor of the calls, which may repeat it.
     """
     made = {name: _Test(rows, name in third_party, task) for name, rows in tests.items()}
-    groups: dict[tuple[str, str, int], list[Row]] = {}
+    groups: dict[tuple[str, str], list[Row]] = {}
     for row in records:
-        groups.setdefault((row["system"], row["test"], row.get("order", 0)), []).append(row)
+        groups.setdefault((row["system"], row["test"]), []).append(row)
     answered = [dict(zip(COLUMNS, group, strict=False)) | _answered(made, rows) for group, rows in groups.items()]
     asked = [{"test": name, **test.columns()} for name, test in made.items() if test.requests]
     path = folder / f"{prefix}{FILE}"
@@ -118,7 +118,7 @@ def _rounded(value: float) -> float:
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """The records of a report's folder, or of a run's: COLUMNS, a row for each (system, test, order, request).
+    """The records of a report's folder, or of a run's: COLUMNS, a row for each (system, test, request).
 
     ``should_act``: whether doing nothing is wrong; ``words``: how many were said; ``tools``: those of the first gold
     answer; ``acted``: whether there was any call; ``executes``: whether there was no error and all calls can be carried
@@ -135,7 +135,7 @@ def read(folder: Path) -> pd.DataFrame:
         try:
             if "outcomes" in row:
                 asked[row["test"]] = row
-            else:
+            elif not row.get("order"):  # others are of homes in other orders, which are no longer asked
                 parts.append(_part(asked[row["test"]], row))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RecordError(f"{where}: no records ({error!r}): restore the file") from error
@@ -148,4 +148,4 @@ def _part(asked: Row, row: Row) -> pd.DataFrame:
     outcomes = [asked["outcomes"][i][k] for i, k in zip(numbers, row["outcome"], strict=True)]
     found |= {name: [values[i] for values in outcomes] for i, name in enumerate(OUTCOME)}
     measured = {name: row[name] for name in MEASURED}
-    return pd.DataFrame({**{k: row[k] for k in COLUMNS[:3]}, **found, **measured}, columns=COLUMNS)
+    return pd.DataFrame({**{k: row[k] for k in COLUMNS[:2]}, **found, **measured}, columns=COLUMNS)

@@ -43,7 +43,7 @@ OF_REQUEST = ["prompt_tokens", "words"]
 """What is known of a request before it is answered: the prompt's length tells how large its context is."""
 SUMS = ["latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "usd_per_million"]
 USED = ["exact", "confidence", "executes", "answer", "latency_ms", "usd_per_million"]
-KEY = ["test", "id", "again", "order"]
+KEY = ["test", "id", "again"]
 POINT = ["route", "systems", "kind", "threshold", "chosen", "front", "test", "n", "accuracy", "low", "high", "points"]
 POINT += ["usd_per_million", "mean_ms", "sent_up"]
 Flags = NDArray[np.bool_]
@@ -118,7 +118,6 @@ class Router:
             raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(DEVELOPED)} that all answered")
         asked = {str(test): (rows["test"] == test).to_numpy() for test in rows["test"].unique()}
         self._tests = {test: of & self._shown for test, of in {**asked, HELD_OUT: developed}.items()}
-        self._request = rows.groupby(KEY[:3], sort=False).ngroup().to_numpy()
         self._all = {name: np.stack([table[name].to_numpy(float) for table in self._tables]) for name in USED}
 
     @cached_property
@@ -176,11 +175,10 @@ class Router:
         made = []
         for test, rows in self._tests.items():
             if rows.any():
-                right, last = (self._shares(values, rows) for values in (exact, self._all["exact"][-1]))
-                n, mean = len(right), float(right.mean())
+                n, mean, last = int(rows.sum()), float(exact[rows].mean()), float(self._all["exact"][-1][rows].mean())
                 low, high = metrics.wilson(mean * n, n)
                 found = {"test": test, "n": n, "accuracy": mean, "low": low, "high": high}
-                found |= {"points": 100 * (mean - float(last.mean())), "usd_per_million": float(usd[rows].mean())}
+                found |= {"points": 100 * (mean - last), "usd_per_million": float(usd[rows].mean())}
                 made.append({**named, **found, "mean_ms": float(ms[rows].mean()), "sent_up": float(up[rows].mean())})
         return made
 
@@ -190,12 +188,6 @@ class Router:
         right: Floats = np.take_along_axis(self._all["exact"][own], place[None], 0)[0]
         ms, usd = ((self._all[name][own] * asked).sum(axis=0) for name in ("latency_ms", "usd_per_million"))
         return right, ms, usd, place > 0
-
-    def _shares(self, exact: Floats, rows: Flags) -> Floats:
-        """Of each request, the share of its orders that were right."""
-        count = np.bincount(self._request[rows])
-        found: Floats = np.bincount(self._request[rows], exact[rows])[count > 0] / count[count > 0]
-        return found
 
     def fit(self, route: Route) -> Route:
         """The route with the cheapest threshold that is right as often as its last system on the half to fit on.
@@ -226,8 +218,8 @@ def _aligned(records: pd.DataFrame, systems: Sequence[str]) -> list[pd.DataFrame
     """The records of each system for what all of them answered, in the same order, by KEY."""
     for name in {*systems} - (known := {*records["system"]}):
         raise ParamsError(f"systems: no records of '{name}'; {suggest(name, sorted(known))}")
-    own = records[records["system"].isin(list(systems))].assign(order=metrics.orders)
-    own["again"] = own.groupby(["system", "test", "id", "order"]).cumcount()
+    own = records[records["system"].isin(list(systems))]
+    own = own.assign(again=own.groupby(["system", "test", "id"]).cumcount())
     own = own[own.groupby(KEY)["system"].transform("size") == len(systems)].set_index(KEY)
     common = own.index[own["system"] == systems[-1]]
     return [own[own["system"] == name].loc[common] for name in systems]

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from lib.core import paths
 from lib.core.files import RecordError
-from lib.evaluation.metrics import orders
 
 RECORDS, TABLE = "records.jsonl.xz", "table.csv"
 """The files of a packed comparison."""
@@ -60,7 +59,7 @@ def pooled(records: pd.DataFrame, tests: Collection[str], name: str) -> pd.DataF
 def compare(records: pd.DataFrame, reference: str, against: Mapping[str, Sequence[str]] | None = None) -> pd.DataFrame:
     """A row for each test and variant: seeds, n, mean accuracy, and its difference from another variant in points.
 
-    ``records``: variant, seed, test, id, exact; and order, if there are several. ``against``: by variant, those it is
+    ``records``: variant, seed, test, id, exact. ``against``: by variant, those it is
     compared with, a row for each; others are compared with ``reference``. ``mean``: a share in [0, 1]; ``by_seed``: the
     same for each seed, in order; ``against``: the variant that ``points`` are measured from, "" for none. ``low``,
     ``high``: 95 % interval of the difference; ``p``: twice the share of draws beyond zero.
@@ -78,10 +77,9 @@ def compare(records: pd.DataFrame, reference: str, against: Mapping[str, Sequenc
 
 
 def _table(records: pd.DataFrame) -> NDArray[np.float64]:
-    """The share of orders that were right, (seeds, requests), requests by their ids; an id may stand for several."""
-    again = records.groupby(["seed", "id", orders(records)]).cumcount()
-    again = records.assign(again=again, exact=records["exact"].astype(float))
-    wide = again.pivot_table(index="seed", columns=["id", "again"], values="exact", aggfunc="mean")
+    """Which were right, (seeds, requests), requests by their ids; an id may stand for several."""
+    again = records.assign(again=records.groupby(["seed", "id"]).cumcount())
+    wide = again.pivot(index="seed", columns=["id", "again"], values="exact")
     return np.asarray(wide.sort_index(axis=1), dtype=np.float64)
 
 

@@ -129,7 +129,7 @@ def gain(predictions: pd.DataFrame, system: str, rivals: Names) -> pd.DataFrame:
         if best and system in shares:
             pair = metrics.paired(group[group["system"].isin([system, best])], best).iloc[0]
             own, other = float(shares[system]), float(shares[best])
-            n = len(metrics.by_request(group[group["system"] == system]))
+            n = int((group["system"] == system).sum())
             row = {"test": test, "n": n, "rival": best, "accuracy": own}
             rows.append({**row, "rival_accuracy": other, "points": 100 * (own - other), "p": pair["p"]})
     return pd.DataFrame(rows, columns=GAIN)

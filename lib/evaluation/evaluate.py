@@ -1,8 +1,7 @@
 """Runs a system over a test and records every answer with its score: the one path that all systems go through.
 
 Rule systems and GGUF files are asked one request at a time, as a user would; a system whose latency is not reported
-(the torch reference) offers ``answer_many`` and is asked in batches. A request may be asked in several orders of its
-context's things, which must change no answer.
+(the torch reference) offers ``answer_many`` and is asked in batches.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 from tqdm import tqdm
@@ -27,29 +25,20 @@ def evaluate(
     out: Resumable,
     progress: bool = True,
     chunk: int = 64,
-    orders: Sequence[int] = (0,),
 ) -> list[dict[str, Any]]:
-    """The record of each example in each order, appended to ``out``; what is there is not asked again.
+    """The record of each example, appended to ``out``; what is there is not asked again.
 
-    ``test``: the set's name in the records; ``chunk``: requests that ``answer_many`` gets at a time; ``orders``: of the
-    context, 0 as it is, others shuffled. All requests come in one order, then in the next, so that requests of one
-    context still share it.
+    ``test``: the set's name in the records; ``chunk``: requests that ``answer_many`` gets at a time.
     """
     own = (row for row in out.rows if (row["system"], row["test"]) == (system.name, test))
-    known = {(row["id"], row.get("order", 0)): row for row in own}
-    rest = [(e, order) for order in orders for e in examples if (e.id, order) not in known]
-    label, asked = f"{system.name} on {test}", [ordered(e, order, task) for e, order in rest]
+    known = {row["id"]: row for row in own if not row.get("order")}
+    rest, label = [e for e in examples if e.id not in known], f"{system.name} on {test}"
     with tqdm(total=len(rest), desc=label, unit=" requests", mininterval=2, disable=not (progress and rest)) as bar:
-        for (example, order), answer in zip(rest, _answers(system, asked, chunk), strict=True):
-            known[example.id, order] = record(system.name, example, answer, task, test, order)
-            out.append(known[example.id, order])
+        for example, answer in zip(rest, _answers(system, rest, chunk), strict=True):
+            known[example.id] = record(system.name, example, answer, task, test)
+            out.append(known[example.id])
             bar.update()
-    return [known[e.id, order] for order in orders for e in examples]
-
-
-def ordered(example: Example, order: int, task: Task) -> Example:
-    """The example with its context in an order, the same for equal contexts; 0: as it is."""
-    return replace(example, context=task.reordered(example.context, Random(order))) if order else example
+    return [known[e.id] for e in examples]
 
 
 def _answers(system: System, examples: Sequence[Example], size: int) -> Iterator[Answer]:
@@ -85,8 +74,8 @@ def _timed(answer: Answer, elapsed_ms: float) -> Answer:
     return answer if answer.latency_ms else replace(answer, latency_ms=elapsed_ms)
 
 
-def record(system: str, example: Example, answer: Answer, task: Task, test: str, order: int = 0) -> dict[str, Any]:
+def record(system: str, example: Example, answer: Answer, task: Task, test: str) -> dict[str, Any]:
     """The record of one answer. One with an error counts as wrong, even where nothing was to be done."""
     score = Score(False, 0.0, "error") if answer.error else task.score(example, answer.calls)
-    asked = {"id": example.id, "system": system, "test": test, "level": example.level, "order": order}
+    asked = {"id": example.id, "system": system, "test": test, "level": example.level}
     return {**asked, **vars(answer), "latency_ms": round(answer.latency_ms, 3), **vars(score)}

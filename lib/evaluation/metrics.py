@@ -1,20 +1,13 @@
 """From prediction records to tables: accuracy with Wilson's 95% score interval, paired differences, latency.
 
 Differences have Newcombe's interval for pairs (1998, method 10) and McNemar's exact test, whose p-values Holm (1979)
-corrects for the number of comparisons in a table.
-
-Brown, Cai and DasGupta (2001) say why not Wald's interval. A request asked in several orders of its context counts
-once, as the share of its orders that were right: its answers are not independent. Wilson's interval with the mean of
-these shares is then too wide rather than too narrow, since shares vary less than right or wrong; McNemar's test becomes
-the sign test of which system is right more often. The interval of a difference takes the variances of right or wrong
-and the covariance of the shares, so that it is too wide rather than too narrow, too.
+corrects for the number of comparisons in a table. Brown, Cai and DasGupta (2001) say why not Wald's interval.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -25,7 +18,6 @@ import pandas as pd
 from scipy.stats import binomtest, norm
 
 COLUMNS = ["system", "test", "level"]
-ORDER = "order"  # of the context; records without it are of the first
 Z = float(norm.ppf(0.975))
 GAIN = ["n", "only_reference", "only_system", "points", "low", "high", "p"]
 PAIRED = ["test", "system", "reference", *GAIN, "holm"]
@@ -48,7 +40,7 @@ def mcnemar_p(only_left: int, only_right: int) -> float:
 
 
 def newcombe(before: pd.Series, after: pd.Series, z: float = Z) -> tuple[float, float]:
-    """Ends of the interval of the mean of ``after`` less that of ``before``: shares in [0, 1] of the same requests.
+    """Ends of the interval of the mean of ``after`` less that of ``before``: 0.0 or 1.0 for each of the same requests.
 
     >>> same = pd.Series([1.0] * 90 + [0.0] * 10)
     >>> [round(end, 3) for end in newcombe(same, same)]
@@ -80,60 +72,34 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def frame(records: Iterable[dict[str, Any]]) -> pd.DataFrame:
-    """Prediction records as a table, one row each; ``calls`` stay lists."""
+    """Prediction records as a table, one row each; ``calls`` stay lists. Without old ones of homes in other orders."""
     columns = [*COLUMNS, "id", "calls", "exact", "reward", "reason", "latency_ms", "prompt_tokens", "new_tokens"]
-    table = pd.DataFrame(list(records))
-    return table.assign(order=orders(table)) if len(table) else pd.DataFrame(columns=[*columns, ORDER])
+    table = pd.DataFrame([row for row in records if not row.get("order")])
+    return table if len(table) else pd.DataFrame(columns=columns)
 
 
-def orders(table: pd.DataFrame) -> pd.Series:
-    """The order of each record."""
-    return table[ORDER].fillna(0).astype(int) if ORDER in table else pd.Series(0, table.index)
-
-
-def by_request(table: pd.DataFrame) -> pd.DataFrame:
-    """A row for each request of one system on one test: ``exact`` (share of its orders) and ``changed``.
-
-    ``changed``: whether its calls are not the same in all orders; NaN where there is one order only. The index is the
-    id and how often it occurred before in one order, since an id may stand for several requests. A column ``answer``,
-    equal for equal calls to a request, stands in for ``calls``.
-    """
-    said = table["answer"] if "answer" in table else table["calls"].map(canonical)
-    answers: dict[tuple[str, int], list[tuple[float, Any]]] = {}
-    seen = Counter[tuple[str, int]]()
-    for key, order, exact, answer in zip(table["id"], orders(table), table["exact"], said, strict=True):
-        answers.setdefault((key, seen[key, order]), []).append((float(exact), answer))
-        seen[key, order] += 1
-    shares = [sum(exact for exact, _ in some) / len(some) for some in answers.values()]
-    changed = [len({a for _, a in some}) > 1 if len(some) > 1 else math.nan for some in answers.values()]
-    index = pd.MultiIndex.from_tuples(list(answers), names=["id", "again"])
-    return pd.DataFrame({"exact": shares, "changed": changed}, index, dtype=float)
-
-
-def first_order(table: pd.DataFrame) -> pd.DataFrame:
-    """The records of contexts as they are."""
-    return table[orders(table) == 0]
+def _exact(table: pd.DataFrame) -> pd.Series:
+    """Which requests one system got right on one test, by id and its count before: it may stand for several."""
+    return table.set_index(["id", table.groupby("id").cumcount()])["exact"].astype(float)
 
 
 def summary(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:
     """A row for each group in order of appearance: n, right, accuracy with its interval, mean reward, latency, tokens.
 
-    n: requests, in whatever many orders; right: their shares added up. Accuracies are shares in [0, 1], and so is
-    ``changed``, of requests whose calls depend on the order, and ``wrong_action``, of answers that do something which
-    was not to be done, or not all that was; latencies milliseconds; tokens are means per request.
+    Accuracies are shares in [0, 1], and so is ``wrong_action``, of answers that do something which was not to be done,
+    or not all that was; latencies milliseconds; tokens are means per request.
     """
     rows = [dict(zip(by, key, strict=True)) | _row(group) for key, group in table.groupby(list(by), sort=False)]
     return pd.DataFrame(rows, columns=[*by, *_row(table.head(0))])
 
 
 def _row(group: pd.DataFrame) -> dict[str, Any]:
-    requests, times = by_request(group), group["latency_ms"].astype(float)
-    n, right = len(requests), float(requests["exact"].sum())
+    times, n, right = group["latency_ms"].astype(float), len(group), float(group["exact"].sum())
     low, high = wilson(right, n)
     found = {"n": n, "right": right, "accuracy": right / n if n else math.nan, "low": low, "high": high}
     acted = group["acted"] if "acted" in group else group["calls"].map(bool)
     wrong = acted.astype(bool) & ~group["exact"].astype(bool)
-    found |= {"changed": float(requests["changed"].mean()), "wrong_action": float(wrong.mean())}
+    found |= {"wrong_action": float(wrong.mean())}
     found |= {name: float(group[name].mean()) for name in ("reward", "prompt_tokens", "new_tokens")}
     return found | {"p50_ms": times.quantile(0.5), "p95_ms": times.quantile(0.95), "mean_ms": times.mean()}
 
@@ -148,8 +114,8 @@ def by_level(table: pd.DataFrame) -> pd.DataFrame:
 def paired(table: pd.DataFrame, reference: str, z: float = Z) -> pd.DataFrame:
     """Every other system against ``reference`` on each test, over the requests that both answered.
 
-    ``only_reference`` and ``only_system``: requests that one got right (in more orders); ``points``: the system's gain,
-    with the ends of its interval; ``holm``: p corrected for the number of rows.
+    ``only_reference`` and ``only_system``: requests that one alone got right; ``points``: the system's gain, with the
+    ends of its interval; ``holm``: p corrected for the number of rows.
     """
     rows = []
     for (test, system), group in table[table["system"] != reference].groupby(["test", "system"], sort=False):
@@ -161,7 +127,7 @@ def paired(table: pd.DataFrame, reference: str, z: float = Z) -> pd.DataFrame:
 
 def _gain(before: pd.DataFrame, after: pd.DataFrame, z: float = Z) -> dict[str, Any]:
     """GAIN, of the requests that both answered."""
-    left, right = (by_request(side)["exact"] for side in (before, after))
+    left, right = _exact(before), _exact(after)
     both = left.index.intersection(right.index)
     left, right = left[both], right[both]
     gained = right - left
@@ -180,7 +146,7 @@ def same_requests(table: pd.DataFrame) -> pd.DataFrame:
             both = {*left["id"]} & {*right["id"]}
             if both:
                 sides = [side[side["id"].isin(both)] for side in (left, right)]
-                shares = [by_request(side)["exact"].mean() for side in sides]
+                shares = [side["exact"].mean() for side in sides]
                 found = _gain(*sides)
                 rows.append((system, test, other, found["n"], *shares, found["points"], found["p"]))
     table = pd.DataFrame(rows, columns=AGAIN[:-1])
@@ -188,21 +154,16 @@ def same_requests(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def reasons(table: pd.DataFrame, by: Sequence[str] = ("system", "test")) -> pd.DataFrame:
-    """How many answers were wrong for which reason, in the first order: a row a group, a column a reason."""
-    wrong = first_order(table)
-    wrong = wrong[~wrong["exact"].astype(bool)]
+    """How many answers were wrong for which reason: a row a group, a column a reason."""
+    wrong = table[~table["exact"].astype(bool)]
     return wrong.groupby([*by, "reason"], sort=False).size().unstack(fill_value=0).reset_index()
 
 
 def agreement(table: pd.DataFrame, left: str, right: str, test: str) -> dict[str, float]:
-    """Share of requests of ``test`` with the same calls of two systems, n, Wilson's interval, by the local metric.
-
-    In the first order.
-    """
+    """Share of requests of ``test`` with the same calls of two systems, n, Wilson's interval, by the local metric."""
     import evaluate
 
-    first = first_order(table[table["test"] == test])
-    calls = first.pivot(index="id", columns="system", values="calls")[[left, right]].dropna()
+    calls = table[table["test"] == test].pivot(index="id", columns="system", values="calls")[[left, right]].dropna()
     texts = [calls[name].map(canonical).tolist() for name in (left, right)]
     metric = evaluate.load(str(Path(__file__).parent / "exact_match_metric"), experiment_id="agreement")
     return dict(metric.compute(predictions=texts[1], references=texts[0]))

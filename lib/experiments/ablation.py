@@ -65,7 +65,6 @@ class Parameters(Settings):
     seeds: list[int] = Field(min_length=1)
     variants: dict[Annotated[str, Field(pattern=r"^\w[\w .+-]*$")], Variant]  # by a name that files can have
     reference: str  # the variant that the others are compared with
-    orders: int = Field(default=1, ge=1)  # of the contexts' things that each request is asked in
     dev_rows: NonNegativeInt = 0
     third_party: str = ""
     third_party_rows: NonNegativeInt = 0
@@ -129,9 +128,8 @@ class Ablation:
     def path(self, name: str, seed: int) -> Path:
         """Where the records of a run are, or would be."""
         tests = {test: digest_examples(rows) for test, rows in self.tests.items()}
-        return (
-            self.work / f"{name}-{seed}-{files.digest([self._inputs(name, seed), tests, self.params.orders])[:8]}.jsonl"
-        )
+        inputs = [self._inputs(name, seed), tests, 1]  # 1: once how many orders of a home; runs made then stay valid
+        return self.work / f"{name}-{seed}-{files.digest(inputs)[:8]}.jsonl"
 
     def _inputs(self, name: str, seed: int, count: int | None = None) -> list[Any]:
         """What the first ``count`` steps of a run, or all of them, depend on."""
@@ -169,7 +167,7 @@ class Ablation:
         with files.Resumable(path, key=files.sha256(student)) as out:
             system = TorchStudent(students.load(student), self.task, name)
             for test, examples in self.tests.items():
-                evaluate(system, examples, self.task, test, out, orders=range(self.params.orders))
+                evaluate(system, examples, self.task, test, out)
         if keep:
             with files.replacing(kept) as part:
                 shutil.copytree(student, part)
@@ -243,7 +241,7 @@ def pack(study: Ablation) -> pd.DataFrame:
         only = " ".join(map(shlex.quote, missing))
         raise ParamsError(f"{len(missing)} runs are not there, or were of other inputs; train them: --only {only}")
     rows = [{**row, "variant": n, "seed": s} for (n, s), path in found.items() for row in files.read_jsonl(path)]
-    records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "order", "exact"]]
+    records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
     theirs = [name for name in study.tests if name not in (DEV, DEV_HUMAN)]
     pooled = bootstrap.pooled(records, theirs, OTHERS)
     against = {name: variant.against for name, variant in params.variants.items()}

@@ -6,7 +6,6 @@ made, records = comparison.make(), comparison.answers()
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +39,6 @@ class Parameters(Settings):
     held_out: NonNegativeInt = 0  # requests of the development set that the KL divergence is measured on
     threads: int = Field(default=2, ge=1)
     at_once: NonNegativeInt = 1
-    orders: int = Field(default=1, ge=1)  # of the contexts' things that each request is asked in
     dev_rows: NonNegativeInt = 0
     test_rows: NonNegativeInt = 0
     more_rows: NonNegativeInt = 0  # of each further test that the task makes
@@ -90,15 +88,14 @@ class Comparison:
     def answers(self) -> list[Row]:
         """The prediction records of all models.
 
-        The parent and the models to publish answer all tests in several orders, others the basic ones in one.
+        The parent and the models to publish answer all tests, others the basic ones.
         """
         p, asked = self.params, list[Asked]()
         few = {name: spread(examples, p.pruned_rows) for name, examples in self.basic.items()}
         for name, entry in self.entries.items():
             tests, most = (few, PRUNED_TOKENS) if entry.step == models.PRUNED else (self.basic, 256)
-            tests, orders = (self.tests, p.orders) if name in (p.parent, *p.release) else (tests, 1)
-            for (test, examples), order in product(tests.items(), range(orders)):
-                asked.append(Asked(name, self.file(name), {test: examples}, max_new=most, order=order))
+            tests = self.tests if name in (p.parent, *p.release) else tests
+            asked += [Asked(name, self.file(name), {test: rows}, max_new=most) for test, rows in tests.items()]
         asked.append(Asked(self.free, self.file(self.params.unquantised), {DEV: self.tests[DEV]}, grammar=False))
         return of_files(asked, self.task, self.params.threads, self.params.at_once)
 
@@ -108,7 +105,7 @@ class Comparison:
         with Resumable(self.run / "06_models" / "baselines.jsonl") as out:
             for system in self.task.baselines([]):
                 for name, examples in self.tests.items():
-                    rows += evaluate(system, examples, self.task, name, out, orders=range(self.params.orders))
+                    rows += evaluate(system, examples, self.task, name, out)
         return rows
 
 

@@ -33,7 +33,7 @@ Tests = Mapping[str, Sequence[Example]]  # resolved examples by the name of thei
 
 @dataclass(frozen=True)
 class Asked:
-    """Which tests, kept in one file, a model answers under which name, in which order of the contexts, and how.
+    """Which tests, kept in one file, a model answers under which name, and how.
 
     An answer of more than ``max_new`` tokens is wrong.
     """
@@ -43,13 +43,12 @@ class Asked:
     tests: Tests
     grammar: bool = True
     max_new: int = 256
-    order: int = 0
 
     @property
     def kept(self) -> Path:
         """The file of its records."""
         tests = re.sub(r"\W+", "_", "_".join(self.tests))
-        how = ("" if self.grammar else "_free") + (f"_order_{self.order}" if self.order else "")
+        how = "" if self.grammar else "_free"
         return self.file.with_name(f"{self.file.stem}{how}_{tests}_answers.jsonl")
 
     @property
@@ -60,7 +59,7 @@ class Asked:
     def key(self, threads: int) -> str:
         """What its answers depend on."""
         processor = {name: provenance.hardware()[name] for name in ("cpu", "cores")}
-        how = {"threads": threads, "grammar": self.grammar, "max_new": self.max_new, "order": self.order}
+        how = {"threads": threads, "grammar": self.grammar, "max_new": self.max_new}
         return _key([self.name, files.sha256(self.file), how, processor], self.tests)
 
 
@@ -127,7 +126,7 @@ def _keep(system: System, asked: Asked, key: str, task: Task, progress: bool = T
     system.name = asked.name
     with files.Resumable(asked.kept, key=key) as out:
         for test, examples in asked.tests.items():
-            evaluate(system, examples, task, test, out, progress, orders=[asked.order])
+            evaluate(system, examples, task, test, out, progress)
     files.write_json(asked.kept.with_suffix(".json"), {"key": key, "sha256": files.sha256(asked.kept)})
 
 

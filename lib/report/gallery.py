@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lib.core.files import Row
-from lib.evaluation.metrics import first_order
 
 FILE = "gallery.html"
 
@@ -20,9 +19,9 @@ def requests(answers: pd.DataFrame, systems: Sequence[str]) -> list[Row]:
     """The requests of our tests that one of ``systems`` got wrong: text, gold, test, level and ``answers``.
 
     Each of these has calls, reason ("" if right), and ``by``, the confidences of the systems that gave it. A request
-    that a test repeats from another one is shown once, in the first order of its context.
+    that a test repeats from another one is shown once.
     """
-    own = first_order(answers[answers["text"].notna() & answers["system"].isin(list(systems))])
+    own = answers[answers["text"].notna() & answers["system"].isin(list(systems))]
     own = own[own["test"] == own.groupby("id")["test"].transform("first")]
     found: dict[str, Row] = {}
     for row in own.to_dict("records"):

@@ -246,7 +246,7 @@ def answers(folder: Path) -> pd.DataFrame:
 def errors(rows: pd.DataFrame, name: str) -> list[Row]:
     """Up to five wrong answers of ``name`` in our own tests, one of each of the most frequent reasons."""
     own = rows[(rows["system"] == name) & rows["test"].isin([DEV, TEST, "field_cases"]) & ~rows["exact"].astype(bool)]
-    own = own[own["text"].notna()].sort_values(["order", "test", "id"], kind="stable")
+    own = own[own["text"].notna()].sort_values(["test", "id"], kind="stable")
     reasons = own["reason"].value_counts(sort=True)
     order = sorted(reasons.index, key=lambda reason: (-reasons[reason], reason))[:5]
     return [{**own[own["reason"] == r].iloc[0].to_dict(), "times": int(reasons[r]), "of": len(own)} for r in order]

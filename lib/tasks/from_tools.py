@@ -74,9 +74,6 @@ class FromTools(Compact):
                 raise TaskError(f"{where}: {kind}: {twice[0]!r} stands twice: give each a name of its own")
         return found
 
-    def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
-        return context | {k: rng.sample(context[k], len(context[k])) for k in self._kinds if k in context}
-
     def effect(self, calls: Sequence[Call], context: dict[str, Any]) -> Hashable | None:
         try:
             return self.effects(context, [self._valid(call, context) for call in calls])

@@ -11,7 +11,7 @@ def records(power: float = 1.0, seed: int = 0, n: int = 2000) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     share = rng.random(n)
     found = {"test": "dev", "id": np.arange(n).astype(str), "exact": rng.random(n) < share, "confidence": share**power}
-    return pd.concat([pd.DataFrame({"system": s, "order": 0, **found}) for s in ("b", "a")])
+    return pd.concat([pd.DataFrame({"system": s, **found}) for s in ("b", "a")])
 
 
 def test_bins_hold_all_answers_once():
@@ -40,8 +40,3 @@ def test_risk_falls_with_coverage_and_ends_at_the_error():
         assert own["coverage"].iloc[-1] == 1
         assert own["risk"].iloc[-1] == pytest.approx(1 - records()["exact"].mean())
         assert own.iloc[len(own) // 5]["risk"] < own["risk"].iloc[-1]
-
-
-def test_other_orders_count_no_request_twice():
-    again = pd.concat([records(), records().assign(order=1, exact=False)])
-    assert calibration.expected_error(again).equals(calibration.expected_error(records()))

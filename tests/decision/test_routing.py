@@ -18,13 +18,13 @@ TESTS = {"dev": 240, "dev_human": 120, "test": 80, "dev, as told": 60}
 SURE = {"rules": 0.3, "small": 0.6, "large": 0.8}
 
 
-def answered(system: str, test: str, order: int, rng: np.random.Generator) -> pd.DataFrame:
+def answered(system: str, test: str, rng: np.random.Generator) -> pd.DataFrame:
     n = TESTS[test]
     confidence = (rng.random(n) < 0.3).astype(float) if system == "rules" else rng.random(n) ** (1 - SURE[system])
     right = rng.random(n) < np.where(confidence > 0, 0.5 + confidence / 2, 0.1)
     cost = {"rules": 1.0, "small": 10.0, "large": 40.0}[system]
     tokens = 0 if system == "rules" else rng.integers(50, 900, n)
-    found = {"system": system, "test": test, "order": order, "exact": right, "confidence": confidence}
+    found = {"system": system, "test": test, "exact": right, "confidence": confidence}
     found |= {"id": [f"{'dev' if test == 'dev, as told' else test}-{i}" for i in range(n)], "calls": [[]] * n}
     found |= {"executes": rng.random(n) < 0.9, "answer": rng.integers(2, size=n), "reward": right.astype(float)}
     found |= {"latency_ms": cost + rng.random(n), "prompt_tokens": tokens, "cached_tokens": 0, "new_tokens": 3}
@@ -34,7 +34,7 @@ def answered(system: str, test: str, order: int, rng: np.random.Generator) -> pd
 @pytest.fixture(scope="module")
 def records() -> pd.DataFrame:
     rng = np.random.default_rng(0)
-    parts = [answered(s, t, o, rng) for s in SYSTEMS for t in TESTS for o in (0, 1)]
+    parts = [answered(s, t, rng) for s in SYSTEMS for t in TESTS]
     return routing.priced(pd.concat(parts, ignore_index=True), PRICES, "gpt-4o-mini")
 
 
@@ -45,7 +45,7 @@ def router(records: pd.DataFrame) -> Router:
 
 @pytest.fixture(scope="module")
 def own(records: pd.DataFrame) -> pd.DataFrame:
-    return records.set_index(["system", *routing.KEY[:2], "order"])
+    return records.set_index(["system", *routing.KEY[:2]])
 
 
 ALL = [replace(route, threshold=routing.THRESHOLDS[route.kind][-3:][0]) for route in routing.routes(SYSTEMS)]
@@ -55,7 +55,7 @@ ALL = [*dict.fromkeys(ALL)]
 @pytest.mark.parametrize("route", ALL, ids=lambda route: route.name)
 def test_a_route_gives_what_one_of_its_systems_answered_and_costs_all_that_were_asked(route, router, own):
     for row in router.answers(route).iloc[::7].to_dict("records"):
-        tables = {s: own.loc[(s, row["test"], row["id"], row["order"])] for s in route.systems}
+        tables = {s: own.loc[(s, row["test"], row["id"])] for s in route.systems}
         assert row["by"] in route.systems and row["system"] == route.name
         for name in ("exact", "confidence", "executes", "answer"):
             assert row[name] == tables[row["by"]][name]
@@ -87,7 +87,7 @@ def test_two_that_agree_need_no_third(router, own):
     found = router.answers(Route(tuple(SYSTEMS), routing.AGREEMENT))
     assert set(found["by"]) == {"small", "large"}
     for row in found[found["by"] == "small"].to_dict("records"):
-        rules = own.loc[("rules", row["test"], row["id"], row["order"])]
+        rules = own.loc[("rules", row["test"], row["id"])]
         assert rules["answer"] == row["answer"] and rules["confidence"] > 0
     assert not any(r.kind == routing.AGREEMENT for r in routing.routes(["small", "large"]))
 

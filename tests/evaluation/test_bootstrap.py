@@ -64,15 +64,6 @@ def test_an_id_may_stand_for_several_requests() -> None:
     assert found["n"].tolist() == [2, 2] and found["mean"].tolist() == [0.5, 1.0]
 
 
-def test_a_request_in_several_orders_counts_once() -> None:
-    first, second = records({"a": [0.5], "b": [0.6]}), records({"a": [0.7], "b": [0.6]})
-    found = compare(pd.concat([first.assign(order=0), second.assign(order=1)]), "a")
-    assert found["n"].tolist() == [40, 40] and found["mean"].tolist() == pytest.approx([0.6, 0.6])
-    once = compare(first, "a")
-    twice = compare(pd.concat([first.assign(order=0), first.assign(order=1)]), "a")
-    pd.testing.assert_frame_equal(once, twice)
-
-
 def test_a_recorded_table_follows_from_its_records() -> None:
     folder = paths.REPORTS / "gpu" / "ablation"
     rows, values = read_jsonl(folder / bootstrap.RECORDS), read_json(folder / "provenance.json")["parameters"]

@@ -47,14 +47,6 @@ def test_a_row_for_each_model_over_the_tests_named() -> None:
     assert tuple(rows.loc["small", ["low", "high"]]) == metrics.wilson(26, 40)
 
 
-def test_several_orders_change_no_count() -> None:
-    twice = pd.concat([predictions(), predictions().assign(order=1)])
-    one, two = (comparison.gain(p, "small", ["rules"]).round(9) for p in (predictions(), twice))
-    pd.testing.assert_frame_equal(one, two)
-    rows = comparison.frontier(twice, MODELS, "whole", ["dev"], ["theirs"]).set_index("system")
-    assert rows["n"].tolist() == [40, 40, 8] and rows["accuracy"].tolist() == table()["accuracy"].tolist()
-
-
 def test_loss_is_over_what_both_answered() -> None:
     rows = table()
     assert rows.loc["small", ["pairs", "lost"]].tolist() == [40, 5.0]

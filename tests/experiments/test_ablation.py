@@ -75,7 +75,6 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "seeds": [1, 2],
         "variants": {"seeds": {"repeat": {"teacher": 0}}, "seeds + teacher": {"training": {"max_steps": 3}}},
         "reference": "seeds",
-        "orders": 2,
         "dev_rows": 5,
         "third_party": str(tmp_path / "others"),
         "third_party_skip": ["third"],
@@ -126,7 +125,7 @@ def test_every_run_is_made_once_and_kept_if_asked_for(params: dict[str, Any], tr
     made = study(params)
     path, kept = made.run("seeds", 1), made.work / "students" / "seeds-1"
     rows = read_jsonl(path)
-    assert len(rows) == 2 * 8 and trained == [path.stem] and made.run("seeds", 1) == path
+    assert len(rows) == 8 and trained == [path.stem] and made.run("seeds", 1) == path
     assert len(trained) == 1 and not list(made.work.glob("*/")), "students are removed once they are evaluated"
     facts = read_json(path.with_suffix(".json"))
     assert (facts["variant"], facts["seed"], facts["steps"], facts["examples"]) == ("seeds", 1, 2, {"program": 32})
@@ -143,10 +142,10 @@ def test_a_run_killed_while_it_answers_goes_on_with_its_student(
 ) -> None:
     made = study(params)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ablation, "evaluate", lambda *arguments, **how: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(ablation, "evaluate", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
         made.run("seeds", 1)
     assert not made.path("seeds", 1).exists()
-    assert len(read_jsonl(made.run("seeds", 1))) == 2 * 8 and len(trained) == 1
+    assert len(read_jsonl(made.run("seeds", 1))) == 8 and len(trained) == 1
 
 
 def test_what_was_changed_is_not_taken_from_an_earlier_run(params: dict[str, Any]) -> None:
@@ -230,9 +229,9 @@ def test_no_sentence_is_packed(params: dict[str, Any], tmp_path: Path, monkeypat
     def repeats(asked: list[tuple[str, Any]]) -> list[Answer]:
         return [Answer([echo], f"Label(item=1,text= {text})", error=f"near {text}") for text, _ in asked]
 
-    def evaluate(system: Any, *arguments: Any, **how: Any) -> Any:
+    def evaluate(system: Any, *arguments: Any) -> Any:
         system.answer_many = repeats
-        return inner(system, *arguments, **how)
+        return inner(system, *arguments)
 
     monkeypatch.setattr(ablation, "evaluate", evaluate)
     assert call({**params, "seeds": [1]}, tmp_path) == 0
@@ -241,7 +240,7 @@ def test_no_sentence_is_packed(params: dict[str, Any], tmp_path: Path, monkeypat
     said = b"\n".join(kept.values()).decode()
     assert not any(e.text in said for e in THIRD_PARTY) and not any(s in said for s in ("near ", "Label(", "refill "))
     rows = pd.DataFrame(read_jsonl(tmp_path / "out" / bootstrap.RECORDS)).set_index(["variant", "test", "id"])
-    redacted = rows[rows["order"] == 0].loc[("seeds", "first", "x1")]
+    redacted = rows.loc[("seeds", "first", "x1")]
     assert redacted["redacted"] and redacted["calls"][0]["arguments"]["text"].startswith("redacted ")
     assert not rows["exact"].any() and (rows["error"] == "failed").all() and (rows["raw"] == "").all()
     facts = read_json(tmp_path / "out" / "provenance.json")

@@ -149,7 +149,7 @@ def test_a_missing_source_is_named_and_its_figures_are_not_shown(toy: Path, tmp_
 def test_typical_errors_are_ours_and_one_for_each_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reasons = ["", "wrong area", "wrong area", "nothing done", "wrong area"]
     asked = [(test, i, why) for test in ("theirs", "dev") for i, why in enumerate(reasons)]
-    rows = [{"system": "small", "order": 0, "test": t, "id": f"r{i}", "reason": why} for t, i, why in asked]
+    rows = [{"system": "small", "test": t, "id": f"r{i}", "reason": why} for t, i, why in asked]
     table = pd.DataFrame([{**row, "exact": not row["reason"], "text": "said"} for row in rows])
     assert index.errors(index.answers(tmp_path), "small") == []
     (tmp_path / records.FILE).touch()

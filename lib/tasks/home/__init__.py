@@ -62,11 +62,6 @@ class HomeTask:
             raise TaskError(f"{where}: area: {area!r} is none of the home's areas; use one of them or null")
         return {"home": home, "area": area}
 
-    def reordered(self, context: dict[str, Any], rng: Random) -> dict[str, Any]:
-        home, kinds = context["home"], ("areas", "entities", "floor_rows")
-        shuffled = {kind: tuple(rng.sample(rows := getattr(home, kind), len(rows))) for kind in kinds}
-        return {**context, "home": replace(home, **shuffled)}
-
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
         return references(context["home"], text, rng, context.get("area"))
 
