@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,21 +28,6 @@ def share(row: Row) -> str:
     """An accuracy with its interval and n, as in '93.3 % (91.2–94.9), n = 700'."""
     around = f"{row['low'] * 100:.1f}–{row['high'] * 100:.1f}"
     return f"{row['accuracy'] * 100:.1f} % ({around}), n = {row['n']:.0f}"
-
-
-def difference(one: Row, other: Row) -> tuple[float, float, float]:
-    """Points that ``one`` is more accurate than ``other``, with Newcombe's hybrid score interval from Wilson's.
-
-    It is that of independent samples, so too wide for two systems that answered the same requests, never too narrow.
-
-    >>> a, b = {"accuracy": 0.9, "low": 0.85, "high": 0.94}, {"accuracy": 0.8, "low": 0.74, "high": 0.85}
-    >>> [round(v, 1) for v in difference(a, b)]
-    [10.0, 2.9, 17.2]
-    """
-    points = one["accuracy"] - other["accuracy"]
-    down = math.hypot(one["accuracy"] - one["low"], other["high"] - other["accuracy"])
-    up = math.hypot(one["high"] - one["accuracy"], other["accuracy"] - other["low"])
-    return 100 * points, 100 * (points - down), 100 * (points + up)
 
 
 def _on(rows: pd.DataFrame, test: str) -> dict[str, Row]:

@@ -17,8 +17,6 @@ import nbformat
 import pandas as pd
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from lib.report.choice import difference
-
 FOLDED, ALT = 12, 200
 SOURCES = (
     ("points lost", "frontier.csv"),
@@ -58,28 +56,18 @@ def title(book: Any, default: str) -> str:
 def finding(book: Any, rows: pd.DataFrame) -> str:
     """HTML of a notebook's finding: what its cells tagged ``finding`` say.
 
-    If none is: the accuracies of ``rows`` (lib.evaluation.metrics.summary), and the first sentence with a figure if
-    there are none or one of them is to be deployed.
+    If none is: the accuracies of ``rows`` (lib.evaluation.metrics.summary), or if there are none the first sentence
+    with a figure.
     """
     tagged = [cell for cell in book.cells if "finding" in cell.metadata.get("tags", [])]
     found = [text for cell in tagged for text in ([cell.source] if cell.cell_type == "markdown" else _said(cell))]
-    if not tagged and (not len(rows) or rows.get("deployed", pd.Series(False)).eq(True).any()):
+    if not tagged and len(rows):
+        each = [f"{r['system']} **{r['accuracy'] * 100:.1f} %** (n = {r['n']:.0f})" for r in rows.to_dict("records")]
+        found = [f"Right on {rows['test'].iloc[0]}: {', '.join(each)}."]
+    elif not tagged:
         said = [text for cell in book.cells if cell.cell_type == "code" for text in _said(cell)]
         found = [text for text in said if re.search(r"\d", text)][:1]
-    return str(markdown2html_mistune("\n\n".join([*found, *([] if tagged else _accuracies(rows))])))
-
-
-def _accuracies(rows: pd.DataFrame) -> list[str]:
-    """Those of all systems, and the difference of the last two if they are of one model before and after a step."""
-    listed = rows.to_dict("records")
-    if not listed:
-        return []
-    shares = [f"{row['system']} **{row['accuracy'] * 100:.1f} %** (n = {row['n']:.0f})" for row in listed]
-    text = f"Right on {listed[0]['test']}: {', '.join(shares)}."
-    if [row["system"] for row in listed[-2:]] != ["before", "after"]:
-        return [text]
-    points, low, high = (f"{value:+.1f}".replace("-", "−") for value in difference(listed[-1], listed[-2]))
-    return [text, f"The step changed it by {points} points (95% interval {low} to {high}, not paired)."]
+    return str(markdown2html_mistune("\n\n".join(found)))
 
 
 def _said(cell: Any) -> list[str]:

@@ -125,10 +125,7 @@ def test_every_link_of_the_committed_index_leads_to_a_file() -> None:
     assert found and [link for link in found if not (paths.REPORTS / link).is_file()] == []
 
 
-def test_a_difference_has_an_interval_around_it_and_break_even_is_where_the_costs_meet() -> None:
-    one, other = ({"accuracy": a, "low": a - 0.05, "high": a + 0.04} for a in (0.9, 0.85))
-    points, low, high = choice.difference(one, other)
-    assert low < points < high and choice.difference(one, one)[0] == 0
+def test_break_even_is_where_the_costs_meet() -> None:
     own, large = {"fixed": 36.0, "each": 1e-7}, {"fixed": 0.0, "each": 1e-4}
     volume = choice.break_even(own, large)
     assert choice.yearly(own, volume) == pytest.approx(choice.yearly(large, volume))
