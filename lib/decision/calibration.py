@@ -17,20 +17,17 @@ import numpy as np
 import pandas as pd
 from sklearn.isotonic import IsotonicRegression
 
-from lib.evaluation.metrics import wilson
-
 BINS = 10
 
 
 def reliability(records: pd.DataFrame) -> pd.DataFrame:
-    """A row for each system and tenth of the confidences: n, mean confidence, accuracy with Wilson's interval."""
+    """A row for each system and tenth of the confidences: n, mean confidence, accuracy."""
     rows = []
     for system, own in records.groupby("system", sort=False):
         tenth = (own["confidence"] * BINS).astype(int).clip(upper=BINS - 1)
         for place, part in own.groupby(tenth):
-            right, n = float(part["exact"].sum()), len(part)
-            rows.append([system, place, n, part["confidence"].mean(), right / n, *wilson(right, n)])
-    return pd.DataFrame(rows, columns=["system", "bin", "n", "confidence", "accuracy", "low", "high"])
+            rows.append([system, place, len(part), part["confidence"].mean(), float(part["exact"].sum()) / len(part)])
+    return pd.DataFrame(rows, columns=["system", "bin", "n", "confidence", "accuracy"])
 
 
 def expected_error(records: pd.DataFrame) -> pd.DataFrame:

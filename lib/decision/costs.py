@@ -150,12 +150,11 @@ def crossing(fixed: float, each: float, hosted: float) -> float:
 def teacher_data(prices: Prices, replies: pd.DataFrame) -> pd.DataFrame:
     """What the tokens of ``replies`` (prompt_tokens, cached_tokens, new_tokens; a row each) cost at list prices.
 
-    A row for each hosted model: model, calls, tokens in millions, ``usd`` as cached, ``usd_uncached``, source and date.
+    A row for each hosted model: model, calls, tokens in millions, and ``usd``.
     A model with another tokenizer counts other tokens.
     """
     prompt, cached, new = (replies[name].sum() / 1e6 for name in ("prompt_tokens", "cached_tokens", "new_tokens"))
     found = hosted_table(prices, prompt, new, cached / prompt).rename(columns={"usd_per_million": "usd"})
-    found["usd_uncached"] = hosted_table(prices, prompt, new)["usd_per_million"]
     return found.assign(calls=len(replies), prompt_millions=prompt, cached_millions=cached, new_millions=new)
 
 

@@ -148,9 +148,8 @@ def resampled(kept: pd.DataFrame, usd: Mapping[str, float], targets: Sequence[fl
     """How often the choice misses its target: a row for each, over DRAWS calibration sets drawn with replacement.
 
     The requests of ``kept`` are taken for all that there are, so that the true share of each system is known. Columns:
-    target, missed (share of draws in which the true share of the system chosen is below the target), nothing (share in
-    which none is chosen), and ``unbounded``: missed if the cheapest is chosen whose share on the set is at least the
-    target, without a bound.
+    target, missed (share of draws in which the true share of the system chosen is below the target), and ``unbounded``:
+    missed if the cheapest is chosen whose share on the set is at least the target, without a bound.
     """
     names, rng = _ranked(kept, usd), np.random.default_rng(0)
     values, true = kept[names].to_numpy(), kept[names].mean().to_numpy()
@@ -162,5 +161,5 @@ def resampled(kept: pd.DataFrame, usd: Mapping[str, float], targets: Sequence[fl
         good = side >= target
         return float((good.any(axis=1) & (true[good.argmax(axis=1)] < target)).mean())
 
-    rows = [(t, missed(low, t), float((low < t).all(axis=1).mean()), missed(share, t)) for t in targets]
-    return pd.DataFrame(rows, columns=["target", "missed", "nothing", "unbounded"])
+    rows = [(t, missed(low, t), missed(share, t)) for t in targets]
+    return pd.DataFrame(rows, columns=["target", "missed", "unbounded"])

@@ -94,7 +94,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Measured:
-    """``seconds`` of ``steps``, the mean of ``n`` trainings in one ``setting``; ``first``: with the time of FIRST."""
+    """``seconds`` of ``steps`` in one ``setting``, a mean if of several; ``first``: with the time of FIRST."""
 
     setting: str
     hardware: str
@@ -102,8 +102,6 @@ class Measured:
     step: Step
     steps: int
     seconds: float
-    source: str
-    n: int = 1
     first: bool = True
     peak_gb: float = math.nan
 
@@ -114,7 +112,7 @@ class Measured:
 
 
 def compare(measured: Sequence[Measured], prices: Prices) -> pd.DataFrame:
-    """A row for each training: predicted and measured seconds and peak memory, errors as shares of what was measured.
+    """A row for each training: predicted and measured seconds with the error as a share, and peak memory.
 
     ``fitted``: its seconds gave F or S of its setting, and are no prediction. ``usd``: at the hourly price, if there is
     one. Without a bandwidth in ``prices``, F stands for the memory, too. F is infinite where a step took less than its
@@ -133,11 +131,11 @@ def compare(measured: Sequence[Measured], prices: Prices) -> pd.DataFrame:
         if m.step.sampled:
             own += m.step.sampled * sampling.setdefault(m.setting, (each - own) / m.step.sampled)
         seconds, peak = own * m.steps + m.start, m.step.peak_bytes / 1e9
-        row = {"setting": m.setting, "training": m.training, "n": m.n, "steps": m.steps, "fitted": fitted}
+        row = {"setting": m.setting, "training": m.training, "steps": m.steps, "fitted": fitted}
         row |= {"pflops": m.step.flops * m.steps / 1e15, "tflops_per_second": speed / 1e12, "seconds": m.seconds}
         row |= {"predicted_s": seconds, "error": seconds / m.seconds - 1}
-        row |= {"peak_gb": m.peak_gb, "predicted_gb": peak, "gb_error": peak / m.peak_gb - 1}
-        rows.append({**row, "usd": seconds / 3600 * price.usd_per_hour if price else math.nan, "source": m.source})
+        row |= {"peak_gb": m.peak_gb, "predicted_gb": peak}
+        rows.append({**row, "usd": seconds / 3600 * price.usd_per_hour if price else math.nan})
     return pd.DataFrame(rows)
 
 
@@ -158,8 +156,7 @@ def _speeds(found: Row, assistant: Shape) -> Iterator[Measured]:
     for row in sorted(found["variants"], key=lambda variant: variant["compile"], reverse=True):
         step = Step(assistant, found["rows"] * found["row_tokens"], found["row_tokens"], row["compile"])
         name, seconds = f"assistant, compile: '{row['compile']}'", row["ms_a_step"] / 1000
-        place = "H200, alone", found["gpu"], name
-        yield Measured(*place, step, 1, seconds, "training_speed.json", first=False, peak_gb=row["peak_gb"])
+        yield Measured("H200, alone", found["gpu"], name, step, 1, seconds, first=False, peak_gb=row["peak_gb"])
 
 
 def _walls(path: Path, assistant: Shape) -> Iterator[Measured]:
@@ -170,7 +167,7 @@ def _walls(path: Path, assistant: Shape) -> Iterator[Measured]:
         for name, (model, other) in pairs.items():
             step = Step(model, run["rows"] * run["row_tokens"], run["row_tokens"], "flex", other)
             steps, seconds = run["training_steps"][name], run["training_seconds"][name]
-            yield Measured("H100, evaluation on the CPU beside", found["gpu"], name, step, steps, seconds, path.name)
+            yield Measured("H100, evaluation on the CPU beside", found["gpu"], name, step, steps, seconds)
 
 
 def _ladder(folder: Path, assistant: Shape) -> Iterator[Measured]:
@@ -187,7 +184,7 @@ def _ladder(folder: Path, assistant: Shape) -> Iterator[Measured]:
     for (variant, kind), part in rows.groupby(["variant", "kind"], sort=False):
         other = {"kd": assistant, "rl": student}.get(str(kind))
         step = _planned(known["training" if kind == "sft" else kind], student, other, part["tokens"] / part["steps"])
-        means = int(part["steps"].iloc[0]), float(part["seconds"].mean()), "ladder/provenance.json", len(part)
+        means = int(part["steps"].iloc[0]), float(part["seconds"].mean())
         yield Measured(setting, gpu, f"{variant}: {kind}", step, *means)
 
 
@@ -225,4 +222,4 @@ def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     device = (hardware["gpu"] or [hardware["cpu"]])[0]
     step = _planned(params, student, other, steps["tokens"])
     each = float(steps["seconds"].diff().fillna(steps["seconds"]).median())
-    return Measured(f"{run.name}, {device}", device, name, step, len(steps), each * len(steps), name, first=False)
+    return Measured(f"{run.name}, {device}", device, name, step, len(steps), each * len(steps), first=False)

@@ -197,7 +197,7 @@ def accuracies(summary: pd.DataFrame, columns: str) -> None:
     wide(summary.assign(cell=cells, heading=heading), "system", "heading", "cell")
 
 
-def wide(rows: pd.DataFrame, index: str, columns: str, values: str, how: Format = "{:.1%}") -> None:
-    """Shows ``values``: a row for each of ``index`` and a column for each of ``columns``, in order of appearance."""
+def wide(rows: pd.DataFrame, index: str, columns: str, values: str) -> None:
+    """Shows texts or shares: a row for each of ``index``, a column for each of ``columns``, in order of appearance."""
     found = rows.pivot(index=index, columns=columns, values=values).loc[rows[index].unique(), rows[columns].unique()]
-    table(found.reset_index(), formats=dict.fromkeys(found.columns, how))
+    table(found.reset_index(), formats=dict.fromkeys(found.columns, "{:.1%}"))

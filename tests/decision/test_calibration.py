@@ -19,7 +19,6 @@ def test_bins_hold_all_answers_once():
     assert found.groupby("system")["n"].sum().to_dict() == {"a": 2000, "b": 2000}
     assert found["system"].unique().tolist() == ["b", "a"]
     assert ((found["confidence"] * 10).astype(int) == found["bin"]).all()
-    assert ((found["low"] <= found["accuracy"]) & (found["accuracy"] <= found["high"])).all()
     assert calibration.reliability(records().assign(confidence=1.0))["bin"].unique().tolist() == [9]
 
 

@@ -100,7 +100,6 @@ def test_resampled() -> None:
     found = guarantee.resampled(kept, USD, [0.9, 0.95, 0.97, 0.999]).set_index("target")
     assert (found["missed"] <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 1_000)).all()
     assert found.loc[0.95, "unbounded"] > 0.1, "cheap seems good enough now and then"
-    assert found.loc[0.999, "nothing"] == 1 and found.loc[0.9, "nothing"] < 0.01
     assert guarantee.resampled(kept, USD, [0.95])["missed"].item() == found.loc[0.95, "missed"], "the same draws"
 
 

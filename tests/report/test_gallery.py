@@ -73,5 +73,5 @@ def test_gpus_have_a_cost_if_the_model_is_here(folder: Path) -> None:
 
 def test_the_teacher_s_data_has_a_price_if_its_recording_is_here() -> None:
     rows = choice.taught({"01": {"parameters": {"recorded": "lib/tasks/home/recordings"}}})
-    assert rows and all(row["usd"] <= row["usd_uncached"] for row in rows)
+    assert rows and all(row["usd"] > 0 for row in rows)
     assert choice.taught({}) == choice.taught({"01": {"parameters": {"recorded": "elsewhere"}}}) == []
