@@ -59,14 +59,10 @@ def choices(folder: Path, last: pd.DataFrame, rows: pd.DataFrame, metas: Row) ->
 
 def _times(folder: Path, own: Row) -> Row:
     """warm and cold milliseconds, those of ``make bench`` if it measured this file, and where to download it."""
-    name = own["system"].replace(" ", "-")
-    file, bench = folder / "model" / f"{name}.gguf", folder / "bench" / "bench.csv"
-    digest = files.sha256(file) if file.is_file() else ""
-    timed = pd.read_csv(bench).to_dict("records") if bench.is_file() else []
-    same = [r for r in timed if r["system"] == name and (r["sha256"] == digest if digest else pd.isna(r["sha256"]))]
-    known = {"warm": latency(folder, own)["p50_ms"], "cold": None}
-    known = {"warm": same[0]["warm_p50_ms"], "cold": same[0]["cold_p50_ms"]} if same else known
-    return {**known, "link": f"model/{file.name}" if digest else "", "sha256": digest, "benched": bool(same)}
+    file, times = folder / "model" / f"{own['system'].replace(' ', '-')}.gguf", latency(folder, own)
+    digest, cold = files.sha256(file) if file.is_file() else "", times.get("cold_ms")
+    known = {"warm": times["p50_ms"], "cold": cold, "benched": cold is not None}
+    return {**known, "link": f"model/{file.name}" if digest else "", "sha256": digest}
 
 
 def _large(rows: pd.DataFrame, metas: Row, prices: Prices) -> list[Row]:

@@ -118,17 +118,17 @@ def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False)
 
 
 def latency(folder: Path, own: Row, sha256: str = "") -> Row:
-    """p50_ms and p95_ms of a model's requests whose context is in the cache, and ``by``, what measured them.
+    """p50_ms and p95_ms of a system's requests whose context is in the cache, and ``by``, what measured them.
 
-    Those of ``make bench`` in ``folder``/bench if it measured this file (``sha256``; by default the one in
-    ``folder``/model), else those of ``own``, its row of the evaluation.
+    Those of ``make bench`` in ``folder``/bench, with ``cold_ms``, if it measured this file (``sha256``; by default the
+    one in ``folder``/model) or a system without one, else those of ``own``, its row of the evaluation.
     """
     name, bench = own["system"].replace(" ", "-"), folder / "bench" / "bench.csv"
     file = folder / "model" / f"{name}.gguf"
-    digest = sha256 or (files.sha256(file) if file.is_file() else "none")
-    rows = pd.read_csv(bench).to_dict("records") if bench.is_file() else []
-    for row in (row for row in rows if (row["system"], row["sha256"]) == (name, digest)):
+    digest = sha256 or (files.sha256(file) if file.is_file() else "")
+    rows = pd.read_csv(bench, dtype={"sha256": str}).fillna({"sha256": ""}) if bench.is_file() else pd.DataFrame()
+    for row in (row for row in rows.to_dict("records") if (row["system"], row["sha256"]) == (name, digest)):
         machine = files.read_json(bench.with_suffix(".json"))["machine"]
         by = f"make bench, {machine['threads']} threads of {machine['cpu']}"
-        return {"p50_ms": row["warm_p50_ms"], "p95_ms": row["warm_p95_ms"], "by": by}
+        return {"p50_ms": row["warm_p50_ms"], "p95_ms": row["warm_p95_ms"], "cold_ms": row["cold_p50_ms"], "by": by}
     return {"p50_ms": own["p50_ms"], "p95_ms": own["p95_ms"], "by": "in the evaluation"}
