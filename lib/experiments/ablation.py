@@ -234,19 +234,23 @@ def _files(params: Parameters) -> list[str]:
 
 
 def pack(study: Ablation) -> pd.DataFrame:
-    """Writes ``out`` whole and returns its table. Raises ParamsError with the runs that are missing."""
-    params = study.params
+    """Writes ``out`` whole and returns its table; runs of the same inputs that ``out`` has are taken from it.
+
+    Raises ParamsError with the runs that are missing.
+    """
+    params, before = study.params, _packed(paths.ROOT / study.params.out)
     found = {(name, seed): study.path(name, seed) for seed in params.seeds for name in params.variants}
-    if missing := [f"{name}:{seed}" for (name, seed), path in found.items() if not path.exists()]:
+    runs = {key: _made(*key, path) or before.get((*key, path.stem[-8:])) for key, path in found.items()}
+    if missing := [f"{name}:{seed}" for (name, seed), run in runs.items() if not run]:
         only = " ".join(map(shlex.quote, missing))
         raise ParamsError(f"{len(missing)} runs are not there, or were of other inputs; train them: --only {only}")
-    rows = [{**row, "variant": n, "seed": s} for (n, s), path in found.items() for row in files.read_jsonl(path)]
+    whole = [run for run in runs.values() if run]
+    rows, facts = [row for _, own in whole for row in own], [about for about, _ in whole]
     records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
     theirs = [name for name in study.tests if name not in (DEV, DEV_HUMAN)]
     pooled = bootstrap.pooled(records, theirs, OTHERS)
     against = {name: variant.against for name, variant in params.variants.items()}
     table = bootstrap.compare(pooled, params.reference, against)
-    facts = [{**files.read_json(path.with_suffix(".json")), "inputs": path.stem[-8:]} for path in found.values()]
     table["seconds"] = table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean())
     with files.replacing(paths.ROOT / params.out) as part:
         texts = [files.dumps(row) + "\n" for row in without_text(rows, study.tests)]
@@ -254,6 +258,25 @@ def pack(study: Ablation) -> pd.DataFrame:
         files.write_text(part / bootstrap.TABLE, table.assign(by_seed=table["by_seed"].map(str)).to_csv(index=False))
         files.write_json(part / "provenance.json", _provenance(study, facts))
     return table
+
+
+def _made(name: str, seed: int, path: Path) -> tuple[Row, list[Row]] | None:
+    """The facts and records of a run that is there."""
+    if not path.exists():
+        return None
+    rows = [{**row, "variant": name, "seed": seed} for row in files.read_jsonl(path)]
+    return {**files.read_json(path.with_suffix(".json")), "inputs": path.stem[-8:]}, rows
+
+
+def _packed(out: Path) -> dict[tuple[str, int, str], tuple[Row, list[Row]]]:
+    """The facts and records of the runs that were packed before, by variant, seed and inputs."""
+    if not (out / bootstrap.RECORDS).is_file():
+        return {}
+    rows: dict[tuple[str, int], list[Row]] = {}
+    for row in files.read_jsonl(out / bootstrap.RECORDS):
+        rows.setdefault((row["variant"], row["seed"]), []).append(row)
+    facts = files.read_json(out / "provenance.json")["runs"]
+    return {(f["variant"], f["seed"], f["inputs"]): (f, rows[f["variant"], f["seed"]]) for f in facts}
 
 
 def without_text(rows: Sequence[Row], tests: Mapping[str, Sequence[Example]]) -> list[Row]:

@@ -117,6 +117,10 @@ def test_shared_work_equals_one_run(params: dict[str, Any], tmp_path: Path, caps
     assert call(params, tmp_path, "--only", "seeds:1", "--only", "seeds + teacher:1", "--pack") == 0
     again = bootstrap.read(tmp_path / "two")
     pd.testing.assert_frame_equal(again.drop(columns="seconds"), table.drop(columns="seconds"))
+    (tmp_path / "runs" / "ablation").rename(tmp_path / "runs" / "third")
+    assert call(params, tmp_path, "--pack") == 0, "runs of the same inputs that were packed need not be there"
+    pd.testing.assert_frame_equal(bootstrap.read(tmp_path / "two"), again)
+    assert call({**params, "training": {**params["training"], "max_steps": 2}}, tmp_path, "--pack") == 1
     assert list(table["test"]) == [t for t in ("dev", "first", "second", "others") for _ in range(2)]
     assert list(table["n"]) == [5, 5, 2, 2, 1, 1, 3, 3] and (table["by_seed"].map(len) == 1).all()
 
