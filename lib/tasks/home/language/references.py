@@ -144,12 +144,13 @@ def _largest(home: Home) -> list[Area]:
     return [a for a in areas if a.name in best]
 
 
-Forms = tuple[set[str], set[str], set[str]]  # those of an entity's name, of its place and kind; its name's threes
+Forms = tuple[frozenset[str], frozenset[str], set[str]]  # those of an entity's name, of its place and kind; its name's threes
 
 
-def _forms(text: str) -> set[str]:
+@lru_cache(maxsize=4096)
+def _forms(text: str) -> frozenset[str]:
     """Words and, for longer ones, their beginnings, so that inflections meet."""
-    return {form for w in words(text) for form in (w, w[: max(_SHORT, len(w) - 2)])}
+    return frozenset(form for w in words(text) for form in (w, w[: max(_SHORT, len(w) - 2)]))
 
 
 def _threes(text: str) -> set[str]:
@@ -169,7 +170,7 @@ def _index(home: Home) -> tuple[list[Forms], dict[str, float]]:
     rows = []
     for e in home.entities:
         kind = _forms(f"{e.domain} {e.device_class or ''} {KINDS['words'].get(e.domain, '')}")
-        rows.append((_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", set()), _threes(e.name)))
+        rows.append((_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", frozenset()), _threes(e.name)))
     counts = Counter(form for name, rest, _ in rows for form in name | rest)
     return rows, {form: math.log(1 + len(rows) / n) for form, n in counts.items()}
 
@@ -189,7 +190,7 @@ def scores(home: Home, text: str, satellite: str | None) -> list[float]:
 
 
 @cache
-def _related() -> list[set[str]]:
+def _related() -> list[frozenset[str]]:
     return [_forms(line) for line in KINDS["related"]]
 
 
@@ -199,7 +200,7 @@ def _hints(home: Home, text: str) -> list[float]:
     said, heard = _forms(" ".join(map(stem, words(text)))), _threes(text)
     meant = said.union(*(group for group in _related() if group & said)) - _forms(text)
 
-    def score(name: set[str], rest: set[str], threes: set[str]) -> float:
+    def score(name: frozenset[str], rest: frozenset[str], threes: set[str]) -> float:
         related = [2 * weights[f] for f in name & meant] + [weights[f] for f in rest & meant]
         return max(related, default=0.0) + _LIKE * (len(threes & heard) / len(threes)) ** 2
 
