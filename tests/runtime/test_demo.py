@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from toy_model import saved_student
-from toy_task import TASK, Vending
+from toy_task import TASK
 
 from lib import demo
 from lib.core import files, paths
@@ -70,7 +70,7 @@ def test_another_task_s_context_is_drawn(
     shown = capsys.readouterr().out
     assert len(row["requests"]) == 5 == shown.count("% sure") + shown.count("no valid answer")
     assert all(item in shown for item in row["items"])
-    monkeypatch.setattr(Vending, "examples", lambda *_: iter(()))
+    monkeypatch.setattr("tests.toy_task.Vending.examples", lambda *_: iter(()))
     assert demo.main(["--model", str(model)]) == 2
     assert "demo: --context: 'items' is missing" in capsys.readouterr().err
 
