@@ -40,7 +40,9 @@ def _typed() -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the deployed model)")
-    parser.add_argument("--context", type=Path, help="JSON of the context (default: params/demo.json, or one drawn)")
+    parser.add_argument(
+        "--context", type=Path, help="JSON of the context (default: demo.json in params/, or one drawn)"
+    )
     options = parser.parse_args(arguments)
     try:
         path = find_model(options.model, paths.runs())

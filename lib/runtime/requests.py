@@ -73,10 +73,10 @@ def open_system(
 def demos(task: Task) -> dict[str, dict[str, Any]]:
     """What to try a task with, by name: rows of ``predict``'s input with ``requests`` (text and calls) instead of one.
 
-    Those ``demo*.json`` of params/ that the task's context takes; if none, one that the task draws, if it can.
+    Those ``demo*.json`` of params/ and params/TASK that its context takes; if none, one that the task draws, if it can.
     """
     found = {}
-    for path in sorted(PARAMS.glob("demo*.json")):
+    for path in (*PARAMS.glob("demo*.json"), *(PARAMS / task.name).glob("demo*.json")):
         row = files.read_json(path)
         with suppress(TaskError):
             task.context({key: row[key] for key in row if key != "requests"}, path.name)

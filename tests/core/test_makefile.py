@@ -13,8 +13,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    ours = "MAKEFLAGS MFLAGS MAKELEVEL PROFILE TASK".split()
-    environment = {k: v for k, v in os.environ.items() if k not in ours}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PROFILE", "TASK"))}
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
 

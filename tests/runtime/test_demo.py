@@ -73,6 +73,9 @@ def test_another_task_s_context_is_drawn(
     monkeypatch.setattr("tests.toy_task.Vending.examples", lambda *_: iter(()))
     assert demo.main(["--model", str(model)]) == 2
     assert "demo: --context: 'items' is missing" in capsys.readouterr().err
+    monkeypatch.setattr("lib.runtime.requests.PARAMS", tmp_path)
+    files.write_json(tmp_path / TASK.name / "demo.json", {"items": ["Gum"]})
+    assert demos(TASK) == {"demo": {"items": ["Gum"]}}
 
 
 def test_the_demo_s_requests_are_answered_right_by_their_own_calls() -> None:
