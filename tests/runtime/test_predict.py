@@ -146,13 +146,12 @@ def test_what_is_no_model_is_named(tmp_path, monkeypatch):
 def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
     (tmp_path / "cut.gguf").write_bytes(model.read_bytes()[:5000])
     (tmp_path / "text.gguf").write_text("hello")
-    stranger = tmp_path / "stranger.gguf"
-    stranger.write_bytes(model.read_bytes().replace(b'"tests.toy_task"', b'"tests.toy"     '))
+    (tmp_path / "odd.gguf").write_bytes(model.read_bytes().replace(b'"tests.toy_task"', b'"tests.toy"     '))
     cases = [
         (["--model", str(tmp_path / "absent.gguf")], "no such model"),
         (["--model", str(tmp_path / "cut.gguf")], "not a whole GGUF"),
         (["--model", str(tmp_path / "text.gguf")], "not a whole GGUF"),
-        (["--model", str(stranger)], "task 'tests.toy': No module named 'tests.toy'"),
+        (["--model", str(tmp_path / "odd.gguf")], "task 'tests.toy': No module named 'tests.toy'"),
         (["--model", str(model), "--task", "home"], "'tests.toy_task', not 'home'"),
     ]
     for arguments, message in cases:
