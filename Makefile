@@ -1,21 +1,25 @@
 # make help lists the targets. `reproduce` and `test` set everything up themselves.
+TASK ?=
 PROFILE ?= cpu
 PYTHON ?= python3
 ABLATION ?= ablation
-PROFILES := $(sort $(notdir $(patsubst %/,%,$(dir $(wildcard params/*/*.yaml)))))
+profiles = $(sort $(patsubst params/%/,%,$(dir $(wildcard params/$(1)/[0-9][0-9]_*.yaml))))
+PROFILES := $(strip $(call profiles,*) $(call profiles,*/*))
+CHOSEN := $(if $(TASK),$(TASK)/)$(PROFILE)
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_STAMP := $(VENV)/.requirements-$(shell cksum < requirements.txt | tr ' ' '-')
 
-ifeq ($(filter $(PROFILE),$(PROFILES)),)
-$(error unknown profile '$(PROFILE)': choose one of $(PROFILES), for example make reproduce PROFILE=cpu)
+ifeq ($(filter $(CHOSEN),$(PROFILES)),)
+$(error unknown profile '$(CHOSEN)': choose one of $(PROFILES), for example make reproduce PROFILE=cpu; TASK=x PROFILE=cpu is x/cpu)
 endif
 
 .DEFAULT_GOAL := help
 .PHONY: help setup reproduce test lab bench record ablation reports release demo serve ha-test clean
 
 help:  ## list the targets
-	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(PROFILE)')"
+	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(CHOSEN)')"
+	@echo "TASK=x PROFILE=cpu is the same as PROFILE=x/cpu"
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
 setup: $(PIP_STAMP)  ## virtual environment, packages and base model; seconds when they are there
@@ -31,8 +35,8 @@ $(PIP_STAMP):
 	@rm -f $(VENV)/.requirements-*
 	@touch $@
 
-reproduce: setup  ## run the notebooks of PROFILE in order and write reports/PROFILE
-	$(BIN)/python -m lib.stages --profile $(PROFILE)
+reproduce: setup  ## run the notebooks of PROFILE (of TASK) in order and write reports/PROFILE
+	$(BIN)/python -m lib.stages --profile $(CHOSEN)
 
 test: setup  ## lint, types, tests, examples in docstrings, and the notebooks against their kept outputs
 	$(BIN)/ruff check .
@@ -55,10 +59,10 @@ bench: setup  ## speed, memory and size beside other systems: params/bench.yaml;
 	$(BIN)/python -m lib.bench $(BENCH)
 
 reports: setup  ## render the index and the reports of runs that are here again; with PROFILE, that of runs/PROFILE
-	$(BIN)/python -m lib.report $(if $(findstring file,$(origin PROFILE)),,--profile $(PROFILE))
+	$(BIN)/python -m lib.report $(if $(TASK)$(filter-out file,$(origin PROFILE)),--profile $(CHOSEN))
 
 release: setup  ## publish the models that params/PROFILE/06_*.yaml names under release, with their card
-	$(BIN)/python -m lib.release --profile $(PROFILE)
+	$(BIN)/python -m lib.release --profile $(CHOSEN)
 
 demo: setup  ## type requests, see calls
 	@$(BIN)/python -m lib.demo

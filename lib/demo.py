@@ -1,6 +1,6 @@
 """Type what you would say; see the calls, how sure the model is and how long it took.
 
-``python -m lib.demo [--model FILE_OR_DIR] [--context params/demo.json]``; the file holds what the task's context needs.
+``python -m lib.demo [--model FILE_OR_DIR] [--context FILE]``; the file holds what the task's context needs.
 
     say> one tea please
     Give(item=Tea)      98% sure, 31 ms
@@ -16,7 +16,7 @@ from typing import Any
 from lib import tasks
 from lib.core import files, paths
 from lib.core.task import System
-from lib.runtime.requests import find_model, open_system, shown
+from lib.runtime.requests import demos, find_model, open_system, shown
 
 
 def replies(lines: Iterable[str], system: System, context: dict[str, Any]) -> Iterator[str]:
@@ -40,14 +40,17 @@ def _typed() -> Iterator[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the deployed model)")
-    parser.add_argument("--context", type=Path, default=paths.PARAMS / "demo.json", help="JSON of the context")
+    parser.add_argument(
+        "--context", type=Path, help="JSON of the context (default: demo.json in params/, or one drawn)"
+    )
     options = parser.parse_args(arguments)
     try:
-        row = files.read_json(options.context, "see params/demo.json for the form")
-        row.pop("requests", None)  # examples for people
         path = find_model(options.model, paths.runs())
         system, task = open_system(path, tasks.load)
-        context = task.context(row, options.context.name)
+        drawn = next(iter(demos(task).values()), {})
+        row = files.read_json(options.context, "see params/demo.json for the form") if options.context else drawn
+        row.pop("requests", None)  # examples for people
+        context = task.context(row, options.context.name if options.context else "--context")
     except ValueError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2

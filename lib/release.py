@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--allow-dirty", action="store_true", help="also from local changes or several commits")
     given = parser.parse_args(arguments)
     try:
-        for path in release(paths.run_dir(given.profile), allow_dirty=given.allow_dirty):
+        for path in release(paths.run_dir(given.profile), given.profile, allow_dirty=given.allow_dirty):
             print(f"wrote {paths.relative(path)} ({path.stat().st_size / 1e6:.1f} MB)")
     except (ValueError, OSError) as error:
         print(f"release: {error}", file=sys.stderr)

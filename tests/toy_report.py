@@ -13,7 +13,7 @@ from lib.evaluation import comparison, metrics
 from lib.report import charts, show
 
 META = {
-    "parameters": {"seed": 1, "third_party": "", "base": "/somewhere/else/model"},
+    "parameters": {"task": "toy", "seed": 1, "third_party": "", "base": "/somewhere/else/model"},
     "commit": "0123456789abcdef-dirty",
     "hardware": {"cpu": "A CPU", "cores": 2, "memory_gb": 8.0, "gpu": []},
     "wall_s": 12.3,

@@ -19,7 +19,7 @@ ITEM = {"item": reference("items")}
 
 
 class Vending(FromTools):
-    name = "vending"
+    name = "tests.toy_task"
     schemas = [
         tool("Give", ITEM),
         tool("Refill", {**ITEM, "amount": integer(0, 999)}),

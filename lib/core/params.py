@@ -54,14 +54,14 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
     raise ParamsError(f"{where}: {said}" if where else said)
 
 
-def load(notebook: Path, profile: str, params: Path = paths.PARAMS) -> dict[str, Any]:
+def load(notebook: Path, profile: str, params: Path | None = None) -> dict[str, Any]:
     """A notebook's parameters in ``profile``: its defaults, changed by the YAML. Raises ParamsError or StageError."""
     paths.check_profile(profile, params)
     from lib.core import notebook_files  # slow to import, and what answers requests needs no notebook
 
     book = notebook_files.read(notebook)
     defaults = notebook_files.defaults(book, notebook.name)
-    found = sorted((params / profile).glob(f"{paths.stage_number(notebook)}_*.yaml"))
+    found = sorted(((params or paths.PARAMS) / profile).glob(f"{paths.stage_number(notebook)}_*.yaml"))
     if len(found) > 1:
         raise ParamsError(f"params/{profile}: {' and '.join(p.name for p in found)} are for one stage: keep one")
     given, where = (read_yaml(found[0]), _where(found[0])) if found else ({}, notebook.name)
@@ -136,4 +136,4 @@ def suggest(key: str, known: list[str]) -> str:
 
 
 def _where(path: Path) -> str:
-    return "/".join(path.parts[-3:])
+    return paths.relative(path) if path.is_relative_to(paths.ROOT) else "/".join(path.parts[-3:])

@@ -1,7 +1,8 @@
 """Where things are. Every other module asks here, so that nothing depends on the working directory.
 
-A profile (``smoke``, ``cpu``, ``gpu``, …) is a folder of ``params/``; its stages write ``runs/<profile>/NN_*``.
-The environment variable ``RUNS_DIR`` moves ``runs/`` elsewhere (the test suite uses it).
+A profile (``smoke``, ``cpu``, ``gpu``, …; of another than the main task ``<task>/cpu``) is a folder of ``params/``; its
+stages write ``runs/<profile>/NN_*``, its report is ``reports/<profile>``. The environment variables ``PARAMS_DIR`` and
+``RUNS_DIR`` move ``params/`` and ``runs/`` elsewhere (the test suite uses them).
 """
 
 import os
@@ -11,9 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
-PARAMS = ROOT / "params"
+PARAMS = ROOT / (os.environ.get("PARAMS_DIR") or "params")
 REPORTS = ROOT / "reports"
-PRICES = PARAMS / "prices.yaml"
+PRICES = ROOT / "params" / "prices.yaml"
 
 
 class StageError(ValueError):
@@ -25,12 +26,14 @@ def runs() -> Path:
     return (ROOT / (os.environ.get("RUNS_DIR") or "runs")).resolve()
 
 
-def profiles(params: Path = PARAMS) -> list[str]:
-    """Names of the profiles, in alphabetical order."""
-    return sorted(p.name for p in params.iterdir() if p.is_dir() and any(p.glob("[0-9][0-9]_*.yaml")))
+def profiles(params: Path | None = None) -> list[str]:
+    """Names of the profiles: those of the main task, then ``<task>/<profile>``; both in alphabetical order."""
+    root = params or PARAMS
+    found = [{p.parent for p in root.glob(f"{folder}/[0-9][0-9]_*.yaml")} for folder in ("*", "*/*")]
+    return [name for some in found for name in sorted(p.relative_to(root).as_posix() for p in some)]
 
 
-def check_profile(name: str, params: Path = PARAMS) -> str:
+def check_profile(name: str, params: Path | None = None) -> str:
     """``name`` if it is a profile. Raises StageError that names the choices."""
     if name not in profiles(params):
         raise StageError(f"unknown profile '{name}': choose one of {', '.join(profiles(params))}")

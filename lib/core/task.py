@@ -100,7 +100,7 @@ class Task(Protocol):
     (``lib.core.turn``).
     """
 
-    name: str
+    name: str  # what lib.tasks.load takes: a model's file has it
 
     def tools(self) -> list[dict[str, Any]]:
         """The catalogue as OpenAI JSON schema."""

@@ -23,7 +23,7 @@ from lib.core.files import Row
 from lib.decision import records
 from lib.evaluation.comparison import drawn, overall
 from lib.report import charts, pages
-from lib.report.index import about, index, made, read, rendered
+from lib.report.index import about, index, made, named, read, rendered, reported
 from lib.report.release import TEMPLATES, ReportError
 
 DEV = "dev"
@@ -43,8 +43,9 @@ def build(profile: str, reports: Path = paths.REPORTS) -> list[Path]:
     tables = _tables(run, list(known))
     csvs = [f"{name}.csv" for name in tables] + [p.relative_to(folder).as_posix() for p in folder.glob("*/*.csv")]
     rows = tables.get("metrics")
+    page = {**named(profile), "titles": titles}
     texts = {
-        name: render(name, book, titles, meta, csvs, rows) for _, meta, books in parts for name, book in books.items()
+        name: render(name, book, page, meta, csvs, rows) for _, meta, books in parts for name, book in books.items()
     }
     texts["provenance.json"] = _provenance(known)
     written = [_write(folder / name, text) for name, text in texts.items()] + _metrics(tables, folder)
@@ -69,16 +70,14 @@ def _prose_and_outputs(path: Path) -> Any:
     return book
 
 
-def render(
-    name: str, book: Any, titles: dict[str, str], meta: Row, csvs: Collection[str], rows: pd.DataFrame | None
-) -> str:
+def render(name: str, book: Any, page: Row, meta: Row, csvs: Collection[str], rows: pd.DataFrame | None) -> str:
     """One page of an executed notebook: prose, outputs, what it was made with. Raises ReportError.
 
-    ``titles``: of all pages by name; ``csvs``: the tables beside them; ``rows``: metrics.csv. A page with a path of
-    this machine is an error.
+    ``page``: how its profile is ``named``, and the ``titles`` of all pages by name; ``csvs``: the tables beside them;
+    ``rows``: metrics.csv. A page with a path of this machine is an error.
     """
     parameters = json.dumps(meta["parameters"], indent=1, ensure_ascii=False)
-    about = {"name": name, "titles": titles, "made": made(meta), "parameters": parameters}
+    about = {**page, "name": name, "made": made(meta), "parameters": parameters}
     about |= {"finding": pages.finding(book, _own(rows, name[:2]))}
     book.cells = [cell for cell in book.cells if not {"finding", "banner"} & {*cell.metadata.get("tags", [])}]
     exporter = HTMLExporter(template_name=TEMPLATES.name, extra_template_basedirs=[str(TEMPLATES.parent)])
@@ -150,7 +149,7 @@ def _clean(meta: Row) -> Row:
 
 def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
     """Writes a profile's verdict and choices between README's two marks. Raises ReportError."""
-    run = about(reports / profile)
+    run = about(reports / profile, profile)
     if "verdict" not in run:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
     block = rendered("readme.md.j2", **run)
@@ -163,14 +162,15 @@ def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports:
 
 def again(reports: Path = paths.REPORTS) -> list[Path]:
     """Writes each report once more whose run is here, of the others the charts; and the index with the galleries."""
-    for folder in (p for p in sorted(reports.iterdir()) if (p / "provenance.json").exists()):
-        found = sorted(paths.run_dir(folder.name).glob("[0-9][0-9]_meta.json"))
+    for profile in reported(reports):
+        folder = reports / profile
+        found = sorted(paths.run_dir(profile).glob("[0-9][0-9]_meta.json"))
         known = {meta.name[:2]: _clean(files.read_json(meta)) for meta in found}
         if _provenance(known) == (folder / "provenance.json").read_text("utf-8"):
-            build(folder.name, reports)
+            build(profile, reports)
         else:
             _charts(folder)
-            print(f"{folder.name}: its run is not here, so the pages of its notebooks stay as they are")
+            print(f"{profile}: its run is not here, so the pages of its notebooks stay as they are")
     return [index(reports)]
 
 

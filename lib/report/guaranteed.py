@@ -31,7 +31,7 @@ def section(folder: Path, answers: pd.DataFrame, prices: Prices) -> Row:
     except (RecordError, ParamsError):
         return {}
     names = [name for name in guarantee.cheaper(found.usd, found.reference) if name in kept]
-    if not names:
+    if not names or kept.empty:
         return {}
     missed = guarantee.resampled(kept[names], found.usd, DRAWN)
     rows = [row(found, target) for target in TARGETS]

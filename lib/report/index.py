@@ -40,12 +40,12 @@ VOLUMES = (50, 500, 5000)
 
 
 def index(reports: Path = paths.REPORTS) -> Path:
-    """Writes reports/index.html: every profile that has a report, those that deploy a model first; and the galleries.
+    """Writes reports/index.html: every report, those of the main task and that deploy a model first; and the galleries.
 
     A gallery whose records are gone is removed.
     """
-    found = [about(folder) for folder in sorted(reports.iterdir()) if (folder / "provenance.json").exists()]
-    found.sort(key=lambda run: ("verdict" not in run, "limits" not in run or not run["limits"]))
+    found = [about(reports / profile, profile) for profile in reported(reports)]
+    found.sort(key=lambda run: ("/" in run["profile"], "verdict" not in run, not run.get("limits")))
     for run in found:
         page = reports / run["profile"] / gallery.FILE
         page.unlink(missing_ok=True)
@@ -54,6 +54,16 @@ def index(reports: Path = paths.REPORTS) -> Path:
     text = rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices(), batch=BATCH, sure=SURE)
     files.write_text(reports / "index.html", text)
     return reports / "index.html"
+
+
+def reported(reports: Path) -> list[str]:
+    """The profiles that have a report."""
+    return [profile for profile in paths.profiles() if (reports / profile / "provenance.json").exists()]
+
+
+def named(profile: str) -> Row:
+    """How pages name a profile: ``id``, without a slash, and ``up``, from its report's folder to that of the index."""
+    return {"profile": profile, "id": profile.replace("/", "--"), "up": "../" * (1 + profile.count("/"))}
 
 
 def rendered(name: str, **values: Any) -> str:
@@ -74,7 +84,7 @@ def read(folder: Path) -> pd.DataFrame:
 MISSING = {
     "limits": "model/README.md has no section 'Limits' (make release).",
     "errors": "records.jsonl.xz is not there or cannot be read: no examples of errors (make reproduce).",
-    "guarantee": "records.jsonl.xz, metrics.csv or the parent in provenance.json is missing: no guarantee.",
+    "guarantee": "No records.jsonl.xz or metrics.csv, or no parent that got something right: no guarantee.",
     "trainings": "training_speed.json is not there: no predicted times of trainings.",
     "taught": "The teacher's recording is not there: no cost of its data.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
@@ -82,13 +92,19 @@ MISSING = {
 """What is said of a part that cannot be shown."""
 
 
-def about(folder: Path) -> Row:
-    """All that the index shows of one report; ``missing``: what it cannot show, and why."""
+def about(folder: Path, profile: str = "") -> Row:
+    """All that the index shows of the report of ``profile``, by default the folder's name; ``missing``: what not."""
     metas = files.read_json(folder / "provenance.json")
     pages = {p.name: re.search(r"<title>(.*?)</title>", p.read_text("utf-8")) for p in folder.glob("[0-9][0-9]_*.html")}
     titles = {name: html.unescape(found[1]) if found else name for name, found in sorted(pages.items())}
     kept = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in (".csv", ".json", ".xz"))
-    run: Row = {"profile": folder.name, "pages": titles, "made": made(metas[max(metas)]), "files": kept}
+    run: Row = {
+        **named(profile or folder.name),
+        "pages": titles,
+        "made": made(meta := metas[max(metas)]),
+        "files": kept,
+    }
+    run["task"] = meta["parameters"].get("task", "")
     rows = read(folder)
     if not rows["deployed"].any():
         return {**run, "missing": ["metrics.csv deploys no model or lacks columns: no choice (run part 6)."]}
@@ -185,7 +201,7 @@ def chart(rows: pd.DataFrame, last: pd.DataFrame, metas: Row, found: pd.DataFram
     records; with them and the teacher's recording, a cascade from the deployed model to the teacher is among them.
     """
     model, prices = metas.get("01", {}).get("parameters", {}).get("hosted_model", ""), load_prices()
-    large = rows[(rows["stage"] == rows["stage"].min()) & (rows["level"] == ALL) & (rows["prompt_tokens"] > 0)]
+    large = rows[(rows["stage"] == 1) & (rows["level"] == ALL) & (rows["prompt_tokens"] > 0)]
     large = large[large["usd_per_million"].isna()]
     whole = last[(last["level"] == ALL) & last["usd_per_million"].notna()]
     most = whole.groupby("test")["n"].max().to_dict()

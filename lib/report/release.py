@@ -40,7 +40,7 @@ def publish(
     Replaces what was there, or leaves it if a model is too large, was not compared or changed since. ``domain``: the
     domain's part of the card (default: that of the task). Raises ReportError, RecordError or GgufError.
     """
-    models = [_checked(run, name, most, reports / profile) for name, most in limits.items()]
+    models = [_checked(run, profile, name, most, reports) for name, most in limits.items()]
     if not models:
         raise ReportError(f"release: names no model: set it in params/{profile}/{STAGE}_*.yaml")
     task = models[0]["student"]["task"]
@@ -66,14 +66,14 @@ def _card(run: Path, profile: str, models: Sequence[Row], deployed: str, domain:
     text = domain.replace("{data}", f"{counts.total():,} training requests: {each}.")
     about, _, rest = text.replace("{weakest}", " ".join(weakest)).partition("\n\n")
     known: dict[str, Any] = {"about": about, "deployed": deployed, "rest": rest.strip(), "models": models}
-    known |= {"measured": f"at commit `{provenance.commit()[:12]}`, profile {profile}"}
+    known |= {"measured": f"at commit `{provenance.commit()[:12]}`, profile {profile}", "profile": profile}
     data = ModelCardData(library_name="gguf", tags=["function-calling", models[0]["student"]["task"]])
     return str(ModelCard.from_template(data, str(TEMPLATES / "card.md.j2"), **known)).rstrip() + "\n"
 
 
-def _checked(run: Path, name: str, most: float, reported: Path) -> Row:
+def _checked(run: Path, profile: str, name: str, most: float, reports: Path) -> Row:
     """What the card says of a model, with its ``source``, if it may be published."""
-    again = f"run stage {STAGE} (make reproduce PROFILE={run.name})"
+    again = f"run stage {STAGE} (make reproduce PROFILE={profile})"
     tables = [run / f"{STAGE}_{kind}.jsonl" for kind in ("metrics", "frontier")]
     rows, edges = (files.read_jsonl(path) if path.is_file() else [] for path in tables)
     own, edge = ([row for row in found if row["system"] == name] for found in (rows, edges))
@@ -92,13 +92,13 @@ def _checked(run: Path, name: str, most: float, reported: Path) -> Row:
     levels = [row for row in own if row["test"] == "dev" and row["level"] != ALL]
     known: Row = {
         "weakest": min(levels, key=lambda row: row["accuracy"]),
-        "time": latency(reported, edge[0], made["sha256"]),
+        "time": latency(reports / profile, edge[0], made["sha256"]),
     }
     known |= {"config": GgufFile(file).config(), "student": GgufFile(file).student, "file": file.name, "source": file}
     return {**known, "made": made, "edge": edge[0], "parent": parent, "rows": shown, "deployed": own[0]["deployed"]}
 
 
-def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False) -> list[Path]:
+def release(run: Path, profile: str, reports: Path = paths.REPORTS, allow_dirty: bool = False) -> list[Path]:
     """Copies what ``publish`` collected to the profile's report, in place of what was there; the files written.
 
     Raises ReportError for an unfinished run, and without ``allow_dirty`` for one made from a commit with local changes
@@ -106,12 +106,12 @@ def release(run: Path, reports: Path = paths.REPORTS, allow_dirty: bool = False)
     """
     commits = {p.name[:2]: files.read_json(p)["commit"] for p in sorted(run.glob("[0-9][0-9]_meta.json"))}
     if STAGE not in commits or not (run / FOLDER).is_dir():
-        raise ReportError(f"{run.name}: nothing to release: run stage {STAGE} (make reproduce PROFILE={run.name})")
+        raise ReportError(f"{profile}: nothing to release: run stage {STAGE} (make reproduce PROFILE={profile})")
     count, dirty = len(set(commits.values())), [stage for stage, c in commits.items() if c.endswith("-dirty")]
     if (dirty or count > 1) and not allow_dirty:
         what = f"stages {', '.join(dirty)} have local changes" if dirty else f"stages are from {count} commits"
-        raise ReportError(f"{run.name}: {what}: commit and run them again, or give --allow-dirty")
-    folder = reports / run.name / "model"
+        raise ReportError(f"{profile}: {what}: commit and run them again, or give --allow-dirty")
+    folder = reports / profile / "model"
     with files.replacing(folder) as part:
         shutil.copytree(run / FOLDER, part)
     return sorted(folder.iterdir())

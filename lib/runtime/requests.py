@@ -3,14 +3,19 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from lib.core.paths import REPORTS
+from lib.core import files
+from lib.core.paths import PARAMS, REPORTS
 from lib.core.task import Answer, System, Task, TaskError
 from lib.model.codec import StudentError
 from lib.model.gguf_read import GgufFile
 
+DRAWN = 20  # requests of a demonstration, at most
 RELEASED = REPORTS / "gpu" / "model"  # the models that come with the project; release.json names the default one
 
 
@@ -20,7 +25,8 @@ def find_model(path: Path | None, runs: Path) -> Path:
     Of a folder with several GGUF files: the deployed one, or else a student's, the finer one. Raises StudentError.
     """
     if path is None:
-        folders = [RELEASED] if RELEASED.is_dir() else [file.parent for file in runs.glob("*/06_models/*.gguf")]
+        found = (file.parent for depth in ("*", "*/*") for file in runs.glob(f"{depth}/06_models/*.gguf"))
+        folders = [RELEASED] if RELEASED.is_dir() else [*found]
         if not folders:
             raise StudentError("no released model and none under runs/: train one (make reproduce) or give --model")
         path = max(folders, key=lambda folder: folder.stat().st_mtime)
@@ -31,10 +37,10 @@ def find_model(path: Path | None, runs: Path) -> Path:
     release = path / "release.json"
     if release.is_file():
         return _deployed(release)
-    files = sorted(path.glob("*.gguf"), key=lambda f: (not f.name.startswith("student"), "q8_0" not in f.name, f.name))
-    if not files:
+    models = sorted(path.glob("*.gguf"), key=lambda f: (not f.name.startswith("student"), "q8_0" not in f.name, f.name))
+    if not models:
         raise StudentError(f"{path}: holds neither a .gguf file nor a student.json; give another folder")
-    return files[0]
+    return models[0]
 
 
 def _deployed(release: Path) -> Path:
@@ -62,6 +68,26 @@ def open_system(
 
     found = load(task or GgufFile(path).student["task"])
     return GgufStudent(path, found, grammar=grammar, threads=threads), found
+
+
+def demos(task: Task) -> dict[str, dict[str, Any]]:
+    """What to try a task with, by name: rows of ``predict``'s input with ``requests`` (text and calls) instead of one.
+
+    Those ``demo*.json`` of params/ and params/TASK that its context takes; if none, one that the task draws, if it can.
+    """
+    found = {}
+    for path in (*PARAMS.glob("demo*.json"), *(PARAMS / task.name).glob("demo*.json")):
+        row = files.read_json(path)
+        with suppress(TaskError):
+            task.context({key: row[key] for key in row if key != "requests"}, path.name)
+            found[path.stem] = row
+    draw = getattr(task, "examples", None)
+    if not found and draw:
+        with suppress(ValueError, OSError, ImportError):  # what it is drawn from may not be here
+            drawn = list(islice(draw(Random(0), "dev"), DRAWN))
+            said = [{"text": e.text, "calls": e.gold[0]} for e in drawn if e.context == drawn[0].context]
+            found = {"drawn": {**drawn[0].context, "requests": said}} if drawn else {}
+    return found
 
 
 def predict(lines: Iterable[bytes], system: System, task: Task) -> Iterator[dict[str, Any]]:

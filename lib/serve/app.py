@@ -13,11 +13,9 @@ from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from lib.core.files import read_json
-from lib.core.paths import PARAMS
 from lib.core.task import TaskError
 from lib.core.turn import Reply
-from lib.runtime.requests import read_row
+from lib.runtime.requests import demos, read_row
 from lib.serve import writing
 from lib.serve.figures import Counted, Figures
 from lib.serve.reading import Refused, read_turn, wanted
@@ -123,7 +121,7 @@ def told(service: Service) -> dict[str, Any]:
         "/api/ps": {"models": [{**row, "size_vram": 0}]},
         "/api/show": {**shown, "modelfile": "", "parameters": "", "details": details},
         "/api/version": {"version": OLLAMA},
-        "/examples": {path.stem: read_json(path) for path in sorted(PARAMS.glob("demo*.json"))},
+        "/examples": demos(service.task),
     }
 
 

@@ -113,7 +113,7 @@ class Service:
         self, system: System, task: Task, size: int = 0, modified: float = 0.0, larger: Larger | None = None
     ) -> None:
         self.name, self.size, self.modified, self.larger = system.name, size, modified, larger
-        self._system, self._task, self._used = system, task, Used()
+        self._system, self.task, self._used = system, task, Used()
         make = getattr(task, "dialogue", None)
         self._dialogue: Dialogue | None = make(self._ask) if make else None
         self.intents: Intents | None = task.intents(self._ask) if hasattr(task, "intents") else None
@@ -139,9 +139,9 @@ class Service:
         """A row of ``lib.predict`` answered, with what each of the task's rule systems answers under ``rules``."""
         if self._rules is None:
             try:
-                self._rules = list(getattr(self._task, "baselines", lambda train: [])([]))
+                self._rules = list(getattr(self.task, "baselines", lambda train: [])([]))
             except ImportError:  # the extra "serve" leaves them out
                 self._rules = []
-        found = next(predict([raw], self._system, self._task), {"error": "the body is empty"})
-        rules = {} if "calls" not in found else {s.name: next(predict([raw], s, self._task)) for s in self._rules}
+        found = next(predict([raw], self._system, self.task), {"error": "the body is empty"})
+        rules = {} if "calls" not in found else {s.name: next(predict([raw], s, self.task)) for s in self._rules}
         return {**found, "rules": rules}

@@ -18,9 +18,16 @@ def available() -> list[str]:
 
 
 def load(name: str) -> StudyTask:
-    """The task ``lib.tasks.<name>``, or that of a module by its dotted name. Raises TaskError for an unknown one."""
-    if "." in name:
-        return importlib.import_module(name).TASK
-    if name not in available():
+    """The task ``lib.tasks.<name>``, or that of a module by its dotted name. Raises TaskError for an unknown one.
+
+    A model's file names its task by ``name``, so that must be what this takes.
+    """
+    if "." not in name and name not in available():
         raise TaskError(f"unknown task '{name}': use one of {', '.join(available())}, or add lib/tasks/{name}/")
-    return importlib.import_module(f"lib.tasks.{name}").TASK
+    try:
+        task: StudyTask = importlib.import_module(name if "." in name else f"lib.tasks.{name}").TASK
+    except (ImportError, AttributeError, TypeError) as error:
+        raise TaskError(f"task '{name}': {error}: name a module that can be imported here and has a TASK") from error
+    if task.name != name:
+        raise TaskError(f"task '{name}': its TASK has the name '{task.name}': call it '{name}', as its models will")
+    return task

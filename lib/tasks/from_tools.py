@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice, product
 from pathlib import Path
@@ -18,6 +18,8 @@ from pydantic import BaseModel, Field, create_model
 
 from lib.core import files
 from lib.core.task import Call, Example, Score, System, TaskError
+from lib.core.turn import Ask, Reply, ToolCall, Turn
+from lib.runtime.requests import read_row
 from lib.tasks.compact import Compact
 from lib.tasks.notation import clean
 from lib.tasks.tools import STRICT, read, task_checked
@@ -58,6 +60,9 @@ class FromTools(Compact):
     def effects(self, context: dict[str, Any], calls: list[Call]) -> Hashable:
         """What valid calls do, equal for calls that do the same. Raises TaskError for calls that are refused."""
         return tuple(sorted(json.dumps(call, sort_keys=True, ensure_ascii=False).casefold() for call in calls))
+
+    def dialogue(self, ask: Ask) -> "Dialogue":
+        return Dialogue(ask, self)
 
     def tools(self) -> list[dict[str, Any]]:
         return list(self.schemas)
@@ -191,6 +196,29 @@ class FromTools(Compact):
 
     def third_party(self, path: Path) -> dict[str, list[Example]]:
         return {}
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """See ``lib.core.turn.Dialogue``: the request is what the user said last, its context JSON in system messages."""
+
+    ask: Ask
+    task: FromTools
+
+    def reply(self, turn: Turn) -> Reply:
+        """Calls if all their tools are offered, and then what these returned. Raises TaskError."""
+        said = max((i for i, message in enumerate(turn.messages) if message.role == "user"), default=None)
+        if said is None:
+            raise TaskError("messages: none has the role 'user': send what was said")
+        if results := [message.text for message in turn.messages[said:] if message.role == "tool"]:
+            return Reply("\n".join(results))
+        system = "\n".join(message.text for message in turn.messages if message.role == "system")
+        given = re.search(r"\{.*\}", system, re.DOTALL)
+        row = read_row(given[0].encode(), "system message") if given else {}
+        answer = self.ask(turn.messages[said].text, self.task.context(row, "system message"))
+        calls = tuple(ToolCall("", c["name"], c["arguments"]) for c in answer.calls)
+        offered = {call.name for call in calls} <= {tool.name for tool in turn.tools}
+        return Reply("", calls if offered else (), answer.confidence, hand_over=not calls or not offered)
 
 
 @cache

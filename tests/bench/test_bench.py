@@ -29,7 +29,7 @@ def models(tmp_path_factory):
 
 
 def run(models, out, answer=replies, only=()):
-    values = BenchParams(task="vending", threads=1, warm=4, cold=2, baselines=["silent"], sample={"dev": 4})
+    values = BenchParams(task="tests.toy_task", threads=1, warm=4, cold=2, baselines=["silent"], sample={"dev": 4})
     return bench.bench(values, out, [models], only=only, task=Sampled(), run=answer)
 
 
@@ -83,7 +83,7 @@ def test_a_killed_bench_goes_on_with_the_system_that_was_cut_off(models, tmp_pat
 
 
 def test_released_models_have_a_row_for_large_contexts(models, tmp_path):
-    values = BenchParams(task="vending", threads=1, warm=4, cold=2, sample={"dev": 4}, large={"seed": 5})
+    values = BenchParams(task="tests.toy_task", threads=1, warm=4, cold=2, sample={"dev": 4}, large={"seed": 5})
     jobs = {}
     bench.bench(values, tmp_path, [models], task=Sampled(), run=lambda job: jobs.update(_named(job)) or replies(job))
     found = {r["system"]: r for r in csv.DictReader((tmp_path / "bench.csv").open())}

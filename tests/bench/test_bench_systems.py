@@ -34,7 +34,7 @@ def chat():
 
 
 def values(**changed):
-    return BenchParams(task="vending", **changed)
+    return BenchParams(task="tests.toy_task", **changed)
 
 
 class Other(Vending):
@@ -103,7 +103,7 @@ def test_models_that_cannot_be_used_are_refused(student, tmp_path):
         file = gguf_write.export(student, tmp_path / folder / "same.gguf", "q8_0")
     with pytest.raises(BenchError, match="two systems are called 'same'"):
         entrants(TASK, values(), [tmp_path / "one", tmp_path / "two"], {}, tmp_path)
-    with pytest.raises(ValueError, match="'vending', not 'other'"):
+    with pytest.raises(ValueError, match="'tests.toy_task', not 'other'"):
         entrants(Other(), values(), [file], {}, tmp_path)
     with pytest.raises(ValueError, match="same.gguf: has no chat template"):
         entrants(TASK, values(), [file], {"x2": file}, tmp_path)

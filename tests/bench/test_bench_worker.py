@@ -74,7 +74,7 @@ def test_a_student_answers_cold_and_warm(folder, tmp_path, runtime):
     task.sample({"dev": 3, "seed": 1}, tmp_path)
     file = gguf_write.export(folder, tmp_path / "s.gguf", "q8_0")
     system = {"name": "tiny", "kind": "student", "file": str(file), "runtime": runtime}
-    told = {"task": "vending", "threads": 1, "folder": str(tmp_path), "spare": "2-0"}
+    told = {"task": "tests.toy_task", "threads": 1, "folder": str(tmp_path), "spare": "2-0"}
     blocks = [[f"{g}-{i}" for i in range(3)] for g in range(2)]
     *rows, process, speed = worker.rows({**told, "system": system, "blocks": blocks}, task)
     assert [r["kind"] for r in rows] == ["cold", "warm", "warm"] * 2

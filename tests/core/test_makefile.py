@@ -13,34 +13,31 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 
 
 def make(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "PROFILE")}
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "PROFILE", "TASK"))}
     command = ["make", "--no-print-directory", *arguments]
     return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
 
 
 def test_help_lists_targets_and_profiles() -> None:
     shown = make().stdout
-    for word in (
-        "setup",
-        "reproduce",
-        "test",
-        "lab",
-        "bench",
-        "reports",
-        "release",
-        "demo",
-        "serve",
-        "clean",
-        *paths.profiles(),
-    ):
+    for word in (*"setup reproduce test lab bench reports release demo serve clean".split(), *paths.profiles()):
         assert word in shown
 
 
-def test_unknown_profile_is_one_error_with_the_choices() -> None:
-    result = make("reproduce", "PROFILE=paper")
+@pytest.mark.parametrize(("given", "name"), [(["PROFILE=paper"], "paper"), (["TASK=none"], "none/cpu")])
+def test_unknown_profile_is_one_error_with_the_choices(given: list[str], name: str) -> None:
+    result = make("reproduce", *given)
     assert result.returncode != 0
-    assert f"unknown profile 'paper': choose one of {' '.join(paths.profiles())}" in result.stderr
+    assert f"unknown profile '{name}': choose one of {' '.join(paths.profiles())}" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_task_has_profiles_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "params" / "a" / "cpu").mkdir(parents=True)
+    (tmp_path / "params" / "a" / "cpu" / "01_x.yaml").touch()
+    where = ["-n", "-C", str(tmp_path), "-f", str(paths.ROOT / "Makefile"), "TASK=a"]
+    for target, command in (("reproduce", "stages"), ("reports", "report"), ("release", "release")):
+        assert f"-m lib.{command} --profile a/cpu\n" in make(*where, target).stdout
 
 
 @pytest.mark.parametrize(

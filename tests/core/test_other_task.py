@@ -1,13 +1,17 @@
-"""A task of thirty lines, without a teacher, baselines or tests of others, goes through all notebooks."""
+"""A task of thirty lines, without a teacher, baselines or tests of others, from its parameters to what is released."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from toy_model import saved_student
 
+from lib import choose
 from lib.core import params, paths, stages
 from lib.core.files import read_jsonl
+from lib.report import __main__ as report
+from lib.report.release import release
 
 TINY = {"row_tokens": 300, "max_steps": 2, "precision": "fp32"}
 
@@ -31,11 +35,20 @@ def changed(base: str) -> dict[str, dict[str, Any]]:
 
 
 def test_a_task_from_its_tools_goes_through_the_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNS_DIR", str(tmp_path))
-    values, run = changed(str(saved_student(tmp_path / "base"))), paths.run_dir("smoke")
+    profile, values = tmp_path / "params" / "toy" / "smoke", changed(str(saved_student(tmp_path / "base")))
+    profile.mkdir(parents=True)
     for notebook in paths.notebooks():
-        own = {**params.load(notebook, "smoke"), **values[paths.stage_number(notebook)], "task": "tests.toy_task"}
-        assert stages.run_stage(notebook, own, run)
-    answered = read_jsonl(run / "06_predictions.jsonl")
+        own = {**params.load(notebook, "smoke"), **values[notebook.name[:2]], "task": "tests.toy_task"}
+        del own["profile"]
+        (profile / f"{notebook.stem}.yaml").write_text(yaml.safe_dump(own))
+    for name in ("params", "runs"):
+        monkeypatch.setenv(f"{name}_DIR".upper(), str(tmp_path / name))
+    for name in ("params", "reports"):
+        monkeypatch.setattr(paths, name.upper(), tmp_path / name)
+    stages.run_all("toy/smoke")
+    answered = read_jsonl((run := paths.run_dir("toy/smoke")) / "06_predictions.jsonl")
     assert {row["test"] for row in answered} == {"dev", "test"} and {row["level"] for row in answered} == {"T0", "T1"}
-    assert (run / "06_release" / "small.gguf").is_file()
+    assert release(run, "toy/smoke", paths.REPORTS, allow_dirty=True)[-1].name == "small.gguf"
+    page = report.build("toy/smoke", paths.REPORTS)[-1].read_text()
+    assert 'href="toy/smoke/model/small.gguf"' in page and "large models of part 1" not in page, "it has no teacher"
+    assert choose.main(["--profile", "toy/smoke"]) == 0

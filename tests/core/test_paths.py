@@ -8,13 +8,15 @@ from lib.core import paths
 
 
 def test_unknown_profile_names_the_choices(tmp_path: Path) -> None:
-    for name in ("cpu", "gpu"):
-        (tmp_path / name).mkdir()
+    for name in ("cpu", "gpu", "a/gpu", "a/cpu", "a/b/c"):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "01_x.yaml").touch()
     (tmp_path / "empty").mkdir()
-    assert paths.profiles(tmp_path) == ["cpu", "gpu"]
-    with pytest.raises(paths.StageError, match="unknown profile 'paper': choose one of cpu, gpu"):
-        paths.check_profile("paper", tmp_path)
+    known = [paths.check_profile(name, tmp_path) for name in paths.profiles(tmp_path)]
+    assert known == ["cpu", "gpu", "a/cpu", "a/gpu"], "those of the main task first"
+    for name in ("paper", "a", "a/paper", "a/../cpu", "/cpu", "a/cpu/", ""):
+        with pytest.raises(paths.StageError, match=f"unknown profile '{name}': choose one of cpu, gpu, a/cpu, a/gpu"):
+            paths.check_profile(name, tmp_path)
 
 
 def test_runs_follow_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     (tmp_path / "others").mkdir()
     sizes = {"vocab_size": 400, "layers": 1, "row_tokens": 256, "max_steps": 2, "precision": "fp32"}
     return {
-        "task": "vending",
+        "task": "tests.toy_task",
         "run": "smoke",
         "training": {**sizes, "base": str(saved_student(tmp_path / "base", layers=1))},
         "key": "place",

@@ -64,7 +64,7 @@ def test_saved_student_is_the_same(student, tmp_path, kind):
     with torch.no_grad():
         torch.testing.assert_close(loaded.model(ids).logits, student.model(ids).logits, atol=2e-2, rtol=0)
     assert loaded.vocabulary.controls == student.vocabulary.controls
-    assert loaded.info["task"] == "vending"
+    assert loaded.info["task"] == "tests.toy_task"
 
 
 def test_a_student_of_fewer_controls_gets_the_others_and_reads_as_before(student, tmp_path):
@@ -92,7 +92,7 @@ def test_damaged_or_foreign_student_is_an_error(student, tmp_path):
         def controls(self):
             return [*super().controls(), "Explode("]
 
-    with pytest.raises(StudentError, match="vending"):
+    with pytest.raises(StudentError, match="tests.toy_task"):
         students.start(Other(), str(path), 400, 4)
     with pytest.raises(StudentError, match="Explode"):
         TorchStudent(student, More())

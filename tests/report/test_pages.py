@@ -47,26 +47,30 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The report of a toy run."""
+    """The reports of toy runs, of profile smoke and of profile smoke of another task."""
     top = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RUNS_DIR", str(top / "runs"))
-        finished_run(paths.run_dir("smoke"))
-        report.build("smoke", top / "reports")
-    (top / "gallery" / "smoke").mkdir(parents=True)
-    for name in ("metrics.csv", "provenance.json"):
-        shutil.copy(top / "reports" / "smoke" / name, top / "gallery" / "smoke")
-    write_answers(top / "gallery" / "smoke", {"rules": (0.5, 1.0), "small": (0.97, 20.0)})
-    report.index(top / "gallery")
+        patch.setattr(paths, "PARAMS", top / "params")
+        for profile in ("a/smoke", "smoke"):
+            (top / "params" / profile).mkdir(parents=True)
+            (top / "params" / profile / "01_x.yaml").touch()
+            finished_run(paths.run_dir(profile))
+            report.build(profile, top / "reports")
+            (top / "gallery" / profile).mkdir(parents=True)
+            for name in ("metrics.csv", "provenance.json"):
+                shutil.copy(top / "reports" / profile / name, top / "gallery" / profile)
+            write_answers(top / "gallery" / profile, {"rules": (0.5, 1.0), "small": (0.97, 20.0)})
+        report.index(top / "gallery")
     yield top / "reports"
 
 
 @pytest.fixture(
-    params=["index", "page", "gallery", "records", *(p.relative_to(paths.REPORTS).as_posix() for p in OURS)]
+    params=["index", "page", "deep", "gallery", "records", *(p.relative_to(paths.REPORTS).as_posix() for p in OURS)]
 )
 def path(request: pytest.FixtureRequest, toy: Path) -> Path:
     named = {"index": toy / "index.html", "page": toy / "smoke" / "06_x.html"}
-    named |= {"gallery": toy.parent / "gallery" / "smoke" / "gallery.html"}
+    named |= {"gallery": toy.parent / "gallery" / "a" / "smoke" / "gallery.html", "deep": toy / "a/smoke/06_x.html"}
     named |= {"records": toy.parent / "gallery" / "index.html"}
     return named.get(request.param) or paths.REPORTS / request.param
 
@@ -119,10 +123,19 @@ def test_alternative_texts_are_cut_and_a_table_has_a_link_to_its_file() -> None:
     assert text.endswith('</div> <a href="frontier.csv">frontier.csv</a>')
 
 
-def test_every_link_of_the_committed_index_leads_to_a_file() -> None:
-    text = (paths.REPORTS / "index.html").read_text(encoding="utf-8")
-    found = re.findall(r'href="([^"#]+)"', text)
-    assert found and [link for link in found if not (paths.REPORTS / link).is_file()] == []
+def test_every_link_leads_to_a_file_and_a_place_in_it(path: Path) -> None:
+    reader = Reader(path.read_text(encoding="utf-8"))
+    ids = [given["id"] or "" for _, given in reader.tags if "id" in given]
+    assert len(ids) == len({*ids}) and not re.search(r"[/\s]", "".join(ids))
+    links = [(given["href"] or "").partition("#") for given in reader.all("a") if given["href"] != "README.md"]
+    made = [(path.parent / file if file else path, part) for file, _, part in links if ":" not in file]
+    assert made and [file for file, _ in made if not file.is_file()] == []
+    assert [part for file, part in made if part and f'id="{part}"' not in file.read_text(encoding="utf-8")] == []
+
+
+def test_another_task_stands_below_the_main_one_and_is_named(toy: Path) -> None:
+    titles = re.findall("<h2.*?>(.*)</h2>", (toy / "index.html").read_text(encoding="utf-8"))
+    assert titles == ["Profile <code>smoke</code>", "Task <code>toy</code>, profile <code>a/smoke</code>"]
 
 
 def test_break_even_is_where_the_costs_meet() -> None:

@@ -62,7 +62,7 @@ def test_the_files_that_were_compared_are_published_alone(run: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "old.gguf").write_text("old")
     publish(run, {"tiny": 1.0, "super tiny": 1.0})
-    written = release.release(run, folder.parent.parent)
+    written = release.release(run, "toy", folder.parent.parent)
     assert [p.name for p in written] == ["README.md", "release.json", "super-tiny.gguf", "tiny.gguf"]
     assert sorted(folder.iterdir()) == written and not list(folder.parent.glob("*.part"))
     for name in ("tiny", "super-tiny"):
@@ -77,7 +77,7 @@ def test_the_card_has_every_figure_with_what_it_is_of(run: Path) -> None:
         assert f"The weakest level of `{file}` is T1: 30 % of 10 requests right." in text
     for part in (
         "What vends.\n",
-        "use `super-tiny.gguf` unless",
+        "--model reports/toy/model` uses `super-tiny.gguf`",
         "| against whole | 5.0 points lost, over 20 requests, p < 0.001",
         "| against whole | it is the parent |",
         "median 12 ms, 95 % within 34 ms, context in the cache (in the evaluation)",
@@ -139,14 +139,14 @@ def test_what_changed_since(run: Path) -> None:
 def test_runs_of_local_changes_or_several_commits_are_refused(run: Path) -> None:
     reports = run.parent.parent / "reports"
     with pytest.raises(ReportError, match=r"nothing to release: run stage 06 \(make reproduce PROFILE=toy\)"):
-        release.release(run, reports)
+        release.release(run, "toy", reports)
     publish(run, {"tiny": 1.0})
     for commit, message in (("c0ffee-dirty", "stages 05 have local changes"), ("decade", "stages are from 2 commits")):
         files.write_json(run / "05_meta.json", {"commit": commit})
         with pytest.raises(ReportError, match=f"toy: {message}: commit and run them again, or give --allow-dirty"):
-            release.release(run, reports)
+            release.release(run, "toy", reports)
         assert not (reports / "toy").exists()
-    assert release.release(run, reports, allow_dirty=True)
+    assert release.release(run, "toy", reports, allow_dirty=True)
 
 
 def test_a_task_without_its_part_of_the_card(run: Path) -> None:

@@ -4,10 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_model import saved_student
+from toy_task import TASK
 
 from lib import demo
 from lib.core import files, paths
 from lib.core.task import Answer, TaskError
+from lib.model.gguf_write import export
+from lib.runtime.requests import demos
 from lib.tasks import load
 
 CALL = {"name": "Give", "arguments": {"item": "Tea"}}
@@ -54,6 +58,24 @@ def test_the_demo_s_own_context_is_shown(monkeypatch: pytest.MonkeyPatch, capsys
     monkeypatch.setattr(demo, "_typed", lambda: iter(()))
     assert demo.main([]) == 0
     assert "End with Ctrl-D." in capsys.readouterr().out
+
+
+def test_another_task_s_context_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = export(saved_student(tmp_path / "student"), tmp_path / "toy.gguf", "q8_0")
+    row = demos(TASK)["drawn"]
+    monkeypatch.setattr(demo, "_typed", lambda: iter([request["text"] for request in row["requests"]]))
+    assert demo.main(["--model", str(model)]) == 0
+    shown = capsys.readouterr().out
+    assert len(row["requests"]) == 5 == shown.count("% sure") + shown.count("no valid answer")
+    assert all(item in shown for item in row["items"])
+    monkeypatch.setattr("tests.toy_task.Vending.examples", lambda *_: iter(()))
+    assert demo.main(["--model", str(model)]) == 2
+    assert "demo: --context: 'items' is missing" in capsys.readouterr().err
+    monkeypatch.setattr("lib.runtime.requests.PARAMS", tmp_path)
+    files.write_json(tmp_path / TASK.name / "demo.json", {"items": ["Gum"]})
+    assert demos(TASK) == {"demo": {"items": ["Gum"]}}
 
 
 def test_the_demo_s_requests_are_answered_right_by_their_own_calls() -> None:

@@ -114,7 +114,7 @@ def test_wrong_models_are_refused(path, tmp_path):
         def controls(self):
             return [*super().controls(), "Explode("]
 
-    with pytest.raises(StudentError, match="'vending', not 'other'"):
+    with pytest.raises(StudentError, match="'tests.toy_task', not 'other'"):
         GgufStudent(path, Other())
     with pytest.raises(StudentError, match="Explode"):
         GgufStudent(path, More())

@@ -1,5 +1,6 @@
 """``python -m lib.predict``: a line out for each line in, errors on their lines, one message for a bad model."""
 
+import io
 import json
 import os
 import subprocess
@@ -97,7 +98,7 @@ def test_the_model_is_found(folder, model, tmp_path, monkeypatch):
     monkeypatch.setattr("lib.runtime.requests.RELEASED", tmp_path / "released")
     assert find_model(model, tmp_path) == model
     assert find_model(folder / "student", tmp_path) == folder / "student"
-    models = tmp_path / "cpu" / "06_models"
+    models = tmp_path / "a" / "cpu" / "06_models"
     models.mkdir(parents=True)
     for name in ("student-q4_0.gguf", "student-q8_0.gguf"):
         (models / name).write_bytes(b"")
@@ -145,12 +146,13 @@ def test_what_is_no_model_is_named(tmp_path, monkeypatch):
 def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
     (tmp_path / "cut.gguf").write_bytes(model.read_bytes()[:5000])
     (tmp_path / "text.gguf").write_text("hello")
+    (tmp_path / "odd.gguf").write_bytes(model.read_bytes().replace(b'"tests.toy_task"', b'"tests.toy"     '))
     cases = [
         (["--model", str(tmp_path / "absent.gguf")], "no such model"),
         (["--model", str(tmp_path / "cut.gguf")], "not a whole GGUF"),
         (["--model", str(tmp_path / "text.gguf")], "not a whole GGUF"),
-        (["--model", str(model)], "unknown task 'vending'"),
-        (["--model", str(model), "--task", "home"], "'vending', not 'home'"),
+        (["--model", str(tmp_path / "odd.gguf")], "task 'tests.toy': No module named 'tests.toy'"),
+        (["--model", str(model), "--task", "home"], "'tests.toy_task', not 'home'"),
     ]
     for arguments, message in cases:
         assert main(arguments) == 2
@@ -158,6 +160,11 @@ def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
         assert captured.out == ""
         assert message in captured.err
         assert len(captured.err.strip().splitlines()) == 1
+
+
+def test_a_model_names_its_task(model, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "one tea", "items": ["Tea"]}')))
+    assert main(["--model", str(model)]) == 0 and "calls" in json.loads(capsys.readouterr().out)
 
 
 needs_home = pytest.mark.skipif("home" not in available(), reason="the task of the example is not there")

@@ -97,12 +97,29 @@ def test_the_content_may_be_a_list_of_parts(openai: OpenAI) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("task", [Vending(), None], ids=["no dialogue", "no tools"])
+@pytest.mark.parametrize("task", [type("Mute", (Vending,), {"dialogue": None})(), None], ids=["mute", "no tools"])
 def test_a_request_that_the_task_cannot_serve_gets_a_sentence(task: Any, stream: bool) -> None:
     tools = {"tools": [TOOL]} if task else {"tools": []}
     with running(task) as server:
         found = httpx.post(f"{server.url}/v1/chat/completions", json={**PROBE, **tools, "stream": stream})
     assert found.status_code == 200 and PLAIN in found.text
+
+
+def test_a_task_from_its_tools_reads_its_context_from_the_system_message() -> None:
+    give = {"type": "function", "function": {"name": "Give"}}
+    said = [("system", 'The machine: {"items": ["Tea"]}. Be brief.'), ("user", "Tea"), ("tool", "One tea.")]
+    messages = [{"role": role, "content": content} for role, content in said]
+    with running(Vending()) as server:
+        assert [*httpx.get(f"{server.url}/examples").json()] == ["drawn"]
+
+        def answer(first: int, last: int, tool: Any = give) -> Any:
+            body = {"model": "toy", "messages": messages[first:last], "tools": [tool], "stream": False}
+            found = httpx.post(f"{server.url}/api/chat", json=body).json()
+            return found.get("message", found)
+
+        assert answer(0, 2)["tool_calls"] == [{"function": {"name": "Give", "arguments": {"item": "Tea"}}}]
+        assert answer(0, 3)["content"] == "One tea." and answer(0, 2, TOOL)["content"] == PLAIN, "it is not offered"
+        assert answer(1, 2) == {"error": "system message: 'items' is missing"}
 
 
 @pytest.mark.parametrize("path", RECORDED or [Path("absent")], ids=lambda path: path.stem)

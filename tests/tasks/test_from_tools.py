@@ -107,3 +107,11 @@ def test_samples_repeat_and_orders_change_no_prompt(tmp_path: Path) -> None:
         other = {**context, **{kind: names[::-1] for kind, names in TASK.things(context).items()}}
         assert other != context and TASK.references(context) == TASK.references(other)
     assert load("tests.toy_task").name == Vending.name
+
+
+def test_what_is_no_task_is_named() -> None:
+    known = {"none": "unknown task 'none': use one of .*home", "tests.none": "No module named 'tests.none'"}
+    known |= {"tests.odd_text": "has no attribute 'TASK'", "..home": "task '..home': "}
+    for name, message in {**known, "lib.tasks.home": "TASK has the name 'home': call it 'lib.tasks.home'"}.items():
+        with pytest.raises(TaskError, match=message):
+            load(name)

@@ -216,7 +216,7 @@ def test_what_cannot_be_distilled_is_named(assistant, start, by_context, tmp_pat
 def test_a_student_of_another_task_is_refused(assistant, start, by_context, tmp_path):
     stranger = students.load(start)
     students.save(replace(stranger, info={**stranger.info, "task": "library"}), tmp_path / "stranger")
-    with pytest.raises(StudentError, match="a student for 'library', not 'vending'"):
+    with pytest.raises(StudentError, match="a student for 'library', not 'tests.toy_task'"):
         run(assistant, tmp_path / "stranger", by_context, tmp_path / "out")
 
 

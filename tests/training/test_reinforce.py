@@ -278,7 +278,7 @@ def test_bad_input_is_named_before_any_work(start, by_context, dev, tmp_path):
         run(start, by_context, [], tmp_path / "out")
     with pytest.raises(TrainingError, match="absent: reinforcement starts from a student's folder"):
         run(tmp_path / "absent", by_context, dev, tmp_path / "out")
-    with pytest.raises(students.StudentError, match="'vending', not 'home'"):
+    with pytest.raises(students.StudentError, match="'tests.toy_task', not 'home'"):
         run(start, by_context, dev, tmp_path / "out", task=load_task("home"))
     assert list(tmp_path.iterdir()) == []
 
