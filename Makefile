@@ -15,7 +15,7 @@ $(error unknown profile '$(CHOSEN)': choose one of $(PROFILES), for example make
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports release demo serve ha-test clean
+.PHONY: help setup reproduce test lab bench record ablation reports release demo serve ha-test soak clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(CHOSEN)')"
@@ -72,6 +72,9 @@ serve: setup  ## answer clients of OpenAI's and Ollama's protocols, at port 8080
 
 ha-test: setup  ## try the server in a real Home Assistant: HA=DIR, see tests/home_assistant/README.md
 	@$(BIN)/python tests/home_assistant "$(HA)" $(SERVE)
+
+soak: setup  ## 20,000 requests through server and predict: wrong pairs, times, memory; options as SOAK="--requests 2000"
+	@$(BIN)/python -m tests.soak $(SOAK)
 
 clean:  ## remove runs and caches; keeps .venv, the downloaded base model and reports/
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache notebooks/.ipynb_checkpoints

@@ -144,7 +144,9 @@ def _largest(home: Home) -> list[Area]:
     return [a for a in areas if a.name in best]
 
 
-Forms = tuple[frozenset[str], frozenset[str], set[str]]  # those of an entity's name, of its place and kind; its name's threes
+Forms = tuple[
+    frozenset[str], frozenset[str], set[str]
+]  # those of an entity's name, of its place and kind; its name's threes
 
 
 @lru_cache(maxsize=4096)
@@ -170,7 +172,9 @@ def _index(home: Home) -> tuple[list[Forms], dict[str, float]]:
     rows = []
     for e in home.entities:
         kind = _forms(f"{e.domain} {e.device_class or ''} {KINDS['words'].get(e.domain, '')}")
-        rows.append((_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", frozenset()), _threes(e.name)))
+        rows.append(
+            (_forms(" ".join([e.name, *e.aliases])), kind | places.get(e.area or "", frozenset()), _threes(e.name))
+        )
     counts = Counter(form for name, rest, _ in rows for form in name | rest)
     return rows, {form: math.log(1 + len(rows) / n) for form, n in counts.items()}
 
@@ -190,7 +194,7 @@ def scores(home: Home, text: str, satellite: str | None) -> list[float]:
 
 
 @cache
-def _related() -> list[frozenset[str]]:
+def _related() -> list[Some]:
     return [_forms(line) for line in KINDS["related"]]
 
 
@@ -200,7 +204,7 @@ def _hints(home: Home, text: str) -> list[float]:
     said, heard = _forms(" ".join(map(stem, words(text)))), _threes(text)
     meant = said.union(*(group for group in _related() if group & said)) - _forms(text)
 
-    def score(name: frozenset[str], rest: frozenset[str], threes: set[str]) -> float:
+    def score(name: Some, rest: Some, threes: set[str]) -> float:
         related = [2 * weights[f] for f in name & meant] + [weights[f] for f in rest & meant]
         return max(related, default=0.0) + _LIKE * (len(threes & heard) / len(threes)) ** 2
 
