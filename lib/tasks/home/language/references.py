@@ -144,9 +144,8 @@ def _largest(home: Home) -> list[Area]:
     return [a for a in areas if a.name in best]
 
 
-Forms = tuple[
-    frozenset[str], frozenset[str], set[str]
-]  # those of an entity's name, of its place and kind; its name's threes
+Some = frozenset[str]
+Forms = tuple[Some, Some, set[str]]  # those of an entity's name, of its place and kind; its name's threes
 
 
 @lru_cache(maxsize=4096)
