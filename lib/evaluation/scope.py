@@ -9,7 +9,7 @@ OUTSIDE = "out_of_scope"  # the level of such requests
 
 
 def table(records: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """A row for each system on each test that has such requests and ``reference``'s answers; with Wilson's intervals.
+    """A row for each system on each test in which ``reference`` finds such requests; with Wilson's intervals.
 
     Of the ``n`` others: ``exact``, and ``accuracy`` of the tool alone. Of the ``n_out``: ``precision`` and ``recall``
     of doing nothing; ``found``: the recall of a threshold on the confidence, at the precision of ``reference``.
@@ -20,8 +20,8 @@ def table(records: pd.DataFrame, reference: str) -> pd.DataFrame:
     found = []
     for test, part in rows.groupby("test", sort=False):
         systems = dict(iter(part.groupby("system", sort=False)))
-        if part["out"].any() and reference in systems:
-            bar = float(systems[reference].query("none")["out"].mean())
+        bar = float(systems[reference].query("none")["out"].mean()) if reference in systems else 0.0
+        if bar > 0:
             found += [{"test": test, "system": name, **_row(own, bar)} for name, own in systems.items()]
     return pd.DataFrame(found)
 

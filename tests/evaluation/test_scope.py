@@ -36,3 +36,4 @@ def test_answers_of_one_confidence_are_found_together_or_not_at_all() -> None:
 def test_without_such_requests_or_without_the_reference_there_are_no_rows() -> None:
     assert scope.table(answers("a", (False, False, 0.5)), "a").empty
     assert scope.table(answers("a", (True, True, 0.5)), "b").empty
+    assert scope.table(answers("a", (True, False, 0.5)), "a").empty, "no precision to compare at"
