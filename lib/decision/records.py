@@ -40,7 +40,7 @@ def write(
     """Writes ``folder/FILE``, its name after ``prefix``; returns it. Raises RecordError for an unknown request.
 
     ``records``: of lib.evaluation.evaluate, each for a request of ``tests``; ``third_party``: names of tests in others'
-    words. Nothing is kept of what these and dev_human say, nor of the calls, which may repeat it.
+    words. Nothing is kept of what these and people ("human") say, nor of the calls, which may repeat it.
     """
     made = {name: _Test(rows, name in third_party, task) for name, rows in tests.items()}
     groups: dict[tuple[str, str], list[Row]] = {}
@@ -82,7 +82,7 @@ class _Test:
         return [bool(row["calls"]), executes, None if self._withheld(example) else row["calls"]]
 
     def _withheld(self, example: Example) -> bool:
-        return self.theirs or example.split == DEV_HUMAN
+        return self.theirs or example.split == DEV_HUMAN or example.source == "human"
 
     def columns(self) -> Row:
         """By name, a value for each request that was asked."""

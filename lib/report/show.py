@@ -122,13 +122,13 @@ def _text(value: Any, how: Format | None) -> str:
 
 def text(example: Any) -> str:
     """What an example says, masked if others own its words."""
-    return WITHHELD if example.split in OTHERS else str(example.text)
+    return WITHHELD if example.split in OTHERS or example.source == "human" else str(example.text)
 
 
 def flipped(examples: Sequence[Any], answers: pd.DataFrame, before: str, after: str) -> None:
-    """Shows the requests (of one test of our own) that one of two systems alone got right, those won first."""
+    """Shows the requests (of one test, in our own words) that one of two systems alone got right, those won first."""
     sides = [answers[answers["system"] == name].drop_duplicates("id").set_index("id") for name in (before, after)]
-    known = [e for e in examples if all(e.id in side.index for side in sides)]
+    known = [e for e in examples if e.source != "human" and all(e.id in side.index for side in sides)]
     rows = []
     for e in known:
         (was, said), (now, says) = ((bool(side.loc[e.id, "exact"]), side.loc[e.id, "calls"]) for side in sides)

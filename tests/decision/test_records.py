@@ -19,7 +19,7 @@ ROWS = [e for group in examples(2, 4) for e in group]
 TESTS = {
     "dev": [replace(e, split="dev") for e in ROWS[:4]],
     "dev_human": [replace(e, split="dev_human", text=f"people say {e.id}") for e in ROWS[:3]],
-    "dev_human, as told": [replace(ROWS[0], split="dev_human", text="people say it again")],
+    "dev_human, as told": [replace(ROWS[0], source="human", text="people say it again")],
     "theirs": [replace(e, id="twice", text=f"others say {i}") for i, e in enumerate(ROWS[:2])],
 }
 

@@ -44,7 +44,8 @@ def test_differences_are_significant_among_all_of_a_test(said: list[str]) -> Non
 def test_sentences_of_others_are_masked_and_none_of_ours(said: list[str], split: str) -> None:
     theirs = Example("t1", "dim the lava lamp", {}, [[]], "X", "others", split)
     own = Example("d1", "dim the lava lamp, forty", {}, [[]], "L0", "program", "dev")
-    assert (show.text(theirs), show.text(own)) == (show.WITHHELD, own.text)
+    spoken = Example("d2", "dim the lava lamp", {}, [[]], "L0", "human", "dev")
+    assert [show.text(e) for e in (theirs, spoken, own)] == [show.WITHHELD, show.WITHHELD, own.text]
     rows = [{"text": e.text, "split": e.split, "calls": "Dim(lava lamp)"} for e in (theirs, own)]
     show.table(rows, {"text": "request", "calls": "its calls"})
     masked, shown = said[0].splitlines()[1:]

@@ -15,7 +15,8 @@ from lib.tasks.home.language.calls import takes_name
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import CLEAN_AREA, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS, Tool
-from lib.tasks.home.teacher.retrieval import Delexicalised, Nearest, delexicalise, tokens_of
+from lib.tasks.home.teacher.retrieval import Delexicalised, delexicalise, tokens_of
+from lib.tasks.nearest import Nearest
 
 NEIGHBOURS = 20  # training requests that are tried until one can be filled
 LIMIT = 40_000  # training requests that are read at most, evenly spaced

@@ -9,11 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, Generic, NamedTuple, TypeVar
-
-import numpy as np
-from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
+from typing import Any, NamedTuple
 
 from lib.core.task import Call, Example, TaskError
 from lib.tasks.home.sampler.templates import number_words
@@ -23,6 +19,7 @@ from lib.tasks.home.simulator.matching import targets
 from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.home.teacher.lexicon import kind_stems, lexicon, respell
 from lib.tasks.home.words import stem
+from lib.tasks.nearest import Item, Nearest
 
 NUMBERS = {number_words(i): i for i in (*range(20), *range(20, 100, 10))} | {"hundred": 100}
 
@@ -103,33 +100,6 @@ def mask(text: str, home: Home) -> str:
         partial = word.islower() and len(word) > 3 and stem(word) in parts
         words += [] if partial and words[-1:] == ["PART"] else ["PART" if partial else word]
     return " ".join(words)
-
-
-Item = TypeVar("Item")
-
-
-class Nearest(Generic[Item]):
-    """``rows`` by the cosine similarity of their ``texts``: half by words and pairs of words, half by their parts."""
-
-    def __init__(self, texts: Sequence[str], rows: Sequence[Item]) -> None:
-        self.rows = rows
-        self._words = TfidfVectorizer(analyzer="word", ngram_range=(1, 2), token_pattern=r"\S+", lowercase=False)
-        self._characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), lowercase=False)
-        features = [self._words.fit_transform(texts), self._characters.fit_transform(texts)]
-        self._by_feature = sparse.csr_matrix(sparse.hstack(features).T)
-        self._similarity = lru_cache(maxsize=1024)(self._cosine)
-
-    def _cosine(self, text: str) -> np.ndarray[Any, Any]:
-        """The similarity of ``text`` to every row, (rows,), from 0 to 1; rounded, so that ties are ties."""
-        features = [self._words.transform([text]), self._characters.transform([text])]
-        cosine = (sparse.csr_matrix(sparse.hstack(features)) @ self._by_feature).toarray().ravel() / 2
-        return np.round(cosine, 6)
-
-    def best(self, text: str, count: int) -> list[tuple[Item, float]]:
-        """The ``count`` nearest rows with their similarity, the nearest first."""
-        similarity = self._similarity(text)
-        order = np.argsort(-similarity, kind="stable")[:count]
-        return [(self.rows[i], float(similarity[i])) for i in order]
 
 
 _LEAST = 5  # examples that a word must occur in to count as one that people use in commands
