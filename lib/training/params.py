@@ -109,6 +109,9 @@ class Reinforcement(Training, Sampling):
     pool: int = Field(0, ge=0)  # requests to try before training; 0: all
     pool_shares: dict[str, float] = {}  # of the pool, by source, level or the task's trait; all others share the rest
     pool_samples: int = Field(4, ge=2)  # answers to each; a request whose answers get equal rewards is left out
+    anchors: float = Field(
+        0.0, ge=0
+    )  # requests that it gets right every time, to one that it does not: what is not lost
     together: int = Field(1, ge=1)  # requests of one context in a row; above 1 the pool is drawn by contexts
     groups_per_step: int = Field(8, ge=1)
     groups_at_once: int = Field(8, ge=1)  # groups in one forward pass; divides groups_per_step

@@ -3,7 +3,10 @@
 The last step of the knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471), by group relative policy
 optimisation (Shao et al., *DeepSeekMath*, arXiv 2402.03300, section 4.1). Eight answers a request, a small weight on
 the divergence from the start, and graded rewards follow STAR (arXiv 2602.03022). A group of equal rewards
-counts for nothing (DAPO, arXiv 2503.14476, section 3.2), but no other group takes its place.
+counts for nothing (DAPO, arXiv 2503.14476, section 3.2), but no other group takes its place. Requests that are right
+every time are left out so, and what they need can be unlearnt with the others: a student learnt to ask back whenever
+music was wanted. ``anchors`` are such requests, whose right answers all have the advantage 1: that changes little while
+they are likely.
 
 Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
 gives every answer a copy of its prompt; here the answers of a context share its prefix (lib/training/packing.py).
@@ -69,7 +72,7 @@ class ReinforceTrainer(PackedTrainer):
         self.step_log.count(**statistics(groups))
         at_once = len(groups) // len(places)
         self.answers = sum(len(g.samples) for g in groups)
-        self.answer_tokens = max(sum(len(s.ids) for g in groups if g.spread for s in g.samples), 1)
+        self.answer_tokens = max(sum(len(s.ids) for g in groups if counts(g, self.settings) for s in g.samples), 1)
         parts = [self.batch(groups[i : i + at_once]) for i in range(0, len(groups), at_once)]
         return parts, self.accelerator.num_processes
 
@@ -82,8 +85,8 @@ class ReinforceTrainer(PackedTrainer):
 
     def batch(self, groups: Sequence[Group]) -> Batch:
         """Rows of the groups that count; of the first one, with no weight, if none does."""
-        kept = [g for g in groups if g.spread] or groups[:1]
-        rows = pack([Block(g.prompt.prefix, list(tries(g))) for g in kept], self.settings.row_tokens)
+        kept = [g for g in groups if counts(g, self.settings)] or groups[:1]
+        rows = pack([Block(g.prompt.prefix, list(tries(g, self.settings))) for g in kept], self.settings.row_tokens)
         answers = [s for row in rows for block in row for s in block.segments]
         columns = {
             "advantages": [s.advantage / s.answer / self.answers for s in answers],
@@ -109,12 +112,17 @@ class ReinforceTrainer(PackedTrainer):
         return (logits / self.settings.temperature).log_softmax(-1).gather(-1, answers[:, None])[:, 0]
 
 
-def tries(group: Group) -> Iterator[Segment]:
-    """A group's distinct answers with their advantages: rewards less their mean, divided by their spread."""
+def counts(group: Group, params: Reinforcement) -> bool:
+    """Whether a group changes the student: rewards that differ, or an anchor."""
+    return group.spread or (params.anchors > 0 and group.right)
+
+
+def tries(group: Group, params: Reinforcement) -> Iterator[Segment]:
+    """A group's distinct answers with their advantages: rewards less their mean, by their spread; 1 for an anchor's."""
     rewards = torch.tensor([s.reward for s in group.samples])
-    advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+    advantages = (rewards - rewards.mean()) / (rewards.std() + 1e-4) if group.spread else torch.ones(len(rewards))
     for ids in dict.fromkeys(tuple(s.ids) for s in group.samples):
-        same = torch.tensor([tuple(s.ids) == ids for s in group.samples]) & group.spread
+        same = torch.tensor([tuple(s.ids) == ids for s in group.samples]) & counts(group, params)
         yield Segment(group.prompt.request + list(ids), len(ids), float(advantages[same].sum()), int(same.sum()))
 
 
@@ -171,5 +179,5 @@ def _pool(params: Reinforcement, task: Task, student: Student, by_context: ByCon
         return Pool([e for group in by_context for e in group], **read_json(path))
     model: Any = student.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     pool = try_pool(model, Codec(task, student.vocabulary), params, by_context)
-    write_json(path, {"runs": pool.runs, "tried": pool.tried, "reward": pool.reward})
+    write_json(path, {"runs": pool.runs, "tried": pool.tried, "reward": pool.reward, "anchors": pool.anchors})
     return pool

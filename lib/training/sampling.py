@@ -50,6 +50,11 @@ class Group:
         rewards = [s.reward for s in self.samples]
         return max(rewards) - min(rewards) > SAME
 
+    @property
+    def right(self) -> bool:
+        """Whether all its answers are exactly right."""
+        return all(s.exact for s in self.samples)
+
 
 class Sampler:
     """Draws the next ids from the model's distribution at ``temperature``; equal ``seed`` texts draw equally."""
@@ -101,12 +106,16 @@ def _worth(codec: Codec, request: Request, ids: Sequence[int], graded: bool) -> 
 
 @dataclass(frozen=True)
 class Pool:
-    """Requests to train on, as ``runs`` of one context; of those ``tried``, which got a mean ``reward``."""
+    """Requests to train on, as ``runs`` of one context; of those ``tried``, which got a mean ``reward``.
+
+    The last ``anchors`` runs are of one request each that was right every time.
+    """
 
     examples: Sequence[Example]
     runs: list[list[int]]
     tried: list[int]
     reward: float
+    anchors: int = 0
 
     @property
     def seen(self) -> int:
@@ -114,11 +123,12 @@ class Pool:
 
     @property
     def kept(self) -> int:
-        return sum(map(len, self.runs))
+        """How many are trained on because their answers differ in reward."""
+        return sum(map(len, self.runs)) - self.anchors
 
     def table(self, task: Task) -> pd.DataFrame:
         """How many were ``tried`` and ``kept``: a row for each source, level and trait, as ``of`` and ``name``."""
-        kept, rows = {i for run in self.runs for i in run}, []
+        kept, rows = {i for run in self.runs[: len(self.runs) - self.anchors] for i in run}, []
         for i in self.tried:
             e = self.examples[i]
             names = [("source", e.source), ("level", e.level), *(("trait", trait) for trait in task.traits(e))]
@@ -129,7 +139,7 @@ class Pool:
     def requests(self, places: Sequence[int], codec: Codec, seed: int) -> Iterator[Request]:
         """The requests at ``places``, counted through the epochs, each of which has its own order and numbering."""
         for place in places:
-            epoch, i = divmod(place, self.kept)
+            epoch, i = divmod(place, self.kept + self.anchors)
             order = Random(f"{seed}/epoch/{epoch}").sample(range(len(self.runs)), len(self.runs))
             run, index = [(run, index) for run in order for index in self.runs[run]][i]
             example, rng = self.examples[index], Random(f"{seed}/{epoch}/{run}")
@@ -137,7 +147,10 @@ class Pool:
 
 
 def try_pool(model: Any, codec: Codec, params: Reinforcement, by_context: ByContext) -> Pool:
-    """Answers ``params.pool`` requests and keeps those whose rewards differ. Raises TrainingError if none is kept."""
+    """Answers ``params.pool`` requests and keeps those whose rewards differ, and anchors.
+
+    Raises TrainingError if no rewards differ.
+    """
     seed = f"{params.seed}/pool"
     examples = [e for group in by_context for e in group]
     drawn = _drawn(by_context, params, codec.task, Random(seed))
@@ -157,7 +170,9 @@ def try_pool(model: Any, codec: Codec, params: Reinforcement, by_context: ByCont
             f"the answers to each of {len(flat)} requests got equal rewards (mean {sum(rewards) / len(rewards):.2f})"
         )
         raise TrainingError(f"pool: {nothing}: raise {remedy}")
-    return Pool(examples, runs, flat, sum(rewards) / len(rewards))
+    right = [i for i in flat if groups[i].right]
+    anchors = Random(seed).sample(right, min(len(right), round(params.anchors * sum(map(len, kept)))))
+    return Pool(examples, [*runs, *([i] for i in anchors)], flat, sum(rewards) / len(rewards), len(anchors))
 
 
 def _drawn(by_context: ByContext, params: Reinforcement, task: Task, rng: Random) -> list[list[int]]:

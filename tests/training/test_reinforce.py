@@ -179,11 +179,14 @@ def test_equal_answers_are_one_with_all_their_advantages(requests):
         Sample(ids, Reading("", []), reward, False) for ids, reward in (([1, 2], 1.0), ([3], 0.0), ([1, 2], 1.0))
     ]
     group = Group(requests[0][1], samples)
-    one, other = tries(group)
+    one, other = tries(group, settings())
     assert (one.ids[-2:], one.answer, one.count, other.count) == ([1, 2], 2, 2, 1)
     assert one.advantage == pytest.approx(-other.advantage, abs=1e-6) and one.advantage > 0
-    same = tries(replace(group, samples=samples[:1] * 2))
-    assert [(s.advantage, s.count) for s in same] == [(0.0, 0)]
+    same = replace(group, samples=samples[:1] * 2)
+    assert [(s.advantage, s.count) for s in tries(same, settings(anchors=1.0))] == [(0.0, 0)]
+    right = replace(group, samples=[replace(samples[0], exact=True)] * 2)
+    assert [(s.advantage, s.count) for s in tries(right, settings(anchors=1.0))] == [(2.0, 2)]
+    assert [(s.advantage, s.count) for s in tries(right, settings())] == [(0.0, 0)]
 
 
 def test_accumulated_groups_equal_groups_at_once(start, by_context, dev, tmp_path):
@@ -343,6 +346,19 @@ def test_the_pool_keeps_requests_whose_rewards_differ(start, by_context):
     plan = [e.id for e, _ in pool.requests(range(2 * half), codec, seed=1)]
     assert sorted(plan[:half]) == sorted(plan[half:]) == sorted(pool.examples[i].id for (i,) in pool.runs)
     assert plan[:half] != plan[half:]
+
+
+def test_anchors_are_requests_that_are_right_every_time(start, by_context):
+    student = students.load(start)
+    codec = Codec(TASK, student.vocabulary)
+    plain, pool = (try_pool(student.model, codec, settings(anchors=n), by_context) for n in (0.0, 0.5))
+    assert (pool.kept, pool.tried, plain.anchors) == (plain.kept, plain.tried, 0)
+    assert pool.runs[: len(plain.runs)] == plain.runs and len(pool.runs) == len(plain.runs) + pool.anchors
+    assert 0 < pool.anchors <= round(0.5 * pool.kept), "the start gets some requests right every time"
+    assert not {i for (i,) in pool.runs[-pool.anchors :]} & {i for run in plain.runs for i in run}
+    assert pool.table(TASK)["kept"].tolist() == plain.table(TASK)["kept"].tolist()
+    asked = [e.id for e, _ in pool.requests(range(len(pool.runs)), codec, seed=1)]
+    assert sorted(asked) == sorted(pool.examples[i].id for (i,) in pool.runs)
 
 
 class Rated(Vending):
