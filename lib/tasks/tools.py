@@ -1,8 +1,8 @@
 """Tools of a task as OpenAI JSON schemas, and what their arguments can be.
 
 An argument is a number between bounds, a choice (``enum`` or boolean), a free text, which is copied from the request,
-or a reference, ``"x-reference": KIND`` or kinds, to one of the context's things by its name. With ``"x-new": true`` it
-may also be a name that is no thing's yet, which is copied like a text.
+or a reference, ``"x-reference": KIND`` (or ``"KIND KIND"``), to one of the context's things of a kind by its name. With
+``"x-new": true`` it can also be a name that no thing has yet, which is copied like a text.
 
 >>> schemas = [tool("Refill", {"item": reference("items"), "amount": integer(0, 99)}, {"cold": {"type": "boolean"}})]
 >>> read(schemas).checked({"name": "Refill", "arguments": {"item": "Tea", "amount": 100}})
@@ -22,30 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lib.core.params import ParamsError, suggest, validated
 from lib.core.task import Call, TaskError
-from lib.tasks.notation import MAX_STRING
 
 Schema = dict[str, Any]
 STRICT = ConfigDict(extra="forbid", strict=True)
 TEXT: Schema = {"type": "string"}
-_KNOWN = {
-    "type",
-    "enum",
-    "minimum",
-    "maximum",
-    "x-reference",
-    "description",
-    "title",
-    "default",
-    "examples",
-    "x-new",
-    "maxLength",
-}
+_KNOWN = {"type", "enum", "minimum", "maximum", "x-reference", "description", "title", "default", "examples", "x-new"}
+_TEXT: Any = Annotated[str, Field(min_length=1)]
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
-def reference(kind: str, *others: str, new: bool = False) -> Schema:
-    kinds = {"x-reference": [kind, *others] if others else kind}
-    return {"type": "string", **kinds, **({"x-new": True} if new else {})}
+def reference(kinds: str, new: bool = False) -> Schema:
+    return {"type": "string", "x-reference": kinds, **({"x-new": True} if new else {})}
 
 
 def integer(low: int, high: int) -> Schema:
@@ -129,20 +116,17 @@ def read(schemas: Iterable[Mapping[str, Any]]) -> Tools:
 
 def _argument(where: str, name: str, schema: Schema, required: bool) -> Argument:
     where, kind, low, high = f"{where}: argument {name!r}", *map(schema.get, ("type", "minimum", "maximum"))
-    most = schema.get("maxLength", MAX_STRING)
-    text: Any = Annotated[str, Field(min_length=1, max_length=most)]
     if unknown := sorted(set(schema) - _KNOWN) or ([] if _NAME.fullmatch(name) else [name]):
         raise TaskError(f"{where}: {unknown[0]!r} is not supported: remove it, or use enum, minimum and maximum")
     if "x-reference" in schema:
-        kinds, new = schema["x-reference"], schema.get("x-new", False)
-        kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
-        return Argument(name, "reference", required, text if new else str, high=most, kinds=kinds, new=new)
+        kinds, new = tuple(schema["x-reference"].split()), schema.get("x-new", False)
+        return Argument(name, "reference", required, _TEXT if new else str, kinds=kinds, new=new)
     if "enum" in schema or kind == "boolean":
         choices = {v if isinstance(v, str) else json.dumps(v): v for v in schema.get("enum", (False, True))}
         values: Any = Literal[*choices.values()]
         return Argument(name, "choice", required, values, choices=choices)
     if kind == "string":
-        return Argument(name, "text", required, text, high=most)
+        return Argument(name, "text", required, _TEXT)
     if kind not in ("integer", "number"):
         raise TaskError(f"{where}: type {kind!r} is not supported: use string, integer, number or boolean")
     if not (isinstance(low, int) and isinstance(high, int) and low <= high):

@@ -6,6 +6,7 @@ Users go on in a tree: the next request finds what the one before has left and m
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from os.path import commonprefix
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +22,6 @@ _AT_ONCE = 4  # requests in one state of a tree
 _IDLE, _AWAY = 0.12, 0.35  # shares: requests that cannot be carried out, steps in another folder
 _CHOICE, _SLOT = re.compile(r"\(([^()]*)\)"), re.compile(r"\{(\w+)}")
 _KINDS = {"file2": "file", "empty": "folder", "word": "text", "part": "new", "new_file": "new", "new_folder": "new"}
-_EXISTING = {"file", "file2", "folder", "item", "empty"}
 
 
 def examples(rng: Random, held_out: bool) -> Iterator[Example]:
@@ -34,19 +34,7 @@ def examples(rng: Random, held_out: bool) -> Iterator[Example]:
         for _ in range(rng.randint(1, 4)):
             made = [writer.request(context) for _ in range(_AT_ONCE)]
             yield from made
-            context = _after(context, rng.choice(made).gold[0])
-
-
-def level(calls: Sequence[Call]) -> str:
-    """How many calls: F0 to F2, and F3 for more."""
-    return f"F{min(len(calls), 3)}"
-
-
-def _after(context: dict[str, Any], calls: list[Call]) -> dict[str, Any]:
-    """The context that calls leave. Raises TaskError for calls that fail."""
-    changed = system.start(context)
-    system.run(changed, calls)
-    return system.state(changed, calls) if calls else context
+            context, _ = system.after(context, rng.choice(made).gold[0])
 
 
 class _Writer:
@@ -63,10 +51,10 @@ class _Writer:
             try:
                 for _ in range(1 if idle else self.rng.choice((1, 1, 1, 2, 2, 3))):
                     text, made = self._idle(state) if idle else self._step(state)
-                    state, calls, said = _after(state, made), calls + made, [*said, text]
+                    state, calls, said = system.after(state, made)[0], calls + made, [*said, text]
             except TaskError:
                 continue
-            return example(self._sentence(said), context, calls, level(calls))
+            return example(self._sentence(said), context, calls, f"F{min(len(calls), 3)}")
 
     def _step(self, context: dict[str, Any]) -> tuple[str, list[Call]]:
         """What is said for one step and its calls. Raises TaskError if the tree has not what it needs."""
@@ -75,22 +63,16 @@ class _Writer:
         here = tuple(filter(None, context["at"].split("/")))
         where = rng.choice([*trees]) if slots and rng.random() < _AWAY else here
         it = next((name for name in context["last"] if "." in name and counts[name] == 1), "")
-        it = it if "file" in slots and rng.random() < 0.5 else ""
-        where = next(path for path, tree in trees.items() if it in tree) if it else where
+        if it := it if "file" in slots and rng.random() < 0.5 else "":
+            where = next(path for path, tree in trees.items() if it in tree)
         values = self._values(slots, trees[where], it)
         said = self._expanded(wordings).format(**{slot: self._named(slot, values[slot], it) for slot in slots})
-        known = it or any(counts[values[slot]] == 1 for slot in slots if slot in _EXISTING)
+        known = it or any(counts[value] == 1 and value in trees[where] for value in values.values())
         if where != here and not (known and rng.random() < 0.5):
-            places = (
-                [f"{self._named('folder', where[-1])}{' in ' * (len(where) > 1)}{''.join(where[-2:-1])}"]
-                if where
-                else []
-            )
-            place = rng.choice([*places, "/".join(where)] if where else ["the root folder", "the top folder"])
+            place = self._named("folder", where[-1]) if where else "the root folder"
+            place = "/".join(where) if where[1:] and rng.random() < 0.4 else place
             said = self._expanded(SAID["place"]).format(place=place, said=said)
-        same = next(
-            (i for i, pair in enumerate(zip(here, where, strict=False)) if len({*pair}) > 1), min(len(here), len(where))
-        )
+        same = len(commonprefix([here, where]))
         path = [".."] * (len(here) - same) + list(where[same:])
         return said, [*(call("cd", folder=name) for name in path), *_calls(key, {"true": True, **values})]
 
@@ -121,13 +103,11 @@ class _Writer:
         return found
 
     def _named(self, slot: str, value: Any, it: str = "") -> str:
-        if slot == "n":
-            return str(value)
-        kind = _KINDS.get(slot, slot)
-        kind = ("file" if "." in value else "folder") if kind == "item" else kind
-        kind = "it" if value == it and self.rng.random() < 0.8 else kind
-        spoken = " ".join(re.findall(r"[^\W_]+", value.rpartition(".")[0] or value))
-        return self._expanded(SAID["named"][kind]).format(v=value, spoken=spoken)
+        kind, name = _KINDS.get(slot, slot), str(value)
+        kind = ("file" if "." in name else "folder") if kind == "item" else kind
+        kind = "it" if name == it and self.rng.random() < 0.8 else kind
+        spoken = " ".join(re.findall(r"[^\W_]+", name.rpartition(".")[0] or name))
+        return self._expanded(SAID["named"][kind]).format(v=name, spoken=spoken)
 
     def _sentence(self, said: list[str]) -> str:
         text, *rest = said
@@ -147,11 +127,12 @@ class _Writer:
 
     def tree(self, depth: int) -> system.Tree:
         """One to five files and up to two folders, with as many in them."""
-        rng, inner = self.rng, range(self.rng.randint(0, 2) if depth else 0)
-        found: system.Tree = {
-            self._file(): "\n".join(self._text() for _ in range(rng.randint(0, 6))) for _ in range(rng.randint(1, 5))
+        files = {
+            self._file(): [self._text() for _ in range(self.rng.randint(0, 6))] for _ in range(self.rng.randint(1, 5))
         }
-        return found | {self.name(): self.tree(depth - 1) if rng.random() < 0.8 else {} for _ in inner}
+        inner = range(self.rng.randint(0, 2) if depth else 0)
+        folders = {self.name(): self.tree(depth - 1) if self.rng.random() < 0.8 else {} for _ in inner}
+        return {**{name: "\n".join(lines) for name, lines in files.items()}, **folders}
 
     def _file(self) -> str:
         return f"{self.name()}.{self.rng.choice(SAID['extensions'])}"
