@@ -1,8 +1,8 @@
 """Requests to a file system: the tools of the Berkeley Function Calling Leaderboard, carried out by its own class.
 
-Requests to learn from are this project's (``requests``). The benchmark's turns are tests only, scored more strictly than
-by itself: no call too many, and the user ends in the same folder. Published: FunctionGemma-270M 9.9% before and 96.0%
-after distillation from a teacher of 120B weights, which has 97.0%, on its authors' requests for the same functions.
+Requests to learn from are this project's (``requests``). The benchmark's turns are tests only, scored more strictly
+than by itself: no call too many, and the user ends in the same folder. Published: FunctionGemma-270M 9.9% before and
+96.0% after distillation from a teacher of 120B weights, which has 97.0%, on its authors' requests for these functions.
 """
 
 import json

@@ -52,9 +52,11 @@ class _Writer:
                 for _ in range(1 if idle else self.rng.choice((1, 1, 1, 2, 2, 3))):
                     text, made = self._idle(state) if idle else self._step(state)
                     state, calls, said = system.after(state, made)[0], calls + made, [*said, text]
+                left, printed = system.after(context, calls)
             except TaskError:
                 continue
-            return example(self._sentence(said), context, calls, f"F{min(len(calls), 3)}")
+            if idle or printed or any(left[key] != context[key] for key in ("tree", "at")):
+                return example(self._sentence(said), context, calls, f"F{min(len(calls), 3)}")
 
     def _step(self, context: dict[str, Any]) -> tuple[str, list[Call]]:
         """What is said for one step and its calls. Raises TaskError if the tree has not what it needs."""
