@@ -90,10 +90,7 @@ class Files(FromTools):
         return json.dumps([left["tree"], left["at"], sorted(printed)], sort_keys=True)
 
     def third_party(self, path: Path) -> dict[str, list[Example]]:
-        """Turns of the benchmark's multi-turn cases whose calls are all of its file system; ``path`` is not read.
-
-        Those of miss_param do not say all that is needed, so nothing is to be done.
-        """
+        """Turns of the benchmark; where miss_param says too little, nothing is to be done. ``path`` is not read."""
         known = {name: [a.name for a in own] for name, own in self._tools.items()}
         found: dict[str, list[Example]] = {"bfcl_base": [], "bfcl_miss_param": []}
         for name, examples in found.items():

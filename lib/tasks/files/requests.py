@@ -18,8 +18,7 @@ from lib.tasks.files import system
 from lib.tasks.from_tools import call, example
 
 SAID = yaml.safe_load(Path(__file__).with_name("wordings.yaml").read_text(encoding="utf-8"))
-_AT_ONCE = 4  # requests in one state of a tree
-_IDLE, _AWAY = 0.12, 0.35  # shares: requests that cannot be carried out, steps in another folder
+_AT_ONCE, _IDLE, _AWAY = 4, 0.12, 0.35  # requests in a state; shares that cannot be carried out, of steps elsewhere
 _CHOICE, _SLOT = re.compile(r"\(([^()]*)\)"), re.compile(r"\{(\w+)}")
 _KINDS = {"file2": "file", "empty": "folder", "word": "text", "part": "new", "new_file": "new", "new_folder": "new"}
 
@@ -75,7 +74,7 @@ class _Writer:
             place = "/".join(where) if where[1:] and rng.random() < 0.4 else place
             said = self._expanded(SAID["place"]).format(place=place, said=said)
         same = len(commonprefix([here, where]))
-        path = [".."] * (len(here) - same) + list(where[same:])
+        path = [*[".."] * (len(here) - same), *where[same:]]
         return said, [*(call("cd", folder=name) for name in path), *_calls(key, {"true": True, **values})]
 
     def _idle(self, context: dict[str, Any]) -> tuple[str, list[Call]]:

@@ -12,7 +12,6 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from lib.core.task import Call, TaskError
@@ -25,11 +24,7 @@ _CHANGING = {"cd", "mkdir", "touch", "rm", "rmdir", "mv", "cp"}  # tools whose o
 _MOST = 400  # folders; the class loops over the tree alone, which has an end unless a folder was put into itself
 
 Tree = dict[str, Any]
-
-
-@cache
-def _wheel() -> Path:
-    return fetch(*WHEEL, cache_folder() / "wheels")
+_wheel = cache(lambda: fetch(*WHEEL, cache_folder() / "wheels"))
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -101,8 +96,7 @@ def folders(tree: Tree, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
 def turns(category: str, known: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, dict[str, Any], list[Call]]]:
     """Turns of multi-turn cases whose calls are all of this class: id, request, context, right calls.
 
-    ``known``: its tools' arguments in order. The context is what the right calls of earlier turns left. A turn without
-    calls counts if the next one does, which adds what it lacks.
+    ``known``: its tools' arguments. The context is what earlier turns left. One without calls counts if the next does.
     """
     answers = {row["id"]: row["ground_truth"] for row in rows(f"possible_answer/BFCL_v4_multi_turn_{category}")}
     for case in (row for row in rows(f"BFCL_v4_multi_turn_{category}") if CLASS in row["involved_classes"]):
