@@ -72,6 +72,10 @@ def test_reading_writing_and_where_the_user_is_make_a_difference() -> None:
         ([call("cp", source="docs", destination="docs"), call("du")], "du: RecursionError"),
         ([call("echo", content="x", file_name="docs")], "echo: AttributeError"),
         ([UP], "already the root"),
+        (
+            [INTO, UP, call("mv", source="docs", destination="x"), call("cd", folder="x"), call("cd", folder="old")],
+            "'docs/old' is no folder of the tree any more",
+        ),
     ],
 )
 def test_calls_that_fail_are_errors_of_the_candidate(calls: list[Any], message: str) -> None:

@@ -60,7 +60,9 @@ def after(context: Mapping[str, Any], calls: Sequence[Call]) -> tuple[dict[str, 
     while folder.parent:
         path.insert(0, folder.name)
         folder = folder.parent
-    there = {name for _, inner in folders(tree) for name in inner}
+    if tuple(path) not in (known := dict(folders(tree))):  # the class forgets where folders in a moved one are
+        raise TaskError(f"at: {'/'.join(path)!r} is no folder of the tree any more")
+    there = {name for inner in known.values() for name in inner}
     last = [name for name in dict.fromkeys(names) if name in there][:3]
     return {"root": context["root"], "tree": tree, "at": "/".join(path), "last": last}, printed
 
