@@ -63,15 +63,15 @@ class _Writer:
         slots, counts = [*dict.fromkeys(_SLOT.findall(key))], Counter(name for tree in trees.values() for name in tree)
         here = tuple(filter(None, context["at"].split("/")))
         where = rng.choice([*trees]) if slots and rng.random() < _AWAY else here
-        it = next((name for name in context["last"] if "." in name and counts[name] == 1), "")
-        if it := it if "file" in slots and rng.random() < 0.5 else "":
+        recent = [name for name in context["last"] if "." in name and counts[name] == 1 and "file" in slots]
+        if it := recent[0] if recent and rng.random() < 0.5 else "":
             where = next(path for path, tree in trees.items() if it in tree)
         values = self._values(slots, trees[where], it)
         said = self._expanded(wordings).format(**{slot: self._named(slot, values[slot], it) for slot in slots})
         known = it or any(counts[value] == 1 and value in trees[where] for value in values.values())
         if where != here and not (known and rng.random() < 0.5):
-            place = self._named("folder", where[-1]) if where else "the root folder"
-            place = "/".join(where) if where[1:] and rng.random() < 0.4 else place
+            near = self._named("folder", where[-1]) if where else "the root folder"
+            place = "/".join(where) if where[1:] and rng.random() < 0.4 else near
             said = self._expanded(SAID["place"]).format(place=place, said=said)
         same = len(commonprefix([here, where]))
         path = [*[".."] * (len(here) - same), *where[same:]]
@@ -111,14 +111,16 @@ class _Writer:
         return self._expanded(SAID["named"][kind]).format(v=name, spoken=spoken)
 
     def _sentence(self, said: list[str]) -> str:
-        text, *rest = said
-        fixed = text.endswith("?") or re.match("(?:over |with|)in(?:side|) ", text)
+        fixed = said[0].endswith("?") or re.match("~|(?:over |with|)in(?:side|) ", said[0])
+        text, *rest = [step.replace("~", "") for step in said]
         text = text if fixed else self._expanded(SAID["open"]) + text
         for step in rest:
             text += f" {step[:1].upper()}{step[1:]}" if text.endswith("?") else self._expanded(SAID["join"]) + step
-        end = "" if text.endswith("?") else "?" if re.match("could|can|would", text) else self.rng.choice(("", "."))
+        if not text.endswith("?"):
+            end = "?" if re.match("could|can|would|will", text) else self.rng.choice(("", "."))
+            text += self._expanded(SAID["for"]) + end
         text = text if self.rng.random() < 0.3 else text[:1].upper() + text[1:]
-        return f"{self._expanded(SAID['why'])} {text}{end}".strip()
+        return re.sub(" (?=[ .]|$)", "", f"{self._expanded(SAID['why'])} {text}").strip()
 
     def _expanded(self, wordings: list[str]) -> str:
         text = self.rng.choice(wordings)
@@ -127,7 +129,6 @@ class _Writer:
         return text
 
     def tree(self, depth: int) -> system.Tree:
-        """One to five files and up to two folders, with as many in them."""
         files = {
             self._file(): [self._text() for _ in range(self.rng.randint(0, 6))] for _ in range(self.rng.randint(1, 5))
         }
@@ -139,7 +140,6 @@ class _Writer:
         return f"{self.name()}.{self.rng.choice(SAID['extensions'])}"
 
     def name(self) -> str:
-        """One to three words, perhaps with a number, as files and folders are named."""
         rng, words = self.rng, self.rng.sample(self.words, self.rng.choice((1, 1, 2, 2, 3)))
         words += [str(rng.choice(SAID["endings"]))] * (rng.random() < 0.25)
         words = [word.title() for word in words] if rng.random() < 0.2 else words
