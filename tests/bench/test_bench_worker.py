@@ -15,9 +15,10 @@ from lib.bench.__main__ import worker as process
 from lib.bench.worker import by_context, draw, plan
 from lib.core.params import ParamsError
 from lib.core.task import Answer, TaskError
+from lib.core.wheels import cache_folder
 from lib.model import gguf_write
 from lib.model import student as students
-from lib.model.base import BaseError, cache_folder, fetch_wheel
+from lib.model.base import BaseError, fetch_wheel
 
 GROUPS = [[f"{g}{i}" for i in range(6)] for g in "abcde"]
 

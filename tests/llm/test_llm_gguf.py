@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from lib.core.wheels import cache_folder
 from lib.llm.gguf import GgufBackend
 from lib.llm.types import BackendError, Prompt
-from lib.model.base import BaseError, cache_folder, fetch_wheel
+from lib.model.base import BaseError, fetch_wheel
 
 SYSTEM = "You answer in as few words as you can. " * 6
 SCHEMA = {

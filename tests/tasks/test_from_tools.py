@@ -25,16 +25,18 @@ class Files(FromTools):
         tool("Set", {"level": integer(-5, 120), "ratio": RATIO}, {"mode": {"enum": ["eco, slow", "on"]}, "note": TEXT}),
         tool("Stop", {}),
         tool("Maybe", {}, {"note": TEXT}),
+        tool("Keep", {"what": reference("files folders", new=True)}, {"name": reference("boxes", new=True)}),
     ]
 
 
 FILES = Files()
-CONTEXT = {"files": ["b.txt", "a.txt"], "folders": ["x"]}
+CONTEXT = {"files": ["b.txt", "a.txt"], "folders": ["x"], "boxes": []}
 CALLS = [
     [],
     [call("Move", file="a.txt", to="x", force=True), call("Stop")],
     [call("Set", level=-3, ratio=1.25, mode="eco, slow", note="a, b) \\ c")],
     [call("Set", level=120, ratio=-2), call("Maybe")],
+    [call("Keep", what="x"), call("Keep", what="b.txt", name="b.txt"), call("Keep", what="c, new", name="a (b)")],
 ]
 
 
@@ -68,6 +70,10 @@ def test_numbers_are_exactly_those_within_the_bounds(low: int, high: int) -> Non
         ([tool("A", {"x": {**TEXT, "pattern": "a"}})], "'pattern' is not supported: remove it"),
         ([tool("A", {}), tool("A", {})], "tool 'A': expected a name of its own"),
         (
+            [tool("A", {"x": reference("a", new=True)}), tool("B", {"x": reference("a")})],
+            "'x' is a free text in one tool and not in another",
+        ),
+        (
             [tool("A", {"x": TEXT}), tool("B", {"x": integer(0, 1)})],
             "'x' is a free text in one tool and not in another",
         ),
@@ -88,6 +94,8 @@ def test_tools_that_are_not_supported(schemas: list[Any], message: str) -> None:
         (call("Set", level=121, ratio=1), "Set: level: .* 120, got 121"),
         (call("Set", level=1, ratio=1, mood=1), "unknown parameter 'mood'; did you mean 'mode'"),
         (call("Set", level=1, ratio=1, note="not said"), "the request has no words 'not said'"),
+        (call("Keep", what="a.txt", name="not said"), "the request has no words 'not said'"),
+        (call("Maybe", note="was " * 30), "the request has no words 'was was"),
     ],
 )
 def test_examples_that_cannot_be_learnt(wrong: Any, message: str) -> None:
