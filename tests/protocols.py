@@ -1,0 +1,91 @@
+"""The same requests through predict and through both protocols of the server: ``python -m tests.protocols``.
+
+Field cases and third-party tests (../shared/third_party), where they are there; state questions are left out, since the
+server answers them with a sentence. A request is right if its calls do what the task's scorer accepts. The
+table has counts alone.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import httpx
+
+from lib import tasks
+from lib.core import paths
+from lib.core.task import Example
+from lib.core.turn import Reply, ToolCall, Turn
+from lib.runtime.requests import find_model, open_system
+from tests.simulated_assistant import SimulatedAssistant
+from tests.soak import Client, server, until_ready
+
+SETS = ("assist", "assist_mini", "habench_small")
+
+
+class Ollama(Client):
+    """As ``Client``, over Ollama's protocol."""
+
+    def reply(self, turn: Turn) -> Reply:
+        tools = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in turn.tools]
+        body = {"model": "home", "stream": False, "tools": [{"type": "function", "function": t} for t in tools]}
+        answer = self.http.post("/api/chat", json=body | {"messages": list(map(_written, turn.messages))})
+        answer.raise_for_status()
+        said = answer.json()["message"]
+        functions = [call["function"] for call in said.get("tool_calls") or []]
+        calls = [ToolCall(str(i), f["name"], f["arguments"]) for i, f in enumerate(functions)]
+        return Reply(said.get("content") or "", tuple(calls))
+
+
+def _written(message: Any) -> dict[str, Any]:
+    functions = [{"function": {"name": c.name, "arguments": c.arguments}} for c in message.calls]
+    return {"role": message.role, "content": message.text} | ({"tool_calls": functions} if functions else {})
+
+
+def requests(task: Any) -> Iterator[tuple[str, list[Example]]]:
+    """The tests by name, without state questions."""
+    found = {"field_cases": task.more_tests({"dev": []})["field_cases"]}
+    found |= task.third_party(paths.ROOT / ".." / "shared" / "third_party")
+    for name, examples in found.items():
+        asks = [e for e in examples if any(call["name"] == "HassGetState" for gold in e.gold for call in gold)]
+        if name in ("field_cases", *SETS):
+            yield name, [e for e in examples if e not in asks]
+
+
+def through(client: Client, task: Any, examples: Sequence[Example]) -> list[bool]:
+    right = []
+    for e in examples:
+        assistant = SimulatedAssistant(e.context["home"], e.context.get("area"), None)
+        assistant.dialogue = client  # type: ignore[assignment]
+        try:
+            assistant.say(e.text)
+            right.append(task.score(e, assistant.made).exact)
+        except (AssertionError, httpx.HTTPError) as error:
+            print(f"{e.id}: {type(error).__name__}", file=sys.stderr)
+            right.append(False)
+    return right
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.protocols", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--model", help="a GGUF (default: the deployed model)")
+    options = parser.parse_args()
+    path = find_model(options.model and paths.ROOT / options.model, paths.runs())
+    system, task = open_system(path, tasks.load, threads=2)
+    worst = 0
+    with server("--model", str(path)) as (url, _):
+        until_ready(url)
+        for name, examples in requests(task):
+            own = [task.score(e, system.answer(e.text, e.context).calls).exact for e in examples]
+            rows = {"predict": own, "openai": through(Client(url), task, examples)}
+            rows["ollama"] = through(Ollama(url), task, examples)
+            differ = [e.id for e, *some in zip(examples, *rows.values(), strict=True) if len({*some}) > 1]
+            right = {key: sum(values) for key, values in rows.items()}
+            print(json.dumps({"test": name, "n": len(examples), **right, "differ": differ}), flush=True)
+            worst = max(worst, max(right.values()) - min(right.values()))
+    return worst > 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
