@@ -15,7 +15,7 @@ $(error unknown profile '$(CHOSEN)': choose one of $(PROFILES), for example make
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports release demo serve ha-test soak clean
+.PHONY: help setup reproduce test lab bench record ablation reports release new-task demo serve ha-test soak clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(CHOSEN)')"
@@ -64,6 +64,10 @@ reports: setup  ## render the index and the reports of runs that are here again;
 
 release: setup  ## publish the models that params/PROFILE/06_*.yaml names under release, with their card
 	$(BIN)/python -m lib.release --profile $(CHOSEN)
+
+new-task: setup  ## bring a task of your own: NAME=x FROM=FOLDER with tools.json, examples.jsonl and perhaps executor.py
+	@test -n "$(NAME)" -a -n "$(FROM)" || { echo "error: name the task and its folder: make new-task NAME=x FROM=FOLDER" >&2; exit 1; }
+	@$(BIN)/python -m lib.new_task --name "$(NAME)" --from "$(FROM)"
 
 demo: setup  ## type requests, see calls
 	@$(BIN)/python -m lib.demo

@@ -1,8 +1,8 @@
 """Where things are. Every other module asks here, so that nothing depends on the working directory.
 
 A profile (``smoke``, ``cpu``, ``gpu``, …; of another than the main task ``<task>/cpu``) is a folder of ``params/``; its
-stages write ``runs/<profile>/NN_*``, its report is ``reports/<profile>``. The environment variables ``PARAMS_DIR`` and
-``RUNS_DIR`` move ``params/`` and ``runs/`` elsewhere (the test suite uses them).
+stages write ``runs/<profile>/NN_*``, its report is ``reports/<profile>``. A user's own task is a folder of ``tasks/``.
+``PARAMS_DIR``, ``TASKS_DIR`` and ``RUNS_DIR`` in the environment move these folders (the test suite uses them).
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / (os.environ.get("PARAMS_DIR") or "params")
+TASKS = ROOT / (os.environ.get("TASKS_DIR") or "tasks")
 REPORTS = ROOT / "reports"
 PRICES = ROOT / "params" / "prices.yaml"
 

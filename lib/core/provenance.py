@@ -69,17 +69,19 @@ def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def library(code: str, task: str = "*", root: Path = paths.ROOT) -> str:
     """One SHA-256 over the modules of ``lib`` that ``code`` and a task (``*``: all) import, and over a task's data.
 
-    A task that is not in ``lib`` is a module, named with dots.
+    A task that is not in ``lib`` is a module, named with dots, or a folder of ``tasks/``.
     """
     own = [p for p in root.glob(f"lib/tasks/{task}/**/*") if p.suffix in (".py", ".yaml", ".json", ".jsonl")]
     own += [p for p in [root / (task.replace(".", "/") + ".py")] if p.is_file()]
+    brought = [p for p in (paths.TASKS / task).glob("*") if p.is_file()]
+    own += [root / "lib/tasks/folder.py"] if brought else []
     modules: set[Path] = set()
     waiting = {*own, *_imported(code, root)}
     while waiting:
         modules |= waiting
         read = [p.read_text(encoding="utf-8") for p in waiting if p.suffix == ".py"]
         waiting = {found for text in read for found in _imported(text, root)} - modules
-    return files.digest([[p.relative_to(root).as_posix(), files.sha256(p)] for p in sorted(modules)])
+    return files.digest([[paths.relative(p, root), files.sha256(p)] for p in sorted([*modules, *brought])])
 
 
 def _imported(code: str, root: Path) -> set[Path]:

@@ -1,17 +1,20 @@
-"""A task of thirty lines, without a teacher, baselines or tests of others, from its parameters to what is released."""
+"""A task from a folder, without a teacher, baselines or tests of others, from new-task to what is released."""
 
 from pathlib import Path
 from typing import Any
 
+import garden
 import pytest
 import yaml
-from toy_model import saved_student
+from toy_model import tiny_base
 
-from lib import choose
-from lib.core import params, paths, stages
+from lib import choose, new_task
+from lib.core import paths, stages
 from lib.core.files import read_jsonl
+from lib.model import student as students
 from lib.report import __main__ as report
 from lib.report.release import release
+from lib.tasks import load
 
 TINY = {"row_tokens": 300, "max_steps": 2, "precision": "fp32"}
 
@@ -25,7 +28,7 @@ def changed(base: str) -> dict[str, dict[str, Any]]:
         "small": {"of": "03_assistant", "kind": "q4_0", **cut, "training": {"qat": "q4_0 with embedding"}},
     }
     return {
-        "01": {"seeds": 80, "demo": ""},
+        "01": {"seeds": 80},
         "02": {"ablated": []},
         "03": {"training": {**TINY, "base": base, "max_steps": 60, "learning_rate": 3.0e-3}, **cut},
         "04": {"training": TINY},
@@ -34,21 +37,18 @@ def changed(base: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_a_task_from_its_tools_goes_through_the_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    profile, values = tmp_path / "params" / "toy" / "smoke", changed(str(saved_student(tmp_path / "base")))
-    profile.mkdir(parents=True)
-    for notebook in paths.notebooks():
-        own = {**params.load(notebook, "smoke"), **values[notebook.name[:2]], "task": "tests.toy_task"}
-        del own["profile"]
-        (profile / f"{notebook.stem}.yaml").write_text(yaml.safe_dump(own))
-    for name in ("params", "runs"):
+def test_a_task_from_a_folder_goes_through_the_notebooks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("params", "tasks", "runs", "reports"):
         monkeypatch.setenv(f"{name}_DIR".upper(), str(tmp_path / name))
-    for name in ("params", "reports"):
-        monkeypatch.setattr(paths, name.upper(), tmp_path / name)
-    stages.run_all("toy/smoke")
-    answered = read_jsonl((run := paths.run_dir("toy/smoke")) / "06_predictions.jsonl")
-    assert {row["test"] for row in answered} == {"dev", "test"} and {row["level"] for row in answered} == {"T0", "T1"}
-    assert release(run, "toy/smoke", paths.REPORTS, allow_dirty=True)[-1].name == "small.gguf"
-    page = report.build("toy/smoke", paths.REPORTS)[-1].read_text()
-    assert 'href="toy/smoke/model/small.gguf"' in page and "large models of part 1" not in page, "it has no teacher"
-    assert choose.main(["--profile", "toy/smoke"]) == 0
+        monkeypatch.setattr(paths, name.upper(), tmp_path / name, raising=False)
+    assert new_task.main(["--name", "garden", "--from", str(garden.folder(tmp_path / "mine"))]) == 0
+    values = changed(str(students.save(students.build(load("garden"), tiny_base(), 400, 4), tmp_path / "base")))
+    for path in (paths.PARAMS / "garden" / "smoke").iterdir():
+        path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values[path.name[:2]]}))
+    stages.run_all("garden/smoke")
+    answered = read_jsonl((run := paths.run_dir("garden/smoke")) / "06_predictions.jsonl")
+    assert {f"{row['test']} {row['level']}" for row in answered} == {"dev own", "dev varied", "test own", "test varied"}
+    assert release(run, "garden/smoke", paths.REPORTS, allow_dirty=True)[-1].name == "small.gguf"
+    page = report.build("garden/smoke", paths.REPORTS)[-1].read_text()
+    assert 'href="garden/smoke/model/small.gguf"' in page and "large models of part 1" not in page, "it has no teacher"
+    assert choose.main(["--profile", "garden/smoke"]) == 0
