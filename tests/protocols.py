@@ -16,7 +16,7 @@ import httpx
 from lib import tasks
 from lib.core import paths
 from lib.core.task import Example
-from lib.core.turn import Reply, ToolCall, Turn
+from lib.core.turn import Message, ToolCall
 from lib.runtime.requests import find_model, open_system
 from tests.simulated_assistant import SimulatedAssistant
 from tests.soak import Client, server, until_ready
@@ -27,20 +27,17 @@ SETS = ("assist", "assist_mini", "habench_small")
 class Ollama(Client):
     """As ``Client``, over Ollama's protocol."""
 
-    def reply(self, turn: Turn) -> Reply:
-        tools = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in turn.tools]
-        body = {"model": "home", "stream": False, "tools": [{"type": "function", "function": t} for t in tools]}
-        answer = self.http.post("/api/chat", json=body | {"messages": list(map(_written, turn.messages))})
-        answer.raise_for_status()
-        said = answer.json()["message"]
-        functions = [call["function"] for call in said.get("tool_calls") or []]
-        calls = [ToolCall(str(i), f["name"], f["arguments"]) for i, f in enumerate(functions)]
-        return Reply(said.get("content") or "", tuple(calls))
+    path = "/api/chat"
 
+    def written(self, message: Message) -> dict[str, Any]:
+        functions = [{"function": {"name": c.name, "arguments": c.arguments}} for c in message.calls]
+        return {"role": message.role, "content": message.text} | ({"tool_calls": functions} if functions else {})
 
-def _written(message: Any) -> dict[str, Any]:
-    functions = [{"function": {"name": c.name, "arguments": c.arguments}} for c in message.calls]
-    return {"role": message.role, "content": message.text} | ({"tool_calls": functions} if functions else {})
+    def said(self, answer: dict[str, Any]) -> dict[str, Any]:
+        return dict(answer["message"])
+
+    def called(self, call: dict[str, Any]) -> ToolCall:
+        return ToolCall("", call["function"]["name"], call["function"]["arguments"])
 
 
 def requests(task: Any) -> Iterator[tuple[str, list[Example]]]:

@@ -11,9 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,10 +32,10 @@ HOMES = 8
 CLIENTS = 32
 
 
-def homes(count: int) -> list[Home]:
+def homes() -> list[Home]:
     """Homes of 8 to 60 devices, each with a lamp and a room whose names no other home has."""
     rng, found = random.Random(0), []
-    for number in range(count):
+    for number in range(HOMES):
         home, room = sample_home(rng, (8, 60)), Area(f"Annex {number}")
         lamp = Entity(f"light.lamp_{number}", f"Lamp {number}", "light", room.name)
         found.append(replace(home, areas=(*home.areas, room), entities=(*home.entities, lamp)))
@@ -46,31 +45,36 @@ def homes(count: int) -> list[Home]:
 class Client:
     """A dialogue over OpenAI's protocol, for a SimulatedAssistant."""
 
+    path = "/v1/chat/completions"
+
     def __init__(self, url: str) -> None:
-        self.http, self.times, self.errors = httpx.Client(base_url=url, timeout=60), list[float](), list[str]()
+        self.http, self.times = httpx.Client(base_url=url, timeout=60), list[float]()
 
     def reply(self, turn: Turn) -> Reply:
         tools = [{"name": t.name, "description": t.description, "parameters": t.parameters} for t in turn.tools]
-        body = {"model": "home", "messages": list(map(written, turn.messages))}
+        body = {"model": "home", "stream": False, "messages": list(map(self.written, turn.messages))}
+        body["tools"] = [{"type": "function", "function": tool} for tool in tools]
         began = time.perf_counter()
-        answer = self.http.post(
-            "/v1/chat/completions", json=body | {"tools": [{"type": "function", "function": t} for t in tools]}
-        )
+        answer = self.http.post(self.path, json=body)
         self.times.append(time.perf_counter() - began)
         answer.raise_for_status()
-        said = answer.json()["choices"][0]["message"]
-        functions = [(c["id"], c["function"]) for c in said.get("tool_calls") or []]
-        calls = [ToolCall(key, f["name"], json.loads(f["arguments"])) for key, f in functions]
-        return Reply(said.get("content") or "", tuple(calls))
+        said = self.said(answer.json())
+        return Reply(said.get("content") or "", tuple(map(self.called, said.get("tool_calls") or [])))
 
+    def written(self, message: Message) -> dict[str, Any]:
+        """A message as the protocol has it."""
+        row: dict[str, Any] = {"role": message.role, "content": message.text}
+        if message.calls:
+            calls = [(c.id, {"name": c.name, "arguments": json.dumps(c.arguments)}) for c in message.calls]
+            row["tool_calls"] = [{"id": key, "type": "function", "function": function} for key, function in calls]
+        return row | ({"tool_call_id": message.call_id} if message.role == "tool" else {})
 
-def written(message: Message) -> dict[str, Any]:
-    """A message as the protocol has it."""
-    row: dict[str, Any] = {"role": message.role, "content": message.text}
-    if message.calls:
-        calls = [(c.id, {"name": c.name, "arguments": json.dumps(c.arguments)}) for c in message.calls]
-        row["tool_calls"] = [{"id": key, "type": "function", "function": function} for key, function in calls]
-    return row | ({"tool_call_id": message.call_id} if message.role == "tool" else {})
+    def said(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The message of an answer."""
+        return dict(answer["choices"][0]["message"])
+
+    def called(self, call: dict[str, Any]) -> ToolCall:
+        return ToolCall(call["id"], call["function"]["name"], json.loads(call["function"]["arguments"]))
 
 
 @contextmanager
@@ -98,13 +102,13 @@ def until_ready(url: str) -> float:
             time.sleep(0.02)
 
 
-def turns(url: str, number: int, home: Home, count: int, sample: Any) -> dict[str, Any]:
+def turns(url: str, number: int, own: list[Home], count: int, sample: Callable[[], None]) -> dict[str, Any]:
     """``count`` turns of a client: what went wrong, and how long each request took."""
     client, wrong, right = Client(url), list[str](), 0
     home_number = number % HOMES
     for turn in range(count):
         wanted = 1 + (number * 37 + turn * 11) % 99
-        assistant = SimulatedAssistant(home, None, None)
+        assistant = SimulatedAssistant(own[home_number], None, None)
         assistant.dialogue = client  # type: ignore[assignment]
         try:
             assistant.say(f"set lamp {home_number} to {wanted} percent")
@@ -124,16 +128,15 @@ def soak_server(count: int, *model: str) -> list[dict[str, Any]]:
     rows = []
     with server(*model) as (url, process):
         ready = until_ready(url)
-        began, own = time.perf_counter(), homes(HOMES)
-        turns(url, 0, own[0], 1, lambda: None)
-        first, memory, lock = ready + time.perf_counter() - began, list[int](), threading.Lock()
+        began, own = time.perf_counter(), homes()
+        turns(url, 0, own, 1, lambda: None)
+        first, memory = ready + time.perf_counter() - began, list[int]()
 
         def sample() -> None:
-            with lock:
-                memory.append(process.memory_info().rss)
+            memory.append(process.memory_info().rss)
 
         with ThreadPoolExecutor(CLIENTS) as pool:
-            given = [(url, n, own[n % HOMES], count // CLIENTS, sample) for n in range(CLIENTS)]
+            given = [(url, n, own, count // CLIENTS, sample) for n in range(CLIENTS)]
             found = list(pool.map(lambda one: turns(*one), given))
         rows.append({"what": "server, 32 clients", **figures(found, memory), "first_answer_s": round(first, 2)})
         with ThreadPoolExecutor(CLIENTS) as pool:
@@ -143,7 +146,7 @@ def soak_server(count: int, *model: str) -> list[dict[str, Any]]:
             failed = sum(bool(one.result()["wrong"]) for one in killed)
     with server(*model) as (url, process):
         ready = until_ready(url)
-        found = [turns(url, n, own[n], 2, lambda: None) for n in range(4)]
+        found = [turns(url, n, own, 2, lambda: None) for n in range(4)]
         warm = [one["times"][-1] for one in found]
         rows.append({"what": "killed under load, started again", **figures(found, [process.memory_info().rss] * 2)})
         rows[-1] |= {"ready_s": round(ready, 2), "last_ms": round(1000 * max(warm)), "clients_cut_off": failed}
@@ -152,7 +155,7 @@ def soak_server(count: int, *model: str) -> list[dict[str, Any]]:
 
 def soak_predict(count: int, *model: str) -> dict[str, Any]:
     """``count`` lines through ``python -m lib.predict``, in turn about HOMES homes."""
-    own = [home.to_dict() for home in homes(HOMES)]
+    own = [home.to_dict() for home in homes()]
     process = subprocess.Popen(
         [sys.executable, "-m", "lib.predict", *model],
         stdin=subprocess.PIPE,
