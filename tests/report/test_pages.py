@@ -136,6 +136,9 @@ def test_every_link_leads_to_a_file_and_a_place_in_it(path: Path) -> None:
 def test_another_task_stands_below_the_main_one_and_is_named(toy: Path) -> None:
     titles = re.findall("<h2.*?>(.*)</h2>", (toy / "index.html").read_text(encoding="utf-8"))
     assert titles == ["Profile <code>smoke</code>", "Task <code>toy</code>, profile <code>a/smoke</code>"]
+    for folder, note in ((toy / "a" / "smoke", True), (toy / "smoke", False)):
+        pages = [page.read_text(encoding="utf-8") for page in folder.glob("*.html")]
+        assert pages and all(("are of the task a." in page) == note for page in pages)
 
 
 def test_break_even_is_where_the_costs_meet() -> None:
