@@ -46,6 +46,23 @@ def test_a_csv_is_a_task_whose_sentences_are_split_without_near_duplicates(garde
         assert (e.level == "out_of_scope") == (e.gold == [[]]) and (e.level == "slots") == bool("sow" in e.text)
 
 
+def test_what_no_intent_covers_is_learnt_as_out_of_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [
+        ("clinc150-train/1", "plant_care"),
+        ("clinc150-oos_test/1", "oos"),
+        ("nlu/1", "email_query"),
+        ("nlu/2", "play_music"),
+    ]
+    read = [Utterance(number, intent, f"say {number}", (("who", number),)) for number, intent in said]
+    monkeypatch.setattr(data.utterances, "read", lambda folder: read)
+    found = {e.extra["said"]: (e.split, e.level, bool(e.gold[0])) for e in data.people("")}
+    assert found == {
+        "clinc150-train/1": ("train", "slots", True),
+        "clinc150-oos_test/1": ("test", "out_of_scope", False),
+        "nlu/1": ("train", "out_of_scope", False),
+    }
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
