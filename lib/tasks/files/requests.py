@@ -63,13 +63,12 @@ class _Writer:
         rng, (key, wordings), trees = self.rng, self.rng.choice(self.kinds), dict(system.folders(context["tree"]))
         slots, counts = [*dict.fromkeys(_SLOT.findall(key))], Counter(name for tree in trees.values() for name in tree)
         here, twins = tuple(filter(None, context["at"].split("/"))), Counter(map(_spoken, counts))
-        local = {*slots} - {"text"} and "find" not in key  # what is elsewhere could otherwise be asked from here
-        fit = [path for path, tree in trees.items() if "empty" not in slots or {} in tree.values()]
-        where = rng.choice(fit or [here]) if local and rng.random() < (1 if "empty" in slots else _AWAY) else here
+        away = {*slots} - {"text"} and "find" not in key and rng.random() < (1 if "empty" in slots else _AWAY)
+        fit = [path for path in trees if away and ("empty" not in slots or {} in trees[path].values())]
         recent = [name for name in context["last"] if "." in name and counts[name] == 1 and {"file", "item"} & {*slots}]
         if it := recent[0] if recent and rng.random() < 0.5 else "":
-            where = next(path for path, tree in trees.items() if it in tree)
-        values = self._values(slots, trees[where], it)
+            fit = [path for path, tree in trees.items() if it in tree]
+        values = self._values(slots, trees[where := rng.choice(fit or [here])], it)
         named = {s: self._named("new" if twins[_spoken(str(v))] > 1 else s, v, it) for s, v in values.items()}
         said = self._expanded(wordings).format(**named)
         if it and re.search(r"\b(do|are|it\b.*) it\b", said):
@@ -118,9 +117,8 @@ class _Writer:
         return found
 
     def _named(self, slot: str, value: Any, it: str = "") -> str:
-        kind, name = _KINDS.get(slot, slot), str(value)
-        kind = ("file" if "." in name else "folder") if kind == "item" else kind
-        kind = "it" if name == it and self.rng.random() < 0.8 else kind
+        name, kinds = str(value), {**_KINDS, "item": "file" if "." in str(value) else "folder"}
+        kind = "it" if name == it and self.rng.random() < 0.8 else kinds.get(slot, slot)
         form = "'{v}'" if kind == "new" and " " in name else self._expanded(SAID["named"][kind])
         return (form.replace("'", '"') if "'" in name else form).format(v=name, spoken=_spoken(name))
 
@@ -143,12 +141,10 @@ class _Writer:
         return text
 
     def tree(self, depth: int) -> system.Tree:
-        files = {
-            self._file(): [self._text() for _ in range(self.rng.randint(0, 6))] for _ in range(self.rng.randint(1, 5))
-        }
+        texts = [[self._text() for _ in range(self.rng.randint(0, 6))] for _ in range(self.rng.randint(1, 5))]
         inner = range(self.rng.randint(0, 2) if depth else 0)
         folders = {self.name(): self.tree(depth - 1) if self.rng.random() < 0.6 else {} for _ in inner}
-        return {**{name: "\n".join(lines) for name, lines in files.items()}, **folders}
+        return {**{self._file(): "\n".join(lines) for lines in texts}, **folders}
 
     def _file(self) -> str:
         return f"{self.name()}.{self.rng.choice(SAID['extensions'])}"
@@ -165,8 +161,7 @@ class _Writer:
         return text[:1].upper() + text[1:] if self.rng.random() < 0.4 else text
 
 
-def _spoken(name: str) -> str:
-    """The words of a name, without its extension."""
+def _spoken(name: str) -> str:  # the words of a name, without its extension
     return " ".join(re.findall(r"[A-Za-z]?\d+|[A-Z]*[a-z]+", name.rpartition(".")[0] or name)).lower()
 
 
