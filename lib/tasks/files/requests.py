@@ -18,8 +18,9 @@ from lib.tasks.files import system
 from lib.tasks.from_tools import call, example
 
 SAID = yaml.safe_load(Path(__file__).with_name("wordings.yaml").read_text(encoding="utf-8"))
-_AT_ONCE, _IDLE, _AWAY = 4, 0.12, 0.35  # requests in a state; shares that cannot be carried out, of steps elsewhere
+_AT_ONCE, _IDLE, _AWAY = 4, 0.15, 0.35  # requests in a state; shares that cannot be carried out, of steps elsewhere
 _CHOICE, _SLOT = re.compile(r"\(([^()]*)\)"), re.compile(r"\{(\w+)}")
+_APART = re.compile(r"~|\?$")  # in what is a sentence of its own
 _KINDS = {"file2": "file", "empty": "folder", "word": "text", "part": "new", "new_file": "new", "new_folder": "new"}
 
 
@@ -61,40 +62,52 @@ class _Writer:
         """What is said for one step and its calls. Raises TaskError if the tree has not what it needs."""
         rng, (key, wordings), trees = self.rng, self.rng.choice(self.kinds), dict(system.folders(context["tree"]))
         slots, counts = [*dict.fromkeys(_SLOT.findall(key))], Counter(name for tree in trees.values() for name in tree)
-        here = tuple(filter(None, context["at"].split("/")))
-        where = rng.choice([*trees]) if slots and rng.random() < _AWAY else here
-        recent = [name for name in context["last"] if "." in name and counts[name] == 1 and "file" in slots]
+        here, twins = tuple(filter(None, context["at"].split("/"))), Counter(map(_spoken, counts))
+        away = {*slots} - {"text"} and "find" not in key and rng.random() < (1 if "empty" in slots else _AWAY)
+        fit = [path for path in trees if away and ("empty" not in slots or {} in trees[path].values())]
+        recent = [name for name in context["last"] if "." in name and counts[name] == 1 and {"file", "item"} & {*slots}]
         if it := recent[0] if recent and rng.random() < 0.5 else "":
-            where = next(path for path, tree in trees.items() if it in tree)
-        values = self._values(slots, trees[where], it)
-        said = self._expanded(wordings).format(**{slot: self._named(slot, values[slot], it) for slot in slots})
+            fit = [path for path, tree in trees.items() if it in tree]
+        values = self._values(slots, trees[where := rng.choice(fit or [here])], it)
+        named = {s: self._named("new" if twins[_spoken(str(v))] > 1 else s, v, it) for s, v in values.items()}
+        said = self._expanded(wordings).format(**named)
+        if it and re.search(r"\b(do|are|it\b.*) it\b", said):
+            raise TaskError("'it' cannot be said there")
         known = it or any(counts[value] == 1 and value in trees[where] for value in values.values())
         if where != here and not (known and rng.random() < 0.5):
-            near = self._named("folder", where[-1]) if where else "the root folder"
-            place = "/".join(where) if where[1:] and rng.random() < 0.4 else near
-            said = self._expanded(SAID["place"]).format(place=place, said=said)
+            place = self._named("folder", where[-1]) if where else "the root folder"
+            place = "/".join(where) if where[1:] and (rng.random() < 0.4 or twins[_spoken(where[-1])] > 1) else place
+            said = self._expanded(SAID["asked" if _APART.search(said) else "place"]).format(place=place, said=said)
         same = len(commonprefix([here, where]))
         path = [*[".."] * (len(here) - same), *where[same:]]
         return said, [*(call("cd", folder=name) for name in path), *_calls(key, {"true": True, **values})]
 
     def _idle(self, context: dict[str, Any]) -> tuple[str, list[Call]]:
-        """A request that cannot be carried out: no tool, too little said, or a file that is nowhere."""
-        names = [name for _, tree in system.folders(context["tree"]) for name in tree if isinstance(tree[name], str)]
-        wordings, file = self.nothing, self.rng.choice(names or [self._file()])
-        if self.rng.random() < 0.5:
-            wordings = self.rng.choice([said for key, said in self.kinds if _SLOT.findall(key) == ["file"]])
-            file = next(name for name in iter(self._file, "") if name not in names)
-        return self._expanded(wordings).format(file=self._named("file", file)), []
+        """A request that cannot be carried out: no tool, too little said, or what is nowhere. Raises TaskError."""
+        rng, trees, it = self.rng, {"/".join(path): tree for path, tree in system.folders(context["tree"])}, ""
+        names, file = sorted({name for tree in trees.values() for name in tree}), self._file()
+        values = {"file": file, "item": file, "folder": self.name()}
+        key, said = rng.choice([k for k in self.kinds if "+" not in k[0] and {*values} & {*_SLOT.findall(k[0])}])
+        slot, *others = sorted(_SLOT.findall(key), key=lambda slot: slot not in ("file", "item"))
+        if rng.random() < 0.5:
+            found = {k: [n for n in names if ("." in n) != (k == "folder")] or [lost] for k, lost in values.items()}
+            said, values = self.nothing, {k: rng.choice(some) for k, some in found.items()} | {"text": self._text()}
+        elif any(_spoken(one) in _spoken(two) for n in names for one, two in ((values[slot], n), (n, values[slot]))):
+            raise TaskError("it could be something that is there")
+        else:
+            values |= self._values(others, trees[context["at"]])
+            it = file if names[1:] and not context["last"] and rng.random() < 0.5 else ""
+        return self._expanded(said).format(**{slot: self._named(slot, v, it) for slot, v in values.items()}), []
 
-    def _values(self, slots: list[str], tree: system.Tree, it: str) -> dict[str, Any]:
+    def _values(self, slots: list[str], tree: system.Tree, it: str = "") -> dict[str, Any]:
         """Something for each slot, all different. Raises TaskError if there is too little."""
         files, found = [name for name, item in tree.items() if isinstance(item, str)], dict[str, Any]()
         folders = [name for name in tree if name not in files]
         options: dict[str, list[Any]] = {
-            **{"file": [it] if it else files, "file2": files, "folder": folders, "item": files * 3 + folders},
-            **{"empty": [name for name in folders if not tree[name]], "new_file": [self._file()]},
-            **{"new_folder": [self.name()], "text": [self._text()], "n": [self.rng.randint(1, 40)]},
-            "word": [*self.rng.sample(self.words, 3), *" ".join(tree[name] for name in files).split()],
+            **{"file": [it] if it else files, "file2": files, "folder": folders, "new_folder": [self.name()]},
+            **{"item": [it] if it else files * 3 + folders, "new_file": [self._file()], "text": [self._text()]},
+            **{"empty": [name for name in folders if not tree[name]], "n": [self.rng.randint(1, 40)]},
+            "word": [*self.rng.sample(self.words, 3), *re.findall(r"\w+", " ".join(tree[name] for name in files))],
             "part": [*self.rng.sample(self.words, 1), *re.findall(r"[^\W_]{2,}", " ".join(tree))],
         }
         for slot in slots:
@@ -104,23 +117,22 @@ class _Writer:
         return found
 
     def _named(self, slot: str, value: Any, it: str = "") -> str:
-        kind, name = _KINDS.get(slot, slot), str(value)
-        kind = ("file" if "." in name else "folder") if kind == "item" else kind
-        kind = "it" if name == it and self.rng.random() < 0.8 else kind
-        spoken = " ".join(re.findall(r"[^\W_]+", name.rpartition(".")[0] or name))
-        return self._expanded(SAID["named"][kind]).format(v=name, spoken=spoken)
+        name, kinds = str(value), {**_KINDS, "item": "file" if "." in str(value) else "folder"}
+        kind = "it" if name == it and self.rng.random() < 0.8 else kinds.get(slot, slot)
+        form = "'{v}'" if kind == "new" and " " in name else self._expanded(SAID["named"][kind])
+        return (form.replace("'", '"') if "'" in name else form).format(v=name, spoken=_spoken(name))
 
     def _sentence(self, said: list[str]) -> str:
-        fixed = said[0].endswith("?") or re.match("~|(?:over |with|)in(?:side|) ", said[0])
-        text, *rest = [step.replace("~", "") for step in said]
-        text = text if fixed else self._expanded(SAID["open"]) + text
-        for step in rest:
-            text += f" {step[:1].upper()}{step[1:]}" if text.endswith("?") else self._expanded(SAID["join"]) + step
+        text = ("" if _APART.search(said[0]) else self._expanded(SAID["open"])) + said[0].replace("~", "")
+        for step in said[1:]:
+            between = " " if text.endswith("?") else self._expanded(SAID["apart" if _APART.search(step) else "join"])
+            step = step.replace("~", "")
+            text += between + (step[:1].upper() + step[1:] if between in (" ", ". ") else step)
         if not text.endswith("?"):
-            end = "?" if re.match("could|can|would|will", text) else self.rng.choice(("", "."))
-            text += self._expanded(SAID["for"]) + end
+            asked = re.match("could|can|would|will", text) and not any(map(_APART.search, said))
+            text += self._expanded(SAID["for"]) + ("?" if asked else self.rng.choice(("", ".")))
         text = text if self.rng.random() < 0.3 else text[:1].upper() + text[1:]
-        return re.sub(" (?=[ .]|$)", "", f"{self._expanded(SAID['why'])} {text}").strip()
+        return re.sub(" (?=[ .,;?]|$)", "", f"{self._expanded(SAID['why'])} {text}").strip()
 
     def _expanded(self, wordings: list[str]) -> str:
         text = self.rng.choice(wordings)
@@ -129,12 +141,10 @@ class _Writer:
         return text
 
     def tree(self, depth: int) -> system.Tree:
-        files = {
-            self._file(): [self._text() for _ in range(self.rng.randint(0, 6))] for _ in range(self.rng.randint(1, 5))
-        }
+        texts = [[self._text() for _ in range(self.rng.randint(0, 6))] for _ in range(self.rng.randint(1, 5))]
         inner = range(self.rng.randint(0, 2) if depth else 0)
-        folders = {self.name(): self.tree(depth - 1) if self.rng.random() < 0.8 else {} for _ in inner}
-        return {**{name: "\n".join(lines) for name, lines in files.items()}, **folders}
+        folders = {self.name(): self.tree(depth - 1) if self.rng.random() < 0.6 else {} for _ in inner}
+        return {**{self._file(): "\n".join(lines) for lines in texts}, **folders}
 
     def _file(self) -> str:
         return f"{self.name()}.{self.rng.choice(SAID['extensions'])}"
@@ -149,6 +159,10 @@ class _Writer:
         text = self._expanded(SAID["texts"]).replace("{n}", str(self.rng.randint(1, 99)))
         text = re.sub("{w}", lambda _: self.rng.choice(self.words), text)
         return text[:1].upper() + text[1:] if self.rng.random() < 0.4 else text
+
+
+def _spoken(name: str) -> str:  # the words of a name, without its extension
+    return " ".join(re.findall(r"[A-Za-z]?\d+|[A-Z]*[a-z]+", name.rpartition(".")[0] or name)).lower()
 
 
 def _calls(key: str, values: dict[str, Any]) -> list[Call]:
