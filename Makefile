@@ -15,7 +15,7 @@ $(error unknown profile '$(CHOSEN)': choose one of $(PROFILES), for example make
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports release new-task demo serve ha-test soak clean
+.PHONY: help setup reproduce test lab bench record ablation reports verify release new-task demo serve ha-test soak clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(CHOSEN)')"
@@ -61,6 +61,9 @@ bench: setup  ## speed, memory and size beside other systems: params/bench.yaml;
 
 reports: setup  ## render the index and the reports of runs that are here again; with PROFILE, that of runs/PROFILE
 	$(BIN)/python -m lib.report $(if $(TASK)$(filter-out file,$(origin PROFILE)),--profile $(CHOSEN))
+
+verify: setup  ## compute hashes, figures and pages of the reports again from what they keep; each difference is an error
+	@$(BIN)/python -m lib.verify
 
 release: setup  ## publish the models that params/PROFILE/06_*.yaml names under release, with their card
 	$(BIN)/python -m lib.release --profile $(CHOSEN)

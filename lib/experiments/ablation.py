@@ -246,18 +246,21 @@ def pack(study: Ablation) -> pd.DataFrame:
         raise ParamsError(f"{len(missing)} runs are not there, or were of other inputs; train them: --only {only}")
     whole = [run for run in runs.values() if run]
     rows, facts = [row for _, own in whole for row in own], [about for about, _ in whole]
-    records = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
-    theirs = [name for name in study.tests if name not in (DEV, DEV_HUMAN)]
-    pooled = bootstrap.pooled(records, theirs, OTHERS)
-    against = {name: variant.against for name, variant in params.variants.items()}
-    table = bootstrap.compare(pooled, params.reference, against)
-    table["seconds"] = table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean())
+    table = compared(rows, facts, params.model_dump())
     with files.replacing(paths.ROOT / params.out) as part:
         texts = [files.dumps(row) + "\n" for row in without_text(rows, study.tests)]
         files.write_xz(part / bootstrap.RECORDS, "".join(texts))
         files.write_text(part / bootstrap.TABLE, table.assign(by_seed=table["by_seed"].map(str)).to_csv(index=False))
         files.write_json(part / "provenance.json", _provenance(study, facts))
     return table
+
+
+def compared(rows: Sequence[Row], facts: Sequence[Row], params: Row) -> pd.DataFrame:
+    """The table of runs by their records and facts; ``params``: at least variants and reference, as Parameters."""
+    records, theirs = pd.DataFrame(rows), {row["test"] for row in rows} - {DEV, DEV_HUMAN}
+    against = {name: variant.get("against", []) for name, variant in params["variants"].items()}
+    table = bootstrap.compare(bootstrap.pooled(records, theirs, OTHERS), params["reference"], against)
+    return table.assign(seconds=table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean()))
 
 
 def _made(name: str, seed: int, path: Path) -> tuple[Row, list[Row]] | None:

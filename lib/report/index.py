@@ -39,21 +39,21 @@ VOLUMES = (50, 500, 5000)
 """Requests a day in the tables; the middle one is where the slider starts."""
 
 
-def index(reports: Path = paths.REPORTS) -> Path:
+def index(reports: Path = paths.REPORTS, out: Path | None = None) -> Path:
     """Writes reports/index.html: every report, those of the main task and that deploy a model first; and the galleries.
 
-    A gallery whose records are gone is removed.
+    A gallery whose records are gone is removed. ``out``: the folder to write them to, if not ``reports``.
     """
     found = [about(reports / profile, profile) for profile in reported(reports)]
     found.sort(key=lambda run: ("/" in run["profile"], "verdict" not in run, not run.get("limits")))
     for run in found:
-        page = reports / run["profile"] / gallery.FILE
+        page = (out or reports) / run["profile"] / gallery.FILE
         page.unlink(missing_ok=True)
         if run.get("gallery"):
             files.write_text(page, rendered("gallery.html.j2", run=run))
     text = rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices(), batch=BATCH, sure=SURE)
-    files.write_text(reports / "index.html", text)
-    return reports / "index.html"
+    files.write_text(page := (out or reports) / "index.html", text)
+    return page
 
 
 def reported(reports: Path) -> list[str]:

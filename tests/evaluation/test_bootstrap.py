@@ -12,6 +12,7 @@ from lib.core import paths
 from lib.core.files import RecordError, read_json, read_jsonl
 from lib.evaluation import bootstrap
 from lib.evaluation.bootstrap import compare, pooled
+from lib.experiments.ablation import compared
 
 
 def records(shares: dict[str, list[float]], n: int = 40) -> pd.DataFrame:
@@ -66,13 +67,8 @@ def test_an_id_may_stand_for_several_requests() -> None:
 
 def test_a_recorded_table_follows_from_its_records() -> None:
     folder = paths.REPORTS / "gpu" / "ablation"
-    rows, values = read_jsonl(folder / bootstrap.RECORDS), read_json(folder / "provenance.json")["parameters"]
-    found = pd.DataFrame(rows)[["variant", "seed", "test", "id", "exact"]]
-    against = {name: variant.get("against", []) for name, variant in values["variants"].items()}
-    others = [name for name in found["test"].unique() if name != "dev"]
-    table = bootstrap.read(folder)
-    again = compare(pooled(found, others, "others"), values["reference"], against)
-    pd.testing.assert_frame_equal(again, table.drop(columns="seconds"))
+    rows, about = read_jsonl(folder / bootstrap.RECORDS), read_json(folder / "provenance.json")
+    pd.testing.assert_frame_equal(compared(rows, about["runs"], about["parameters"]), bootstrap.read(folder))
 
 
 def test_absent_and_damaged_tables_are_named(tmp_path: Path) -> None:
