@@ -11,7 +11,7 @@ from lib.core.task import Control, TaskError
 from lib.tasks import load
 from lib.tasks.home.language.calls import answer, controls
 from lib.tasks.home.language.prompts import prefix, request
-from lib.tasks.home.language.references import CANDIDATES, DOMAINS, references
+from lib.tasks.home.language.references import CANDIDATES, DOMAINS, LEARNT_AREAS, references
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 from lib.tasks.notation import MAX_TEXT
 
@@ -113,6 +113,18 @@ def test_requests_in_a_large_home_share_the_prefix_and_list_their_candidates():
     assert answer([{"name": "HassTurnOn", "arguments": {"name": "Spot 217"}}], one)[2] == "=1"
     other = task.references({**context, "home": shuffled(spots(), 2)}, "turn on spot 217")
     assert [e.id for e in other.entities] == [e.id for e in one.entities]
+
+
+def test_areas_that_are_spoken_about_have_numbers_that_models_know():
+    areas = tuple(Area(f"Room {chr(97 + i % 26)}{i}", aliases=(f"Nook {i}x",)) for i in range(64))
+    home = Home(areas, tuple(Entity(f"light.e{i}", f"Lamp {i}", "light", a.name) for i, a in enumerate(areas)))
+    prefixes = set()
+    for area in areas:
+        for text, satellite in (("lights on", area.name), (f"lights on in {area.aliases[0]}", areas[0].name)):
+            refs = references(home, text, satellite=satellite)
+            assert refs.area_number[area.name.casefold()] <= LEARNT_AREAS
+            prefixes.add(str(prefix(refs)))
+    assert len(prefixes) == 2, "one from each end"
 
 
 def test_the_prompt_tells_aliases_levels_and_tools():

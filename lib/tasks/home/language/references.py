@@ -27,9 +27,10 @@ from typing import Any
 import yaml
 
 from lib.tasks.home.simulator.homes import Area, Entity, Home
-from lib.tasks.home.words import stem, words
+from lib.tasks.home.words import mentions, stem, words
 
 MAX_ENTITIES, MAX_AREAS, MAX_FLOORS = 48, 64, 8
+LEARNT_AREAS = 40  # as many as homes have that models learn from: higher numbers mean nothing to them
 FILTER_OVER = 40  # entities; a larger home's are candidates of a request
 CANDIDATES = 16
 KINDS: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "kinds.yaml").read_text(encoding="utf-8"))
@@ -94,10 +95,13 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     """Numbers a home in an order of its own, so that the order that it comes in changes nothing.
 
     With ``rng``, which training gives, lines and numbers are shuffled half of the time.
-    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about.
+    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about. Where that is an area beyond
+    LEARNT_AREAS, the last area is the first.
     """
     whole, rng = len(home.entities) <= FILTER_OVER, rng if rng and rng.random() < 0.5 else None
     areas, floors = _largest(home), sorted(home.floors)[:MAX_FLOORS]
+    if len(areas) > LEARNT_AREAS and _late(areas, text, satellite):
+        areas.reverse()
     if rng:
         rng.shuffle(areas)
         rng.shuffle(floors)
@@ -142,6 +146,13 @@ def _largest(home: Home) -> list[Area]:
     sizes, areas = Counter(e.area for e in home.entities), sorted(home.areas, key=lambda a: (a.name.casefold(), a.name))
     best = {a.name for a in sorted(areas, key=lambda a: -sizes[a.name])[:MAX_AREAS]}
     return [a for a in areas if a.name in best]
+
+
+def _late(areas: Sequence[Area], text: str, satellite: str | None) -> bool:
+    """Whether the areas that are spoken about have lower numbers from the end."""
+    named = [i for i, a in enumerate(areas) if any(mentions(text, name) for name in (a.name, *a.aliases))]
+    numbers = named or [i for i, a in enumerate(areas) if a.name == satellite]
+    return bool(numbers) and numbers[-1] >= LEARNT_AREAS and numbers[-1] > len(areas) - 1 - numbers[0]
 
 
 Some = frozenset[str]

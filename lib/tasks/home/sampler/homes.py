@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from lib.tasks.home.language.references import LEARNT_AREAS
 from lib.tasks.home.simulator.homes import Area, Entity, Floor, Home
 
 HELD_OUT_SHARE = 10  # one name in this many is never seen in training
@@ -107,10 +108,9 @@ def pick(rng: Random, options: Sequence[str]) -> str:
     return fill(rng.choice(options), rng)
 
 
-_ATTEMPTS, _MOST_AREAS = 12, 40
 _NOWHERE = ("person", "weather", "todo", "script")
 _BARE = ("scene", "script", "todo", "weather", "input_boolean", "button")  # domains whose names are mostly a noun alone
-_SMALL, _LARGE_SHARE = 40, 0.08  # devices of most homes, and the share of homes with more where the size allows them
+_ATTEMPTS, _SMALL, _LARGE_SHARE = 12, 40, 0.08  # tries for a name; devices of most homes, the share of larger homes
 _REPEATED = ("light", "switch", "fan", "cover", "climate", "media_player", "lock")  # domains with names said of several
 
 
@@ -179,7 +179,7 @@ def _word(rng: Random, held_out: bool) -> str:
 
 
 def _areas(rng: Random, count: int, held_out: bool) -> tuple[list[Area], tuple[Floor, ...]]:
-    number = max(1, min(_MOST_AREAS, round(count / rng.choice((1.5, 3, 4, 6)))))
+    number = max(1, min(LEARNT_AREAS, round(count / rng.choice((1.5, 3, 4, 6)))))
     names: dict[str, str] = {}
     for _ in range(number * _ATTEMPTS):
         name = _area_name(rng)
