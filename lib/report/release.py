@@ -127,7 +127,8 @@ def latency(folder: Path, own: Row, sha256: str = "") -> Row:
     file = folder / "model" / f"{name}.gguf"
     digest = sha256 or (files.sha256(file) if file.is_file() else "")
     rows = pd.read_csv(bench, dtype={"sha256": str}).fillna({"sha256": ""}) if bench.is_file() else pd.DataFrame()
-    for row in (row for row in rows.to_dict("records") if (row["system"], row["sha256"]) == (name, digest)):
+    known = {(row["system"].replace(" ", "-"), row["sha256"]): row for row in rows.to_dict("records")}
+    if row := known.get((name, digest)):
         machine = files.read_json(bench.with_suffix(".json"))["machine"]
         by = f"make bench, {machine['threads']} threads of {machine['cpu']}"
         return {"p50_ms": row["warm_p50_ms"], "p95_ms": row["warm_p95_ms"], "cold_ms": row["cold_p50_ms"], "by": by}
