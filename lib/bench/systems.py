@@ -122,11 +122,11 @@ def entrants(
 def _released(task: Task, models: Sequence[Path], absent: dict[str, str]) -> list[Path]:
     """The students in ``models``, the smallest first; of the project's own, those for this task."""
     chosen = {f for path in models or [RELEASED] for f in (path.glob("*.gguf") if path.is_dir() else [path])}
-    if not models:
-        chosen = {f for f in chosen if f.is_file() and GgufFile(f).student["task"] == task.name}
+    tasks = {f: GgufFile(f).student["task"] for f in chosen if models or f.is_file()}
+    chosen = {f for f in tasks if models or tasks[f] == task.name}
     if not chosen:
         absent["student"] = f"no model for the task '{task.name}' is there; name a student's GGUF: --model FILE"
-    return sorted(chosen, key=lambda file: (file.stat().st_size if file.is_file() else 0, file))
+    return sorted(chosen, key=lambda file: (file.stat().st_size, file))
 
 
 def _parents(source: str, scratch: Path, absent: dict[str, str]) -> dict[Path, str]:

@@ -95,8 +95,7 @@ def references(home: Home, text: str = "", rng: Random | None = None, satellite:
     """Numbers a home in an order of its own, so that the order that it comes in changes nothing.
 
     With ``rng``, which training gives, lines and numbers are shuffled half of the time.
-    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about. Where that is an area beyond
-    LEARNT_AREAS, the last area is the first.
+    Of larger homes, what ``text`` and ``satellite`` (an area's name) speak about; the last area first if that is late.
     """
     whole, rng = len(home.entities) <= FILTER_OVER, rng if rng and rng.random() < 0.5 else None
     areas, floors = _largest(home), sorted(home.floors)[:MAX_FLOORS]
