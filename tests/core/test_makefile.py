@@ -20,7 +20,8 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_targets_and_profiles() -> None:
     shown = make().stdout
-    for word in (*"setup reproduce test lab bench reports verify new-task demo serve clean".split(), *paths.profiles()):
+    targets = "setup reproduce test lab bench reports verify release new-task demo serve clean".split()
+    for word in (*targets, *paths.profiles()):
         assert word in shown
 
 
