@@ -159,10 +159,27 @@ def group_target(rng: Random, home: Home, entity: Entity, satellite: str | None)
         text = _group(rng, "level" if level else "floor", plural, place=spoken)
         return Target(text, {"floor": floor, **arguments}, entity.domain)
     if entity.area and rng.random() < 0.85:
-        text = _group(rng, "area", plural, place=spoken_area(rng, home, entity.area))
-        named = any(content(e.name) == content(text) and e.domain == entity.domain for e in home.entities)
+        text = _group(rng, "area", plural, place=spoken_area(rng, home, entity.area), word=rng.choice(kind.words))
+        named = any(content(name) == content(text) for e in home.entities for name in spoken_names(e))
         return None if named else Target(text, {"area": entity.area, **arguments}, entity.domain)
     return Target(_group(rng, "everywhere", plural, word=kind.words[0]), arguments, entity.domain)
+
+
+def _by_place(home: Home, entity: Entity, text: str) -> Target | None:
+    """``entity`` as the only one of its domain in its area, if ``text`` says no more than its place and kind."""
+    same = [e for e in home.entities if (e.area, e.domain) == (entity.area, entity.domain)]
+    place = content(" ".join(place_names(home, entity.area or "")))
+    words, named = content(text), [content(name) for name in spoken_names(entity)]
+    kind = content(" ".join(word for like in kinds_like(entity) for word in like.words))
+    if (
+        not entity.area
+        or same != [entity]
+        or words in named
+        or not (words & place and words & kind and words <= place | kind)
+    ):
+        return None
+    told = {"device_class": entity.device_class} if entity.domain == "cover" and entity.device_class else {}
+    return Target(text, {"area": entity.area, "domain": entity.domain, **told}, entity.domain)
 
 
 def _group(rng: Random, where: str, plural: str, **texts: str) -> str:
@@ -222,9 +239,13 @@ def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: 
     if "silent_target" in action.flags:
         return Target("", {}, entity.domain)
     grouped = entity.domain in action.groups
-    if not grouped or not ("only_groups" in action.flags or rng.random() < 0.35):
-        return None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
-    target = group_target(rng, home, entity, satellite)
+    if grouped and ("only_groups" in action.flags or rng.random() < 0.35):
+        target = group_target(rng, home, entity, satellite)
+    else:
+        own = None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
+        target = own and grouped and _by_place(home, entity, own.text)
+        if not target:
+            return own
     implied = () if action.tool in EXPLICIT else ("domain", "device_class")
     arguments = {k: v for k, v in target.arguments.items() if k not in implied} if target else {}
     known = all(find(action.tool).argument(key) for key in arguments)
