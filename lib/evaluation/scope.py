@@ -12,7 +12,8 @@ def table(records: pd.DataFrame, reference: str) -> pd.DataFrame:
     """A row for each system on each test in which ``reference`` finds such requests; with Wilson's intervals.
 
     Of all others, ``n``: ``exact``, and ``accuracy`` of the tool alone. Of the ``n_out``, among LEVELS: ``precision``
-    and ``recall`` of doing nothing; ``found``: the recall of a threshold on the confidence at the same precision.
+    and ``recall`` of doing nothing; ``found``: the recall at the same precision, where a threshold on the confidence
+    decides whether nothing is done instead of calls; of answers without calls, the unsure ones are given up first.
     """
     rows, found = records.reset_index(drop=True), list[dict[str, object]]()
     facts = {"out": rows["level"] == LEVELS[1], "told": rows["level"].isin(LEVELS), "none": ~rows["calls"].astype(bool)}
@@ -28,7 +29,8 @@ def table(records: pd.DataFrame, reference: str) -> pd.DataFrame:
 def _row(own: pd.DataFrame, bar: float) -> dict[str, float]:
     inside, out, told = own[~own["out"]], own[own["out"]], own[own["told"]]
     right = inside["exact"].astype(bool) | (inside["reason"] == "wrong_value")
-    score = told["confidence"].where(told["none"], 1 - told["confidence"]).sort_values(ascending=False, kind="stable")
+    score = (1 + told["confidence"]).where(told["none"], 1 - told["confidence"])
+    score = score.sort_values(ascending=False, kind="stable")
     hits = told.loc[score.index, "out"].cumsum()
     ends = ~score.duplicated(keep="last") & (hits / np.arange(1, len(hits) + 1) >= bar)
     most = float(hits[ends].max()) if ends.any() else 0.0

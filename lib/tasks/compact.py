@@ -104,7 +104,7 @@ class Compact:
 
     def grammar(self, refs: Refs) -> str:
         rules = notation.Rules()
-        return rules.answers({name: _body(own, refs, rules) for name, own in self._tools.items()})
+        return rules.answers({name: body(own, refs, rules) for name, own in self._tools.items()})
 
     def copied(self, text: str) -> Mapping[str, Copied]:
         texts = [a.text_key for own in self._tools.values() for a in own if a.text_key]
@@ -164,7 +164,7 @@ def _read(argument: Argument, text: str, refs: Refs) -> Any:
     return known[text]
 
 
-def _body(arguments: Sequence[Argument], refs: Refs, rules: notation.Rules) -> str:
+def body(arguments: Sequence[Argument], refs: Refs, rules: notation.Rules) -> str:
     """What follows the opening parenthesis, the closing one included; empty if it needs a thing that is not there."""
     parts = [(_values(a, refs, rules), a.required) for a in arguments]
     if any(required and not part for part, required in parts):

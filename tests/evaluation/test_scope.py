@@ -25,6 +25,14 @@ def test_all_systems_are_compared_at_the_precision_of_one() -> None:
     assert table.loc["b", ["found_low", "found_high"]].tolist() == pytest.approx([*wilson(2, 2)])
 
 
+def test_doing_nothing_comes_before_calls_that_are_unsure() -> None:
+    """As little as a model is sure of it, no call was likelier than to do nothing."""
+    sure = answers("a", (True, True, 0.9), (False, False, 0.9))
+    unsure = answers("b", (True, True, 0.3), (False, False, 0.6), (True, False, 0.8))
+    found = scope.table(pd.concat([sure, unsure]), "a").set_index("system")["found"]
+    assert found.to_dict() == {"a": 1, "b": 0.5}
+
+
 def test_answers_of_one_confidence_are_found_together_or_not_at_all() -> None:
     sure = answers("a", (True, True, 0.9), (True, True, 0.8), (False, False, 0.9))
     alike = answers("b", (True, False, 0.5), (False, False, 0.5), (True, True, 0.9))

@@ -110,6 +110,63 @@ def test_a_prompt_shows_the_tree_from_where_the_user_is() -> None:
     assert TASK.references(CONTEXT) == TASK.references(CONTEXT | {"tree": dict(reversed(TREE.items()))})
 
 
+VOCABULARY = Vocabulary(byte_tokenizer(TASK.controls()), TASK.controls())
+GRAMMARS = Grammars(VOCABULARY)
+
+
+def allowed(calls: list[Any], context: dict[str, Any] = CONTEXT, said: str = "") -> bool:
+    """Whether an answer can be written under the grammar, and if something is said, by copying from that."""
+    refs = TASK.references(context, said)
+    matcher = GRAMMARS.start(TASK.grammar(refs), TASK.copied(said) if said else {})
+    ids = [*VOCABULARY.encode(TASK.answer(calls, refs)), VOCABULARY.end]
+    while ids and matcher.allowed()[ids[0]]:
+        taken = matcher.take(ids[0])
+        if taken != ids[: len(taken)]:
+            return False
+        ids = ids[len(taken) :]
+    return not ids
+
+
+READ = call("cat", file_name="plan.csv")
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [UP, UP],
+        [UP, READ],
+        [call("cd", folder="docs")],
+        [call("cat", file_name="b.md")],
+        [call("cat", file_name="nowhere.md")],
+        [call("touch", file_name="c"), UP, UP],
+        [call("mv", source="plan.csv", destination="..")],
+        [call("find", path="docs")],
+    ],
+)
+def test_calls_that_cannot_be_carried_out_are_not_written(calls: list[Any]) -> None:
+    assert effect(*calls) is None or ".." in calls[0]["arguments"].values()
+    assert not allowed(calls)
+
+
+def test_what_calls_make_can_be_named_after_them() -> None:
+    into = call("cd", folder="old")
+    moved = call("mv", source="plan.csv", destination="old")
+    assert allowed([moved, into, READ, UP, UP, INTO]) and allowed([call("cp", source="a.txt", destination="c"), UP])
+    assert allowed([call("mv", source="old", destination="new"), call("cd", folder="new"), UP])
+
+
+def test_the_right_answers_of_requests_can_be_written() -> None:
+    made = [*drawn("train", 150), *drawn("dev", 150)]
+    assert [e.text for e in made if not allowed(e.gold[0], e.context, e.text)] == []
+
+
+def test_a_tree_that_a_prompt_does_not_show_as_a_whole_has_the_plain_grammar() -> None:
+    names, calls = {f"{i}.txt": "" for i in range(TASK.most)}, [INTO, call("cat", file_name="0.txt")]
+    contexts = [TASK.context({"tree": {**names, "docs": {}, **more}}) for more in ({}, {"more.txt": ""})]
+    del contexts[0]["tree"]["9.txt"]
+    assert [allowed(calls, context) for context in contexts] == [False, True]
+
+
 def test_what_is_written_is_allowed_and_read_back() -> None:
     calls = [
         UP,
@@ -118,15 +175,8 @@ def test_what_is_written_is_allowed_and_read_back() -> None:
         call("ls", a=True),
     ]
     calls += [call("tail", file_name="a.txt", lines=20), call("find", name="a"), call("du")]
-    refs, vocabulary = TASK.references(CONTEXT), Vocabulary(byte_tokenizer(TASK.controls()), TASK.controls())
-    pieces = TASK.answer(calls, refs)
-    assert TASK.parse("".join(pieces), refs) == calls
-    matcher, ids = Grammars(vocabulary).start(TASK.grammar(refs)), [*vocabulary.encode(pieces), vocabulary.end]
-    while ids:
-        assert matcher.allowed()[ids[0]]
-        taken = matcher.take(ids[0])
-        assert taken == ids[: len(taken)]
-        ids = ids[len(taken) :]
+    refs = TASK.references(CONTEXT)
+    assert TASK.parse("".join(TASK.answer(calls, refs)), refs) == calls and allowed(calls)
 
 
 def drawn(split: str, n: int = 300, seed: int = 1) -> list[Example]:

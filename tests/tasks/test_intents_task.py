@@ -52,8 +52,12 @@ def test_what_no_intent_covers_is_learnt_as_out_of_scope(monkeypatch: pytest.Mon
         ("clinc150-oos_test/1", "oos"),
         ("nlu/1", "email_query"),
         ("nlu/2", "play_music"),
+        ("nlu/3", "news_query"),
+        ("nlu/4", "news_query"),
     ]
     read = [Utterance(number, intent, f"say {number}", (("who", number),)) for number, intent in said]
+    read[4] = Utterance("nlu/3", "news_query", "please say clinc150-oos_test/7", ())  # as a test, but for a digit
+    read[5] = Utterance("nlu/4", "news_query", "Could you say clinc150-train/1?", ())  # as an intent
     monkeypatch.setattr(data.utterances, "read", lambda folder: read)
     found = {e.extra["said"]: (e.split, e.level, bool(e.gold[0])) for e in data.people("")}
     assert found == {

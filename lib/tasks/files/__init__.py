@@ -6,6 +6,7 @@ than by itself: no call too many, and the user ends in the same folder. Publishe
 """
 
 import json
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -17,7 +18,7 @@ from typing_extensions import TypeAliasType
 from lib.core import files
 from lib.core.task import Call, Example
 from lib.tasks.compact import Refs, Thing
-from lib.tasks.files import requests, system
+from lib.tasks.files import grammar, requests, system
 from lib.tasks.from_tools import KEY, FromTools
 from lib.tasks.notation import MAX_STRING, clean
 from lib.tasks.tools import TEXT, integer, reference, task_checked
@@ -30,7 +31,7 @@ _KNOWN = {  # what this task knows of arguments beside the tools' documents
     "lines": integer(1, 999),
     "mode": {"enum": ["l", "w", "c"]},
 }
-_ALWAYS = ["..", "/"]  # folders in every context
+_ALWAYS = [grammar.UP, grammar.ROOT]  # folders in every context
 
 _Name = Annotated[str, Field(min_length=1, max_length=MAX_STRING, pattern=r"^[^/]+$")]
 _Tree: Any = TypeAliasType("_Tree", "dict[_Name, str | _Tree]")
@@ -61,7 +62,7 @@ class Files(FromTools):
         return requests.examples(rng, held_out=split != "train")
 
     def controls(self) -> list[str]:
-        return [*super().controls(), "=in", "=last"]
+        return [*super().controls(), f"={grammar.FOLDER}", "=last"]
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         given = {key: value for key, value in row.items() if key not in ("id", "text", KEY)}
@@ -79,10 +80,15 @@ class Files(FromTools):
         known = {(t.kind, t.name): t for t in super().references(context, text, rng)}
         found = [t for key, t in known.items() if key[1] in _ALWAYS]
         for path, folder in sorted(system.folders(context["tree"]), key=lambda f: "/".join(f[0]) != context["at"]):
-            found.append(Thing("", "in", "/".join([context["root"], *path])))
+            found.append(Thing("", grammar.FOLDER, "/".join([context["root"], *path])))
             keys = [("files" if isinstance(item, str) else "folders", name) for name, item in folder.items()]
             found += sorted((known[key] for key in keys if key in known), key=lambda t: (len(t.code), t.code))
         return *found, *(Thing("", "last", name) for name in context["last"])
+
+    def grammar(self, refs: Refs) -> str:
+        """Of calls that can be carried out, where the prompt shows the whole tree."""
+        whole = max(Counter(t.kind for t in {*refs}).values()) < self.most
+        return grammar.executable(self._tools, refs) if whole else super().grammar(refs)
 
     def effects(self, context: dict[str, Any], calls: list[Call]) -> Hashable:
         """The tree, the user's folder, and what calls that only read have printed, in any order."""

@@ -42,14 +42,15 @@ class _Writer:
         def own(texts: Sequence[str]) -> list[str]:
             return [text for i, text in enumerate(texts) if (i % 3 == 2) == held_out]
 
-        self.rng, self.words, self.nothing = rng, own(SAID["words"]), own(SAID["nothing"])
-        self.kinds = [(key, own(said)) for key, said in SAID["calls"].items() if own(said)]
+        learnt: dict[str, list[str]] = {} if held_out else SAID["learnt"]
+        self.rng, self.words, self.nothing = rng, own(SAID["words"]), own(SAID["nothing"]) + learnt.get("nothing", [])
+        self.kinds = [(key, own(said) + learnt.get(key, [])) for key, said in SAID["calls"].items() if own(said)]
 
     def request(self, context: dict[str, Any]) -> Example:
         while True:
             idle, calls, said, state = self.rng.random() < _IDLE, list[Call](), list[str](), context
             try:
-                for _ in range(1 if idle else self.rng.choice((1, 1, 1, 2, 2, 3))):
+                for _ in range(1 if idle else self.rng.choice((1, 1, 2, 2, 3))):
                     text, made = self._idle(state) if idle else self._step(state)
                     state, calls, said = system.after(state, made)[0], calls + made, [*said, text]
                 left, printed = system.after(context, calls)

@@ -2,7 +2,7 @@
 
 CLINC150 keeps its own split; of the others a sixth, near-duplicates together, is held out for dev and test. CLINC150
 has about a hundred sentences out of scope to train on, so those of NLU-Evaluation-Data that ask for what no intent
-covers are trained on as well.
+covers are trained on as well, unless they are near-duplicates of the others.
 """
 
 import csv
@@ -39,10 +39,14 @@ def people(folder: str) -> list[Example]:
         remedy = "name the folder of the file that python -m lib.human_speech makes (README.md)"
         raise RecordError(f"human_speech: there are no utterances of people here to learn from: {remedy}")
     own = [(u, split) for u, split in _split(said) if len(dict(u.slots)) == len(u.slots)]
-    outside = [
-        replace(u, intent="", slots=()) for u in read if not u.id.startswith(CORPORA) and OUTSIDE.match(u.intent)
-    ]
-    return [_example(u, split, "human") for u, split in [*own, *((u, "train") for u in outside)]]
+    return [_example(u, split, "human") for u, split in [*own, *((u, "train") for u in _outside(read, said))]]
+
+
+def _outside(read: Sequence[Utterance], said: Sequence[Utterance]) -> list[Utterance]:
+    """Those out of scope of other corpora than ``said``, without near-duplicates of it: some contradict its intents."""
+    found = [u for u in read if not u.id.startswith(CORPORA) and OUTSIDE.match(u.intent)]
+    near = utterances.near({utterances.key(u.text) for u in found}, {utterances.key(u.text) for u in said})
+    return [replace(u, intent="", slots=()) for u in found if utterances.key(u.text) not in near]
 
 
 def table(path: Path) -> list[Example]:

@@ -86,11 +86,11 @@ def train(utterances: Iterable[Utterance]) -> list[Utterance]:
 def dev(utterances: Sequence[Utterance]) -> list[Utterance]:
     """One of each group that is held out and has no near-duplicate among those to learn from."""
     groups = {key(u.text): u for u in reversed(utterances) if is_held_out(u)}
-    near = _near(groups, {key(u.text) for u in train(utterances)})
-    return [u for words_, u in reversed(groups.items()) if words_ not in near]
+    near_ = near(groups, {key(u.text) for u in train(utterances)})
+    return [u for words_, u in reversed(groups.items()) if words_ not in near_]
 
 
-def _near(given: Iterable[frozenset[str]], others: set[frozenset[str]]) -> set[frozenset[str]]:
+def near(given: Iterable[frozenset[str]], others: set[frozenset[str]]) -> set[frozenset[str]]:
     """Those of ``given`` that share at least NEAR of all words with one of the ``others``."""
     often = Counter(w for ws in others for w in ws)
     index = defaultdict[str, list[frozenset[str]]](list)
