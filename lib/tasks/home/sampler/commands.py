@@ -243,7 +243,7 @@ def _target(rng: Random, home: Home, action: Action, entity: Entity, satellite: 
         target = group_target(rng, home, entity, satellite)
     else:
         own = None if "only_groups" in action.flags else entity_target(rng, home, entity, action.kinds)
-        target = own and grouped and _by_place(home, entity, own.text)
+        target = _by_place(home, entity, own.text) if own and grouped else None
         if not target:
             return own
     implied = () if action.tool in EXPLICIT else ("domain", "device_class")
