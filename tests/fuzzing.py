@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 REMEDY = re.compile(
     r"\b(expected|should|must|use|give|send|name|write|restore|repair|run|known|did you mean|keep|add|rename|remove|"
-    r"shorten|expose|export|copy|download|build|train|record|try|left out|at most|has|have|unique)\b"
+    r"shorten|expose|export|copy|download|build|train|record|try|compare|repair|left out|at most|has|have|unique)\b"
 )
 """Words of which one stands in every message that says what to do."""
 
