@@ -212,9 +212,7 @@ def test_lines_of_predict() -> None:
             if "calls" not in found:
                 checked(found["error"], "line 1")
 
-    places = st.sampled_from(
-        "id text area tools unit home home.areas home.entities home.floors".split()
-    )
+    places = st.sampled_from("id text area tools unit home home.areas home.entities home.floors".split())
     fields = st.sampled_from("name id domain area device_class aliases floor level unit".split())
     keys = places | st.tuples(st.sampled_from(["home.entities.0.", "home.areas.0."]), fields).map("".join)
     damage = st.tuples(st.integers(0, 5), edits(b'"home"', b'"name"', b'"aliases": ["x"]'), st.none(), st.none())
