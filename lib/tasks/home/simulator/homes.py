@@ -165,7 +165,7 @@ def _entity(row: Any, where: str) -> Entity:
     name = _text(row, "name", where)
     _known_keys(row, ("id", "name", "domain", "area", "device_class", "aliases", "unit"), where)
     domain = row.get("domain") or str(row.get("id", "")).partition(".")[0]
-    if not isinstance(domain, str) or not domain.isidentifier():
+    if not isinstance(domain, str) or not domain.isidentifier() or len(domain) > MAX_NAME:
         raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r:.80}")
     entity_id = str(row.get("id") or f"{domain}.{'_'.join(name.casefold().split())}")
     device_class, unit = _text(row, "device_class", where, True), _text(row, "unit", where, True)
