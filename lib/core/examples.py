@@ -1,15 +1,27 @@
 """Lists of examples: read from a file, put together by context, thinned out, and told from others by a digest."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
+
+from pydantic import ValidationError
 
 from lib.core import files
 from lib.core.task import Example
 
 KEYS = [f.name for f in fields(Example) if f.name != "extra"]
+
+
+class _Line(files.Line):
+    id: str
+    text: str
+    context: dict[str, Any]
+    gold: list[list[files.CallLine]]
+    level: str
+    source: str
+    split: str
 
 
 @files.uncollected()
@@ -22,7 +34,22 @@ def read_examples(path: Path, count: int = 0) -> list[Example]:
 def _example(row: files.Row, where: str) -> Example:
     if missing := [key for key in KEYS if key not in row]:
         raise files.RecordError(f"{where}: '{missing[0]}' is missing; an example has {', '.join(KEYS)}")
+    try:
+        _Line.model_validate(row)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key, said = ".".join(map(str, problem["loc"])), problem["msg"]
+        raise files.RecordError(f"{where}: {key}: {said}; repair the line or run the stage again") from error
     return Example(**{k: row[k] for k in KEYS}, extra={k: v for k, v in row.items() if k not in KEYS})
+
+
+def context_of(example: Example, contexts: Mapping[str, Any], key: str) -> Any:
+    """The context whose name an example has under ``key``. Raises RecordError where there is none."""
+    name = example.context.get(key)
+    if not isinstance(name, str) or name not in contexts:
+        said = f"example '{example.id:.80}': context.{key}: no context {name!r:.80} is stored"
+        raise files.RecordError(f"{said}: restore the files of one run or recording")
+    return contexts[name]
 
 
 def by_context(examples: Iterable[Example], key: str) -> list[list[Example]]:

@@ -100,7 +100,7 @@ def parse_object(line: bytes) -> Row:
     """One line of JSON that is an object. Raises ValueError with what it is instead."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
         raise ValueError(f"expected an object, got {type(row).__name__}")

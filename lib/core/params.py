@@ -45,12 +45,12 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
     if problem["type"] == "extra_forbidden":
         schema = TypeAdapter(kind).json_schema()
         known = [key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})]
-        said = f"unknown parameter '{place}'; {suggest(str(problem['loc'][-1]), known)}"
+        said = f"unknown parameter '{place:.80}'; {suggest(str(problem['loc'][-1]), known)}"
     elif problem["type"] == "missing":
         said = f"'{place}' is missing"
     else:
         text = f"{problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r:.80}"
-        said = f"{place}: {text}" if place else text
+        said = f"{place:.80}: {text}" if place else text
     raise ParamsError(f"{where}: {said}" if where else said)
 
 
@@ -80,7 +80,13 @@ def _named(kind: str) -> Any:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads 5e-4 as a number, as YAML 1.2 does, and refuses a key that stands twice in a mapping."""
+    """Reads 5e-4 as a number, as YAML 1.2 does; refuses aliases and a key that stands twice in a mapping."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):  # a few of them can stand for more than fits into memory
+            said, mark = "an alias (*) is not read: write the value again", self.peek_event().start_mark
+            raise yaml.composer.ComposerError(problem=said, problem_mark=mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         for i, (key, _) in enumerate(node.value):
@@ -98,8 +104,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML file that is one mapping, {} if it is empty. Raises ParamsError with file and line."""
     try:
         value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ParamsError(f"{_where(path)}: not readable YAML: {' '.join(str(error).split())}") from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        said = " ".join(str(error).split())
+        raise ParamsError(f"{_where(path)}: not readable YAML: {said:.300}; restore or repair it") from error
     if not isinstance(value, dict | None):
         raise ParamsError(f"{_where(path)}: expected lines 'name: value', got {type(value).__name__}")
     return value or {}
@@ -114,7 +121,7 @@ def check(
     """
     for key, value in given.items():
         if key not in defaults:
-            raise ParamsError(f"{where}: unknown parameter '{key}'; {suggest(str(key), list(defaults))}")
+            raise ParamsError(f"{where}: unknown parameter '{key!s:.80}'; {suggest(str(key), list(defaults))}")
         validated((kinds or {}).get(key) or _kind(defaults[key]), value, f"{where}: {key}")
 
 

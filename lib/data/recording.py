@@ -22,9 +22,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, create_model
 
 from lib.core.examples import read_examples
-from lib.core.files import Amount, CallLine, Line, Row, digest, dumps, read_rows, write_xz
+from lib.core.files import Amount, CallLine, Line, RecordError, Row, digest, dumps, read_rows, write_xz
+from lib.core.params import validated
 from lib.core.task import Example, Score
-from lib.llm.replay import Replay
+from lib.llm.replay import PROVENANCE, REMEDY, Replay
 from lib.llm.types import Backend
 from lib.teacher.contract import TeacherSet, TeacherTask, Verdict, Writer, judge, refine, write
 
@@ -35,6 +36,18 @@ GOLD = "gold"  # the short form of calls that are exactly the first that count a
 
 _TEXTS = dict.fromkeys(("id", "digest", "system"), str)
 _COUNTS = ("latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "reward")
+
+
+class _Parameters(Line):
+    count: int
+    judge_every: int
+    refine_below: float
+
+
+class _Provenance(Line):
+    parameters: _Parameters
+
+
 _KINDS: dict[str, dict[str, Any]] = {
     READINGS: {
         **{**_TEXTS, "calls": Literal["gold"] | list[CallLine], "error": (str, "")},
@@ -100,6 +113,10 @@ class Recording:
         """
         folder = folder or task.recordings
         replay, prompts = Replay(folder), folder / PROMPTS
+        try:
+            validated(_Provenance, replay.provenance)
+        except ValueError as error:
+            raise RecordError(f"{PROVENANCE}: {error}: {REMEDY}") from error
         found = [read_rows(folder / name, kind) for name, kind in KINDS.items()]
         rejected = [*replay.rejected, *(reason for _, reasons in found for reason in reasons)]
         writer = task.writer(prompts if prompts.exists() else None)

@@ -15,6 +15,7 @@ from lib.core.task import Call, Example, Task
 from lib.model.vocabulary import Vocabulary
 
 CONTEXTS_KEPT = 256
+FORMAT = 1  # of a student's info; a higher one is for what earlier releases would read wrongly
 
 
 class StudentError(ValueError):
@@ -78,7 +79,10 @@ class Codec:
 
 
 def check_task(info: Mapping[str, Any], task: Task, source: str) -> None:
-    """Raises StudentError unless a student's info is this task's, with all controls of its language."""
+    """Raises StudentError unless a student's info is of this FORMAT and task, with all controls of its language."""
+    if (found := info.get("format")) != FORMAT:
+        remedy = "use the release that made it, or build it again"
+        raise StudentError(f"{source}: of format {found!r}, this release reads {FORMAT}: {remedy}")
     if info["task"] != task.name:
         raise StudentError(f"{source}: a student for '{info['task']}', not '{task.name}'; give one for this task")
     missing = [text for text in task.controls() if text not in info["controls"]]

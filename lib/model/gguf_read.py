@@ -60,10 +60,16 @@ def tensor_name(name: str) -> str:
 
 
 class _Reader(gguf.GGUFReader):
-    """Reads from a plain array in place of numpy's memmap, whose slices are slow."""
+    """Reads from a plain array in place of numpy's memmap, whose slices are slow, and never past the file's end."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, np.asarray(value) if name == "data" else value)
+
+    def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> NDArray[Any]:
+        found: NDArray[Any] = super()._get(offset, dtype, count, override_order)
+        if len(found) < int(count):  # else a list that claims 2 ** 60 items would be read for years
+            raise ValueError(f"it ends within what starts at byte {offset}")
+        return found
 
 
 class GgufFile:
@@ -91,8 +97,12 @@ class GgufFile:
                 ) from error
 
     def get(self, key: str, default: Any = None) -> Any:
+        """The value of a key. Raises GgufError where it is damaged."""
         field = self._reader.get_field(key)
-        return default if field is None else field.contents()
+        try:
+            return default if field is None else field.contents()
+        except (ValueError, TypeError, LookupError) as error:
+            raise GgufError(f"{self.path}: '{key}' is damaged ({error!r:.200}); {AGAIN}") from error
 
     @property
     def is_student(self) -> bool:
@@ -107,8 +117,8 @@ class GgufFile:
             info: dict[str, Any] = json.loads(self.get(STUDENT_KEY))
             if not all(isinstance(text, str) for text in (info["task"], *info["controls"])):
                 raise TypeError("task or controls are no texts")
-        except (ValueError, TypeError, KeyError) as error:
-            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged ({error!r}); {AGAIN}") from error
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise GgufError(f"{self.path}: '{STUDENT_KEY}' is damaged ({error!r:.200}); {AGAIN}") from error
         return info
 
     @cached_property
@@ -131,8 +141,10 @@ class GgufFile:
         """The vocabulary of a model of ours."""
         try:
             return Vocabulary(self.tokenizer(), self.student["controls"])
-        except (KeyError, TypeError, IndexError) as error:
-            raise GgufError(f"{self.path}: its tokenizer is damaged ({error!r}); {AGAIN}") from error
+        except GgufError:
+            raise
+        except Exception as error:  # the package tokenizers raises nothing narrower
+            raise GgufError(f"{self.path}: its tokenizer is damaged ({error!r:.200}); {AGAIN}") from error
 
     def tokenizer(self) -> TokenizerJson:
         """The tokenizer rebuilt as the content of a ``tokenizer.json``."""
@@ -158,7 +170,7 @@ class GgufFile:
         return found
 
     def config(self) -> dict[str, Any]:
-        """The model's shape as keyword arguments of transformers' LlamaConfig."""
+        """The model's shape as keyword arguments of transformers' LlamaConfig. Raises GgufError."""
         keys = {
             "hidden_size": "embedding_length",
             "num_hidden_layers": "block_count",
@@ -168,12 +180,40 @@ class GgufFile:
             "rms_norm_eps": "attention.layer_norm_rms_epsilon",
             "max_position_embeddings": "context_length",
         }
-        config = {name: self.get(f"llama.{key}") for name, key in keys.items()}
+        config = {name: self._above_0(key) for name, key in keys.items()}
         equal = config["hidden_size"] // config["num_attention_heads"]
-        config["head_dim"] = self.get("llama.attention.key_length", equal)
-        rope = {"rope_type": "default", "rope_theta": self.get("llama.rope.freq_base", 10_000.0)}
+        config["head_dim"] = self._above_0("attention.key_length", equal)
+        rope = {"rope_type": "default", "rope_theta": self._above_0("rope.freq_base", 10_000.0)}
         tied = not any(t.name == "output.weight" for t in self._reader.tensors)
         return {**config, "rope_parameters": rope, "tie_word_embeddings": tied}
+
+    def _above_0(self, key: str, default: Any = None) -> Any:
+        value = self.get(f"llama.{key}", default)
+        if type(value) not in (int, float) or not 0 < value < float("inf"):
+            raise GgufError(f"{self.path}: 'llama.{key}' is {value!r:.80}, expected a number above 0; {AGAIN}")
+        return value
+
+    def check_shapes(self, tokens: int) -> None:
+        """Raises GgufError where a tensor of a model with a vocabulary of ``tokens`` is missing or of another shape."""
+        config = self.config()
+        hidden, inner, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
+        queries, keys = (config[f"num_{kind}_heads"] * size for kind in ("attention", "key_value"))
+        rows = {"attn_q": queries, "attn_k": keys, "attn_v": keys, "ffn_gate": inner, "ffn_up": inner}
+        shapes = {"token_embd": [hidden, tokens], "output_norm": [hidden]}
+        shapes |= {} if config["tie_word_embeddings"] else {"output": [hidden, tokens]}
+        for name, shape in shapes.items():
+            self._check_shape(name, shape)
+        for layer in range(int(config["num_hidden_layers"])):
+            for part in LAYER:
+                wide = {"attn_output": queries, "ffn_down": inner}.get(part, hidden)
+                shape = [hidden] if part.endswith("norm") else [wide, rows.get(part, hidden)]
+                self._check_shape(f"blk.{layer}.{part}", shape)
+
+    def _check_shape(self, name: str, shape: list[int]) -> None:
+        tensor = self.tensors.get(f"{name}.weight")
+        found = None if tensor is None else tensor.shape.tolist()
+        if found != shape:
+            raise GgufError(f"{self.path}: '{name}.weight' is of shape {found}, expected {shape}; {AGAIN}")
 
     def weights(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Transformers' names and fp32 arrays, dequantised."""

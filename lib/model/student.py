@@ -25,6 +25,7 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from lib.core.files import replacing
 from lib.core.task import Task
 from lib.model.base import WHEEL, Base, load_base
+from lib.model.codec import FORMAT
 from lib.model.codec import StudentError as StudentError
 from lib.model.codec import check_task as check_task
 from lib.model.gguf_read import GgufFile
@@ -63,7 +64,7 @@ def build(
     layers_kept = torch.nn.ModuleList(base.model.model.layers[i] for i in kept)
     state = {"model.norm.weight": base.model.model.norm.weight, **layers_kept.state_dict(prefix="model.layers.")}
     state["model.embed_tokens.weight"] = state["lm_head.weight"] = _embeddings(base, cut, seed)
-    info = {"format": 1, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
+    info = {"format": FORMAT, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
     info |= {"vocabulary": cut.report, "source": base.source}
     shape = {"vocab_size": len(cut.vocabulary), "num_hidden_layers": len(kept), "tie_word_embeddings": True}
     marks = {"bos_token_id": cut.vocabulary.start, "eos_token_id": cut.vocabulary.end}

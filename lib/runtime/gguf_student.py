@@ -41,6 +41,7 @@ class GgufStudent:
         check_task(file.student, task, str(path))
         self.name, self.grammar, self.max_new = path.stem, grammar, max_new
         self.codec = Codec(task, file.vocabulary())
+        file.check_shapes(len(self.codec.vocabulary))
         self._grammar = lru_cache(CONTEXTS_KEPT)(self.codec.task.grammar)
         self._runtime = open_runtime(file, self.codec.vocabulary, threads, runtime)
 

@@ -104,7 +104,8 @@ def _answer_line(line: bytes, where: str, system: System, task: Task) -> dict[st
         key = row.get("id")
         answer = system.answer(_text(row, where), task.context(row, where))
     except ValueError as error:
-        return {"id": key, "error": str(error)}
+        said = str(error)
+        return {"id": key, "error": said if said.startswith(where) else f"{where}: {said}"}
     found = {"id": key, "calls": answer.calls, "confidence": round(answer.confidence, 4), "raw": answer.raw}
     found["latency_ms"] = round(answer.latency_ms, 2)
     optional = {"ask": answer.ask, "error": answer.error}

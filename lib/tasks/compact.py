@@ -134,7 +134,7 @@ def _written(argument: Argument, value: Any, refs: Refs) -> list[Piece]:
         return [Control(argument.key), Control(f"={found[0]}")]
     if not argument.text_key:
         kinds = " or ".join(argument.kinds)
-        raise TaskError(f"{argument.name}: {value!r} has no number in this prompt: name one of its {kinds}")
+        raise TaskError(f"{argument.name}: {value!r:.80} has no number in this prompt: name one of its {kinds}")
     return [Control(argument.text_key), f" {notation.escaped(clean(value))}"]
 
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, create_model
 
 from lib.core import files
+from lib.core.examples import context_of
 from lib.core.task import Call, Example, Score, System, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.runtime.requests import read_row
@@ -92,7 +93,9 @@ class FromTools(Compact):
         for a in self._tools[found["name"]]:
             known = {None, *(name for kind in a.kinds for name in things[kind])}
             if a.kinds and not a.new and (value := found["arguments"].get(a.name)) not in known:
-                raise TaskError(f"{found['name']}: {a.name}: {value!r} is none of the context's {' or '.join(a.kinds)}")
+                raise TaskError(
+                    f"{found['name']}: {a.name}: {value!r:.80} is none of the context's {' or '.join(a.kinds)}"
+                )
         return found
 
     def executable(
@@ -143,7 +146,7 @@ class FromTools(Compact):
         return {str(row["id"]): self.context(row, f"{path.name}: {row['id']}") for row in files.read_jsonl(path)}
 
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Any]) -> list[Example]:
-        return [replace(e, context={**e.context, **contexts[e.context[KEY]]}) for e in examples]
+        return [replace(e, context={**e.context, **context_of(e, contexts, KEY)}) for e in examples]
 
     def accept(
         self, seeds: Iterable[Example], contexts: Mapping[str, Any], tests: Collection[Example]

@@ -84,7 +84,7 @@ class Tools(dict[str, tuple[Argument, ...]]):
     def checked(self, call: Call) -> Call:
         """The call with its arguments in the tool's order. Raises TaskError naming tool, argument and remedy."""
         if (name := call["name"]) not in self:
-            raise TaskError(f"unknown tool {name!r}; {suggest(str(name), [*self])}")
+            raise TaskError(f"unknown tool {name!r:.80}; {suggest(str(name), [*self])}")
         found = task_checked(self._models[name], call["arguments"], name)
         return {"name": name, "arguments": found.model_dump(exclude_unset=True)}
 
@@ -103,11 +103,11 @@ def read(schemas: Iterable[Mapping[str, Any]]) -> Tools:
     for function in (schema.get("function", schema) for schema in schemas):
         name, parameters = function.get("name"), function.get("parameters") or {}
         if not isinstance(name, str) or not _NAME.fullmatch(name) or name in found:
-            raise TaskError(f"tool {name!r}: expected a name of its own, of letters, digits, '_', '.' and '-'")
+            raise TaskError(f"tool {name!r:.80}: expected a name of its own, of letters, digits, '_', '.' and '-'")
         given, required = parameters.get("properties", {}), parameters.get("required", [])
         if missing := [key for key in required if key not in given]:
-            raise TaskError(f"tool {name!r}: requires {missing[0]!r}, which is none of its properties: describe it")
-        found[name] = tuple(_argument(f"tool {name!r}", key, given[key], key in required) for key in given)
+            raise TaskError(f"tool {name!r:.80}: requires {missing[0]!r}, which is none of its properties: describe it")
+        found[name] = tuple(_argument(f"tool {name!r:.80}", key, given[key], key in required) for key in given)
     forms = {(a.name, bool(a.text_key)) for own in found.values() for a in own}
     if both := sorted(name for name, text in forms if text and (name, False) in forms):
         raise TaskError(f"argument {both[0]!r} is a free text in one tool and not in another: name them apart")
@@ -115,9 +115,9 @@ def read(schemas: Iterable[Mapping[str, Any]]) -> Tools:
 
 
 def _argument(where: str, name: str, schema: Schema, required: bool) -> Argument:
-    where, kind, low, high = f"{where}: argument {name!r}", *map(schema.get, ("type", "minimum", "maximum"))
+    where, kind, low, high = f"{where}: argument {name!r:.80}", *map(schema.get, ("type", "minimum", "maximum"))
     if unknown := sorted(set(schema) - _KNOWN) or ([] if _NAME.fullmatch(name) else [name]):
-        raise TaskError(f"{where}: {unknown[0]!r} is not supported: remove it, or use enum, minimum and maximum")
+        raise TaskError(f"{where}: {unknown[0]!r:.80} is not supported: remove it, or use enum, minimum and maximum")
     if "x-reference" in schema:
         kinds, new = tuple(schema["x-reference"].split()), schema.get("x-new", False)
         return Argument(name, "reference", required, _TEXT if new else str, kinds=kinds, new=new)

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from lib.core.examples import context_of
 from lib.core.task import Call, Example, Piece, System, TaskError
 from lib.tasks.home.language import calls, grammar, prompts
 from lib.tasks.home.language.references import FILTER_OVER, References, focus, references
@@ -19,11 +20,17 @@ from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.executable import executable
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home, load_homes
+from lib.tasks.notation import MAX_TEXT, checked
 
 
 def _later(module: str, name: str) -> Any:
     """A function or class of this package whose module is imported when it is first called."""
     return staticmethod(lambda *given, **named: getattr(import_module(f"{__name__}.{module}"), name)(*given, **named))
+
+
+def _read(text: str) -> str:
+    """A request before it is compared with every name; raises TaskError for one that is too long to be read."""
+    return checked(text) if len(text) > MAX_TEXT else text
 
 
 KEYS = ("id", "text", "home", "area", "tools", "unit")  # of a request; the last two may also stand in the home
@@ -53,20 +60,20 @@ class HomeTask:
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         if unknown := [key for key in row if key not in KEYS]:
-            raise TaskError(f"{where}: unknown key {unknown[0]!r}: known are {', '.join(KEYS)}")
+            raise TaskError(f"{where}: unknown key {unknown[0]!r:.80}: known are {', '.join(KEYS)}")
         home, area = Home.from_dict(row.get("home"), f"{where}: home"), row.get("area")
         if offered := {key: row[key] for key in ("tools", "unit") if row.get(key) is not None}:
             home = Home.from_dict({**home.to_dict(), **offered}, where)
         area = " ".join(area.split()) if isinstance(area, str) else area
         if area is not None and (not isinstance(area, str) or area not in home.floor_of):
-            raise TaskError(f"{where}: area: {area!r} is none of the home's areas; use one of them or null")
+            raise TaskError(f"{where}: area: {area!r:.80} is none of the home's areas; use one of them or null")
         return {"home": home, "area": area}
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> References:
-        return references(context["home"], text, rng, context.get("area"))
+        return references(context["home"], _read(text), rng, context.get("area"))
 
     def focus(self, refs: References, context: dict[str, Any], text: str) -> References:
-        return focus(refs, text, context.get("area"))
+        return focus(refs, _read(text), context.get("area"))
 
     def shared(self, refs: References) -> References:
         return replace(refs, entities=()) if refs.per_request else refs
@@ -86,7 +93,7 @@ class HomeTask:
         return [name for name, holds in found.items() if holds]
 
     def resolve(self, examples: Iterable[Example], contexts: Mapping[str, Home]) -> list[Example]:
-        return [replace(e, context={**e.context, "home": contexts[e.context["home"]]}) for e in examples]
+        return [replace(e, context={**e.context, "home": context_of(e, contexts, "home")}) for e in examples]
 
     def baselines(self, train: Sequence[Example]) -> list[System]:
         from lib.tasks.home.baselines.rules import Hassil, HomeAssistantAgent

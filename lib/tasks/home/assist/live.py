@@ -82,9 +82,17 @@ def _value(entity: Entity, row: Row, text: str) -> str:
         value = next((told[n] for n in names if told.get(n) not in (None, "")), None)
         if value is not None and re.search(words, text, re.IGNORECASE):
             unit = told.get("temperature_unit", "") if "temperature" in str(names) else unit
-            return f"{float(value):.0%}" if unit == "of 1" else f"{value}{unit if unit == '%' else f' {unit}'}".strip()
+            return _percent(str(value)) if unit == "of 1" else f"{value}{unit if unit == '%' else f' {unit}'}".strip()
     unit = told.get("unit_of_measurement", "")
     return f"{_spoken(entity, str(row.get('state', '')))}{unit if unit == '%' else f' {unit}'}".strip()
+
+
+def _percent(share: str) -> str:
+    """A share of 1 in percent, or the text itself if it is no number."""
+    try:
+        return f"{float(share):.0%}"
+    except ValueError:
+        return share
 
 
 def _weather(entity: Entity, row: Row) -> str:

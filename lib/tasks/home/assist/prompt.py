@@ -59,12 +59,22 @@ def read(system: str) -> Told | None:
 def rows(text: str) -> tuple[Mapping[str, Any], ...]:
     """The entities of a list in YAML. Raises TaskError."""
     try:
+        if "&" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, _LOADER)):
+            raise TaskError("the home in the system prompt has an alias (*) of YAML: send Home Assistant's own")
         found = yaml.load(text, _LOADER) or ()
-    except yaml.YAMLError as error:
-        raise TaskError(f"the home in the system prompt is not YAML ({error}): send Home Assistant's own") from error
-    if not all(isinstance(row, dict) and row.get("names") for row in found):
-        raise TaskError("the home in the system prompt has an entity without 'names': send Home Assistant's own")
+    except (yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise TaskError(f"the home in the system prompt is not YAML ({why:.200}): send Home Assistant's own") from error
+    if not isinstance(found, list | tuple) or not all(map(_is_entity, found)):
+        said = "an entity without 'names', or with a list where a text is expected"
+        raise TaskError(f"the home in the system prompt has {said}: send Home Assistant's own")
     return tuple(found)
+
+
+def _is_entity(row: Any) -> bool:
+    if not isinstance(row, dict) or not row.get("names") or not isinstance(row.get("attributes") or {}, dict):
+        return False
+    return all(isinstance(row.get(name, ""), str) for name in ("names", "domain", "areas", "state"))
 
 
 def listing(text: str) -> str | None:

@@ -108,7 +108,7 @@ def _call(call: Call, refs: References) -> list[Piece]:
         found = targets(refs.home, tool, arguments)
         number = refs.entity_number.get(found[0].id) if len(found) == 1 else None
         if number is None:
-            unknown = f"{tool.name}: {arguments['name']!r} has no number in this prompt"
+            unknown = f"{tool.name}: {arguments['name']!r:.80} has no number in this prompt"
             raise TaskError(f"{unknown}: name one entity shown in it")
         arguments = {k: v for k, v in arguments.items() if k not in CLOSED or (k == "area" and tool.name == CLEAN_AREA)}
         arguments["name"] = number
@@ -150,7 +150,7 @@ def _reference(kind: str, value: Any, refs: References) -> str:
     codes = {thing.casefold() if folded else thing: code for code, thing in refs.things[kind].items()}
     code = codes.get(word.strip().casefold() if folded else word)
     if code is None:
-        raise TaskError(f"no {kind} {value!r} in this prompt: use one of {', '.join(codes) or 'none'}")
+        raise TaskError(f"no {kind} {value!r:.80} in this prompt: use one of {', '.join(codes) or 'none'}")
     return code
 
 
@@ -231,7 +231,7 @@ def _split(tool: Tool, rest: str) -> dict[str, str]:
 def _read(tool: Tool, argument: Argument, value: str, refs: References) -> Any:
     if value in (UNCLEAR, ASK):
         return UNCLEAR
-    where = f"{tool.name}: {argument.name}={value!r}"
+    where = f"{tool.name}: {argument.name}={value!r:.80}"
     if argument.kind in CLOSED:
         if value not in (known := refs.things[argument.kind]):
             raise TaskError(f"{where} points at nothing: known are {', '.join(known) or 'none'}")

@@ -59,7 +59,7 @@ def _read(call: Any) -> tuple[Tool, Arguments]:
         raise TaskError(f"{call!r:.80} is no call: expected an object with 'name' and 'arguments', an object too")
     for key in ("name", "area", "floor"):
         if not isinstance(arguments.get(key, ""), str):
-            raise TaskError(f"{key}={arguments[key]!r} is not a name: expected a string")
+            raise TaskError(f"{key}={arguments[key]!r:.80} is not a name: expected a string")
     return find(call.get("name")), arguments
 
 
@@ -73,7 +73,7 @@ def _apply(home: Home, tool: Tool, arguments: Arguments, area: str | None, state
         return
     unknown = next((k for k in arguments if tool.accepted(k) is None), None)
     if unknown is not None:
-        raise TaskError(f"{tool.name}: unknown argument {unknown!r}")
+        raise TaskError(f"{tool.name}: unknown argument {unknown!r:.80}")
     if "Timer" in tool.name:
         _timer(tool, arguments, state)
     elif not tool.domains:
@@ -101,7 +101,7 @@ def _number(tool: Tool, key: str, value: Any) -> float:
     except (TypeError, ValueError):
         result = math.nan
     if not math.isfinite(result):
-        raise TaskError(f"{tool.name}: {key}={value!r} is not a number")
+        raise TaskError(f"{tool.name}: {key}={value!r:.80} is not a number")
     return result
 
 
@@ -109,7 +109,7 @@ def _text(tool: Tool, arguments: Arguments, key: str) -> str:
     """``key=text``, the text as it is compared. Raises TaskError where there is none."""
     value = arguments.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise TaskError(f"{tool.name}: argument {key!r} is missing")
+        raise TaskError(f"{tool.name}: argument {key!r:.80} is missing")
     return f"{key}={normal(value)}"
 
 

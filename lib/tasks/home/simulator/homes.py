@@ -128,7 +128,7 @@ def _known_keys(row: Mapping[str, Any], known: tuple[str, ...], where: str) -> N
         if key not in known:
             near = get_close_matches(str(key).casefold(), known, 1, 0.8)
             hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(known)}"
-            raise TaskError(f"{where}: unknown key {key!r}: {hint}")
+            raise TaskError(f"{where}: unknown key {key!r:.80}: {hint}")
 
 
 def _text(row: Any, key: str, where: str, optional: bool = False) -> Any:
@@ -136,7 +136,7 @@ def _text(row: Any, key: str, where: str, optional: bool = False) -> Any:
     if value is None and optional:
         return None
     if not isinstance(value, str) or not value.strip():
-        raise TaskError(f"{where}.{key}: expected a non-empty string, got {value!r}")
+        raise TaskError(f"{where}.{key}: expected a non-empty string, got {value!r:.80}")
     if len(value) > MAX_NAME:
         raise TaskError(f"{where}.{key}: {len(value)} characters; at most {MAX_NAME} are read")
     return " ".join(value.split())
@@ -151,7 +151,7 @@ def _floor(row: Any, where: str) -> Floor:
     _known_keys(row, ("name", "level", "aliases"), where)
     level = row.get("level")
     if level is not None and (not isinstance(level, int) or isinstance(level, bool)):
-        raise TaskError(f"{where}.level: expected a whole number (0: ground floor) or null, got {level!r}")
+        raise TaskError(f"{where}.level: expected a whole number (0: ground floor) or null, got {level!r:.80}")
     return Floor(name, level, _aliases(row, where))
 
 
@@ -165,8 +165,8 @@ def _entity(row: Any, where: str) -> Entity:
     name = _text(row, "name", where)
     _known_keys(row, ("id", "name", "domain", "area", "device_class", "aliases", "unit"), where)
     domain = row.get("domain") or str(row.get("id", "")).partition(".")[0]
-    if not isinstance(domain, str) or not domain.isidentifier():
-        raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r}")
+    if not isinstance(domain, str) or not domain.isidentifier() or len(domain) > MAX_NAME:
+        raise TaskError(f"{where}.domain: expected a Home Assistant domain such as 'light', got {domain!r:.80}")
     entity_id = str(row.get("id") or f"{domain}.{'_'.join(name.casefold().split())}")
     device_class, unit = _text(row, "device_class", where, True), _text(row, "unit", where, True)
     if device_class is None and domain == "sensor":
@@ -195,14 +195,14 @@ def _check(home: Home, where: str) -> None:
     if (count := len(home.entities)) > MAX_ENTITIES:
         raise TaskError(f"{where}: {count} entities; at most {MAX_ENTITIES}: expose fewer to the assistant")
     if (area := _repeated(a.name.casefold() for a in home.areas)) is not None:
-        raise TaskError(f"{where}.areas: '{area[1]}' occurs twice (ignoring case); rename one")
+        raise TaskError(f"{where}.areas: '{area[1]:.80}' occurs twice (ignoring case); rename one")
     if (entity := _repeated(e.id for e in home.entities)) is not None:
-        raise TaskError(f"{where}.entities[{entity[0]}].id: '{entity[1]}' occurs twice; ids are unique")
+        raise TaskError(f"{where}.entities[{entity[0]}].id: '{entity[1]:.80}' occurs twice; ids are unique")
     if (floor := _repeated(f.name.casefold() for f in home.floor_rows)) is not None:
-        raise TaskError(f"{where}.floors: '{floor[1]}' occurs twice (ignoring case); rename one")
+        raise TaskError(f"{where}.floors: '{floor[1]:.80}' occurs twice (ignoring case); rename one")
     for i, e in enumerate(home.entities):
         if e.area is not None and e.area not in home.floor_of:
-            raise TaskError(f"{where}.entities[{i}].area: '{e.area}' is not in 'areas'; add it there or use null")
+            raise TaskError(f"{where}.entities[{i}].area: '{e.area:.80}' is not in 'areas'; add it there or use null")
 
 
 def _repeated(keys: Iterable[str]) -> tuple[int, str] | None:

@@ -48,7 +48,7 @@ class Index:
         key = area.strip().casefold()
         key = key if key in self.area_floor else self._places.get(key, key)
         if key not in self.area_floor:
-            raise TaskError(f"no area is called {area!r}: use an area of the home")
+            raise TaskError(f"no area is called {area!r:.80}: use an area of the home")
         return self.by_area.get(key, [])
 
     def floor(self, floor: str) -> str:
@@ -56,7 +56,7 @@ class Index:
         key = floor.strip().casefold()
         key = key if key in self.floors else self._levels.get(key, key)
         if key not in self.floors:
-            raise TaskError(f"no floor is called {floor!r}: use a floor of the home")
+            raise TaskError(f"no floor is called {floor!r:.80}: use a floor of the home")
         return key
 
 
@@ -84,13 +84,13 @@ def targets(home: Home, tool: Tool, arguments: Mapping[str, Any], satellite: str
     named = isinstance(name, str) and not (name.casefold() == "all" and "all" not in ix.by_name)
     found = ix.named(str(name)) if named else _unnamed(ix, tool, arguments)
     if named and not found:
-        raise TaskError(f"no entity is called {name!r}: use a name of the home")
+        raise TaskError(f"no entity is called {name!r:.80}: use a name of the home")
     found = _filter(ix, found, tool, arguments)
     if named and len(found) > 1:
         found = _one(ix, found, tool, satellite)
     found = [e for e in found if tool.acts_on(e.domain)]
     if not found:
-        raise TaskError(f"{tool.name}: nothing in the home fits {dict(arguments)}")
+        raise TaskError(f"{tool.name}: nothing in the home fits {dict(arguments)!s:.200}")
     return _one(ix, found, tool, satellite) if len(found) > 1 and tool.single else found
 
 

@@ -174,22 +174,24 @@ def find(name: Any) -> Tool:
     """The tool of that name, with or without a prefix. Raises TaskError naming the nearest ones."""
     tool = TOOLS.get(tool_name(name)) if isinstance(name, str) else None
     if tool is None:
-        raise TaskError(f"unknown tool {name!r}{_nearest(str(name), list(TOOLS))}")
+        raise TaskError(f"unknown tool {name!r:.80}{_nearest(str(name), list(TOOLS))}")
     return tool
 
 
 def validate(call: Any) -> Call:
     """The call with its plain tool name. Raises TaskError naming the unknown tool, argument or value and the remedy."""
     if not isinstance(call, Mapping) or "name" not in call:
-        raise TaskError(f"a call is an object with 'name' and 'arguments', got {call!r}")
+        raise TaskError(f"a call is an object with 'name' and 'arguments', got {call!r:.80}")
     tool, arguments = find(call["name"]), call.get("arguments", {})
     if not isinstance(arguments, Mapping):
-        raise TaskError(f"{tool.name}: 'arguments' is an object of names and values, got {arguments!r}")
+        raise TaskError(f"{tool.name}: 'arguments' is an object of names and values, got {arguments!r:.80}")
     for name, value in arguments.items():
         argument = tool.accepted(name)
         if argument is None:
-            raise TaskError(f"{tool.name}: unknown argument {name!r}{_nearest(name, [a.name for a in tool.arguments])}")
-        _check_value(f"{tool.name}: {name}={value!r}", argument, value)
+            raise TaskError(
+                f"{tool.name}: unknown argument {name!r:.80}{_nearest(name, [a.name for a in tool.arguments])}"
+            )
+        _check_value(f"{tool.name}: {name}={value!r:.80}", argument, value)
     for argument in tool.arguments:
         if argument.required and argument.name not in arguments:
             raise TaskError(f"{tool.name}: argument {argument.name!r} is missing: {argument.description}")

@@ -18,6 +18,8 @@ from typing import Any
 
 import yaml
 
+from lib.core.files import Line
+from lib.core.params import validated
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.home.sampler.phrases import COLORS
@@ -140,6 +142,34 @@ _TOKENS = 30  # new ones for one paraphrase
 _VERDICT = schema({"same": {"type": "boolean"}, "natural": {"type": "integer", "minimum": 1, "maximum": 5}})
 
 
+class _Shot(Line):
+    request: str
+    meaning: str
+    lines: list[str]
+
+
+class _Judged(Line):
+    request: str
+    meaning: str
+    other: str
+    verdict: dict[str, Any]
+
+
+class _Style(Line):
+    who: str
+    how: str
+    examples: list[_Shot]
+
+
+class _Prompts(Line):
+    write: str
+    refine: str
+    judge: str
+    judge_examples: list[_Judged]
+    styles: dict[str, _Style]
+    shots: int | None = None
+
+
 class HomeWriter:
     """``lib.teacher.contract.Writer``. Raises TaskError for a file of no prompts."""
 
@@ -148,6 +178,8 @@ class HomeWriter:
         self._said = _read(self.prompts)
 
     def style(self, seed: Example) -> tuple[str, str]:
+        if seed.level not in STYLES_OF:
+            raise TaskError(f"example '{seed.id}': level {seed.level!r:.80}: use one of {', '.join(STYLES_OF)}")
         style = Random(seed.id).choice(STYLES_OF[seed.level])
         return style, LEVEL_OF[style]
 
@@ -202,11 +234,13 @@ def _read(path: Path) -> dict[str, Any]:
     remedy = f"compare it with {PROMPTS.name}"
     try:
         found: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-        missing = [key for key in ("write", "refine", "judge", "judge_examples", "styles") if key not in found]
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise TaskError(f"{path.name}: no prompts can be read ({error}); {remedy}") from error
-    if missing:
-        raise TaskError(f"{path.name}: {missing[0]}: missing; {remedy}")
+        validated(_Prompts, found)
+        found["write"].format(count=1, who="", how="")
+    except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        why = " ".join(str(error).split())
+        raise TaskError(f"{path.name}: no prompts can be read ({why:.300}); {remedy}") from error
+    if missing := LEVEL_OF.keys() - found["styles"]:
+        raise TaskError(f"{path.name}: styles.{min(missing)}: missing; {remedy}")
     return found
 
 
