@@ -46,7 +46,11 @@ def document(kept: dict[str, Any]) -> dict[str, Any]:
 def _material(row: dict[str, Any]) -> dict[str, Any]:
     licences, hashes = _expression(row["licence"]), _hashes([row["sha256"]] if "sha256" in row else [])
     part = {"type": row["type"], "name": row["name"], "description": row["about"], "licenses": licences}
-    return {**part, **({"version": row["version"]} if "version" in row else {}), **({"hashes": hashes} if hashes else {})}
+    return {
+        **part,
+        **({"version": row["version"]} if "version" in row else {}),
+        **({"hashes": hashes} if hashes else {}),
+    }
 
 
 def _hashes(digests: list[str]) -> list[dict[str, str]]:
