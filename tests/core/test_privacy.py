@@ -1,4 +1,4 @@
-"""Keys come from the environment alone, and neither they nor what people say or call their things are kept or logged."""
+"""Keys come from the environment alone; neither they nor what people say or call their things is kept or logged."""
 
 import json
 import logging
