@@ -97,20 +97,23 @@ def test_a_package_without_a_known_licence_is_an_error(monkeypatch: pytest.Monke
 
 def unsafe(code: str) -> list[str]:
     """What in ``code`` could run code that a file holds."""
-    found = []
+    found: list[str] = []
+    safe = {"yaml.SafeLoader", "yaml.BaseLoader", *re.findall(r"^class (\w+)\(yaml\.SafeLoader\)", code, re.MULTILINE)}
+    safe |= {*re.findall(r'^(\w+) = getattr\(yaml, "CBaseLoader", yaml.BaseLoader\)', code, re.MULTILINE)}
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
             found += [name for name in names if name.split(".")[0] in UNSAFE]
         elif isinstance(node, ast.Call):
             called, given = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
-            found += [called] if called == "torch.load" and given.get("weights_only") != "True" else []
-            found += [called] if called.endswith("read_pickle") or called in ("eval", "exec") else []
-            found += [called] if re.search(r"\byaml\.(unsafe_load|full_load)", called) else []
-            found += (
-                [called] if called == "yaml.load" and not re.search("Safe|_Loader", given.get("Loader", "")) else []
-            )
+            loader = [given.get("Loader"), *(ast.unparse(argument) for argument in node.args[1:])][-1]
+            wrong = {
+                "torch.load": given.get("weights_only") != "True",
+                "yaml.load": loader not in safe,
+                **dict.fromkeys(("yaml.unsafe_load", "yaml.full_load", "pd.read_pickle", "eval", "exec"), True),
+            }
             risky = {"allow_pickle": "True", "trust_remote_code": "True", "weights_only": "False", "shell": "True"}
+            found += [called] if wrong.get(called) else []
             found += [f"{called}: {name}" for name, value in risky.items() if given.get(name) == value]
     return found
 
@@ -136,6 +139,7 @@ def test_nothing_is_unpickled() -> None:
         "pd.read_pickle(f)",
         "yaml.unsafe_load(f)",
         "yaml.load(f, Loader=yaml.Loader)",
+        "class _Loader(yaml.Loader):\n    pass\nyaml.load(f, _Loader)",
         "AutoModel.from_pretrained(x, trust_remote_code=True)",
     ],
 )
