@@ -64,7 +64,7 @@ def _expression(licence: str | None) -> list[dict[str, Any]]:
 def _installed(name: str, version: str) -> list[dict[str, Any]]:
     """The licence in the metadata of this very version; empty if it is not installed or says none in a few words."""
     try:
-        found = metadata.distribution(name).metadata
+        found: Any = metadata.distribution(name).metadata
     except metadata.PackageNotFoundError:
         return []
     if found["Version"] != version:
