@@ -8,14 +8,16 @@ PROFILES := $(strip $(call profiles,*) $(call profiles,*/*))
 CHOSEN := $(if $(TASK),$(TASK)/)$(PROFILE)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP_STAMP := $(VENV)/.requirements-$(shell cksum < requirements.txt | tr ' ' '-')
+LOCKS := requirements.lock requirements-torch.lock
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+PIP_STAMP := $(VENV)/.requirements-$(shell cat requirements.txt requirements*.lock | cksum | tr ' ' '-')
 
 ifeq ($(filter $(CHOSEN),$(PROFILES)),)
 $(error unknown profile '$(CHOSEN)': choose one of $(PROFILES), for example make reproduce PROFILE=cpu; TASK=x PROFILE=cpu is x/cpu)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test lab bench record ablation reports verify release new-task demo serve ha-test soak clean
+.PHONY: help setup lock reproduce test lab bench record ablation reports verify release new-task demo serve ha-test soak clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(CHOSEN)')"
@@ -29,12 +31,23 @@ setup: $(PIP_STAMP)  ## virtual environment, packages, base model and the wheel 
 $(PIP_STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) not found; name a Python 3.11 or newer: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V`; name another: make PYTHON=python3.12" >&2; exit 1; }
-	@echo "installing the packages of requirements.txt into $(VENV) (some minutes the first time)"
+	@echo "installing the packages of requirements.lock into $(VENV) (some minutes the first time)"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@# torch without CUDA where pip's settings offer that build, else that of PyPI with all it needs besides
+	@$(INSTALL) --no-deps -r requirements-torch-cpu.lock 2>/dev/null || $(INSTALL) --no-deps -r requirements-torch.lock
+	@$(INSTALL) -r requirements.lock
 	@$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "super_tiny.pth").write_text(str(pathlib.Path.cwd()) + "\n")'
 	@rm -f $(VENV)/.requirements-*
 	@touch $@
+
+lock:  ## resolve requirements.txt anew into the lock files, with the hashes of all files of each release; writes the SBOM
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	@cat $(LOCKS) > .venv-lock/all
+	@.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--system-certs requirements.txt --output-file .venv-lock/all
+	@awk '/^[a-z]/ {torch = /^(torch==|triton==|nvidia-|cuda-)/} {print > (torch ? "requirements-torch.lock" : "requirements.lock")}' .venv-lock/all
+	@$(BIN)/python -m lib.sbom
 
 reproduce: setup  ## run the notebooks of PROFILE (of TASK) in order and write reports/PROFILE
 	$(BIN)/python -m lib.stages --profile $(CHOSEN)
@@ -75,7 +88,7 @@ new-task: setup  ## bring a task of your own: NAME=x FROM=FOLDER with tools.json
 demo: setup  ## type requests, see calls
 	@$(BIN)/python -m lib.demo
 
-serve: setup  ## answer clients of OpenAI's and Ollama's protocols, at port 8080; options as SERVE="--token …"
+serve: setup  ## answer clients of OpenAI's and Ollama's protocols, at port 8080; options as SERVE="--port 8081"
 	@$(BIN)/python -m lib.serve $(SERVE)
 
 ha-test: setup  ## try the server in a real Home Assistant: HA=DIR, see tests/home_assistant/README.md

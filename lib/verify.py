@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from lib import sbom
 from lib.core import files, paths
 from lib.decision import records
 from lib.evaluation import bootstrap, metrics
@@ -62,6 +63,7 @@ def pages(path: Path) -> list[str]:
 def main() -> str:
     checks = {"/**/model": (models, "make release"), "/**/metrics.csv": (figures, "make reports")}
     checks |= {"/**/table.csv": (variants, "make ablation"), "": (pages, "make reports; python -m lib.report --readme")}
+    checks |= {"/sbom.json": (sbom.differences, "python -m lib.sbom")}
     root, lines = paths.REPORTS.parent, list[str]()
     for path, (check, remedy) in ((p, checks[k]) for k in checks for p in sorted(root.glob(f"reports{k}"))):
         try:

@@ -41,14 +41,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="a GGUF, or a folder (default: the deployed model)")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 for all of the network (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8080, help="(default: %(default)s)")
-    parser.add_argument("--token", help="what clients must send as API key (default: the variable SERVE_TOKEN, if any)")
     parser.add_argument("--larger", help="an OpenAI server for what the model hands over: URL, or MODEL@URL")
     parser.add_argument("--wyoming", type=int, metavar="PORT", help="answer Wyoming's protocol there (usually 10300)")
     url = "http://homeassistant.local:8123"
     parser.add_argument("--home-assistant", default=url, metavar="URL", help="where Wyoming's home is (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     options = parser.parse_args(arguments)
-    token = options.token or os.environ.get("SERVE_TOKEN", "")
+    token = os.environ.get("SERVE_TOKEN", "")
     try:
         for name in ("port", "wyoming"):
             if (port := getattr(options, name)) is not None and not 0 < port < 65_536:
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"serve: {error}", file=sys.stderr)
         return 2
     if not token and options.host not in LOCAL:
-        print("serve: anyone on the network may use it: set SERVE_TOKEN or --token to ask for a key", file=sys.stderr)
+        print("serve: anyone on the network may use it: set SERVE_TOKEN to ask for a key", file=sys.stderr)
     print(f"{service.name} at http://{options.host}:{options.port} (OpenAI: /v1)", flush=True)
     if options.wyoming:
         print(f"Wyoming at tcp://{options.host}:{options.wyoming}", flush=True)
