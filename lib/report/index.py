@@ -18,14 +18,14 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from lib.core import files, paths
 from lib.core.files import RecordError, Row
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
-from lib.decision import candidates, records, training_cost
+from lib.decision import candidates, records
 from lib.decision.candidates import SURE
 from lib.decision.costs import Need, dollars, hosted
 from lib.evaluation import bootstrap
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import holm, wilson
 from lib.evaluation.prices import load_prices
-from lib.report import charts, gallery, guaranteed, svg
+from lib.report import charts, choice, gallery, guaranteed, svg
 from lib.report.choice import BATCH, assumptions, break_even, cells_of, choices, loads, taught, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 from lib.runtime.requests import calls
@@ -85,7 +85,7 @@ MISSING = {
     "limits": "model/README.md has no section 'Limits' (make release).",
     "errors": "records.jsonl.xz is not there or cannot be read: no examples of errors (make reproduce).",
     "guarantee": "No records.jsonl.xz or metrics.csv, or no parent that got something right: no guarantee.",
-    "trainings": "training_speed.json is not there: no predicted times of trainings.",
+    "trainings": "No trainings.csv with all columns: no predicted times of trainings (run part 6).",
     "taught": "The teacher's recording is not there: no cost of its data.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
 }
@@ -121,8 +121,7 @@ def about(folder: Path, profile: str = "") -> Row:
     run |= {"gallery": gallery.requests(found, run["shown"]), "taught": taught(metas)}
     checked = folder / "checking.json"
     run["checked"] = files.read_json(checked)["rows"] if checked.is_file() else []
-    trained = training_cost.compare(training_cost.of_reports(folder), load_prices())
-    run["trainings"] = [{**row, "near": abs(row["error"]) <= 0.25} for row in trained.to_dict("records")]
+    run["trainings"] = choice.trainings(folder)
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
 
 
