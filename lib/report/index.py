@@ -153,18 +153,18 @@ def heat(last: pd.DataFrame) -> Row:
 def steps(folder: Path, rows: pd.DataFrame, metas: Row) -> list[Row]:
     """What each step did on dev, a row each: chain, step, accuracy with interval, and ``change`` in points.
 
-    The student's chain is that of the training, the deployed model's goes on from the model it was cut from.
+    The student's chain is that of the training; those of released models go on from the model that they were cut from.
     """
     made_of = [(stage, system, step) for step, (stage, system, _) in STEPS.items()]
     given = metas[max(metas)]["parameters"]
     last = f"{max(rows['stage']):02d}"
-    own = str(rows[rows["deployed"]].iloc[0]["system"])
+    released = dict.fromkeys(rows[rows["deployed"]]["system"]) | dict.fromkeys(rows[rows["released"]]["system"])
     base, student = made_of[0], [m for m in made_of[1:] if m[2] != "assistant"]
     chains = {"student": [base, *student, (last, given.get("unquantised", ""), "quantised, under a grammar")]}
-    if given.get("models", {}).get(own, {}).get("of") == "03_assistant":
+    for own in (name for name in released if given.get("models", {}).get(name, {}).get("of") == "03_assistant"):
         cut = [(last, name, "pruned") for name in _pruned(folder, own)]
         end = "recovered and quantised, under a grammar" if cut else "quantised, under a grammar"
-        chains["deployed"] = [base, made_of[1], *cut, (last, own, end)]
+        chains[str(own)] = [base, made_of[1], *cut, (last, own, end)]
     found: list[Row] = []
     for chain, parts in chains.items():
         before: float | None = None
