@@ -10,17 +10,22 @@ An analytic model in the manner of *Understanding the Performance and Estimating
 - bytes through memory, of a position in a layer: 184·d + 14·f in an uncompiled forward pass (each operation reads and
   writes its tensors: counted in transformers' Llama layer under autocast), twice as many in the backward pass;
   compiled: 5 times what is kept (below), or 2 times without a backward pass. AdamW: 36 of a weight
-- seconds of a step = FLOPs / F + bytes / bandwidth + answers sampled · S; and FIRST seconds for each compiled model
+- seconds of a step = max(FLOPs / F + bytes / bandwidth, layers passed · H) + tokens sampled one after another · S; and
+  FIRST seconds for each compiled model. The program that starts the GPU's work needs about the same time for a layer of
+  any width, so that a narrow student trains hardly faster than a wide one
 - peak memory = 18 bytes of a weight (fp32 weight, gradient, two moments, and a bf16 copy; 6 of an assistant's) + what
   is kept for the backward pass: L·(36·d + 8·f) bytes of a position, L·(16·d + 4·kv + 6·f) compiled + 16 of a logit
   (36 with an assistant). The bytes kept were counted with the three recorded peaks in view: no blind prediction
 
-F, achievable FLOP/s, is the one figure that is fitted, on the first training of a setting (hardware and its use);
-S, seconds of a sampled answer with its scoring, on its first reinforcement. Rows that fit are marked. A setting's limit
-may be another than the GPU: F of the ladder, with three loaders and unknown work beside, is a fifth of that of
-the same GPU elsewhere. Not modelled: low-rank adapters, which take 1.7 times what this formula says of all weights.
-Left out: the cuts of part 6 (cuts.csv), timed beside each other. Peak memory of a GPU is recorded in
-training_speed.json alone; `peak_memory_mb` of provenance.json is that of processes.
+Three figures are fitted: F, achieved FLOP/s, on the first recorded training of a processor; H and S, seconds of a
+GPU's host, on the first recorded student and reinforcement. ``of_reports`` has the recorded ones, all made before the
+runs that they predict; the term with H was written with the runs of 2026-11-30 in view, so later ones alone are a blind
+test. A processor without a record takes the figures from its own first trainings. Rows that fit are marked.
+
+S is of a token that some answer still needs: where all answers are shorter than max_new, the prediction is too high.
+Not modelled: low-rank adapters, which take 1.7 times what this formula says of all weights; and another training on the
+same GPU, which is marked where steps.csv shows it (``beside``). Left out: the trainings of ablations, since what ran
+beside them was not recorded.
 """
 
 from __future__ import annotations
@@ -40,11 +45,23 @@ from lib.evaluation.prices import Prices
 FIRST = {"": 2.0, "layers": 7.0, "flex": 5.0}  # seconds until the first step is done: training_speed.json
 ANSWERS = 0.3  # of the positions, those with logits: 0.31 of the tokens of packed rows of profile cpu
 FILLED = 0.9  # of the positions, those that are no padding: 0.91 in the trainings of reports/gpu/ladder
+SHARED = 2.0  # GB of a GPU's memory outside this training's own, above which another process is there
+COLUMNS = ["training", "hardware", "steps", "fitted", "beside", "pflops", "seconds", "predicted_s", "error"]
+COLUMNS += ["peak_gb", "predicted_gb", "usd"]
+LOGGED = [
+    "seconds",
+    "tokens",
+    "gpu",
+    "peak_gb",
+    "others_gb",
+]  # columns of steps.csv that are read; older logs lack some
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step: ``positions`` in rows of ``width``, ``at_once`` of them in a pass (0: all); ``sampled`` answers first.
+    """A step: ``positions`` in rows of ``width``, ``at_once`` of them in a pass (0: all).
+
+    ``sampled``: tokens of answers that are written one after another before it, of all answers at a time.
 
     ``assistant``: a model with a forward pass alone: the assistant, or where reinforcement started.
     """
@@ -85,6 +102,17 @@ class Step:
         return self._moved(self.student, backward=True) + others + 36 * self.student.weights
 
     @property
+    def layers_passed(self) -> float:
+        """Layers that a pass goes through, of all passes; a backward pass is two."""
+        layers = 3 * self.student.layers + sum(shape.layers for shape in self._without_gradient)
+        return layers * (self.positions / self.at_once if self.at_once else 1)
+
+    @property
+    def peak_gb(self) -> float:
+        """NaN where the positions are not known."""
+        return self.peak_bytes / 1e9 if self.positions else math.nan
+
+    @property
     def peak_bytes(self) -> float:
         positions = self.at_once or self.positions
         logits = positions * ANSWERS * self.student.vocabulary * (36 if self.assistant else 16)
@@ -94,9 +122,12 @@ class Step:
 
 @dataclass(frozen=True)
 class Measured:
-    """``seconds`` of ``steps`` in one ``setting``, a mean if of several; ``first``: with the time of FIRST."""
+    """``seconds`` of ``steps`` on ``hardware``; ``first``: with the time of FIRST.
 
-    setting: str
+    ``bare``: nothing but passes and optimiser, without the trainer around them. ``beside``: what took part of the
+    hardware meanwhile, "" if nothing is known to.
+    """
+
     hardware: str
     training: str
     step: Step
@@ -104,6 +135,8 @@ class Measured:
     seconds: float
     first: bool = True
     peak_gb: float = math.nan
+    bare: bool = False
+    beside: str = ""
 
     @property
     def start(self) -> float:
@@ -111,81 +144,70 @@ class Measured:
         return self.first * FIRST[self.step.compile] * (1 + len(self.step._without_gradient))
 
 
-def compare(measured: Sequence[Measured], prices: Prices) -> pd.DataFrame:
-    """A row for each training: predicted and measured seconds with the error as a share, and peak memory.
+def compare(measured: Sequence[Measured], prices: Prices, recorded: Sequence[Measured] = ()) -> pd.DataFrame:
+    """A row for each of ``measured``: predicted and measured seconds with the error as a share, and peak memory.
 
-    ``fitted``: its seconds gave F or S of its setting, and are no prediction. ``usd``: at the hourly price, if there is
-    one. Without a bandwidth in ``prices``, F stands for the memory, too. F is infinite where a step took less than its
-    memory traffic should.
+    ``recorded``: earlier trainings, which give F, H and S first. ``fitted``: its seconds gave one of these, and are no
+    prediction. ``usd``: at the hourly price, if there is one. Without a bandwidth in ``prices`` F stands for the memory
+    and the host, too. F is infinite where a step took less than its memory traffic should.
     """
     speeds: dict[str, float] = {}
+    hosts: dict[str, float] = {}
     sampling: dict[str, float] = {}
     rows = []
-    for m in measured:
+    for m in [*recorded, *measured]:
         price = prices.rented.get(m.hardware)
-        each = (m.seconds - m.start) / m.steps
-        moved = m.step.moved_bytes / price.gb_per_second / 1e9 if price and price.gb_per_second else 0.0
-        fitted = m.setting not in speeds or bool(m.step.sampled and m.setting not in sampling)
-        speed = speeds.setdefault(m.setting, m.step.flops / (each - moved) if each > moved else math.inf)
-        own = m.step.flops / speed + moved
+        each, bandwidth = (m.seconds - m.start) / m.steps, price.gb_per_second * 1e9 if price else 0.0
+        moved = m.step.moved_bytes / bandwidth if bandwidth else 0.0
+        host, known = "GPU" if bandwidth else m.hardware, (len(speeds), len(hosts), len(sampling))
+        if m.step.flops:
+            speeds.setdefault(m.hardware, m.step.flops / (each - moved) if each > moved else math.inf)
+        own = m.step.flops / speeds.get(m.hardware, math.inf) + moved
+        if bandwidth and not m.bare:
+            if len(speeds) == known[0] and not m.step.sampled:
+                hosts.setdefault(host, each / m.step.layers_passed if each > own else 0.0)
+            own = max(own, m.step.layers_passed * hosts.get(host, 0.0))
         if m.step.sampled:
-            own += m.step.sampled * sampling.setdefault(m.setting, (each - own) / m.step.sampled)
-        seconds, peak = own * m.steps + m.start, m.step.peak_bytes / 1e9
-        row = {"setting": m.setting, "training": m.training, "steps": m.steps, "fitted": fitted}
-        row |= {"pflops": m.step.flops * m.steps / 1e15, "tflops_per_second": speed / 1e12, "seconds": m.seconds}
-        row |= {"predicted_s": seconds, "error": seconds / m.seconds - 1}
-        row |= {"peak_gb": m.peak_gb, "predicted_gb": peak}
+            own += m.step.sampled * sampling.setdefault(host, (each - own) / m.step.sampled)
+        seconds, fitted = own * m.steps + m.start, known != (len(speeds), len(hosts), len(sampling))
+        row = {"training": m.training, "hardware": m.hardware, "steps": m.steps, "fitted": fitted, "beside": m.beside}
+        row |= {"pflops": m.step.flops * m.steps / 1e15, "seconds": m.seconds, "predicted_s": seconds}
+        row |= {"error": seconds / m.seconds - 1, "peak_gb": m.peak_gb, "predicted_gb": m.step.peak_gb}
         rows.append({**row, "usd": seconds / 3600 * price.usd_per_hour if price else math.nan})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows[len(recorded) :], columns=COLUMNS)
 
 
 def of_reports(folder: Path) -> list[Measured]:
     """The trainings whose times ``folder`` (reports/gpu) records: [] without the model's shape in training_speed.json.
 
-    training_speed.json, wall_times.json (its reinforcement is left out, as its tokens were not recorded) and
-    ladder/provenance.json (means over the seeds; whether other work ran beside is not recorded).
+    training_speed.json and wall_times.json; of the latter's reinforcement the positions were not recorded.
     """
     if not (folder / "training_speed.json").exists():
         return []
     speed = read_json(folder / "training_speed.json")
     assistant = Shape.of(speed["config"])
-    return [*_speeds(speed, assistant), *_walls(folder / "wall_times.json", assistant), *_ladder(folder, assistant)]
+    return [*_speeds(speed, assistant), *_walls(folder / "wall_times.json", assistant)]
 
 
 def _speeds(found: Row, assistant: Shape) -> Iterator[Measured]:
     for row in sorted(found["variants"], key=lambda variant: variant["compile"], reverse=True):
         step = Step(assistant, found["rows"] * found["row_tokens"], found["row_tokens"], row["compile"])
-        name, seconds = f"assistant, compile: '{row['compile']}'", row["ms_a_step"] / 1000
-        yield Measured("H200, alone", found["gpu"], name, step, 1, seconds, first=False, peak_gb=row["peak_gb"])
+        name, seconds = f"a step of the assistant, compile: '{row['compile']}'", row["ms_a_step"] / 1000
+        yield Measured(found["gpu"], name, step, 1, seconds, first=False, peak_gb=row["peak_gb"], bare=True)
 
 
 def _walls(path: Path, assistant: Shape) -> Iterator[Measured]:
     found = read_json(path) if path.exists() else {"runs": []}
     for run in (run for run in found["runs"] if "training_steps" in run):
-        student = replace(assistant, ffn_width=run["ffn_width"])
-        pairs = {"assistant": (assistant, None), "student": (student, None), "distillation": (student, assistant)}
-        for name, (model, other) in pairs.items():
-            step = Step(model, run["rows"] * run["row_tokens"], run["row_tokens"], "flex", other)
-            steps, seconds = run["training_steps"][name], run["training_seconds"][name]
-            yield Measured("H100, evaluation on the CPU beside", found["gpu"], name, step, steps, seconds)
-
-
-def _ladder(folder: Path, assistant: Shape) -> Iterator[Measured]:
-    path = folder / "ladder" / "provenance.json"
-    if not path.exists():
-        return
-    found = read_json(path)
-    known, setting, gpu = found["parameters"], "H100, of two, 3 loaders", found["runs"][0]["hardware"]["gpu"][0]
-    student = replace(assistant, ffn_width=known.get("ffn_width") or known["training"]["channels"])
-    adapted = {name for name, given in known["variants"].items() if given.get("training", {}).get("method") == "lora"}
-    runs = [run for run in found["runs"] if run["variant"] not in adapted]
-    rows = pd.DataFrame([{"variant": run["variant"], **row} for run in runs for row in run["ladder"]])
-    rows = rows.drop_duplicates("seconds")  # several runs start with the same training
-    for (variant, kind), part in rows.groupby(["variant", "kind"], sort=False):
-        other = {"kd": assistant, "rl": student}.get(str(kind))
-        step = _planned(known["training" if kind == "sft" else kind], student, other, part["tokens"] / part["steps"])
-        means = int(part["steps"].iloc[0]), float(part["seconds"].mean())
-        yield Measured(setting, gpu, f"{variant}: {kind}", step, *means)
+        student, width = replace(assistant, ffn_width=run["ffn_width"]), run["row_tokens"]
+        steps = {
+            "assistant": Step(assistant, run["rows"] * width, width, "flex"),
+            "student": Step(student, run["rows"] * width, width, "flex"),
+            "distillation": Step(student, run["rows"] * width, width, "flex", assistant),
+            "reinforcement": Step(student, 0, width, "", student, sampled=run["max_new"]),
+        }
+        for name, step in steps.items():
+            yield Measured(found["gpu"], name, step, run["training_steps"][name], run["training_seconds"][name])
 
 
 def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series) -> Step:
@@ -193,9 +215,10 @@ def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series
     width, compile = params["row_tokens"], params.get("compile", "")
     if "groups_per_step" in params:
         part = params["groups_at_once"] / params["groups_per_step"]
-        answers = params["groups_per_step"] * params.get("samples", 8)
+        answers = params["groups_per_step"] * params["samples"]
+        written = math.ceil(answers / params["sequences_at_once"]) * params["max_new"]
         positions = float(tokens.mean()) / FILLED
-        return Step(student, positions, width, compile, other, positions * part, answers)
+        return Step(student, positions, width, compile, other, positions * part, written)
     return Step(student, params["rows_per_step"] * width, width, compile, other, params["rows_at_once"] * width)
 
 
@@ -211,7 +234,7 @@ def of_run(run: Path) -> list[Measured]:
 
 
 def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
-    name, steps = log.relative_to(run).parent.as_posix(), pd.read_csv(log)
+    name, steps = log.relative_to(run).parent.as_posix(), pd.read_csv(log).reindex(columns=LOGGED)
     params = read_json(log.parent / "student.json")["training"]
     student = Shape.of(read_json(log.parent / "config.json"))
     if "assistant" in params and not assistant:
@@ -219,7 +242,9 @@ def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     other = assistant if "assistant" in params else student if "groups_per_step" in params else None
     meta = run / f"{name[:2]}_meta.json"  # not there while the part runs
     hardware = read_json(meta)["hardware"] if meta.exists() else provenance.hardware()
-    device = (hardware["gpu"] or [hardware["cpu"]])[0]
+    device = next(iter(steps["gpu"].dropna()), hardware["cpu"])
     step = _planned(params, student, other, steps["tokens"])
-    each = float(steps["seconds"].diff().fillna(steps["seconds"]).median())
-    return Measured(f"{run.name}, {device}", device, name, step, len(steps), each * len(steps), first=False)
+    seconds = float(steps["seconds"].diff().fillna(steps["seconds"]).median()) * len(steps)
+    beside = "another process on this GPU" if steps["others_gb"].max() > SHARED else ""
+    peak = float(steps["peak_gb"].max())
+    return Measured(device, name, step, len(steps), seconds, first=False, peak_gb=peak, beside=beside)

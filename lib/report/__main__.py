@@ -109,12 +109,12 @@ def _with_prose(book: Any, notebook: Path) -> Any:
 
 
 def _tables(run: Path, numbers: list[str]) -> dict[str, pd.DataFrame]:
-    """The figures of the stages, by the name of their file: ``metrics``, and ``frontier`` and ``cuts`` of the last."""
+    """The figures of the stages, by the name of their file: ``metrics``, and the last one's other tables."""
     found = [file for n in numbers if (file := run / f"{n}_metrics.jsonl").exists()]
     parts = [pd.DataFrame(files.read_jsonl(f)).assign(stage=f.name[:2]) for f in found]
     parts = [t for t in parts if {"system", "test", "level"} <= set(t.columns)]
     made = {"metrics": pd.concat(parts, ignore_index=True)} if parts else {}
-    for name in ("frontier", "cuts") if parts else ():
+    for name in ("frontier", "cuts", "trainings") if parts else ():
         rows = [row for file in sorted(run.glob(f"[0-9][0-9]_{name}.jsonl"))[-1:] for row in files.read_jsonl(file)]
         made |= {name: pd.DataFrame(rows)} if rows else {}
     return made

@@ -10,7 +10,7 @@ import pandas as pd
 from lib.core import files, paths
 from lib.core.files import Row
 from lib.data.study_data import DEV, TEST
-from lib.decision import costs
+from lib.decision import costs, training_cost
 from lib.decision.costs import Need, dollars
 from lib.decision.flops import Shape
 from lib.evaluation import metrics
@@ -188,6 +188,23 @@ def taught(metas: Row) -> list[Row]:
     path = paths.ROOT / metas.get("01", {}).get("parameters", {}).get("recorded", "") / REPLIES
     replies = pd.read_json(path, lines=True) if path.is_file() else pd.DataFrame()
     return costs.teacher_data(load_prices(), replies).to_dict("records") if len(replies) else []
+
+
+def trainings(folder: Path) -> list[Row]:
+    """The run's trainings.csv, if it has the columns of today, and the recorded trainings of ``folder``.
+
+    Rows of lib.decision.training_cost.compare, and ``kind``: fitted, beside (something took part of the hardware), near
+    (the predicted time is at most 25% off) or far.
+    """
+    path = folder / "trainings.csv"
+    own = pd.read_csv(path).fillna({"beside": ""}) if path.is_file() else pd.DataFrame()
+    rows = own.to_dict("records") if {*training_cost.COLUMNS} <= {*own} else []
+    rows += training_cost.compare(training_cost.of_reports(folder), load_prices()).to_dict("records")
+    return [{**row, "kind": _kind(row)} for row in rows]
+
+
+def _kind(row: Row) -> str:
+    return "fitted" if row["fitted"] else "beside" if row["beside"] else "near" if abs(row["error"]) <= 0.25 else "far"
 
 
 def break_even(own: Row, large: Row) -> float:

@@ -18,14 +18,14 @@ from nbconvert.filters.markdown_mistune import markdown2html_mistune
 from lib.core import files, paths
 from lib.core.files import RecordError, Row
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
-from lib.decision import candidates, records, training_cost
+from lib.decision import candidates, records
 from lib.decision.candidates import SURE
 from lib.decision.costs import Need, dollars, hosted
 from lib.evaluation import bootstrap
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import holm, wilson
 from lib.evaluation.prices import load_prices
-from lib.report import charts, gallery, guaranteed, svg
+from lib.report import charts, choice, gallery, guaranteed, svg
 from lib.report.choice import BATCH, assumptions, break_even, cells_of, choices, loads, taught, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 from lib.runtime.requests import calls
@@ -85,7 +85,7 @@ MISSING = {
     "limits": "model/README.md has no section 'Limits' (make release).",
     "errors": "records.jsonl.xz is not there or cannot be read: no examples of errors (make reproduce).",
     "guarantee": "No records.jsonl.xz or metrics.csv, or no parent that got something right: no guarantee.",
-    "trainings": "training_speed.json is not there: no predicted times of trainings.",
+    "trainings": "No trainings.csv with all columns: no predicted times of trainings (run part 6).",
     "taught": "The teacher's recording is not there: no cost of its data.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
 }
@@ -121,8 +121,7 @@ def about(folder: Path, profile: str = "") -> Row:
     run |= {"gallery": gallery.requests(found, run["shown"]), "taught": taught(metas)}
     checked = folder / "checking.json"
     run["checked"] = files.read_json(checked)["rows"] if checked.is_file() else []
-    trained = training_cost.compare(training_cost.of_reports(folder), load_prices())
-    run["trainings"] = [{**row, "near": abs(row["error"]) <= 0.25} for row in trained.to_dict("records")]
+    run["trainings"] = choice.trainings(folder)
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
 
 
@@ -154,18 +153,18 @@ def heat(last: pd.DataFrame) -> Row:
 def steps(folder: Path, rows: pd.DataFrame, metas: Row) -> list[Row]:
     """What each step did on dev, a row each: chain, step, accuracy with interval, and ``change`` in points.
 
-    The student's chain is that of the training, the deployed model's goes on from the model it was cut from.
+    The student's chain is that of the training; those of released models go on from the model that they were cut from.
     """
     made_of = [(stage, system, step) for step, (stage, system, _) in STEPS.items()]
     given = metas[max(metas)]["parameters"]
     last = f"{max(rows['stage']):02d}"
-    own = str(rows[rows["deployed"]].iloc[0]["system"])
+    released = dict.fromkeys(rows[rows["deployed"]]["system"]) | dict.fromkeys(rows[rows["released"]]["system"])
     base, student = made_of[0], [m for m in made_of[1:] if m[2] != "assistant"]
     chains = {"student": [base, *student, (last, given.get("unquantised", ""), "quantised, under a grammar")]}
-    if given.get("models", {}).get(own, {}).get("of") == "03_assistant":
+    for own in (name for name in released if given.get("models", {}).get(name, {}).get("of") == "03_assistant"):
         cut = [(last, name, "pruned") for name in _pruned(folder, own)]
         end = "recovered and quantised, under a grammar" if cut else "quantised, under a grammar"
-        chains["deployed"] = [base, made_of[1], *cut, (last, own, end)]
+        chains[str(own)] = [base, made_of[1], *cut, (last, own, end)]
     found: list[Row] = []
     for chain, parts in chains.items():
         before: float | None = None

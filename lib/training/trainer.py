@@ -48,7 +48,19 @@ constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to 
 
 Batch = dict[str, Any]
 Collator = Callable[[list[int]], Batch]
-COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds")
+COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds", "gpu", "peak_gb", "others_gb")
+
+
+def gpu() -> dict[str, Any]:
+    """The GPU's name, the most of its memory that this training had, and what others have now (both GB); None without.
+
+    What CUDA itself needs, about half a gigabyte, is among the others'.
+    """
+    if not torch.cuda.is_available():
+        return dict.fromkeys(("gpu", "peak_gb", "others_gb"))
+    (free, total), peak = torch.cuda.mem_get_info(), torch.cuda.max_memory_allocated()
+    others = (total - free - torch.cuda.memory_reserved()) / 1e9
+    return {"gpu": torch.cuda.get_device_name(), "peak_gb": round(peak / 1e9, 2), "others_gb": round(others, 2)}
 
 
 class StepLog(TrainerCallback):
@@ -64,18 +76,20 @@ class StepLog(TrainerCallback):
         for name, value in values.items():
             self._counts[name] += value
 
-    def measured(self) -> dict[str, float]:
+    def measured(self) -> dict[str, Any]:
         """What the trainer does not log itself of the step that has ended."""
         counts, self._counts = self._counts, dict.fromkeys(self._counts, 0.0)
         took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
-        rate = round(counts["tokens"] / max(took, 1e-9), 1)
-        return {**counts, "tokens": int(counts["tokens"]), "tokens_per_s": rate, "seconds": round(self.seconds, 3)}
+        rate = {"tokens_per_s": round(counts["tokens"] / max(took, 1e-9), 1), "seconds": round(self.seconds, 3)}
+        return {**counts, "tokens": int(counts["tokens"]), **rate, **gpu()}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
         self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
         if state.is_world_process_zero:
             write_text(self.path, pd.DataFrame(self.rows, columns=[*COLUMNS, *self.more]).to_csv(index=False))
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
         self._since = time.monotonic() - self.seconds
         self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit=" steps")
 
@@ -95,7 +109,7 @@ class StepLog(TrainerCallback):
             self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
 
     def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
-        return {name: logs["learning_rate" if name == "lr" else name] for name in [*COLUMNS, *self.more]}
+        return {name: logs.get("learning_rate" if name == "lr" else name) for name in [*COLUMNS, *self.more]}
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # A kill while a checkpoint is written leaves it without the mark.

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from toy_choice import write_answers
 from toy_model import saved_student
 from toy_report import compared, finished_run
 
 from lib.core import paths
-from lib.decision import costs, records
+from lib.decision import costs, records, training_cost
+from lib.evaluation.comparison import STEPS
 from lib.model.gguf_write import export
 from lib.report import __main__ as report
 from lib.report import choice, gallery, index
@@ -75,3 +77,32 @@ def test_the_teacher_s_data_has_a_price_if_its_recording_is_here() -> None:
     rows = choice.taught({"01": {"parameters": {"recorded": "lib/tasks/home/recordings"}}})
     assert rows and all(row["usd"] > 0 for row in rows)
     assert choice.taught({}) == choice.taught({"01": {"parameters": {"recorded": "elsewhere"}}}) == []
+
+
+def test_trainings_are_those_that_the_run_wrote_and_misses_are_named(folder: Path) -> None:
+    told = [(False, "", 0.1), (False, "", -0.3), (True, "", 0.0), (False, "another process", -0.5)]
+    rows = pd.DataFrame([{"fitted": f, "beside": b, "error": e} for f, b, e in told], columns=training_cost.COLUMNS)
+    rows = rows.assign(training=["a", "b", "c", "d"]).fillna({"steps": 1, "seconds": 1.0, "predicted_s": 1.0})
+    rows.to_csv(folder / "trainings.csv", index=False)
+    assert [row["kind"] for row in choice.trainings(folder)] == ["near", "far", "fitted", "beside"]
+    text = report.index(folder.parent).read_text()
+    assert "of 2 whose time was predicted" in text and "1 were within 25% of it; not so b (-30%)." in text
+    rows.drop(columns="predicted_gb").to_csv(folder / "trainings.csv", index=False)
+    assert (
+        choice.trainings(folder) == []
+        and "No trainings.csv with all columns" in report.index(folder.parent).read_text()
+    )
+
+
+def test_every_released_model_has_the_steps_from_the_model_it_was_cut_from(tmp_path: Path) -> None:
+    _, parent, _ = STEPS["assistant"]
+    made = [(3, parent, 0.9), (6, "narrow", 0.2), (6, "small", 0.8), (6, "wide", 0.85)]
+    rows = pd.DataFrame([{"stage": s, "system": name, "accuracy": a} for s, name, a in made])
+    rows = rows.assign(test="dev", level="all", deployed=rows["system"] == "wide", released=rows["system"] == "small")
+    models = {name: {"of": "03_assistant"} for name in ("small", "wide")}
+    edge = pd.DataFrame({"system": ["narrow", "small", "wide"], "weights": [5, 5, 9], "step": ["pruned only", "", ""]})
+    edge.to_csv(tmp_path / "frontier.csv", index=False)
+    found = index.steps(tmp_path, rows, {"06": {"parameters": {"models": models}}})
+    chains = {c: [(r["system"], r["change"]) for r in found if r["chain"] == c] for c in ("wide", "small")}
+    assert chains["wide"] == [(parent, None), ("wide", pytest.approx(-5))]
+    assert chains["small"] == [(parent, None), ("narrow", pytest.approx(-70)), ("small", pytest.approx(60))]

@@ -12,13 +12,14 @@ from toy_task import TASK, examples
 
 from lib.core.params import ParamsError
 from lib.model import student as students
+from lib.training import trainer
 from lib.training.finetune import RowBatches, train
 from lib.training.params import Finetuning, TrainingError
 from lib.training.trainer import PackedTrainer, StepLog, rate
 from lib.training.work import RUN, WHOLE, last_checkpoint
 
 PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision": "fp32"}
-CLOCK = ("seconds", "tokens_per_s")
+CLOCK = ("seconds", "tokens_per_s", "gpu", "peak_gb", "others_gb")
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +252,12 @@ def _trained(work, by_context):
     (work / "checkpoints").mkdir(parents=True, exist_ok=True)
     PackedTrainer(params, student, RowBatches(params, TASK, student, by_context), work, (4, 1)).train()
     return student.model.state_dict()
+
+
+def test_a_step_says_what_the_gpu_holds_and_what_others_hold(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert trainer.gpu() == {"gpu": None, "peak_gb": None, "others_gb": None}
+    given = {"is_available": True, "mem_get_info": (4e9, 16e9), "max_memory_allocated": 7e9, "memory_reserved": 8e9}
+    for name, value in (given | {"get_device_name": "A GPU"}).items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    assert trainer.gpu() == {"gpu": "A GPU", "peak_gb": 7.0, "others_gb": 4.0}
