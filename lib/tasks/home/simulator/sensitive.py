@@ -29,7 +29,7 @@ def sensitive(calls: Sequence[Call], context: Mapping[str, Any]) -> dict[str, st
             if state in _RULES.get(kind, ()):
                 found[target] = f"{kind.partition('/')[2] or kind} {'open' if state == 'position' else state}"
             if target.startswith("timer:") and re.search(DATA["later"], command):
-                found[f"{target} {sorted(content(command))}"] = "timer for one of these"
+                found[f"{target} {sorted(content(command))}"] = "timer set"
     return found
 
 
