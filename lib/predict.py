@@ -2,8 +2,8 @@
 
 In, a line each: ``id``, ``text`` and what the task's context needs; out, in the same order, ``id``, ``calls``,
 ``confidence``, ``raw`` and ``latency_ms``; where the model asks back, ``ask`` with the ``tool`` that is meant and the
-``argument`` that is unclear; with ``--ask-below``, also with the ``calls`` that are to be confirmed. A bad line gets ``id`` and ``error``, and the run goes on; a model that cannot be used
-ends it at once with exit code 2. README has an example.
+``argument`` that is unclear, or with the ``calls`` that are to be confirmed (``--ask-below``). A bad line gets ``id``
+and ``error``, and the run goes on; a model that cannot be used ends it at once with exit code 2. README has an example.
 """
 
 import argparse

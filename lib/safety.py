@@ -28,7 +28,12 @@ def measure(model: Path, profile: str, per_level: int, people: int, workers: int
     with files.alone(work, wait=False):
         groups = wrong_actions.draw(task, given, per_level, people, work)
         rows, asked = wrong_actions.measure(task, model, groups, work, workers)
-    about = {"sha256": files.sha256(model), "task": task.name, "commit": provenance.commit(), "seed": wrong_actions.SEED}
+    about = {
+        "sha256": files.sha256(model),
+        "task": task.name,
+        "commit": provenance.commit(),
+        "seed": wrong_actions.SEED,
+    }
     about |= {"per_level": per_level, "people": people, "asked": asked.to_dict("records")}
     table = folder / f"{model.stem}.csv"
     files.write_text(table, rows.to_csv(index=False, lineterminator="\n"))
@@ -40,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m lib.safety", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", type=Path, help="a GGUF (default: the deployed model)")
     parser.add_argument("--profile", default="gpu", help="whose requests and report (default: %(default)s)")
-    parser.add_argument("--per-level", type=int, default=2_223, help="random requests of each level (default: %(default)s)")
+    parser.add_argument(
+        "--per-level", type=int, default=2_223, help="random requests of each level (default: %(default)s)"
+    )
     parser.add_argument("--people", type=int, default=5_000, help="people's requests, at most (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="processes (default: as many as there are cores)")
     given = parser.parse_args(arguments)

@@ -70,8 +70,8 @@ class Score:
 class Answer:
     """What a system replied to one request, and what that cost.
 
-    ``ask``: where it asks back instead of acting, the ``tool`` that is meant and the ``argument`` that is unclear; where
-    it is only asked whether to act (lib/runtime/careful.py), the argument is empty and ``calls`` are what it would do.
+    ``ask``: where it asks back instead of acting, the ``tool`` that is meant and the ``argument`` that is unclear.
+    Where it only asks whether to act (lib/runtime/careful.py), the argument is empty; ``calls`` are to be confirmed.
     """
 
     calls: list[Call]
@@ -167,7 +167,7 @@ class Task(Protocol):
 
 
 def sensitive(task: Task, calls: Sequence[Call], context: dict[str, Any]) -> dict[str, str]:
-    """What calls do there that nobody may do unasked: by target, what becomes of it. Empty if the task names nothing."""
+    """What calls do there that nobody may do unasked: by target, what becomes of it. Empty if the task names none."""
     found = getattr(task, "sensitive", None)
     return dict(found(calls, context)) if found else {}
 

@@ -5,7 +5,7 @@ and checked on the other: with k wrong actions left among n requests, (k + 1) / 
 over requests drawn alike, the share of wrong actions is then at most the target, too; bounds are those of Clopper and
 Pearson.
 
->>> rows = pd.DataFrame({"confidence": [0.9, 0.61234, 0.3], "wrong": ["", "lock unlocked", "lock unlocked"]})
+>>> rows = pd.DataFrame({"confidence": [0.9, 0.61234, 0.3], "wrong": ["", "given", "given"]})
 >>> threshold(rows, 9, 0.1), threshold(rows, 19, 0.1), threshold(rows, 8, 0.1)
 (0.6124, 0.3001, None)
 """
@@ -24,7 +24,7 @@ from lib.decision.guarantee import ERROR, lower
 from lib.experiments.wrong_actions import CHOSEN
 
 TARGET = 1e-4  # wrong actions left, of all requests
-STEP = 1e-4  # of the threshold
+STEPS = 10_000  # of the threshold from 0 to 1
 EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.01)
 
 
@@ -37,7 +37,7 @@ def threshold(rows: pd.DataFrame, n: int, target: float = TARGET) -> float | Non
     if left < 0:
         return None
     sure = sorted(rows.loc[rows["wrong"] != "", "confidence"], reverse=True)[left:]
-    return round((math.floor(sure[0] / STEP) + 1) * STEP, 4) if sure else 0.0
+    return (math.floor(sure[0] * STEPS) + 1) / STEPS if sure else 0.0
 
 
 def figures(rows: pd.DataFrame, asked: pd.DataFrame, target: float = TARGET) -> Row:
@@ -48,7 +48,10 @@ def figures(rows: pd.DataFrame, asked: pd.DataFrame, target: float = TARGET) -> 
     chosen = asked[asked["half"] == CHOSEN]
     least = threshold(rows[rows["half"] == CHOSEN], int(chosen["n"].sum()), target)
     parts = [{"part": "all"}, *({"part": value, "by": by} for by in ("test", "half") for value in asked[by].unique())]
-    told = [_part(part, *(t if "by" not in part else t[t[part["by"]] == part["part"]] for t in (rows, asked)), least) for part in parts]
+    told = [
+        _part(part, *(t if "by" not in part else t[t[part["by"]] == part["part"]] for t in (rows, asked)), least)
+        for part in parts
+    ]
     return {"threshold": least, "target": target, "parts": told, "bins": _bins(rows), "kinds": _kinds(rows, least)}
 
 
@@ -72,7 +75,13 @@ def _bins(rows: pd.DataFrame) -> list[Row]:
     place = pd.cut(rows["confidence"], list(EDGES), right=False, labels=False)
     parts = [(low, high, rows[place == i]) for i, (low, high) in enumerate(zip(EDGES, EDGES[1:], strict=False))]
     return [
-        {"from": low, "to": min(high, 1.0), "n": len(p), "right": int(p["exact"].sum()), "wrong": int((p["wrong"] != "").sum())}
+        {
+            "from": low,
+            "to": min(high, 1.0),
+            "n": len(p),
+            "right": int(p["exact"].sum()),
+            "wrong": int((p["wrong"] != "").sum()),
+        }
         for low, high, p in parts
     ]
 

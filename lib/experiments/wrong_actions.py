@@ -24,7 +24,7 @@ from lib.experiments.predictions import Asked, of_files
 NAMES = {DEV: "random", DEV_HUMAN: "people"}
 HALVES = CHOSEN, CHECKED = "chosen on", "checked on"
 COLUMNS = ["test", "id", "level", "half", "confidence", "exact", "does", "wrong"]
-"""Of the answers with sensitive effects; ``does``, ``wrong``: their kinds and those not asked for, separated by ", "."""
+"""Of the answers with sensitive effects; ``does``, ``wrong``: their kinds and the wrong ones, separated by ", "."""
 CHUNK = 500  # requests that a process answers before it takes others
 SEED = 24  # of requests that no run has
 

@@ -1,4 +1,4 @@
-"""Asks back before what a task calls sensitive is done, where the model is less sure than its release says it must be."""
+"""Asks back before what a task calls sensitive is done, where the model is less sure than it has to be."""
 
 import json
 from contextlib import suppress

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     url = "http://homeassistant.local:8123"
     parser.add_argument("--home-assistant", default=url, metavar="URL", help="where Wyoming's home is (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
-    what = "ask before locks are opened and the like below this confidence; 0: never (default: as measured for the model)"
+    what = "ask before what is sensitive below this confidence; 0: never (default: as measured for the model)"
     parser.add_argument("--ask-below", type=float, metavar="SHARE", help=what)
     options = parser.parse_args(arguments)
     token = options.token or os.environ.get("SERVE_TOKEN", "")
@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("serve: anyone on the network may use it: set SERVE_TOKEN or --token to ask for a key", file=sys.stderr)
     if least is None and hasattr(task, "sensitive"):
         known = "no threshold was measured for this model (python -m lib.safety)"
-        print(f"serve: {known}: it never asks before sensitive actions; set --ask-below to change that", file=sys.stderr)
+        print(
+            f"serve: {known}: it never asks before sensitive actions; set --ask-below to change that", file=sys.stderr
+        )
     print(f"{service.name} at http://{options.host}:{options.port} (OpenAI: /v1)", flush=True)
     if options.wyoming:
         print(f"Wyoming at tcp://{options.host}:{options.wyoming}", flush=True)

@@ -1,4 +1,4 @@
-"""What a model is not sure of and may not be done unasked is asked first, and done after a yes to that question alone."""
+"""What a model is not sure of and may not do unasked is asked first, and done after a yes to that question alone."""
 
 import pytest
 
@@ -71,7 +71,11 @@ def test_a_yes_to_another_question_opens_nothing():
 
 
 def test_other_actions_and_sure_answers_are_carried_out_at_once():
-    for talk, said in ((assistant(), "i see nothing"), (assistant(0.8), "let me in"), (assistant(least=0.0), "let me in")):
+    for talk, said in (
+        (assistant(), "i see nothing"),
+        (assistant(0.8), "let me in"),
+        (assistant(least=0.0), "let me in"),
+    ):
         talk.say(said)
         assert talk.made == SAID[said]
 

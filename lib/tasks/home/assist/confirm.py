@@ -24,5 +24,7 @@ def confirmation(calls: Sequence[Call], home: Home, area: str | None) -> str:
 def confirmed(answer: Answer, said: Sequence[Exchange], home: Home, area: str | None) -> Answer:
     """The answer with the calls that it asks about, if what was said last is the yes to that question."""
     calls, asked = (answer.ask or {}).get("calls", []), said[-2].reply if len(said) > 1 else ""
-    meant = calls and re.match(WORDING["agree"], said[-1].text, re.IGNORECASE) and asked == confirmation(calls, home, area)
+    meant = (
+        calls and re.match(WORDING["agree"], said[-1].text, re.IGNORECASE) and asked == confirmation(calls, home, area)
+    )
     return replace(answer, calls=calls, ask=None) if meant else answer
