@@ -25,7 +25,7 @@ def sensitive(calls: Sequence[Call], context: Mapping[str, Any]) -> dict[str, st
     for target, effects in execute(home, calls, context.get("area")).effects.items():
         kind = kinds.get(target, "")
         for effect in effects:
-            state, _, command = effect.partition("=")
+            state, command = effect.partition("=")[0], effect.partition(" ")[2]
             if state in _RULES.get(kind, ()):
                 found[target] = f"{kind.partition('/')[2] or kind} {'open' if state == 'position' else state}"
             if target.startswith("timer:") and re.search(DATA["later"], command):
