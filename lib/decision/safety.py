@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 
@@ -47,19 +45,18 @@ def figures(rows: pd.DataFrame, asked: pd.DataFrame, target: float = TARGET) -> 
     """
     chosen = asked[asked["half"] == CHOSEN]
     least = threshold(rows[rows["half"] == CHOSEN], int(chosen["n"].sum()), target)
-    parts = [{"part": "all"}, *({"part": value, "by": by} for by in ("test", "half") for value in asked[by].unique())]
-    told = [
-        _part(part, *(t if "by" not in part else t[t[part["by"]] == part["part"]] for t in (rows, asked)), least)
-        for part in parts
-    ]
+    told = [_part("all", rows, asked, least)]
+    for by in ("test", "half"):
+        for value in asked[by].unique():
+            told.append(_part(value, rows[rows[by] == value], asked[asked[by] == value], least))
     return {"threshold": least, "target": target, "parts": told, "bins": _bins(rows), "kinds": _kinds(rows, least)}
 
 
-def _part(part: Row, rows: pd.DataFrame, asked: pd.DataFrame, least: float | None) -> Row:
+def _part(part: str, rows: pd.DataFrame, asked: pd.DataFrame, least: float | None) -> Row:
     """``wrong`` and ``left`` are counts of requests, without and with the threshold, each with its share and bound."""
     n, wrong, right = int(asked["n"].sum()), rows["wrong"] != "", rows["exact"].astype(bool)
     asks = rows["confidence"] < (least or 0.0)
-    found: Row = {"part": part["part"], "n": n, "right": int(asked["right"].sum()), "sensitive": len(rows)}
+    found: Row = {"part": part, "n": n, "right": int(asked["right"].sum()), "sensitive": len(rows)}
     for name, some in (("wrong", wrong), ("left", wrong & ~asks)):
         found |= {name: int(some.sum()), f"{name}_most": _most(int(some.sum()), n)}
     return {**found, "sensitive_right": int(right.sum()), "asks": int(asks.sum()), "refused": int((right & asks).sum())}
@@ -93,5 +90,5 @@ def _kinds(rows: pd.DataFrame, least: float | None) -> list[Row]:
     return [{"kind": kind, "n": n, "wrong": wrong[kind], "left": left[kind]} for kind, n in done.most_common()]
 
 
-def _counts(kinds: Any) -> Mapping[str, int]:
+def _counts(kinds: pd.Series) -> Counter[str]:
     return Counter(kind for text in kinds for kind in text.split(", ") if kind)

@@ -2,7 +2,7 @@
 
 import json
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +11,18 @@ from lib.core.task import Answer, System, Task, sensitive
 RELEASE = "release.json"  # beside a released model; "ask_below" has a threshold for each file (python -m lib.safety)
 
 
-@dataclass(frozen=True)
 class Careful:
     """A System: the answers of another, but for sensitive ones of a confidence below ``least``.
 
     Such an answer asks back: its ``ask`` has the calls, which are to be made only if they are confirmed.
     """
 
-    system: System
-    task: Task
-    least: float
-
-    @property
-    def name(self) -> str:
-        return self.system.name
+    def __init__(self, system: System, task: Task, least: float) -> None:
+        self.name, self._system, self._task, self._least = system.name, system, task, least
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
-        answer = self.system.answer(text, context)
-        if answer.confidence >= self.least or not sensitive(self.task, answer.calls, context):
+        answer = self._system.answer(text, context)
+        if answer.confidence >= self._least or not sensitive(self._task, answer.calls, context):
             return answer
         ask = {"tool": answer.calls[0]["name"], "argument": "", "calls": answer.calls}
         return replace(answer, calls=[], ask=ask)
