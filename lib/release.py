@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from lib.core import paths
 from lib.report.release import release
+from lib.report.safety import tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for path in release(paths.run_dir(given.profile), given.profile, allow_dirty=given.allow_dirty):
             print(f"wrote {paths.relative(path)} ({path.stat().st_size / 1e6:.1f} MB)")
+        tell(paths.REPORTS / given.profile)
     except (ValueError, OSError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1

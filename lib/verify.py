@@ -11,10 +11,12 @@ import pandas as pd
 
 from lib import sbom
 from lib.core import files, paths
-from lib.decision import records
+from lib.decision import records, safety
 from lib.evaluation import bootstrap, metrics
 from lib.experiments import ablation
 from lib.report import __main__ as report
+from lib.report import safety as report_safety
+from lib.runtime.careful import RELEASE
 
 FIGURES = "n right accuracy low high wrong_action reward prompt_tokens new_tokens".split()
 
@@ -50,6 +52,21 @@ def _differences(kept: pd.DataFrame, again: pd.DataFrame, columns: list[str]) ->
     return [f"{a}: by the records {b}" for a, b in zip_longest(old - new, new - old, fillvalue="no such row")]
 
 
+def wrong_actions(path: Path) -> list[str]:
+    """Figures of wrong actions that are not those of the answers beside them, and cards and thresholds of others."""
+    wrong, rows = list[str](), {p: files.read_json(p) for p in sorted(path.glob("*.json"))}
+    for file, known in rows.items():
+        table = pd.read_csv(file.with_suffix(".csv"), keep_default_na=False)
+        again = safety.figures(table, pd.DataFrame(known["asked"]), known["target"])
+        wrong += [f"{file.name} has another {key}" for key in again if known.get(key) != again[key]]
+    model = path.parent / "model"
+    release, card = files.read_json(model / RELEASE), (model / "README.md").read_text("utf-8")
+    told = report_safety.read(path.parent, release["models"])
+    same = {"README.md": report_safety.block(told) in card}
+    same[RELEASE] = report_safety.thresholds(told).get("ask_below") == release.get("ask_below")
+    return wrong + [f"{model.name}/{name} says another thing" for name in same if not same[name]]
+
+
 def pages(path: Path) -> list[str]:
     """The index, the galleries and README.md, if they are not what the files of all reports make."""
     with tempfile.TemporaryDirectory() as name:
@@ -62,6 +79,7 @@ def pages(path: Path) -> list[str]:
 
 def main() -> str:
     checks = {"/**/model": (models, "make release"), "/**/metrics.csv": (figures, "make reports")}
+    checks |= {"/**/safety": (wrong_actions, "python -m lib.safety")}
     checks |= {"/**/table.csv": (variants, "make ablation"), "": (pages, "make reports; python -m lib.report --readme")}
     checks |= {"/sbom.json": (sbom.differences, "python -m lib.sbom")}
     root, lines = paths.REPORTS.parent, list[str]()

@@ -71,6 +71,7 @@ class Answer:
     """What a system replied to one request, and what that cost.
 
     ``ask``: where it asks back instead of acting, the ``tool`` that is meant and the ``argument`` that is unclear.
+    Where it only asks whether to act (lib/runtime/careful.py), the argument is empty; ``calls`` are to be confirmed.
     """
 
     calls: list[Call]
@@ -82,7 +83,7 @@ class Answer:
     new_tokens: int = 0
     error: str = ""
     llm_calls: int = 0
-    ask: dict[str, str] | None = None
+    ask: dict[str, Any] | None = None
 
 
 class System(Protocol):
@@ -97,7 +98,7 @@ class Task(Protocol):
     """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on.
 
     Optional: ``dialogue(ask) -> Dialogue`` and ``intents(ask) -> Intents`` of a task that can be served
-    (``lib.core.turn``).
+    (``lib.core.turn``), and ``sensitive(calls, context)`` (see the function of that name below).
     """
 
     name: str  # what lib.tasks.load takes: a model's file has it
@@ -163,6 +164,19 @@ class Task(Protocol):
 
     def traits(self, example: Example) -> Collection[str]:
         """Names of what can make an example hard, besides its source and level."""
+
+
+def sensitive(task: Task, calls: Sequence[Call], context: dict[str, Any]) -> dict[str, str]:
+    """What calls do there that nobody may do unasked: by target, what becomes of it. Empty if the task names none."""
+    found = getattr(task, "sensitive", None)
+    return dict(found(calls, context)) if found else {}
+
+
+def unasked(task: Task, example: Example, calls: Sequence[Call]) -> dict[str, str]:
+    """The wrong actions: sensitive effects of the calls that the accepted answer closest to them lacks."""
+    done = sensitive(task, calls, example.context)
+    golds = [sensitive(task, gold, example.context) for gold in example.gold] if done else []
+    return min(({k: v for k, v in done.items() if gold.get(k) != v} for gold in golds or [{}]), key=len)
 
 
 class StudyTask(Task, Protocol):

@@ -113,8 +113,12 @@ def about(folder: Path, profile: str = "") -> Row:
     found = answers(folder)
     run |= {"choices": table, "verdict": verdict(last, table, found)}
     run |= {"assumptions": assumptions(last), "heat": heat(last)}
-    run |= {"chart": chart(rows, last, metas, found), "steps": steps(folder, rows, metas), "limits": _limits(folder)}
-    run["variants"] = variants(folder)
+    run |= {
+        "chart": chart(rows, last, metas, found),
+        "steps": steps(folder, rows, metas),
+        "limits": _card(folder, "Limits"),
+    }
+    run |= {"variants": variants(folder), "wrong": _card(folder, "Wrong actions")}
     run |= {"errors": errors(found, str(last[last["deployed"]].iloc[0]["system"]))}
     run |= {"guarantee": guaranteed.section(folder, found, load_prices())}
     run |= {"shown": list(overall(charts.drawn(last, last), DEV)["system"]), "loads": loads(folder, last)}
@@ -125,10 +129,11 @@ def about(folder: Path, profile: str = "") -> Row:
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}
 
 
-def _limits(folder: Path) -> str:
+def _card(folder: Path, title: str) -> str:
+    """A section of the model card as HTML, empty if there is none."""
     card = folder / "model" / "README.md"
-    text = card.read_text("utf-8").partition("\n## Limits\n")[2].partition("\n## ")[0] if card.is_file() else ""
-    return str(markdown2html_mistune(text)).strip()
+    text = card.read_text("utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0] if card.is_file() else ""
+    return str(markdown2html_mistune(text.partition("\n<!--")[0])).strip()
 
 
 def made(meta: Row) -> str:

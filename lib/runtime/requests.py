@@ -154,4 +154,6 @@ def shown(answer: Answer) -> str:
     'Give: which item?'
     """
     asks = answer.ask if not answer.calls else None
+    if asks and "calls" in asks:
+        return f"{calls(asks['calls'])}?"
     return f"{asks['tool']}: which {asks['argument']}?" if asks else calls(answer.calls)

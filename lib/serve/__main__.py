@@ -17,6 +17,7 @@ import uvicorn
 from lib import tasks
 from lib.core.paths import runs
 from lib.core.task import TaskError
+from lib.runtime.careful import Careful, ask_below
 from lib.runtime.requests import find_model, open_system
 from lib.serve.app import make_app
 from lib.serve.service import Larger, Service
@@ -46,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     url = "http://homeassistant.local:8123"
     parser.add_argument("--home-assistant", default=url, metavar="URL", help="where Wyoming's home is (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    what = "ask before what is sensitive below this confidence; 0: never (default: as measured for the model)"
+    parser.add_argument("--ask-below", type=float, metavar="SHARE", help=what)
     options = parser.parse_args(arguments)
     token = os.environ.get("SERVE_TOKEN", "")
     try:
@@ -55,13 +58,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         larger = Larger(options.larger) if options.larger else None
         path = find_model(options.model, runs())
         system, task = open_system(path, tasks.load, threads=options.threads)
-        service = Service(system, task, path.stat().st_size, path.stat().st_mtime, larger)
+        least = options.ask_below if options.ask_below is not None else ask_below(path)
+        service = Service(Careful(system, task, least or 0.0), task, path.stat().st_size, path.stat().st_mtime, larger)
         beside = wyoming(service, options) if options.wyoming else None
     except (ValueError, OSError) as error:
         print(f"serve: {error}", file=sys.stderr)
         return 2
     if not token and options.host not in LOCAL:
         print("serve: anyone on the network may use it: set SERVE_TOKEN to ask for a key", file=sys.stderr)
+    if least is None and hasattr(task, "sensitive"):
+        known = "no threshold was measured for this model (python -m lib.safety)"
+        print(
+            f"serve: {known}: it never asks before sensitive actions; set --ask-below to change that", file=sys.stderr
+        )
     print(f"{service.name} at http://{options.host}:{options.port} (OpenAI: /v1)", flush=True)
     if options.wyoming:
         print(f"Wyoming at tcp://{options.host}:{options.wyoming}", flush=True)

@@ -5,16 +5,19 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from toy_model import saved_student, tiny_base
 from toy_task import TASK
 
 from lib.core.files import sha256
+from lib.core.task import Answer
 from lib.model import student as students
 from lib.model.codec import StudentError
 from lib.model.gguf_write import export
 from lib.predict import main
+from lib.runtime.careful import Careful
 from lib.runtime.gguf_student import GgufStudent
 from lib.runtime.requests import RELEASED, find_model, predict
 from lib.tasks import available, load
@@ -55,6 +58,18 @@ def test_what_is_asked_back_is_told(system, monkeypatch):
     monkeypatch.setattr(system.codec.task, "executable", lambda calls, context, text: ([], ask), raising=False)
     [row] = predict(lines({"id": 1, "text": "one please", "items": ITEMS}), system, TASK)
     assert row["ask"] == ask and row["calls"] == []
+
+
+@pytest.mark.parametrize(("least", "asks"), [(0.5, False), (0.6, False), (0.61, True)])
+def test_below_a_threshold_sensitive_calls_are_to_be_confirmed(least, asks):
+    made = [{"name": "Give", "arguments": {"item": "Tea"}}]
+    task = SimpleNamespace(context=TASK.context, sensitive=lambda calls, context: {c["name"]: "given" for c in calls})
+    known = SimpleNamespace(name="x", answer=lambda text, context: Answer(made, confidence=0.6))
+    [row] = predict(lines({"id": 1, "text": "one tea", "items": ITEMS}), Careful(known, task, least), task)
+    assert (row["calls"], row.get("ask", {}).get("calls")) == (([], made) if asks else (made, None))
+    task.sensitive = lambda calls, context: {}
+    [row] = predict(lines({"id": 1, "text": "one tea", "items": ITEMS}), Careful(known, task, 1.1), task)
+    assert row["calls"] == made, "nothing is sensitive"
 
 
 @pytest.mark.parametrize(

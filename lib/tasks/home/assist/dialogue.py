@@ -11,6 +11,7 @@ from threading import Lock
 from lib.core.task import Answer, Call, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.tasks.home.assist import live
+from lib.tasks.home.assist.confirm import confirmation, confirmed
 from lib.tasks.home.assist.offered import CLOCK, CLOCK_TOOLS, ITEMS, LIVE, STATE_TOOLS, Offered
 from lib.tasks.home.assist.prompt import FLOOR, Facts, Told, as_said, facts, home, listing, read, rows
 from lib.tasks.home.assist.retry import SHARED, forms
@@ -37,10 +38,14 @@ class Request:
     home: Home
     area: str | None
     text: str
-    exchange: Exchange
+    said: Sequence[Exchange]
     known: Facts | None
     calls_before: int
     clock: str  # where the time may stand if no tool tells it
+
+    @property
+    def exchange(self) -> Exchange:
+        return self.said[-1]
 
     def results(self, tool: str) -> list[Done]:
         return [done for done in self.exchange.done if done.call["name"] == tool]
@@ -91,7 +96,7 @@ class Dialogue:
         calls = sum(len(message.calls) for message in turn.messages)
         noted = [message.text for message in turn.messages if message.call_id == "injected_content"]
         clock = " ".join([system, *noted[-1:]])
-        return Request(told, offered, found, area, resolved(said, found), said[-1], known, calls, clock)
+        return Request(told, offered, found, area, resolved(said, found), said, known, calls, clock)
 
     def _recall(self, text: str, said: Sequence[Exchange]) -> Facts | None:
         """What is known of the home, by the conversation or by an earlier one."""
@@ -108,7 +113,7 @@ class Dialogue:
     def _answer(self, request: Request) -> tuple[Answer, list[Call]]:
         """The model's answer, and the questions in it."""
         said, text = as_said(request.home, request.text)
-        answer = self._ask(text, {"home": said, "area": request.area})
+        answer = confirmed(self._ask(text, {"home": said, "area": request.area}), request.said, said, request.area)
         return answer, [call for call in answer.calls if call["name"] in (*STATE_TOOLS, *CLOCK_TOOLS)]
 
     def _first(self, request: Request) -> Reply:
@@ -133,9 +138,7 @@ class Dialogue:
                 sentence([found_out(request, call) for call in asked]), (), answer.confidence, False, unsure(answer)
             )
         if answer.ask:
-            return Reply(
-                question(answer.ask, request.home, request.text), (), answer.confidence, asks=True, hand_over=True
-            )
+            return ask_back(answer, as_said(request.home, request.text)[0], request.area, request.text)
         if any(c["name"] == "HassNevermind" for c in answer.calls) or re.match(WORDING["leave"], request.text, re.I):
             return Reply(SAY["okay"], (), answer.confidence)
         return Reply(nothing(request), (), answer.confidence, hand_over=True)
@@ -204,6 +207,14 @@ def found_out(request: Request, call: Call) -> str:
         return SAY["no_reading"]
     now, area = home(replace(request.told, text=text), request.known, request.offered.known)
     return live.states(call, request.text, now, area, rows(text))
+
+
+def ask_back(answer: Answer, home: Home, area: str | None, text: str) -> Reply:
+    """The question of an answer that asks; whether to act is not for a larger model to say."""
+    ask = answer.ask or {}
+    if calls := ask.get("calls"):
+        return Reply(confirmation(calls, home, area), (), answer.confidence, asks=True)
+    return Reply(question(ask, home, text), (), answer.confidence, asks=True, hand_over=True)
 
 
 def question(ask: Mapping[str, str], home: Home, text: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from lib.core.task import Answer, Call
 from lib.core.turn import Ask, Reply, ToolCall
 from lib.tasks.home.assist import registries
-from lib.tasks.home.assist.dialogue import GUESS, HOMES_KEPT, question, unclear
+from lib.tasks.home.assist.confirm import confirmed
+from lib.tasks.home.assist.dialogue import GUESS, HOMES_KEPT, ask_back, unclear
 from lib.tasks.home.assist.prompt import as_said
 from lib.tasks.home.assist.talk import SEEN, Done, Exchange, resolved
 from lib.tasks.home.assist.wording import SAY, WORDING, closing
@@ -31,10 +32,11 @@ class Intents:
         """Calls of intents, each with what to say, a question, or a sentence."""
         home, area, key = place.home, place.place(heard), heard.get("conversation_id", "")
         before = self._said.pop(key, ())
-        said = as_said(home, resolved([*before, Exchange(text)], home))[1]
+        exchanges = [*before, Exchange(text)]
+        said = as_said(home, resolved(exchanges, home))[1]
         here = area and place.areas[area]
-        answer = self._ask(said, {"home": home, "area": here})
-        reply = _reply(answer, said, home, area, unclear(answer.calls, home, here, said))
+        answer = confirmed(self._ask(said, {"home": home, "area": here}), exchanges, home, here)
+        reply = _reply(answer, said, home, area, here, unclear(answer.calls, home, here, said))
         if key:
             done = tuple(Done({"name": call.name, "arguments": call.arguments}, {}, 0) for call in reply.calls)
             self._said[key] = (*before, Exchange(text, done, reply.text))[-SEEN:]
@@ -43,7 +45,7 @@ class Intents:
         return reply
 
 
-def _reply(answer: Answer, text: str, home: Home, area: str | None, which: str) -> Reply:
+def _reply(answer: Answer, text: str, home: Home, area: str | None, here: str | None, which: str) -> Reply:
     names = [call["name"] for call in answer.calls]
     if not home.entities:
         return Reply(SAY["nothing_exposed"], hand_over=True)
@@ -51,9 +53,10 @@ def _reply(answer: Answer, text: str, home: Home, area: str | None, which: str) 
         return Reply(SAY["okay"], (), answer.confidence)
     if answer.confidence < GUESS or not (names or answer.ask):
         return Reply(SAY["none"], (), answer.confidence, hand_over=True)
-    if which or not names:
-        which = which or question(answer.ask or {}, home, text)
+    if which:
         return Reply(which, (), answer.confidence, asks=True, hand_over=True)
+    if not names:
+        return ask_back(answer, home, here, text)
     return Reply("", tuple(_intent(call, text, home, area) for call in answer.calls), answer.confidence)
 
 

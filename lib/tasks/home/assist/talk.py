@@ -99,6 +99,8 @@ def _with(text: str, last: str, before: Exchange, calls: Sequence[Call], home: H
         return text
     rest = _FOLLOW["lead"].sub("", text, count=1)
     command = bool(_FOLLOW["command"].match(rest))
+    if before.reply.rstrip().endswith("?") and re.match(WORDING["agree"], text, re.IGNORECASE):
+        return last
     if before.reply.rstrip().endswith("?") and not command:
         place = place_in(home, text)
         return f"{last} in the {place}" if place else f"{last}, {text}"

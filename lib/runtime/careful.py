@@ -1,0 +1,35 @@
+"""Asks back before what a task calls sensitive is done, where the model is less sure than it has to be."""
+
+import json
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lib.core.task import Answer, System, Task, sensitive
+
+RELEASE = "release.json"  # beside a released model; "ask_below" has a threshold for each file (python -m lib.safety)
+
+
+class Careful:
+    """A System: the answers of another, but for sensitive ones of a confidence below ``least``.
+
+    Such an answer asks back: its ``ask`` has the calls, which are to be made only if they are confirmed.
+    """
+
+    def __init__(self, system: System, task: Task, least: float) -> None:
+        self.name, self._system, self._task, self._least = system.name, system, task, least
+
+    def answer(self, text: str, context: dict[str, Any]) -> Answer:
+        answer = self._system.answer(text, context)
+        if answer.confidence >= self._least or not sensitive(self._task, answer.calls, context):
+            return answer
+        ask = {"tool": answer.calls[0]["name"], "argument": "", "calls": answer.calls}
+        return replace(answer, calls=[], ask=ask)
+
+
+def ask_below(model: Path) -> float | None:
+    """The threshold that was measured for a released model; None for any other."""
+    with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+        return float(json.loads((model.parent / RELEASE).read_text(encoding="utf-8"))["ask_below"][model.name])
+    return None
