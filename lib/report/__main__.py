@@ -185,8 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wrote {paths.relative(path)}")
         if options.readme:
             readme()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"error: {files.told(error)}", file=sys.stderr)
         return 1
     return 0
 
