@@ -5,7 +5,6 @@ time and starts it again, until each stage has been ended as often as wanted. Re
 says: on one thread of one machine all else is equal to the last bit.
 """
 
-import io
 import os
 import random
 import re
@@ -53,8 +52,13 @@ except (ValueError, OSError) as error:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-CLOCK = re.compile(r"(?i).*(?:_ms|_s|seconds|tokens_per_s|per_million|usd.*|minutes|frontier|faster)$")
-"""Names of values that a clock decides, and of prices that follow from them."""
+CLOCK = re.compile(
+    r".*_ms|.*seconds.*|tokens_per_s|wall_s|.*usd.*|peak_memory_mb|hardware|inputs|outputs|sha256|student"
+)
+"""Names of values that a clock decides, of prices that follow from it, and of digests of files with such values."""
+SURE = {"id", "system", "test", "level", "n", "stage", "step", "seed", "parameters", "versions", "commit"}
+"""Names of values of a training, or of a model's answers, that its weights do not decide."""
+SHOWN = {".html", ".png", ".ipynb"}
 
 
 def profile(folder: Path, **change: dict[str, Any]) -> Path:
@@ -171,35 +175,40 @@ def killed(study: Study, kills: int, seed: int, walls: Mapping[str, float]) -> l
             raise AssertionError(f"seed {seed}, after {rows[-1:]}: exit code {code}\n{process.text[-2000:]}")
 
 
-def records(study: Study) -> dict[str, Any]:
-    """Everything that a finished study keeps, by its path: tables without clocks, the digests of all other files."""
-    found = {}
-    for root in (study.run, study.report):
-        for path in sorted(p for p in root.rglob("*") if p.is_file()):
-            if (value := _record(path)) is not None:
-                found[path.relative_to(study.folder).as_posix()] = value
-    return found
+def records(folder: Path) -> dict[str, Any]:
+    """All that finished stages and reports keep below ``folder``, by path: tables without clocks, else digests.
+
+    Pages, charts and executed notebooks are left out: they show these tables, and times.
+    """
+    inside = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix not in SHOWN and p.name != ".lock")
+    return {p.relative_to(folder).as_posix(): _record(p) for p in inside}
 
 
 def _record(path: Path) -> Any:
-    if path.suffix in (".html", ".png", ".ipynb", ".lock") or path.name == ".lock":
-        return None  # pages show the tables that are compared, and times
     if path.name.endswith((".jsonl", ".jsonl.xz")):
-        return [_timeless(row) for row in files.read_jsonl(path)]
+        return _timeless(files.read_jsonl(path))
     if path.suffix == ".json":
         return _timeless(files.read_json(path))
     if path.suffix == ".csv":
-        return _timeless(pd.read_csv(io.BytesIO(path.read_bytes()), dtype=str).to_dict("records"))
+        return _timeless(pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records"))
     return files.sha256(path)
 
 
 def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: _timeless(v) for k, v in value.items() if not CLOCK.match(str(k)) and k not in UNEQUAL}
+        return {k: _timeless(v) for k, v in value.items() if not CLOCK.fullmatch(str(k))}
     return [_timeless(v) for v in value] if isinstance(value, list) else value
 
 
-UNEQUAL = {"inputs", "outputs", "sha256", "peak_memory_mb", "pareto", "deployed", "hardware", "student"}
+def weightless(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of ``records`` that no trained weight decides: parts 01 and 02; of the others what SURE names."""
+    return {path: value if re.search(r"(^|/)0[12]_", path) else _sure(value) for path, value in found.items()}
+
+
+def _sure(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_sure(row) for row in value]
+    return {k: v for k, v in value.items() if k in SURE} if isinstance(value, dict) else ""
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

@@ -75,9 +75,8 @@ def test_read_only_reports_are_one_error(tmp_path: Path) -> None:
     """
     done = subprocess.run([*SPACE, "sh", "-c", script, sys.executable], cwd=paths.ROOT, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
-    assert (
-        done.stderr.splitlines()[-1].startswith("error: ") and "Read-only file system: free space or let" in done.stderr
-    )
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Read-only file system: free space or let it be written" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -86,9 +85,8 @@ def test_a_report_that_cannot_be_written_loses_no_stage(
 ) -> None:
     monkeypatch.setattr(stages, "run_all", lambda *given: None)
     (tmp_path / "reports").write_text("no folder")
-    inner = report.build
     monkeypatch.setattr(report, "build", lambda profile: report._write(tmp_path / "reports" / "x.html", ""))
-    assert inner is not report.build and command.main(["--profile", "smoke"]) == 1
+    assert command.main(["--profile", "smoke"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("error: reports: ") and len(said.splitlines()) == 1 and "repeat the command" in said
 
@@ -104,10 +102,12 @@ def test_a_second_run_of_a_profile_is_refused(
 
 
 def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Times are measured with a clock that cannot be set; kernel and runner wait with it, too."""
-    clock, rng = time.time, random.Random(1)
-    path = notebook(tmp_path, "01_a.ipynb", "import time", "time.sleep(0.3)", CELL)
-    monkeypatch.setattr(time, "time", lambda: clock() + rng.uniform(-1e6, 1e6))
+    """While cells run; a jump while a kernel starts can end the start, as one that takes too long."""
+    clock, rng, jumping = time.time, random.Random(1), tmp_path / "jumping"
+    path = notebook(
+        tmp_path, "01_a.ipynb", f"open({str(jumping)!r}, 'w').close()", "import time; time.sleep(0.3)", CELL
+    )
+    monkeypatch.setattr(time, "time", lambda: clock() + (rng.uniform(-1e6, 1e6) if jumping.exists() else 0))
     assert stages.run_stage(path, {"seed": 1, "run": str(tmp_path)}, tmp_path)
     assert 0.3 < files.read_json(tmp_path / "01_meta.json")["wall_s"] < 1e4
     assert not stages.run_stage(path, {"seed": 1, "run": str(tmp_path)}, tmp_path)

@@ -1,4 +1,4 @@
-"""A training that ends without warning: memory runs out, a checkpoint or the finished student is cut, the clock jumps."""
+"""A training that fails: memory runs out, a checkpoint or the finished student is cut, the clock jumps."""
 
 import random
 import shutil
