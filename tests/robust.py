@@ -111,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=int, default=2_000, help="of the server and predict (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "robust.json")
     options = parser.parse_args(arguments)
+    print(f"seed {options.seed}", flush=True)
     folder, rows, began = Path(tempfile.mkdtemp(prefix="robust-")), list[dict[str, Any]](), time.monotonic()
     steps: list[Callable[[], Rows]] = [
         lambda: study(options.kills, options.seed, folder),

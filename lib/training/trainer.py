@@ -99,8 +99,12 @@ class StepLog(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # A kill while a checkpoint is written leaves it without the mark.
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        # Then older ones go, by their steps: transformers would delete them before the mark, by a clock that may jump.
+        folder, now = Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
         write_text(folder / WHOLE, sha256(folder, without=WHOLE))
+        steps = sorted(int(p.name.rpartition("-")[2]) for p in folder.parent.glob("checkpoint-*"))
+        for step in {*steps} - {*[step for step in steps if step <= now][-2:]}:
+            shutil.rmtree(folder.with_name(f"checkpoint-{step}"))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
@@ -247,7 +251,6 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         save_strategy="no",
-        save_total_limit=2,  # the one before goes when the next is not yet marked as whole
         logging_steps=1,
         report_to="none",
         disable_tqdm=True,
