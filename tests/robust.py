@@ -1,6 +1,6 @@
 """``make robust``: kills, faults, fuzzing, long use and determinism, at the length that fits twenty minutes.
 
-    python -m tests.robust [--kills 54] [--seed 1] [--requests 2000] [--out reports/robust.json]
+    python -m tests.robust [--kills 60] [--seed 1] [--requests 2000] [--out reports/robust.json]
 
 The table goes to ``--out``, also if something failed; then the exit code is 1.
 """
@@ -25,9 +25,7 @@ from lib.core import files, paths, provenance
 from tests import faults, soak
 
 Rows = list[dict[str, Any]]
-SAME = "1 thread"
 MACHINES = {
-    SAME: {"OMP_NUM_THREADS": "1"},
     "2 threads": {"OMP_NUM_THREADS": "2"},
     "2 threads, no vector instructions": {"OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "default"},
 }
@@ -71,7 +69,7 @@ def elsewhere(folder: Path, params: Path, known: dict[str, Any], name: str) -> d
     if (done := own.finish()).popen.returncode:
         return {"kind": "runs", "what": what, "cases": 1, "wrong": 1, "such as": done.text[-500:]}
     both = [known, faults.records(own.folder)]
-    wrong = faults.differences(*(both if name == SAME else map(faults.weightless, both)))
+    wrong = faults.differences(*map(faults.weightless, both))
     return {"kind": "runs", "what": what, "cases": len(known), "wrong": len(wrong)} | (
         {"such as": wrong[0]} if wrong else {}
     )
@@ -106,7 +104,7 @@ def long_use(requests: int) -> Rows:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robust", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=54, help="of smoke runs (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=60, help="of smoke runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--requests", type=int, default=2_000, help="of the server and predict (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "robust.json")
