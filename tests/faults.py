@@ -53,12 +53,12 @@ except KeyboardInterrupt:
     sys.exit(130)
 """
 CLOCK = re.compile(
-    r".*_ms|.*seconds.*|tokens_per_s|wall_s|.*usd.*|peak_memory_mb|hardware|inputs|outputs|sha256|student"
+    r".*_ms|.*seconds.*|tokens_per_s|faster|wall_s|.*usd.*|peak_memory_mb|hardware|inputs|outputs|sha256|student"
 )
 """Names of values that a clock decides, of prices that follow from it, and of digests of files with such values."""
 SURE = {"id", "system", "test", "level", "n", "stage", "step", "seed", "parameters", "versions", "commit"}
 """Names of values of a training, or of a model's answers, that its weights do not decide."""
-SHOWN = {".html", ".png", ".ipynb"}
+SHOWN = {".html", ".png", ".ipynb", ".md"}
 
 
 def profile(folder: Path, **change: dict[str, Any]) -> Path:
@@ -178,7 +178,7 @@ def killed(study: Study, kills: int, seed: int, walls: Mapping[str, float]) -> l
 def records(folder: Path) -> dict[str, Any]:
     """All that finished stages and reports keep below ``folder``, by path: tables without clocks, else digests.
 
-    Pages, charts and executed notebooks are left out: they show these tables, and times.
+    Pages, charts, cards and executed notebooks are left out: they show these tables, and times.
     """
     inside = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix not in SHOWN and p.name != ".lock")
     return {p.relative_to(folder).as_posix(): _record(p) for p in inside}
@@ -207,7 +207,7 @@ def weightless(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _sure(value: Any) -> Any:
     if isinstance(value, list):
-        return [_sure(row) for row in value]
+        return sorted(map(_sure, value), key=files.dumps)  # some tables are in the order of what was reached
     return {k: v for k, v in value.items() if k in SURE} if isinstance(value, dict) else ""
 
 
