@@ -17,7 +17,7 @@ $(error unknown profile '$(CHOSEN)': choose one of $(PROFILES), for example make
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lock reproduce test lab bench record ablation reports verify release new-task demo serve ha-test soak clean
+.PHONY: help setup lock reproduce test lab bench record ablation reports verify release new-task demo serve ha-test soak robust clean
 
 help:  ## list the targets
 	@echo "make [target] [PROFILE=$(subst $() ,|,$(PROFILES))] [PYTHON=python3.12]   (PROFILE is '$(CHOSEN)')"
@@ -96,6 +96,9 @@ ha-test: setup  ## try the server in a real Home Assistant: HA=DIR, see tests/ho
 
 soak: setup  ## 20,000 requests through server and predict: wrong pairs, times, memory; options as SOAK="--requests 2000"
 	@$(BIN)/python -m tests.soak $(SOAK)
+
+robust: setup  ## kills, faults, fuzzing, long use, determinism; writes reports/robust.json; options as ROBUST="--kills 12"
+	@$(BIN)/python -m tests.robust $(ROBUST)
 
 clean:  ## remove runs and caches; keeps .venv, the downloaded base model and reports/
 	rm -rf runs .pytest_cache .mypy_cache .ruff_cache notebooks/.ipynb_checkpoints

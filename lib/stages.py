@@ -8,7 +8,7 @@ A failing stage ends the run with exit code 1; what came before it stays. See li
 import argparse
 import sys
 
-from lib.core import paths, provenance, stages
+from lib.core import files, paths, provenance, stages
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,8 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
 
         for path in report.build(options.profile):
             print(f"wrote {paths.relative(path)}", flush=True)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {files.told(error)}", file=sys.stderr, flush=True)
         return 1
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last finished stage", file=sys.stderr, flush=True)

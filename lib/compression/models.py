@@ -37,7 +37,7 @@ from lib.model.gguf_write import fitting
 from lib.training import distill
 from lib.training.packing import ByContext
 from lib.training.params import Distillation
-from lib.training.work import WEIGHTS
+from lib.training.work import RUN
 
 PARENT, PRUNED = "parent", "pruned only"
 Kind = Literal["f16", "q8_0", "q5_0", "q4_0"]
@@ -137,10 +137,9 @@ def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file
     data = job.digest if entry.shape or training else files.sha256(job.assistant)
     settings = training.model_dump() if training else None
     key = files.digest([name, entry.model_dump(), settings, data, _code()])
-    if about.is_file() and file.is_file():
-        row = files.read_json(about)
-        if row.get("key") == key and row["sha256"] == files.sha256(file):
-            return row
+    row = files.known(about)
+    if row.get("key") == key and file.is_file() and row["sha256"] == files.sha256(file):
+        return row
     cuts = _write(entry, job, training, file)
     row = {"name": name, **entry.model_dump(exclude_none=True), "step": entry.step, "file": file.name, "cuts": cuts}
     row |= {"size_mb": file.stat().st_size / 1e6, "weights": GgufFile(file).parameters}
@@ -198,8 +197,8 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
     """The row of a step, which is done unless it is complete. The row is written last."""
     file = pruned.with_suffix(".json")
     key = files.digest([job.digest, params.model_dump(), files.sha256(start), shape.model_dump(), _code()])
-    old = files.read_json(file) if file.is_file() and (made / WEIGHTS).is_file() else {}
-    if old.get("key") == key and old.get("student") == files.sha256(made / WEIGHTS):
+    old = files.known(file)
+    if old.get("key") == key and made.is_dir() and old.get("student") == files.sha256(made, without=RUN):
         return old
     facts = _prune(job, shape, start, pruned, key) if any(shape.sizes) else {}
     begin = pruned if facts else start
@@ -209,7 +208,7 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
     kl = {"kl_before": result.kl_before, "kl_after": result.kl_after}
     row |= {name: None if math.isnan(value) else value for name, value in kl.items()}
     row |= {"train_steps": result.steps, "seconds": round(result.seconds, 1), "tokens": result.tokens, "key": key}
-    row["student"] = files.sha256(made / WEIGHTS)
+    row["student"] = files.sha256(made, without=RUN)
     files.write_json(file, row)
     return row
 

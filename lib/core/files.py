@@ -27,6 +27,14 @@ class RecordError(ValueError):
     """A file of records that cannot be read; the message names file and line."""
 
 
+def told(error: Exception) -> str:
+    """An error in one line; that of a file system without a path of this machine, and with the remedy."""
+    if not isinstance(error, OSError):
+        return str(error)
+    where = f"{Path(str(error.filename)).name}: " if error.filename else ""
+    return f"{where}{error.strerror or error}: free space or let it be written; what is done stays: repeat the command"
+
+
 class Line(BaseModel):
     """Base class of what the rows of a file must hold, as pydantic types; other keys are free."""
 
@@ -122,6 +130,14 @@ def read_json(path: Path, remedy: str = "run the stage that writes it again") ->
         raise RecordError(f"{path.name}: not readable ({error}): {remedy}") from error
 
 
+def known(path: Path) -> Row:
+    """The document that a file holds; {} if it is absent or damaged, so that what it tells of is made again."""
+    try:
+        return read_json(path)
+    except RecordError:
+        return {}
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside ``path`` for a file or folder; it becomes ``path`` if the block ends well, else goes.
@@ -189,11 +205,15 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=_plain) + "\n")
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, or of names and contents of all files below a folder. Raises RecordError."""
+def sha256(path: Path, without: str = "") -> str:
+    """SHA-256 of a file's bytes, or of names and contents of all files below a folder. Raises RecordError.
+
+    ``without``: a name of files that do not count, as do those of work in progress.
+    """
     if path.is_dir():
-        inner = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.endswith(".part"))
-        return digest([[p.relative_to(path).as_posix(), sha256(p)] for p in inner])
+        inner = sorted((p.relative_to(path), p) for p in path.rglob("*") if p.is_file() and p.name != without)
+        told = [(name.as_posix(), p) for name, p in inner if not any(part.endswith(".part") for part in name.parts)]
+        return digest([[name, sha256(p)] for name, p in told])
     try:
         with path.open("rb") as data:
             return hashlib.file_digest(data, "sha256").hexdigest()

@@ -1,6 +1,6 @@
 """Runs notebooks as stages, each with its profile's parameters, by papermill; ``python -m lib.stages`` is its command.
 
-A stage whose inputs have not changed since its ``NN_meta.json``, and whose outputs are all there, is skipped. A
+A stage whose inputs have not changed since its ``NN_meta.json``, and whose outputs are as it wrote them, is skipped. A
 notebook is renamed only when papermill ends well, because a killed kernel leaves one that looks complete.
 """
 
@@ -47,7 +47,7 @@ def run_stage(notebook: Path, values: dict[str, Any], run: Path, force: bool = F
         "versions": provenance.versions(),
         "hardware": provenance.hardware(),
         "inputs": found,
-        "outputs": sorted(p.name for p in run.glob(f"{number}_*") if p.suffix != ".part"),
+        "outputs": {p.name: files.sha256(p) for p in sorted(run.glob(f"{number}_*")) if p.suffix != ".part"},
         "wall_s": round(time.monotonic() - began, 1),
         "peak_memory_mb": round(max(peak) / 1e6),
     }
@@ -57,28 +57,22 @@ def run_stage(notebook: Path, values: dict[str, Any], run: Path, force: bool = F
 
 
 def _reason(meta: Path, found: dict[str, str]) -> str:
-    """Why a stage has to run: it never finished, inputs differ or outputs are gone; empty if it is up to date."""
-    if not (before := _read(meta)):
+    """Why a stage has to run: it never finished, inputs or outputs differ; empty if it is up to date."""
+    before = files.known(meta)
+    was, made = before.get("inputs"), before.get("outputs")
+    if not (isinstance(was, dict) and isinstance(made, dict)):
         return "first run"
-    was = before["inputs"]
     changed = [f"{name} changed" for name in sorted({*was, *found}) if was.get(name) != found.get(name)]
-    gone = [f"{name} missing" for name in before.get("outputs", []) if not (meta.parent / name).exists()]
-    return ", ".join(changed + gone)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """What a stage left about itself; nothing unless it names the inputs."""
-    try:
-        meta = files.read_json(path)
-    except files.RecordError:
-        return {}
-    return meta if isinstance(meta.get("inputs"), dict) else {}
+    for path, digest in ((meta.parent / name, digest) for name, digest in made.items()):
+        state = "missing" if not path.exists() else "damaged" if files.sha256(path) != digest else ""
+        changed += [f"{path.name} {state}"] * bool(state)
+    return ", ".join(changed)
 
 
 def _prepare(run: Path, number: str, found: dict[str, str]) -> None:
     """Marks the stage as not done; drops what an interrupted attempt with other inputs left to resume from."""
     started = run / f"{number}_started.json"
-    if _read(started).get("inputs") != found:
+    if files.known(started).get("inputs") != found:
         resumable = f"{number}_*.part", f"{number}_*_steps/*.part", f"{number}_*/run.json"  # lib/training/work.py
         for part in [path for pattern in resumable for path in run.glob(pattern)]:
             files.remove(part)
@@ -108,6 +102,9 @@ def execute(notebook: Path, values: dict[str, Any], out: Path) -> None:
         part.replace(failed)
         where = f"its cells so far stand in {paths.relative(failed)}"
         raise StageError(f"{_explain(notebook, error)}\n{where}") from error
+    except OSError as error:
+        files.remove(part)
+        raise StageError(f"{notebook.name}: {files.told(error)}") from error
     except Exception as error:
         files.remove(part)
         why = f"the kernel ended ({type(error).__name__}: {error})".splitlines()[0]

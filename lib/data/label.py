@@ -48,8 +48,10 @@ def ask(candidates: Sequence[Example], kind: str, out: Path) -> int:
         if typed == "q":
             return i
         row = {"id": candidate.id, "digest": text_digest(candidate), "kind": kind, "right": typed == "y"}
-        with out.open("a", encoding="utf-8") as labels:
-            labels.write(dumps(row) + "\n")
+        with out.open("a+b") as labels:
+            labels.seek(0)
+            torn = labels.read()[-1:] not in (b"", b"\n")  # a last line that was cut off keeps to itself
+            labels.write(("\n" * torn + dumps(row) + "\n").encode())
     return len(candidates)
 
 

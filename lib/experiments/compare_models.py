@@ -6,6 +6,7 @@ made, records = comparison.make(), comparison.answers()
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from pydantic import Field, NonNegativeInt
 
 from lib.compression import models
 from lib.compression.models import Entry
-from lib.core import paths
-from lib.core.examples import by_context, spread
+from lib.core import paths, provenance
+from lib.core.examples import by_context, digest_examples, spread
 from lib.core.files import Resumable, Row
 from lib.core.params import Settings
 from lib.core.task import Example, StudyTask
@@ -102,11 +103,15 @@ class Comparison:
     def baselines(self) -> list[Row]:
         """The prediction records of the task's systems that learn nothing."""
         rows: list[Row] = []
-        with Resumable(self.run / "06_models" / "baselines.jsonl") as out:
+        key = {name: digest_examples(examples) for name, examples in self.tests.items()}, _code()
+        with Resumable(self.run / "06_models" / "baselines.jsonl", key) as out:
             for system in self.task.baselines([]):
                 for name, examples in self.tests.items():
                     rows += evaluate(system, examples, self.task, name, out)
         return rows
+
+
+_code = cache(partial(provenance.library, "from lib.experiments import compare_models"))
 
 
 def _needs(examples: Sequence[Example]) -> list[Example]:

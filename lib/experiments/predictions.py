@@ -132,8 +132,8 @@ def _keep(system: System, asked: Asked, key: str, task: Task, progress: bool = T
 
 def _is_complete(path: Path, key: str) -> bool:
     """Whether all records of ``key`` are kept in ``path``."""
-    done = path.with_suffix(".json")
-    return done.is_file() and path.is_file() and files.read_json(done) == {"key": key, "sha256": files.sha256(path)}
+    done = files.known(path.with_suffix(".json"))
+    return path.is_file() and done == {"key": key, "sha256": files.sha256(path)}
 
 
 def _key(parts: Sequence[Any], tests: Tests) -> str:

@@ -148,16 +148,37 @@ def _clean(meta: Row) -> Row:
 
 
 def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports: Path = paths.REPORTS) -> None:
-    """Writes a profile's verdict and choices between README's two marks. Raises ReportError."""
+    """Writes a profile's verdict and choices between README's two marks, and the table of ``make robust``.
+
+    Raises ReportError.
+    """
     run = about(reports / profile, profile)
     if "verdict" not in run:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
-    block = rendered("readme.md.j2", **run)
-    old, marks = path.read_text(encoding="utf-8"), r"(<!-- headline -->\n).*?(<!-- /headline -->)"
-    text, count = re.subn(marks, lambda m: f"{m[1]}{block}{m[2]}", old, flags=re.DOTALL)
-    if count != 1:
-        raise ReportError(f"{path.name}: expected one block from '<!-- headline -->' to '<!-- /headline -->'")
+    text = _marked(path.read_text(encoding="utf-8"), "headline", rendered("readme.md.j2", **run), path.name)
+    if (robust := reports / "robust.json").is_file():
+        text = _marked(text, "reliability", reliability(files.read_json(robust, "run make robust")), path.name)
     files.write_text(path, text)
+
+
+def _marked(text: str, name: str, block: str, where: str) -> str:
+    marks = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+    text, count = re.subn(marks, lambda m: f"{m[1]}{block}{m[2]}", text, flags=re.DOTALL)
+    if count != 1:
+        raise ReportError(f"{where}: expected one block from '<!-- {name} -->' to '<!-- /{name} -->'")
+    return text
+
+
+def reliability(found: Row) -> str:
+    """The table of ``reports/robust.json``: cases by kind, and how many went wrong."""
+    rows, titles = (
+        found["rows"],
+        {"kills": "kills", "faults": "faults", "fuzz": "fuzzed inputs", "requests": "requests"},
+    )
+    cells = {title: sum(row["cases"] for row in rows if row["kind"] == kind) for kind, title in titles.items()}
+    cells["wrong"] = sum(row["wrong"] for row in rows)
+    lines = [cells, ["---"] * len(cells), [f"{n:,}" for n in cells.values()]]
+    return "".join(f"|{'|'.join(line)}|\n" for line in lines)
 
 
 def again(reports: Path = paths.REPORTS) -> list[Path]:
@@ -185,8 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"wrote {paths.relative(path)}")
         if options.readme:
             readme()
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"error: {files.told(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib.core.files import read_json, sha256, write_json, write_text
+from lib.core.files import known, sha256, write_json, write_text
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
@@ -175,8 +175,8 @@ def train(
 
 def _pool(params: Reinforcement, task: Task, student: Student, by_context: ByContext, path: Path) -> Pool:
     """The requests to train on; what was kept is remembered in ``path``, for a training that is resumed."""
-    if path.is_file():
-        return Pool([e for group in by_context for e in group], **read_json(path))
+    if kept := known(path):
+        return Pool([e for group in by_context for e in group], **kept)
     model: Any = student.model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     pool = try_pool(model, Codec(task, student.vocabulary), params, by_context)
     write_json(path, {"runs": pool.runs, "tried": pool.tried, "reward": pool.reward, "anchors": pool.anchors})

@@ -42,7 +42,7 @@ from lib.model.vocabulary import END
 from lib.training import layers
 from lib.training.packing import ALIGN, ByContext, Packer, collate
 from lib.training.params import RowTraining, Training, TrainingError
-from lib.training.work import RUN, WEIGHTS, WHOLE, Result, last_checkpoint, processes
+from lib.training.work import RUN, WHOLE, Result, last_checkpoint, processes
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to its makers
 
@@ -113,7 +113,12 @@ class StepLog(TrainerCallback):
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # A kill while a checkpoint is written leaves it without the mark.
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / WHOLE).touch()
+        # Then older ones go, by their steps: transformers would delete them before the mark, by a clock that may jump.
+        folder, now = Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
+        write_text(folder / WHOLE, sha256(folder, without=WHOLE))
+        steps = sorted(int(p.name.rpartition("-")[2]) for p in folder.parent.glob("checkpoint-*"))
+        for step in {*steps} - {*[step for step in steps if step <= now][-2:]}:
+            shutil.rmtree(folder.with_name(f"checkpoint-{step}"))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._bar.close()
@@ -207,7 +212,7 @@ class PackedTrainer(SFTTrainer):
             done = students.save(student, work / "student")
             for log in work.glob("*.csv"):
                 shutil.copy(log, done)
-            write_json(done / RUN, {**read_json(work / RUN), "weights": sha256(done / WEIGHTS)})
+            write_json(done / RUN, {**read_json(work / RUN), "student": sha256(done)})
             shutil.rmtree(out_dir, ignore_errors=True)
             done.replace(out_dir)
             shutil.rmtree(work)
@@ -260,7 +265,6 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         save_strategy="no",
-        save_total_limit=1,
         logging_steps=1,
         report_to="none",
         disable_tqdm=True,

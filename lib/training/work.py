@@ -19,13 +19,12 @@ from tqdm.auto import tqdm
 
 from lib.core import provenance
 from lib.core.examples import digest_examples
-from lib.core.files import read_json, remove, sha256, write_json
+from lib.core.files import known, read_json, remove, sha256, write_json
 from lib.training.packing import ByContext
 from lib.training.params import TrainingError
 
-WHOLE = "whole"  # the file that marks a checkpoint as complete
+WHOLE = "whole"  # the file that marks a checkpoint as complete: the SHA-256 of the others
 RUN = "run.json"  # what a training depends on, in its work folder and then in the student's
-WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,12 @@ def processes() -> int:
 
 
 def last_checkpoint(folder: Path) -> str | None:
-    """The latest complete checkpoint in ``folder``."""
-    found = {int(mark.parent.name.rpartition("-")[2]): mark.parent for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
-    return str(found[max(found)]) if found else None
+    """The latest checkpoint in ``folder`` whose files are as they were written."""
+    found = {int(mark.parent.name.rpartition("-")[2]): mark for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
+    for _, mark in sorted(found.items(), reverse=True):
+        if mark.read_text("utf-8", "replace") == sha256(mark.parent, without=WHOLE):
+            return str(mark.parent)
+    return None
 
 
 _code = partial(provenance.code, "from lib.training import distill, finetune, reinforce")
@@ -75,10 +77,10 @@ def _run(facts: Mapping[str, Any], by_context: ByContext) -> dict[str, Any]:
 
 
 def finished(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Result | None:
-    """The result in ``out_dir`` of the same training (as in ``claim``) by the same code, if its student is whole."""
-    if not ((out_dir / RUN).is_file() and (out_dir / WEIGHTS).is_file()):
+    """The result in ``out_dir`` of the same training (as in ``claim``) by the same code, if its folder is whole."""
+    if not (told := known(out_dir / RUN)):
         return None
-    if read_json(out_dir / RUN) != {**_run(facts, by_context), "weights": sha256(out_dir / WEIGHTS)}:
+    if told != {**_run(facts, by_context), "student": sha256(out_dir, without=RUN)}:
         return None
     log = pd.read_csv(out_dir / "steps.csv")
     tqdm.write(f"{out_dir.name}: this training was finished before and is not repeated")
@@ -95,7 +97,7 @@ def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Pat
     if processes() > 1:
         raise TrainingError(f"WORLD_SIZE is {processes()}: this training is for one process: start it without torchrun")
     work, run = out_dir.with_name(out_dir.name + ".part"), _run(facts, by_context)
-    old = read_json(work / RUN) if (work / RUN).is_file() else {}
+    old = known(work / RUN)
     if not old or last_checkpoint(work / "checkpoints") is None:
         if old != run:
             remove(work)

@@ -20,7 +20,7 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_targets_and_profiles() -> None:
     shown = make().stdout
-    targets = "setup reproduce test lab bench reports verify release new-task demo serve clean".split()
+    targets = "setup reproduce test lab bench reports verify release new-task demo serve robust clean".split()
     for word in (*targets, *paths.profiles()):
         assert word in shown
 

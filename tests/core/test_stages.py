@@ -75,7 +75,8 @@ def test_a_stage_whose_outputs_are_gone_runs_again(tmp_path: Path, capsys: pytes
     tmp_path = tmp_path / "run"
     tmp_path.mkdir()
     assert run(path, tmp_path)
-    assert json.loads((tmp_path / "01_meta.json").read_text())["outputs"] == ["01_a.txt", "01_folder"]
+    made = json.loads((tmp_path / "01_meta.json").read_text())["outputs"]
+    assert made == {name: files.sha256(tmp_path / name) for name in ("01_a.txt", "01_folder")}
     assert not run(path, tmp_path)
     shutil.rmtree(tmp_path / "01_folder")
     assert run(path, tmp_path)
@@ -86,6 +87,9 @@ def test_a_stage_whose_outputs_are_gone_runs_again(tmp_path: Path, capsys: pytes
     (tmp_path / "01_folder").rmdir()
     assert run(path, tmp_path)
     assert "running (01_a.txt missing, 01_folder missing)" in capsys.readouterr().out
+    (tmp_path / "01_a.txt").write_text("")
+    assert run(path, tmp_path)
+    assert "running (01_a.txt damaged)" in capsys.readouterr().out
 
 
 def test_meta_says_what_it_was_made_with(
@@ -231,7 +235,7 @@ def test_results_of_lower_stages_that_a_parameter_names_are_inputs_however_deep(
     models = {"a": {"of": "06_tiny", "cut": {"layers": 3}}, "b": {"of": "04_absent"}, "c": {"of": "05_student"}}
     assert run(path, tmp_path, models=models)
     meta = json.loads((tmp_path / "06_meta.json").read_text())
-    assert "05_student" in meta["inputs"] and meta["outputs"] == ["06_a.ipynb", "06_tiny"]
+    assert "05_student" in meta["inputs"] and [*meta["outputs"]] == ["06_a.ipynb", "06_tiny"]
     assert not run(path, tmp_path, models=models), "its own results are no inputs"
     (tmp_path / "05_student" / "weights").write_text("2")
     assert run(path, tmp_path, models=models)

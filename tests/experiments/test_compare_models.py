@@ -11,6 +11,8 @@ from toy_bench import Silent
 from toy_model import saved_student
 from toy_task import examples
 
+from lib.core import files
+from lib.core.examples import digest_examples
 from lib.core.params import ParamsError
 from lib.core.task import Example, System
 from lib.data.study_data import StudyData
@@ -77,6 +79,22 @@ def test_models_answer_our_tests_and_those_that_are_pruned_only_a_few(tmp_path: 
     assert compared.third_party == []
     silent = [(r["system"], r["test"]) for r in compared.baselines()]
     assert silent == [("silent", test) for test, n in TESTS.items() for _ in range(n)]
+
+
+def test_interrupted_answers_to_other_requests_of_the_same_names_are_not_taken_up(tmp_path: Path) -> None:
+    saved_student(tmp_path / "03_assistant", layers=1)
+    saved_student(tmp_path / "05_student", layers=1)
+    compared = comparison(tmp_path)
+    compared.baselines()
+    done = tmp_path / "06_models" / "baselines.jsonl"
+    rows, key = files.read_jsonl(done), {n: digest_examples(rows) for n, rows in compared.tests.items()}
+    part = done.with_name("baselines.jsonl.part")
+    kept = [{**row, "reason": "kept"} for row in rows]
+    files.write_jsonl(part, [{"key": files.digest((key, compare_models._code()))}, *kept])
+    assert {row["reason"] for row in compared.baselines()} == {"kept"}, "the same requests go on"
+    files.write_jsonl(part, [{"key": files.digest((key, compare_models._code()))}, *kept])
+    others = {n: [replace(e, text=f"{e.text} again") for e in rows] for n, rows in compared.tests.items()}
+    assert "kept" not in {row["reason"] for row in replace(compared, tests=others).baselines()}
 
 
 def test_people_s_requests_and_their_non_requests_are_levels(tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def test_readme_has_what_is_released_side_by_side_between_its_marks(run: Path, t
     assert text.startswith("before\n<!-- headline -->\n**Deploy small, 60 MB: right on 90.0 %")
     assert text.endswith("\n<!-- /headline -->\nafter\n") and "\nold\n" not in text
     assert text.index("| small | recommended, most accurate, released |") < text.index("| big | released |")
+    robust = [{"kind": kind, "cases": 1_500, "wrong": 0} for kind in ("kills", "fuzz", "fuzz", "runs")]
+    files.write_json(
+        tmp_path / "reports" / "robust.json", {"rows": [*robust, {"kind": "faults", "cases": 2, "wrong": 1}]}
+    )
+    path.write_text(text + "<!-- reliability -->\nold\n<!-- /reliability -->\n")
+    pages.readme("smoke", path, tmp_path / "reports")
+    table = "|kills|faults|fuzzed inputs|requests|wrong|\n|---|---|---|---|---|\n|1,500|2|3,000|0|1|\n"
+    assert path.read_text() == f"{text}<!-- reliability -->\n{table}<!-- /reliability -->\n"
     path.write_text("no marks")
     with pytest.raises(pages.ReportError, match="expected one block"):
         pages.readme("smoke", path, tmp_path / "reports")

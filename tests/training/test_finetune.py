@@ -10,6 +10,7 @@ import torch
 from toy_model import saved_student, tiny_student
 from toy_task import TASK, examples
 
+from lib.core.files import sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.training import trainer
@@ -112,9 +113,13 @@ def test_a_checkpoint_cut_off_by_a_kill_is_not_used(tmp_path):
     for step, whole in ((2, True), (10, True), (12, False)):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
+        (folder / "weights").write_bytes(b"1234")
         if whole:
-            (folder / WHOLE).touch()
+            (folder / WHOLE).write_text(sha256(folder))
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    for cut in range(4):
+        (tmp_path / "checkpoint-10" / "weights").write_bytes(b"1234"[:cut])
+        assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
     assert last_checkpoint(tmp_path / "absent") is None
 
 

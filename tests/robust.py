@@ -1,0 +1,142 @@
+"""``make robust``: kills, faults, fuzzing, long use and determinism, at the length that fits twenty minutes.
+
+    python -m tests.robust [--kills 60] [--seed 1] [--requests 2000] [--out reports/robust.json]
+
+The table goes to ``--out``, also if something failed; then the exit code is 1.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as xml
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lib.core import files, paths, provenance
+from tests import faults, soak
+
+Rows = list[dict[str, Any]]
+MACHINES = {
+    "2 threads": {"OMP_NUM_THREADS": "2"},
+    "2 threads, no vector instructions": {"OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "default"},
+}
+FAULTS = ["tests/core/test_faults.py", "tests/core/test_stages.py", "tests/core/test_files.py"]
+FAULTS += ["tests/training/test_training_faults.py"]
+
+
+def study(kills: int, seed: int, folder: Path) -> Rows:
+    """Kills over runs of the small profile; and unbroken runs on other threads and instructions."""
+    params = faults.profile(folder / "params")
+    whole = faults.Study(folder / "whole", params)
+    if (done := whole.finish()).popen.returncode:
+        return [{"kind": "kills", "what": "a run without faults", "cases": 1, "wrong": 1, "such as": done.text[-500:]}]
+    known, walls = faults.records(whole.folder), faults.walls(whole)
+
+    def broken(number: int) -> tuple[Rows, list[str]]:
+        own = faults.Study(folder / f"killed-{number}", params)
+        rows = faults.killed(own, kills // 2, seed + number, walls)
+        return rows, faults.differences(known, faults.records(own.folder))
+
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(broken, range(2)))
+        others = list(pool.map(partial(elsewhere, folder, params, known), MACHINES))
+    ended = [row for rows, _ in found for row in rows]
+    wrong = [text for _, texts in found for text in texts]
+    counts = {name: dict(sorted(Counter(r[name] for r in ended).items())) for name in ("stage", "how")}
+    row = {
+        "kind": "kills",
+        "what": "kills of smoke runs",
+        "cases": len(ended),
+        "wrong": len(wrong),
+        "seed": seed,
+        **counts,
+    }
+    return [row | ({"such as": wrong[0]} if wrong else {}), *others]
+
+
+def elsewhere(folder: Path, params: Path, known: dict[str, Any], name: str) -> dict[str, Any]:
+    """An unbroken run on other threads or instructions: what differs beyond what depends on weights."""
+    own, what = faults.Study(folder / name.replace(" ", "-"), params, MACHINES[name]), f"determinism: {name}"
+    if (done := own.finish()).popen.returncode:
+        return {"kind": "runs", "what": what, "cases": 1, "wrong": 1, "such as": done.text[-500:]}
+    both = [known, faults.records(own.folder)]
+    wrong = faults.differences(*map(faults.weightless, both))
+    return {"kind": "runs", "what": what, "cases": len(known), "wrong": len(wrong)} | (
+        {"such as": wrong[0]} if wrong else {}
+    )
+
+
+def tests(what: str, folder: Path, *arguments: str) -> Rows:
+    """Runs pytest; a row for each line that tests add to ROBUST_LOG (tests/fuzzing.py), and one of the tests."""
+    out, log = folder / f"{what}.xml", folder / f"{what}.jsonl"
+    environment = {"FUZZ_CASES": "100000", **os.environ, "ROBUST_LOG": str(log)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={out}", *arguments]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
+    found = next(xml.parse(out).iter("testsuite")).attrib if out.exists() else {"errors": "1"}
+    count = {name: int(found.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")}
+    row = {
+        "kind": "faults",
+        "what": what,
+        "cases": count["tests"] - count["skipped"],
+        "wrong": count["failures"] + count["errors"],
+    }
+    rows = [{"kind": "fuzz", **line, "wrong": 0} for line in (files.read_jsonl(log) if log.exists() else [])]
+    return [row | ({"such as": (done.stdout + done.stderr)[-500:]} if row["wrong"] else {}), *rows]
+
+
+def long_use(requests: int) -> Rows:
+    """The table of tests/soak.py; growth of memory counts as something wrong."""
+    rows = [*soak.soak_server(requests), soak.soak_predict(requests)]
+    for row in rows:
+        row |= {"kind": "requests", "what": f"long use: {row['what']}", "cases": row.pop("requests")}
+        row["wrong"] += row["growth"] > soak.GROWTH
+    return rows
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.robust", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--kills", type=int, default=60, help="of smoke runs (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=2_000, help="of the server and predict (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=paths.REPORTS / "robust.json")
+    options = parser.parse_args(arguments)
+    print(f"seed {options.seed}", flush=True)
+    folder, rows, began = Path(tempfile.mkdtemp(prefix="robust-")), list[dict[str, Any]](), time.monotonic()
+    steps: list[Callable[[], Rows]] = [
+        lambda: study(options.kills, options.seed, folder),
+        lambda: tests("faults", folder, *FAULTS),
+        lambda: tests("fuzzing", folder, "-m", "robust", "tests"),
+        lambda: long_use(options.requests),
+    ]
+    for step in steps:
+        try:
+            found = step()
+        except (AssertionError, OSError, ValueError) as error:
+            found = [
+                {"kind": "faults", "what": "a step that failed", "cases": 0, "wrong": 1, "such as": f"{error}"[-500:]}
+            ]
+        for row in found:
+            print(json.dumps(row), flush=True)
+        rows += found
+    told = {"commit": provenance.commit(), "hardware": provenance.hardware(), "seed": options.seed}
+    files.write_json(options.out, {**told, "minutes": round((time.monotonic() - began) / 60, 1), "rows": rows})
+    wrong = [row["what"] for row in rows if row["wrong"]]
+    if wrong:
+        print(f"failed: {', '.join(wrong)}; the runs are kept in {folder}")
+    else:
+        shutil.rmtree(folder)
+    return bool(wrong)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    sys.exit(main())
