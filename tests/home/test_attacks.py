@@ -15,6 +15,8 @@ from lib.runtime.gguf_student import GgufStudent
 from lib.runtime.requests import predict
 from lib.tasks.home import TASK
 from lib.tasks.home.assist.dialogue import Dialogue
+from lib.tasks.home.assist.prompt import read
+from lib.tasks.home.assist.wording import error_text
 from lib.tasks.home.simulator.homes import Home
 from tests.simulated_assistant import system as told
 
@@ -125,6 +127,22 @@ def test_a_request_of_a_megabyte_is_refused(model: GgufStudent, text: str) -> No
     asked = list[str]()
     reply = Dialogue(lambda text, context: asked.append(text) or Answer([])).reply(Turn(said, tools))
     assert "shorten it" in reply.text and reply.hand_over and not asked
+
+
+def test_much_white_space_takes_no_longer() -> None:
+    """Patterns that look for the end of a request would try every place of it."""
+    heard = list[str]()
+    dialogue = Dialogue(lambda text, context: heard.append(text) or Answer([]))
+    space = " " * (LARGE // 4)
+    said = (Message("system", told(Home.from_dict(home("Lamp", 3)), "Den")), Message("user", f"lamp{space}on"))
+    again = (Message("assistant", "Which one?"), Message("user", f"and{space}the other one{space}"))
+    dialogue.reply(Turn((*said, *again), (Tool("HassTurnOn", "", {}),)))
+    assert len(heard) == 1 and len(heard[0]) < 100
+
+
+def test_half_a_sentence_of_a_prompt_a_thousand_times_takes_no_longer() -> None:
+    read("You are in area Den" + " (floor " * (LARGE // 8))
+    assert len(error_text({"error": True, "error_text": "(given " * LARGE})) < 2_000
 
 
 @pytest.mark.parametrize("place", ["name", "domain", "area", "device_class", "aliases", "id", "colour"])

@@ -15,12 +15,12 @@ from lib.tasks.home.assist.confirm import confirmation, confirmed
 from lib.tasks.home.assist.offered import CLOCK, CLOCK_TOOLS, ITEMS, LIVE, STATE_TOOLS, Offered
 from lib.tasks.home.assist.prompt import FLOOR, Facts, Told, as_said, facts, home, listing, read, rows
 from lib.tasks.home.assist.retry import SHARED, forms
-from lib.tasks.home.assist.talk import SEEN, Done, Exchange, exchanges, place_in, resolved
+from lib.tasks.home.assist.talk import Done, Exchange, exchanges, place_in, resolved
 from lib.tasks.home.assist.wording import SAY, WORDING, done, failed, listed, rendered, sentence
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import index, mentioned
 from lib.tasks.home.simulator.tools import TOOLS
-from lib.tasks.notation import checked
+from lib.tasks.notation import MAX_TEXT, checked, clean
 
 HOMES_KEPT = 64
 UNSURE = 0.3  # a confidence below which a larger model should answer, if there is one
@@ -83,8 +83,8 @@ class Dialogue:
         if told is None:
             return Reply(SAY["no_home"], hand_over=True)
         try:
-            for exchange in said[-SEEN:]:
-                checked(exchange.text)  # before it is compared with every name
+            before = [replace(one, text=clean(one.text)[:MAX_TEXT]) for one in said[:-1]]
+            said = [*before, replace(said[-1], text=checked(said[-1].text))]  # patterns are slow on much white space
             request = self._request(turn, told, said, system)
             return self._close(request) if request.exchange.acted else self._first(request)
         except TaskError as error:

@@ -16,6 +16,7 @@ from lib.tasks.home.assist.talk import SEEN, Done, Exchange, resolved
 from lib.tasks.home.assist.wording import SAY, WORDING, closing
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import each, index
+from lib.tasks.notation import checked
 
 
 class Intents:
@@ -29,8 +30,9 @@ class Intents:
         self._said: OrderedDict[str, tuple[Exchange, ...]] = OrderedDict()
 
     def reply(self, place: registries.Registered, text: str, heard: Mapping[str, str]) -> Reply:
-        """Calls of intents, each with what to say, a question, or a sentence."""
+        """Calls of intents, each with what to say, a question, or a sentence. Raises TaskError as ``checked``."""
         home, area, key = place.home, place.place(heard), heard.get("conversation_id", "")
+        text = checked(text)
         before = self._said.pop(key, ())
         exchanges = [*before, Exchange(text)]
         said = as_said(home, resolved(exchanges, home))[1]

@@ -20,7 +20,7 @@ from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.words import mentions
 
 _LIST = re.compile(r"overview of the areas and the devices in this smart home:\n((?:(?:- | ).*(?:\n|\Z)|\n(?= ))*)")
-_PLACE = re.compile(r"^You are in area (.+?)(?: \(floor (.+?)\))? and all generic commands", re.MULTILINE)
+_PLACE = re.compile(r"^You are in area (.{1,200}?)(?: \(floor (.{1,200}?)\))? and all generic commands", re.MULTILINE)
 _EMPTY = "expose entities to their voice assistant"
 _TODO = re.compile(r"\b(?:shopping|grocery|to[- ]?do|task) list\b", re.IGNORECASE)
 FLOOR = re.compile(WORDING["floor_pattern"], re.IGNORECASE)

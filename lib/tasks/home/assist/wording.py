@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined, Template, TemplateError
 
 from lib.core.task import Call
 from lib.tasks.home.simulator.tools import tool_name
+from lib.tasks.notation import MAX_TEXT
 
 WORDING: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "wording.yaml").read_text(encoding="utf-8"))
 SAY: dict[str, str] = WORDING["say"]
@@ -107,7 +108,7 @@ def error_text(result: Mapping[str, Any]) -> str:
     data = result.get("data")
     source = data if isinstance(data, Mapping) else result
     text = source.get("error_text") or source.get("error")
-    return str("no reason was given" if text in (None, True) else text) if result.get("error") else ""
+    return str("no reason was given" if text in (None, True) else text)[:MAX_TEXT] if result.get("error") else ""
 
 
 def _list(data: Any, name: str) -> list[Mapping[str, Any]]:
