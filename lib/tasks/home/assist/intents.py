@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from lib.core.task import Answer, Call
 from lib.core.turn import Ask, Reply, ToolCall
 from lib.tasks.home.assist import registries
+from lib.tasks.home.assist.asking import answered
 from lib.tasks.home.assist.dialogue import GUESS, HOMES_KEPT, question, unclear
 from lib.tasks.home.assist.prompt import as_said
 from lib.tasks.home.assist.talk import SEEN, Done, Exchange, resolved
@@ -33,7 +34,7 @@ class Intents:
         before = self._said.pop(key, ())
         said = as_said(home, resolved([*before, Exchange(text)], home))[1]
         here = area and place.areas[area]
-        answer = self._ask(said, {"home": home, "area": here})
+        answer = answered(self._ask, said, home, here)
         reply = _reply(answer, said, home, area, unclear(answer.calls, home, here, said))
         if key:
             done = tuple(Done({"name": call.name, "arguments": call.arguments}, {}, 0) for call in reply.calls)
