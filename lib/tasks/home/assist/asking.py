@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from lib.core.task import Answer, Call
@@ -12,9 +12,9 @@ from lib.tasks.home.assist.talk import FOLLOW, place_in
 from lib.tasks.home.assist.wording import WORDING
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Entity, Home
-from lib.tasks.home.simulator.matching import index, mentioned
-from lib.tasks.home.simulator.tools import TOOLS, offered
-from lib.tasks.home.words import stems
+from lib.tasks.home.simulator.matching import index, mentioned, name_arguments
+from lib.tasks.home.simulator.tools import CLOSED, TOOLS, offered
+from lib.tasks.home.words import mentions, stems
 
 UNSURE = 0.3  # a confidence below which a larger model should answer, if there is one
 _KINDS = {"light": "light", "lamp": "light", "fan": "fan"}
@@ -29,20 +29,45 @@ def answered(ask: Ask, text: str, home: Home, area: str | None) -> Answer:
     """The model's answer to ``text``; ``area``: the satellite's."""
     text, context = re.sub(r"\b(\d+) and a half(?= degrees)", r"\1.5", text), {"home": home, "area": area}
     answer = ask(text, context)
-    if calls := _stopped(answer.calls, text, home):
+    if calls := _stopped(answer.calls, text, home) or _named(answer.calls, text, home):
         return replace(answer, calls=calls, ask=None)
-    place = place_in(home, text) or area
-    kind, inside = _of_kind(text, home, place)
+    kind, inside = _of_kind(text, home, place_in(home, text) or area)
     if kind and (not answer.calls or _is_one_of(answer.calls, inside)):
         again = ask(text[: kind.end()] + "s" + text[kind.end() :], context)
         reached = {target.removeprefix("query:") for target in execute(home, again.calls, area).effects}
         if again.confidence >= UNSURE and reached and reached <= {e.id for e in inside}:
             return again
+    others = (again for other in _others(text, answer, home) if (again := ask(other, context)).calls)
+    return next((again for again in others if again.confidence >= UNSURE), answer)
+
+
+def _others(text: str, answer: Answer, home: Home) -> Iterator[str]:
+    """Other words for a request that led to nothing: with what a percentage is of, or its last part alone."""
+    some = [] if answer.calls else mentioned(home, text)
+    aspect = WORDING["aspects"].get(some[0].domain) if len(some) == 1 else None
+    if aspect and re.search(r"%|\bper ?cent\b", text, re.IGNORECASE):
+        names = (name for name in (some[0].name, *some[0].also) if mentions(text, name))
+        name = max(names, key=len)
+        yield re.sub(rf"(?:\bthe )?{re.escape(name)}", lambda _: f"the {aspect} of {name}", text, flags=re.IGNORECASE)
     *before, last = re.split(WORDING["clause"], text, flags=re.IGNORECASE)
     if before and not (answer.calls or answer.ask) and FOLLOW["command"].match(last):
-        again = ask(last, context)
-        return again if again.calls and again.confidence >= UNSURE else answer
-    return answer
+        yield last
+
+
+def _named(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
+    """The call on the device that the request names in full, where the model took another of its kind."""
+    place, some = place_in(home, text), mentioned(home, text)
+    here = [e for e in some if e.area == place or place in _aliases(home, e.area)] if place else some
+    if len(calls) != 1 or len(here) != 1 or "name" not in calls[0]["arguments"]:
+        return []
+    taken, arguments = index(home).named(str(calls[0]["arguments"]["name"])), name_arguments(home, here[0])
+    wrong = arguments and taken and all(e not in some and e.domain == here[0].domain for e in taken)
+    own = {k: v for k, v in calls[0]["arguments"].items() if k not in CLOSED}
+    return [{"name": calls[0]["name"], "arguments": {**arguments, **own}}] if wrong and arguments else []
+
+
+def _aliases(home: Home, area: str | None) -> tuple[str, ...]:
+    return next((a.aliases for a in home.areas if a.name == area), ())
 
 
 def _of_kind(text: str, home: Home, place: str | None) -> tuple[re.Match[str] | None, list[Entity]]:
