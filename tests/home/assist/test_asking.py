@@ -20,6 +20,8 @@ HOME = Home.from_dict(
             {"id": "vacuum.dusty", "name": "Dusty", "area": "Kitchen"},
             {"id": "siren.alarm", "name": "Siren"},
             {"id": "switch.bus", "name": "Bus Stop", "area": "Den"},
+            {"id": "lock.shed", "name": "Shed", "area": "Hall"},
+            {"id": "fan.desk", "name": "Desk", "area": "Den"},
             {"id": "sensor.door", "name": "Door Meter", "area": "Hall"},
         ],
     }
@@ -78,6 +80,7 @@ def test_what_is_to_stop_is_not_started(text: str, given: list[Call], done: list
         ("kitchen spots and ceiling off", SPOTS, SPOTS),
         ("ceiling off", SPOTS, SPOTS),
         ("ceiling in the hall off", SPOTS, SPOTS),
+        ("ceiling spot in the kitchen off", SPOTS, SPOTS),
         ("ceiling in the kitchen", START, START),
     ],
 )
@@ -107,3 +110,22 @@ def test_what_was_understood_is_asked_once() -> None:
 
     assert answered(ask, "dark - turn off the spots at 21 and a half degrees", HOME, None).calls == [SPOTS]
     assert seen == ["dark - turn off the spots at 21.5 degrees"]
+
+
+@pytest.mark.parametrize(
+    ("text", "opens"), [("open up the shed", True), ("lock the open shed", False), ("shed", False)]
+)
+def test_a_lock_is_not_locked_where_it_is_to_be_opened(text: str, opens: bool) -> None:
+    assert asked(text, {text: [call("HassTurnOn", name="Shed")]}) == [
+        call("HassTurnOff" if opens else "HassTurnOn", name="Shed")
+    ]
+
+
+def test_what_another_call_does_is_not_done_twice() -> None:
+    on, speed, other = (
+        call("HassTurnOn", name="Desk"),
+        call("HassFanSetSpeed", name="Desk", percentage=70),
+        call("HassTurnOn", name="Arc"),
+    )
+    for calls, done in (([on, speed], [speed]), ([other, speed], [other, speed]), ([on], [on])):
+        assert asked("hm", {"hm": calls}) == done

@@ -26,10 +26,20 @@ _STARTS = ("HassVacuumStart", "HassLawnMowerStartMowing", "HassTurnOn")
 
 
 def answered(ask: Ask, text: str, home: Home, area: str | None) -> Answer:
-    """The model's answer to ``text``; ``area``: the satellite's."""
-    text, context = re.sub(r"\b(\d+) and a half(?= degrees)", r"\1.5", text), {"home": home, "area": area}
+    """The model's answer to ``text`` without calls that change nothing; ``area``: the satellite's."""
+    answer = _meant(ask, re.sub(r"\b(\d+) and a half(?= degrees)", r"\1.5", text), home, area)
+    calls, whole = list(answer.calls), execute(home, answer.calls, area)
+    for call in [c for c in calls if c["name"] == "HassTurnOn"]:  # Home Assistant may carry it out last
+        rest = [c for c in calls if c is not call]
+        calls = rest if rest and execute(home, rest, area) == whole else calls
+    return replace(answer, calls=calls)
+
+
+def _meant(ask: Ask, text: str, home: Home, area: str | None) -> Answer:
+    context = {"home": home, "area": area}
     answer = ask(text, context)
-    if calls := _stopped(answer.calls, text, home) or _named(answer.calls, text, home):
+    other = _stopped(answer.calls, text, home) or _named(answer.calls, text, home)
+    if calls := other or _unlocked(answer.calls, text, home):
         return replace(answer, calls=calls, ask=None)
     kind, inside = _of_kind(text, home, place_in(home, text) or area)
     if kind and (not answer.calls or _is_one_of(answer.calls, inside)):
@@ -55,13 +65,14 @@ def _others(text: str, answer: Answer, home: Home) -> Iterator[str]:
 
 
 def _named(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
-    """The call on the device that the request names in full, where the model took another of its kind."""
+    """The call on the device that the request names in full, where the model took one that it has no word of."""
     place, some = place_in(home, text), mentioned(home, text)
     here = [e for e in some if e.area == place or place in _aliases(home, e.area)] if place else some
-    if len(calls) != 1 or len(here) != 1 or "name" not in calls[0]["arguments"]:
+    if len(calls) != 1 or len(here) != 1 or "name" not in calls[0]["arguments"] or here[0].name == here[0].area:
         return []
     taken, arguments = index(home).named(str(calls[0]["arguments"]["name"])), name_arguments(home, here[0])
-    wrong = arguments and taken and all(e not in some and e.domain == here[0].domain for e in taken)
+    said = stems(text) - stems(here[0].name) - stems(place or "") - {*_KINDS}
+    wrong = taken and all(e not in some and e.domain == here[0].domain and not said & stems(e.name) for e in taken)
     own = {k: v for k, v in calls[0]["arguments"].items() if k not in CLOSED}
     return [{"name": calls[0]["name"], "arguments": {**arguments, **own}}] if wrong and arguments else []
 
@@ -103,3 +114,15 @@ def _stopped(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
     can = tool in offered(home) and TOOLS[tool].acts_on(one.domain)
     stops = can and re.search(WORDING["stop"], rest, re.IGNORECASE)
     return [{"name": tool, "arguments": {"name": one.name}}] if stops else []
+
+
+def _unlocked(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
+    """The calls with locks unlocked that a request wants open; ``HassTurnOn`` would lock them."""
+
+    def locks(call: Call) -> bool:
+        named = index(home).named(str(call["arguments"].get("name", "")))
+        return call["name"] == "HassTurnOn" and bool(named) and all(e.domain == "lock" for e in named)
+
+    if not any(map(locks, calls)) or not re.search(WORDING["unlock"], text, re.IGNORECASE):
+        return []
+    return [{**call, "name": "HassTurnOff"} if locks(call) else call for call in calls]
