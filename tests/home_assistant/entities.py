@@ -20,19 +20,26 @@ def service(entity: Entity, values: dict[str, Any]) -> Callable[..., Any]:
 
     async def carried_out(*given: Any, **named: Any) -> None:
         first = next(iter((*given, *named.values())), None)
-        put(entity, **named, **{key: first if value is None else value for key, value in values.items()})
+        put(entity, **named | {key: first if value is None else value for key, value in values.items()})
 
     return carried_out
 
 
 def fill(entity: Any, items: list[TodoItem]) -> None:
-    """Gives a to-do list its items, which are an attribute, too."""
+    """Gives a to-do list its items; those that are not done are an attribute, too."""
 
     async def add(item: TodoItem) -> None:
         fill(entity, [*items, TodoItem(item.summary, item.summary, TodoItemStatus.NEEDS_ACTION)])
 
-    entity.async_create_todo_item = add
-    put(entity, todo_items=items, extra_state_attributes={"items": [str(item.summary).lower() for item in items]})
+    async def update(item: TodoItem) -> None:
+        fill(entity, [item if one.uid == item.uid else one for one in items])
+
+    async def delete(uids: list[str]) -> None:
+        fill(entity, [item for item in items if item.uid not in uids])
+
+    entity.async_create_todo_item, entity.async_update_todo_item, entity.async_delete_todo_items = add, update, delete
+    left = [str(item.summary).lower() for item in items if item.status == TodoItemStatus.NEEDS_ACTION]
+    put(entity, todo_items=items, extra_state_attributes={"items": left})
 
 
 def device(entity_id: str, kind: dict[str, Any], **values: Any) -> Entity:

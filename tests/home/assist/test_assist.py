@@ -257,6 +257,15 @@ def test_floors_are_understood_though_no_prompt_names_them(name: str, monkeypatc
     assert {a.floor for a in table.contexts[-1]["home"].areas} == {"upstairs"}
 
 
+def test_any_area_may_be_on_the_satellites_floor() -> None:
+    lights = call("HassTurnOn", floor="Upper", domain="light")
+    for said, floors in (("upper lights on", {"Upper"}), ("lights on downstairs", {"Upper", "downstairs"})):
+        assistant = talk({said: [lights]}, "Den")
+        assert assistant.say(said).text
+        assert {a.floor for a in assistant.dialogue._ask.contexts[-1]["home"].areas} == floors  # type: ignore[attr-defined]
+        assert [made["arguments"]["floor"] for made in assistant.made] == ["Upper"]
+
+
 @pytest.mark.parametrize(
     ("query", "text", "answer"),
     [

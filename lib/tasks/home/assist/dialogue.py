@@ -11,6 +11,7 @@ from threading import Lock
 from lib.core.task import Answer, Call, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.tasks.home.assist import live
+from lib.tasks.home.assist.asking import UNSURE, answered
 from lib.tasks.home.assist.confirm import confirmation, confirmed
 from lib.tasks.home.assist.offered import CLOCK, CLOCK_TOOLS, ITEMS, LIVE, STATE_TOOLS, Offered
 from lib.tasks.home.assist.prompt import FLOOR, Facts, Told, as_said, facts, home, listing, read, rows
@@ -23,7 +24,6 @@ from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.notation import MAX_TEXT, checked, clean
 
 HOMES_KEPT = 64
-UNSURE = 0.3  # a confidence below which a larger model should answer, if there is one
 GUESS = 0.1  # a confidence below which nothing is done
 ROUNDS = 6  # of calls for one request; Home Assistant allows ten
 _CLASSED = ("cover", "binary_sensor", "sensor", "media_player", "switch")  # domains whose classes matter
@@ -113,7 +113,8 @@ class Dialogue:
     def _answer(self, request: Request) -> tuple[Answer, list[Call]]:
         """The model's answer, and the questions in it."""
         said, text = as_said(request.home, request.text)
-        answer = confirmed(self._ask(text, {"home": said, "area": request.area}), request.said, said, request.area)
+        answer = answered(self._ask, text, said, request.area)
+        answer = confirmed(answer, request.said, said, request.area)
         return answer, [call for call in answer.calls if call["name"] in (*STATE_TOOLS, *CLOCK_TOOLS)]
 
     def _first(self, request: Request) -> Reply:

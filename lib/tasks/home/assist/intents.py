@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from lib.core.task import Answer, Call
 from lib.core.turn import Ask, Reply, ToolCall
 from lib.tasks.home.assist import registries
+from lib.tasks.home.assist.asking import answered
 from lib.tasks.home.assist.confirm import confirmed
 from lib.tasks.home.assist.dialogue import GUESS, HOMES_KEPT, ask_back, unclear
 from lib.tasks.home.assist.prompt import as_said
@@ -37,7 +38,7 @@ class Intents:
         exchanges = [*before, Exchange(text)]
         said = as_said(home, resolved(exchanges, home))[1]
         here = area and place.areas[area]
-        answer = confirmed(self._ask(said, {"home": home, "area": here}), exchanges, home, here)
+        answer = confirmed(answered(self._ask, said, home, here), exchanges, home, here)
         reply = _reply(answer, said, home, area, here, unclear(answer.calls, home, here, said))
         if key:
             done = tuple(Done({"name": call.name, "arguments": call.arguments}, {}, 0) for call in reply.calls)

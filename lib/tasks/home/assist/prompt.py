@@ -125,14 +125,14 @@ def _area(areas: dict[str, dict[str, Any]], text: str) -> str | None:
 
 
 def as_said(home: Home, text: str) -> tuple[Home, str]:
-    """The home with the floor that a request names, which no prompt tells; the request with the name of the only list.
+    """The home with the floor that a request names, any area may be on it; the request with the name of the only list.
 
-    That one is meant by "the shopping list", whatever it is called.
+    No prompt tells more floors than the satellite's. The only list is meant by "the shopping list", whatever its name.
     """
-    floor, names = FLOOR.search(text), [*(e.name for e in home.entities), *(a.name for a in home.areas)]
-    if floor and not any(mentions(name, floor[0]) for name in (*names, *home.floors)):
-        areas = tuple(area if area.floor else replace(area, floor=floor[0]) for area in home.areas)
-        home = replace(home, areas=areas)
+    found, names = FLOOR.search(text), [*(e.name for e in home.entities), *(a.name for a in home.areas)]
+    floor = next((floor for floor in home.floors if mentions(text, floor)), found and found[0])
+    if floor and not any(mentions(name, floor) for name in names):
+        home = replace(home, areas=tuple(area if area.floor else replace(area, floor=floor) for area in home.areas))
     lists = [e for e in home.entities if e.domain == "todo"]
     if len(lists) == 1 and not any(mentions(text, name) for name in (lists[0].name, *lists[0].also)):
         text = _TODO.sub(lambda _: re.sub("(?i) list$", "", lists[0].name) + " list", text)

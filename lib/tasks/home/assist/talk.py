@@ -17,7 +17,7 @@ from lib.tasks.home.simulator.matching import each
 from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.home.words import STOP_WORDS, mentions, spoken
 
-_FOLLOW = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in WORDING["follow"].items()}
+FOLLOW = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in WORDING["follow"].items()}
 SEEN = 6  # exchanges that are looked back on
 _SHORT = 8  # words of a request that may lean on the one before
 
@@ -97,20 +97,20 @@ def _with(text: str, last: str, before: Exchange, calls: Sequence[Call], home: H
     """``text`` as it stands for itself; ``last``: what ``before`` asked for; ``calls``: the latest carried out."""
     if re.match(WORDING["leave"], text, re.IGNORECASE) or len(spoken(text)) > _SHORT:
         return text
-    rest = _FOLLOW["lead"].sub("", text, count=1)
-    command = bool(_FOLLOW["command"].match(rest))
+    rest = FOLLOW["lead"].sub("", text, count=1)
+    command = bool(FOLLOW["command"].match(rest))
     if before.reply.rstrip().endswith("?") and re.match(WORDING["agree"], text, re.IGNORECASE):
         return last
     if before.reply.rstrip().endswith("?") and not command:
         place = place_in(home, text)
         return f"{last} in the {place}" if place else f"{last}, {text}"
-    target = _FOLLOW["tail"].sub("", rest).strip(" .?!")
-    known = _FOLLOW["target"].match(target) or place_in(home, target) or (calls and "List" in calls[-1]["name"])
+    target = FOLLOW["tail"].sub("", rest).strip(" .?!")
+    known = FOLLOW["target"].match(target) or place_in(home, target) or (calls and "List" in calls[-1]["name"])
     if known and not command and target != text.strip(" .?!"):
         return _another(target, last, calls, home)
-    leans = not _named(home, rest) and (command or _FOLLOW["is"].match(rest))
+    leans = not _named(home, rest) and (command or FOLLOW["is"].match(rest))
     meant = _targets(calls) if before.acted else _named(home, last) or _hinted(home, last) or _targets(calls)
-    return _FOLLOW["pronoun"].sub(lambda _: meant, rest, count=1) if leans and meant else text
+    return FOLLOW["pronoun"].sub(lambda _: meant, rest, count=1) if leans and meant else text
 
 
 def _another(target: str, last: str, calls: Sequence[Call], home: Home) -> str:
