@@ -13,7 +13,7 @@ sets of voters: a candidate passes if all of one set vote for it. "student at 0.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +29,8 @@ from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.contract import TeacherSet, Verdict
 
 JUDGE = "judge"  # the judge's name among the voters
-TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"  # two of the reasons for a rejection
+TESTED, UNREAD = "words of a test", "not read by the rule's verifiers"  # some of the reasons for a rejection
+FEW_REACH, NONE_REACHES = "too few verifiers reach its calls", "no verifier reaches its calls"
 _ECHO_WORDS, _ECHO_SHARE = 4, 0.6  # a text argument of so many words, and so much of the request, repeats it
 _AT_LEAST = re.compile(r"(.+) at (0|1|0?\.\d+)")
 
@@ -81,7 +82,7 @@ def accept(
         if not reason and not passes(seen_by.get(candidate.id, ()), rule):
             reason = UNREAD
         elif not reason and not passes(voted := voters.get(candidate.id, set()), rule):
-            reason = f"{'too few verifiers reach' if voted - {JUDGE} else 'no verifier reaches'} its calls"
+            reason = FEW_REACH if voted - {JUDGE} else NONE_REACHES
         lines.add(line)
         marked = replace(candidate, extra={**candidate.extra, "reason": reason}) if reason else candidate
         (found.dropped if reason else found.kept).append(marked)
@@ -149,6 +150,19 @@ def quality(labels: Mapping[str, bool], found: Acceptance, rule: Rule) -> dict[s
         low, high = wilson(sum(passed), of)
         row |= {name: sum(passed) / of if of else float("nan"), f"{name}_low": low, f"{name}_high": high}
     return row
+
+
+def funnel(kept: Sequence[Example], dropped: Sequence[Example]) -> list[tuple[str, int]]:
+    """How many of the candidates are left after each step, by the reasons of the dropped ones; without empty steps."""
+    reasons = Counter(str(e.extra["reason"]) for e in dropped)
+    steps = {"not the words of a test": reasons.pop(TESTED, 0), "read by the verifiers": reasons.pop(UNREAD, 0)}
+    steps |= {"some verifier reaches its calls": reasons.pop(NONE_REACHES, 0)}
+    steps |= {"enough verifiers reach its calls": reasons.pop(FEW_REACH, 0)}
+    left, found = len(kept) + len(dropped), [("candidates", len(kept) + len(dropped))]
+    for step, lost in {"nothing else against it": reasons.total(), **steps}.items():
+        left -= lost
+        found += [(step, left)] if lost else []
+    return found
 
 
 def agreement(verdicts: Mapping[str, Verdict], voters: Mapping[str, Collection[str]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import textwrap
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -232,9 +232,9 @@ def frontier(rows: pd.DataFrame) -> dict[str, Shown]:
 
 
 def losses(cuts: Sequence[Row], run: Path) -> Shown:
-    """The smoothed training loss of the models that were distilled, over the steps of all their cuts.
+    """The smoothed training loss of models, over the steps of all their cuts.
 
-    ``cuts``: model, and the folder of its training's steps.csv in ``run``.
+    ``cuts``: model, and the folder of a training's steps.csv in ``run``.
     """
     logs: dict[str, list[float]] = {}
     for cut in cuts:
@@ -242,5 +242,44 @@ def losses(cuts: Sequence[Row], run: Path) -> Shown:
     smooth = {name: pd.Series(loss).ewm(span=max(2, len(loss) // 20)).mean() for name, loss in logs.items()}
     table = pd.DataFrame(smooth).rename_axis("step").reset_index()
     ends = ", ".join(f"{name} {loss.iloc[-1]:.3f}" for name, loss in smooth.items())
-    chart = curve(table, "step", list(logs), "Error on the answers while distilling, smoothed")
-    return chart, f"Training loss of the distilled models over the steps of all their cuts; at the end: {ends}."
+    chart = curve(table, "step", list(logs), "Error on the answers while learning, smoothed")
+    return chart, f"Training loss over all steps of each model; at the end: {ends}."
+
+
+def reliability(table: pd.DataFrame) -> Shown:
+    """Accuracy by confidence, a line for each system; on the diagonal they are equal; larger marks are more answers.
+
+    ``table``: of lib.decision.calibration.reliability.
+    """
+    labels: dict[str, Any] = {"xlabel": "mean confidence of a tenth (%)", "ylabel": "exactly right (%)"}
+    with _axes(4.6, "Reliability: confidence and accuracy", xlim=(-3, 103), ylim=(-3, 103), **labels) as (
+        figure,
+        (axes,),
+    ):
+        axes.plot([0, 100], [0, 100], ls="--", lw=1, color="#777777", label="as often right as it says")
+        for system, own in table.groupby("system", sort=False):
+            colour, marker = look(str(system))
+            x, y = own["confidence"] * 100, own["accuracy"] * 100
+            axes.plot(x, y, color=colour, lw=1.2, label=system)
+            axes.scatter(x, y, s=20 + 180 * own["n"] / own["n"].sum(), color=colour, marker=marker, alpha=0.7)
+    return figure, alternative("Accuracy by tenth of the confidence", table)
+
+
+def funnel(steps: Mapping[str, Sequence[tuple[str, int]]]) -> Shown:
+    """How many candidates are left after each step, in percent of the first, by what they are: a panel for each."""
+    heights = [len(rows) for rows in steps.values()]
+    with _axes(1.2 + 0.34 * sum(heights) + 0.3 * len(steps), "", heights, xlabel="candidates left (%)") as (
+        figure,
+        panels,
+    ):
+        for axes, (what, rows) in zip(panels, steps.items(), strict=True):
+            names, counts = zip(*rows, strict=True)
+            shares = [100 * n / max(1, counts[0]) for n in counts]
+            axes.barh(range(len(rows)), shares, color=COLOURS[0], height=0.7)
+            for y, (share, n) in enumerate(zip(shares, counts, strict=True)):
+                axes.annotate(f"{n:,}", (share, y), (5, 0), textcoords="offset points", va="center", fontsize=9)
+            axes.set_yticks(range(len(rows)), names)
+            axes.set(title=what, xlim=(0, 115), ylim=(len(rows) - 0.4, -0.6))
+            axes.grid(axis="y", visible=False)
+    ends = "; ".join(f"{what}: {rows[-1][1]:,} of {rows[0][1]:,}" for what, rows in steps.items())
+    return figure, f"Candidates left after each step of the filter. {ends}."
