@@ -66,7 +66,7 @@ def effects(home: Home, calls: list[Call], area: str | None) -> dict[str, Any]:
     return {target: some for target, some in found.items() if not target.startswith("query:")}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(20))
 def test_what_gold_answers_do_is_done_through_the_dialogue(seed: int) -> None:
     rng = Random(seed)
     for _ in range(6):
@@ -77,7 +77,10 @@ def test_what_gold_answers_do_is_done_through_the_dialogue(seed: int) -> None:
             acting = [c for c in gold if c["name"] not in (*STATE_TOOLS, *CLOCK_TOOLS)]
             if all(c["name"] in ASSIST for c in acting):
                 assistant = SimulatedAssistant(home, draw.area, gold_model(gold), prefixed=rng.random() < 0.5)
-                assert assistant.say(draw.text).text
+                reply = assistant.say(draw.text)
+                assert reply.text
+                if reply.asks and draw.combination.startswith("noisy:"):
+                    continue  # a place that is misspelt does not tell devices of one name apart
                 assert effects(home, assistant.made, draw.area) == effects(home, acting, draw.area), draw
 
 

@@ -21,7 +21,8 @@ _KINDS = {"light": "light", "lamp": "light", "fan": "fan"}
 _KINDS |= dict.fromkeys(("blind", "curtain", "shade", "shutter"), "cover")
 _ONE = re.compile(rf"(?<!\ba )(?<!\bone )\b({'|'.join(_KINDS)})\b", re.IGNORECASE)
 _STOPS = {"vacuum": "HassVacuumReturnToBase", "lawn_mower": "HassLawnMowerDock", "media_player": "HassMediaPause"}
-_STOPS |= {"cover": "HassStopMoving", "valve": "HassStopMoving"}  # what "stop" means; others are turned off
+_STOPS |= {"cover": "HassStopMoving", "valve": "HassStopMoving", "siren": "HassTurnOff"}  # what "stop" means, by domain
+_SHORT = 6  # words of a request to stop something, its name as one of them
 _STARTS = ("HassVacuumStart", "HassLawnMowerStartMowing", "HassTurnOn")
 
 
@@ -70,8 +71,10 @@ def _named(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
     here = [e for e in some if e.area == place or place in _aliases(home, e.area)] if place else some
     if len(calls) != 1 or len(here) != 1 or "name" not in calls[0]["arguments"] or here[0].name == here[0].area:
         return []
+    if re.search(WORDING["spared"], text, re.IGNORECASE):
+        return []
     taken, arguments = index(home).named(str(calls[0]["arguments"]["name"])), name_arguments(home, here[0])
-    said = stems(text) - stems(here[0].name) - stems(place or "") - {*_KINDS}
+    said = stems(text) - stems(place or "") - {*_KINDS}
     wrong = taken and all(e not in some and e.domain == here[0].domain and not said & stems(e.name) for e in taken)
     own = {k: v for k, v in calls[0]["arguments"].items() if k not in CLOSED}
     return [{"name": calls[0]["name"], "arguments": {**arguments, **own}}] if wrong and arguments else []
@@ -110,9 +113,9 @@ def _stopped(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
     rest = text
     for name in sorted((one.name, *one.also), key=len, reverse=True):
         rest = re.sub(re.escape(name), "it", rest, flags=re.IGNORECASE)
-    tool = _STOPS.get(one.domain, "HassTurnOff")
+    tool = _STOPS.get(one.domain, "")
     can = tool in offered(home) and TOOLS[tool].acts_on(one.domain)
-    stops = can and re.search(WORDING["stop"], rest, re.IGNORECASE)
+    stops = can and len(rest.split()) <= _SHORT and re.search(WORDING["stop"], rest, re.IGNORECASE)
     return [{"name": tool, "arguments": {"name": one.name}}] if stops else []
 
 
