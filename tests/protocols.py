@@ -1,8 +1,9 @@
 """The same requests through predict and through both protocols of the server: ``python -m tests.protocols``.
 
-Field cases and third-party tests (../shared/third_party), where they are there; state questions are left out, since the
-server answers them with a sentence. A request is right if its calls do what the task's scorer accepts. The
-table has counts alone.
+Field cases and third-party tests (../shared/third_party), where they are there; questions are left out, since the
+server answers them with a sentence. Predict gets the home with the tools that Home Assistant offers to a model, and
+without scripts and calendars, which its prompt does not list. A request is right if its calls do what the task's scorer
+accepts. The table has counts alone.
 """
 
 import argparse
@@ -18,6 +19,10 @@ from lib.core import paths
 from lib.core.task import Example
 from lib.core.turn import Message, ToolCall
 from lib.runtime.requests import find_model, open_system
+from lib.tasks.home.assist.offered import CLOCK_TOOLS, STATE_TOOLS
+from lib.tasks.home.sampler.sources import BRIGHTNESS
+from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.tools import ASSIST
 from tests.simulated_assistant import SimulatedAssistant
 from tests.soak import Client, server, until_ready
 
@@ -45,9 +50,17 @@ def requests(task: Any) -> Iterator[tuple[str, list[Example]]]:
     found = {"field_cases": task.more_tests({"dev": []})["field_cases"]}
     found |= task.third_party(paths.ROOT / ".." / "shared" / "third_party")
     for name, examples in found.items():
-        asks = [e for e in examples if any(call["name"] == "HassGetState" for gold in e.gold for call in gold)]
+        asks = [e for e in examples if any(c["name"] in (*STATE_TOOLS, *CLOCK_TOOLS) for gold in e.gold for c in gold)]
         if name in ("field_cases", *SETS):
             yield name, [e for e in examples if e not in asks]
+
+
+def offered(context: dict[str, Any]) -> dict[str, Any]:
+    """The context with what Home Assistant's prompt lists and the tools that it offers."""
+    home = context["home"]
+    tools = tuple(name for name in home.tools or ASSIST if name in (*ASSIST, BRIGHTNESS))
+    entities = tuple(e for e in home.entities if e.domain not in ("script", "calendar"))
+    return {**context, "home": Home(home.areas, entities, home.floor_rows, tools, home.unit)}
 
 
 def through(client: Client, task: Any, examples: Sequence[Example]) -> list[bool]:
@@ -74,7 +87,7 @@ def main() -> int:
     with server("--model", str(path)) as (url, _):
         until_ready(url)
         for name, examples in requests(task):
-            own = [task.score(e, system.answer(e.text, e.context).calls).exact for e in examples]
+            own = [task.score(e, system.answer(e.text, offered(e.context)).calls).exact for e in examples]
             rows = {"predict": own, "openai": through(Client(url), task, examples)}
             rows["ollama"] = through(Ollama(url), task, examples)
             differ = [e.id for e, *some in zip(examples, *rows.values(), strict=True) if len({*some}) > 1]
