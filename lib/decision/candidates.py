@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from lib.core import files
@@ -15,7 +16,7 @@ from lib.data.recording import KINDS, PREDICTIONS
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
 from lib.decision import calibration, records
 from lib.decision.costs import Need
-from lib.decision.routing import CHECKED, Route, Router
+from lib.decision.routing import CHECKED, KEY, Route, Router
 from lib.evaluation.comparison import drawn, overall
 from lib.evaluation.prices import Prices, local_usd
 
@@ -72,22 +73,49 @@ def _cascades(found: pd.DataFrame, names: Sequence[str], last: str) -> Iterator[
             yield router.answers(router.fit(Route((name, last), CHECKED)))
 
 
-def before_teacher(found: pd.DataFrame, name: str, recording: Path, teacher: str) -> pd.DataFrame:
-    """The answers of ``name`` in a report's records to the requests that the recorded ``teacher`` answered, too.
-
-    ``exact`` is the teacher's where ``up``: where the model's confidence, calibrated on DEV, is below SURE, or its
-    answer cannot be carried out. ``read`` and ``written``: the teacher's tokens. None without records or recording.
-    """
+def said_by_teacher(recording: Path, teacher: str = "") -> pd.DataFrame:
+    """What a recording's systems (or ``teacher`` alone) answered, by test, id and how often it came before (KEY)."""
     said = pd.DataFrame(files.read_rows(recording / PREDICTIONS, KINDS[PREDICTIONS])[0])
-    own = found[found["system"] == name]
-    if not len(said) or not len(own[own["test"] == DEV]):
+    own = said[said["system"] == teacher] if teacher and len(said) else said
+    return _numbered(own) if len(own) else own
+
+
+def before_teacher(found: pd.DataFrame, names: Sequence[str], said: pd.DataFrame, least: float = SURE) -> pd.DataFrame:
+    """The answers of a cascade to the requests of a report's records that the teacher answered, too (``said``).
+
+    ``names``: its systems, cheapest first, with the teacher behind them. A system's answer is taken where its
+    confidence, calibrated on DEV, is at least ``least``, and it can be carried out; rules that do not know a sentence
+    have none. Columns: KEY, ``exact`` and ``acted`` of the answer, ``by``, ``up`` (the teacher was asked),
+    ``latency_ms`` of all others that were asked, and the teacher's tokens: ``read`` and ``written``, 0 if it was not.
+    None if they have no request in common.
+    """
+    own = found[found["system"].isin(list(names))]
+    known = own[own["test"] == DEV]
+    if not len(said) or {*names} - {*known["system"]}:
         return pd.DataFrame()
-    sure = calibration.fit(own[own["test"] == DEV])[name].predict(own["confidence"])
-    own = own.assign(up=(sure < SURE) | ~own["executes"].astype(bool))
-    said = said[said["system"] == teacher].rename(columns={"prompt_tokens": "read", "new_tokens": "written"})
-    sides = [rows.assign(again=rows.groupby(["test", "id"]).cumcount()) for rows in (own, said)]
-    both = sides[0].merge(sides[1], on=["test", "id", "again"], suffixes=("", "_said"))
-    return both.assign(exact=both["exact_said"].where(both["up"], both["exact"]).astype(bool))
+    fitted = calibration.fit(known)
+    sides = [_numbered(own[own["system"] == name]).set_index(KEY) for name in names]
+    last = said.set_index(KEY)
+    for side in sides:
+        last = last[last.index.isin(side.index)]
+    if not len(last):
+        return pd.DataFrame()
+    sides = [side.loc[last.index] for side in sides]
+    left, ms, parts = np.ones(len(last), bool), np.zeros(len(last)), list[pd.DataFrame]()
+    for name, side in zip(names, sides, strict=True):
+        sure = (fitted[name].predict(side["confidence"]) >= least) & (side["confidence"] > 0)
+        taken = left & sure.to_numpy() & side["executes"].to_numpy(bool)
+        ms += np.where(left, side["latency_ms"], 0.0)
+        parts.append(side.loc[taken, ["exact", "acted"]].assign(by=name))
+        left = left & ~taken
+    parts.append(pd.DataFrame({"exact": last["exact"], "acted": last["calls"].map(bool), "by": last["system"]})[left])
+    tokens = {"read": last["prompt_tokens"] * left, "written": last["new_tokens"] * left}
+    made = pd.concat(parts).reindex(last.index).assign(up=left, latency_ms=ms, **tokens)
+    return made.astype({"exact": bool, "acted": bool}).reset_index()
+
+
+def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(again=rows.groupby(["system", "test", "id"]).cumcount())
 
 
 def rows(folder: Path) -> pd.DataFrame:

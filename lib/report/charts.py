@@ -24,6 +24,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from lib.core.files import Row
 from lib.evaluation.comparison import ALL, drawn, overall
+from lib.evaluation.metrics import wilson
 
 matplotlib.use("agg")
 
@@ -247,31 +248,27 @@ def losses(cuts: Sequence[Row], run: Path) -> Shown:
 
 
 def reliability(table: pd.DataFrame) -> Shown:
-    """Accuracy by confidence, a line for each system; on the diagonal they are equal; larger marks are more answers.
+    """Accuracy by confidence with its interval, a line for each system; on the diagonal the two are equal.
 
     ``table``: of lib.decision.calibration.reliability.
     """
-    labels: dict[str, Any] = {"xlabel": "mean confidence of a tenth (%)", "ylabel": "exactly right (%)"}
-    with _axes(4.6, "Reliability: confidence and accuracy", xlim=(-3, 103), ylim=(-3, 103), **labels) as (
-        figure,
-        (axes,),
-    ):
+    how: dict[str, Any] = {"xlabel": "mean confidence of a tenth (%)", "ylabel": "exactly right (%)"}
+    how |= {"xlim": (-3, 103), "ylim": (-3, 103)}
+    with _axes(4.6, "Reliability: confidence and accuracy (95% intervals)", **how) as (figure, (axes,)):
         axes.plot([0, 100], [0, 100], ls="--", lw=1, color="#777777", label="as often right as it says")
         for system, own in table.groupby("system", sort=False):
-            colour, marker = look(str(system))
-            x, y = own["confidence"] * 100, own["accuracy"] * 100
-            axes.plot(x, y, color=colour, lw=1.2, label=system)
-            axes.scatter(x, y, s=20 + 180 * own["n"] / own["n"].sum(), color=colour, marker=marker, alpha=0.7)
+            ends = [wilson(share * n, n) for share, n in zip(own["accuracy"], own["n"], strict=True)]
+            rows = own.assign(low=[low for low, _ in ends], high=[high for _, high in ends])
+            axes.plot(own["confidence"] * 100, own["accuracy"] * 100, color=look(str(system))[0], lw=1.2)
+            _points(axes, own["confidence"] * 100, rows, look(str(system)), ms=6, label=system)
     return figure, alternative("Accuracy by tenth of the confidence", table)
 
 
 def funnel(steps: Mapping[str, Sequence[tuple[str, int]]]) -> Shown:
     """How many candidates are left after each step, in percent of the first, by what they are: a panel for each."""
     heights = [len(rows) for rows in steps.values()]
-    with _axes(1.2 + 0.34 * sum(heights) + 0.3 * len(steps), "", heights, xlabel="candidates left (%)") as (
-        figure,
-        panels,
-    ):
+    height = 1.2 + 0.34 * sum(heights) + 0.3 * len(steps)
+    with _axes(height, "", heights, xlabel="candidates left (%)") as (figure, panels):
         for axes, (what, rows) in zip(panels, steps.items(), strict=True):
             names, counts = zip(*rows, strict=True)
             shares = [100 * n / max(1, counts[0]) for n in counts]

@@ -51,10 +51,24 @@ def choices(folder: Path, last: pd.DataFrame, rows: pd.DataFrame, metas: Row) ->
         marks |= {"released": name in released, "not released": name == best and name not in released}
         row = {"system": name, "what": ", ".join(m for m, holds in marks.items() if holds), "mb": dev[name]["size_mb"]}
         row |= {"dev": share(dev[name]), "test": share(test[name]) if name in test else "–"}
+        row |= {"wrong_action": test.get(name, dev[name]).get("wrong_action"), "label": ""}
         each = costs.anyway(prices, _need(dev[name])) / 1e6
         row |= {"fixed": costs.waiting(prices), "each": each, "hosted": False}
         found.append({**row, **_times(folder, dev[name])})
     return found + _large(rows, metas, prices)
+
+
+def labelled(table: Sequence[Row], cascades: Sequence[Row], rules: Sequence[str]) -> list[Row]:
+    """The table with ``cascades`` before the large models, and each row's ``label``: which kind of choice it is."""
+    released = [row["mb"] for row in table if "released" in row["what"].split(", ")]
+    rows = []
+    for row in table:
+        what = row["what"].split(", ")
+        marks = {"smallest": "released" in what and row["mb"] == min(released), "balanced": "recommended" in what}
+        marks |= {"most accurate": "most accurate" in what, "rules": row["system"] in rules}
+        rows.append({**row, "label": row["label"] or ", ".join(m for m, holds in marks.items() if holds)})
+    own = [row for row in rows if not row["hosted"]]
+    return [*own, *cascades, *(row for row in rows if row["hosted"])]
 
 
 def _times(folder: Path, own: Row) -> Row:
@@ -74,14 +88,15 @@ def _large(rows: pd.DataFrame, metas: Row, prices: Prices) -> list[Row]:
     found = []
     for row in asked.to_dict("records"):
         what, right = f"large model of part 1, at the price of {model}", f"{share(row)}, a sample of dev"
-        found.append((row["system"], what, right, model, Need(0.0, row["prompt_tokens"], row["new_tokens"])))
+        need = Need(0.0, row["prompt_tokens"], row["new_tokens"])
+        found.append((row["system"], what, right, model, need, row.get("wrong_action")))
     for name, accuracy in last.get("published", {}).items():
         right = f"{accuracy * 100:.1f} % on {last['published_test']} (published)"
-        found.append((name, "large model, list price", right, name, costs.hosted_need(prices)))
+        found.append((name, "large model, list price", right, name, costs.hosted_need(prices), None))
     return [
-        {"system": system, "what": what, "dev": right, "test": "–", "fixed": 0.0, "hosted": True}
-        | {"each": costs.hosted(prices, priced, need) / 1e6}
-        for system, what, right, priced, need in found
+        {"system": system, "what": what, "dev": right, "test": "–", "fixed": 0.0, "hosted": True, "label": "LLM"}
+        | {"each": costs.hosted(prices, priced, need) / 1e6, "wrong_action": wrong}
+        for system, what, right, priced, need, wrong in found
         if priced in prices.hosted
     ]
 

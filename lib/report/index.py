@@ -25,14 +25,14 @@ from lib.evaluation import bootstrap
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import holm, wilson
 from lib.evaluation.prices import load_prices
-from lib.report import charts, choice, gallery, guaranteed, svg
+from lib.report import cascade, charts, choice, gallery, guaranteed, svg
 from lib.report.choice import BATCH, assumptions, break_even, cells_of, choices, loads, taught, verdict, wins, yearly
 from lib.report.release import TEMPLATES
 from lib.runtime.requests import calls
 from lib.teacher.contract import PIPELINE
 
 NEEDED = {"stage", "system", "test", "level", "n", "right", "accuracy", "low", "high", "prompt_tokens", "new_tokens"}
-NEEDED |= {"mean_ms", "p50_ms", "p95_ms", "usd_per_million", "size_mb"}
+NEEDED |= {"mean_ms", "p50_ms", "p95_ms", "usd_per_million", "size_mb", "wrong_action"}
 PEOPLE = "human"
 """The folder of the ablation of params/human.yaml."""
 VOLUMES = (50, 500, 5000)
@@ -87,6 +87,8 @@ MISSING = {
     "guarantee": "No records.jsonl.xz or metrics.csv, or no parent that got something right: no guarantee.",
     "trainings": "No trainings.csv with all columns: no predicted times of trainings (run part 6).",
     "taught": "The teacher's recording is not there: no cost of its data.",
+    "cascade": "No records of two systems of the cascade: no cascade (make reproduce).",
+    "of": "No records of the teacher or the assistant: no percent of their accuracy.",
     "chart": "metrics.csv has no test that large models answered, too, or prices.yaml no price: no chart.",
 }
 """What is said of a part that cannot be shown."""
@@ -111,7 +113,10 @@ def about(folder: Path, profile: str = "") -> Row:
     last = rows[rows["stage"] == rows.loc[rows["deployed"], "stage"].max()]
     table = choices(folder, last, rows, metas)
     found = answers(folder)
-    run |= {"choices": table, "verdict": verdict(last, table, found)}
+    routed = cascade.section(last, found, metas, load_prices())
+    run |= {"choices": choice.labelled(table, routed.get("choices", ()), cascade.rules(last, found))}
+    run |= {"cascade": routed, "of": cascade.of_reference(last, found, metas, folder, routed)}
+    run["verdict"] = verdict(last, table, found)
     run |= {"assumptions": assumptions(last), "heat": heat(last)}
     run |= {
         "chart": chart(rows, last, metas, found),
@@ -236,21 +241,23 @@ def _points(both: pd.DataFrame, n: int) -> list[Row]:
         if group["n"].sum() == n and usd > 0:
             low, high = wilson(right, n)
             row = {"system": system, "x": usd, "n": n, "look": charts.look(str(system))}
+            row["wrong_action"] = float((group["wrong_action"] * group["n"]).sum() / n)
             points.append({**row, "accuracy": right / n, "low": low, "high": high})
     return points
 
 
 def _cascade(own: list[Row], metas: Row, found: pd.DataFrame) -> list[Row]:
     """The point of the model of ``own`` with the teacher's pipeline behind it, if both answered the same requests."""
-    given, prices = metas["01"]["parameters"], load_prices()
+    given, prices, said = metas["01"]["parameters"], load_prices(), cascade.teacher(metas)
     for point in own:
-        both = candidates.before_teacher(found, point["system"], paths.ROOT / given.get("recorded", ""), PIPELINE)
+        both = candidates.before_teacher(found, [point["system"]], said)
         if len(both) == point["n"]:
             right, up = float(both["exact"].sum()), both[both["up"]]
             need = Need(0.0, *(float(up[column].sum()) / len(both) for column in ("read", "written")))
             usd = point["x"] + hosted(prices, given["hosted_model"], need)
             low, high = wilson(right, len(both))
             made = {"system": f"{point['system']} → {PIPELINE}", "x": usd, "n": len(both), "up": len(up) / len(both)}
+            made["wrong_action"] = float((both["acted"] & ~both["exact"]).mean())
             return [{**made, "look": charts.look("→"), "accuracy": right / len(both), "low": low, "high": high}]
     return []
 

@@ -22,10 +22,11 @@ SHAPES = {
 TOP, LEFT, BOTTOM, LINE = 12, 34, 40, 17
 
 
-def scatter(points: Sequence[Row], front: Sequence[Row], width: int, label: str, alt: str) -> str:
-    """Accuracy in percent over a cost on a log axis, each system named on the right, with the Pareto front.
+def scatter(points: Sequence[Row], front: Sequence[Row], width: int, label: str, alt: str, stepped: bool = True) -> str:
+    """Accuracy in percent over a cost on a log axis, each system named on the right, with a line: the Pareto front.
 
-    ``points``: system, x (above 0), accuracy, low, high (shares in [0, 1]), look (colour, marker). ``width``: pixels.
+    ``points``: system, x (above 0), accuracy, low, high (shares in [0, 1]), look (colour, marker). ``width``: pixels;
+    ``stepped``: the line keeps its height up to the next point, and to the right end.
     """
     right = width - 22 - 6.6 * max(len(p["system"]) for p in points)
     height = TOP + BOTTOM + max(280, LINE * len(points))
@@ -45,9 +46,10 @@ def scatter(points: Sequence[Row], front: Sequence[Row], width: int, label: str,
     for x in _ticks(low, high, int((right - LEFT) / 44)):
         parts += [f'<path class="grid" d="M{across(x)} {TOP}V{base}"/>']
         parts += [f'<text x="{across(x)}" y="{base + 15}" text-anchor="middle">${x:,.10g}</text>']
-    steps = "".join(f"H{across(p['x'])}V{down(p['accuracy'])}" for p in front[1:])
+    kind = "H{}V{}" if stepped else "L{} {}"
+    steps = "".join(kind.format(across(p["x"]), down(p["accuracy"])) for p in front[1:])
     start = f"M{across(front[0]['x'])} {down(front[0]['accuracy'])}"
-    parts += [f'<path class="front" d="{start}{steps}H{right - 10:.0f}"/>']
+    parts += [f'<path class="front" d="{start}{steps}{f"H{right - 10:.0f}" if stepped else ""}"/>']
     parts += [f'<text x="{LEFT}" y="{height - 6}">{html.escape(label)}</text>']
     ranked = sorted(points, key=lambda p: (-p["accuracy"], p["x"]))
     for i, p in enumerate(ranked):

@@ -9,7 +9,20 @@ from typing import Any
 import pytest
 
 from lib.core.task import Example
-from lib.data.filter import TESTED, UNREAD, Acceptance, accept, agreement, contamination, passes, quality, votes
+from lib.data.filter import (
+    FEW_REACH,
+    NONE_REACHES,
+    TESTED,
+    UNREAD,
+    Acceptance,
+    accept,
+    agreement,
+    contamination,
+    funnel,
+    passes,
+    quality,
+    votes,
+)
 from lib.teacher.contract import Verdict
 
 SAID = "turn on the lamp"
@@ -150,3 +163,16 @@ def test_agreement_is_kappa() -> None:
     assert perfect["agree"] == 1 and perfect["kappa"] == pytest.approx(1)
     chance = agreement(verdicts, {str(i): {"a"} for i in (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)})
     assert chance["agree"] == 0.5 and chance["kappa"] == pytest.approx(0)
+
+
+def test_a_funnel_counts_what_is_left_after_each_step_that_drops_something() -> None:
+    reasons = [TESTED, "timeout", "repeats its seed", FEW_REACH, FEW_REACH, NONE_REACHES]
+    dropped = [candidate(str(i), "x", reason=reason) for i, reason in enumerate(reasons)]
+    assert funnel([candidate("k", "y")], dropped) == [
+        ("candidates", 7),
+        ("nothing else against it", 5),
+        ("not the words of a test", 4),
+        ("some verifier reaches its calls", 3),
+        ("enough verifiers reach its calls", 1),
+    ]
+    assert funnel([candidate("k", "y")], []) == [("candidates", 1)]

@@ -96,15 +96,16 @@ def test_a_cascade_is_a_candidate_like_others(report: Path) -> None:
 def test_the_teacher_answers_what_its_student_is_not_sure_of(report: Path, tmp_path: Path) -> None:
     write_answers(report, {"small": (0.8, 10.0)}, unsure=0.5)
     found = records.read(report)
-    assert candidates.before_teacher(found, "small", tmp_path, "pipeline").empty, "no recording"
+    assert candidates.before_teacher(found, ["small"], candidates.said_by_teacher(tmp_path)).empty, "no recording"
     said = {"system": "pipeline", "test": "test", "calls": [], "exact": True, "prompt_tokens": 500, "new_tokens": 9}
     said |= dict.fromkeys(("digest", "level", "reason", "error"), "")
     said |= dict.fromkeys(("latency_ms", "cached_tokens", "llm_calls", "reward"), 1)
     write_rows(tmp_path / PREDICTIONS, [{"id": str(i), **said} for i in range(50)])
-    both = candidates.before_teacher(found, "small", tmp_path, "pipeline")
+    teacher = candidates.said_by_teacher(tmp_path, "pipeline")
+    both = candidates.before_teacher(found, ["small"], teacher)
     alone = found[(found["test"] == "test") & found["id"].astype(int).lt(50)]["exact"].astype(bool)
     assert len(both) == 50 and both["exact"].all() and both["up"].sum() == (~alone).sum() and both["read"].eq(500).all()
-    assert candidates.before_teacher(found.head(0), "small", tmp_path, "pipeline").empty
+    assert candidates.before_teacher(found.head(0), ["small"], teacher).empty
 
 
 def test_volumes() -> None:

@@ -102,3 +102,19 @@ def test_routes_name_the_systems_alone() -> None:
     figure, alt = charts.routes(pd.concat([rows, routed], ignore_index=True), "dev")
     named = [text.get_text() for text in figure.axes[0].texts]
     assert set(named) == set(SYSTEMS) and "rules → base" not in alt and charts.png(figure)
+
+
+def test_a_funnel_has_a_bar_for_each_step_with_its_count() -> None:
+    steps = {"a": [("candidates", 2000), ("kept", 500)], "b": [("candidates", 8), ("read", 4), ("kept", 1)]}
+    figure, alt = charts.funnel(steps)
+    assert [bar.get_width() for axes in figure.axes for bar in axes.patches] == [100, 25, 100, 50, 12.5]  # type: ignore[attr-defined]
+    assert [text.get_text() for axes in figure.axes for text in axes.texts] == ["2,000", "500", "8", "4", "1"]
+    assert "a: 500 of 2,000; b: 1 of 8" in alt and charts.png(figure)
+
+
+def test_a_reliability_diagram_has_the_diagonal_and_a_line_for_each_system() -> None:
+    rows = {"system": ["a", "a", "b"], "bin": [3, 9, 9], "n": [4, 10, 5], "confidence": [0.35, 0.95, 0.9]}
+    figure, alt = charts.reliability(pd.DataFrame({**rows, "accuracy": [0.25, 1.0, 0.8]}))
+    drawn = [[list(line.get_xdata()), list(line.get_ydata())] for line in figure.axes[0].lines]
+    assert [[0, 100], [0, 100]] in drawn and [[35, 95], [25, 100]] in drawn and [[90], [80]] in drawn
+    assert "a, b" in alt and charts.png(figure)
