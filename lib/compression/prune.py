@@ -162,5 +162,6 @@ def _cut(layer: dict[str, Tensor], ffn: Tensor, kv_heads: Tensor, queries: int, 
     found = {}
     for name, weight in layer.items():
         part = name.split(".")[-2]
-        found[name] = weight[rows.get(part, slice(None))][..., columns.get(part, slice(None))].clone()
+        kept = weight[rows.get(part, slice(None))]
+        found[name] = (kept[:, columns[part]] if part in columns and kept.ndim == 2 else kept).clone()
     return found

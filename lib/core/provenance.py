@@ -43,7 +43,7 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
 
     book, number = notebook_files.read(notebook), paths.stage_number(notebook)
     code = notebook_files.code(book)
-    found = {"notebook": files.digest(code), "parameters": files.digest(values)}
+    found = {"notebook": files.digest(code), "parameters": files.digest(_without(values, "processes"))}
     found |= {"library": library(code, values.get("task", "*")), "versions": files.digest(versions())}
     texts = list(_texts(values))
     deep = {name for name in _lower([text for _, text in texts], number) if (run / name).exists()}
@@ -55,6 +55,13 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
         if path.exists() and path.resolve() not in (run.resolve(), *run.resolve().parents):
             found[f"{key}: {paths.relative(path)}"] = files.sha256(path)
     return found
+
+
+def _without(values: Any, key: str) -> Any:
+    """Parameters without those called ``key``, however deep: how many processes train changes no result."""
+    if isinstance(values, dict):
+        return {name: _without(value, key) for name, value in values.items() if name != key}
+    return [_without(value, key) for value in values] if isinstance(values, list) else values
 
 
 def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ USD a million requests and USD a year at a volume, from measured seconds and tok
 - total cost of ownership a year, in the manner of arXiv 2404.08850: purchase / life + energy of a machine that waits
   + what each request adds. Break-even is the volume at which it equals what the hosted model costs.
 
-Not counted: labour, network, space, taxes, and what an error costs. FLOPs and KV cache: lib/decision/flops.py.
+Not counted: labour, network, space, taxes, and what an error costs. FLOPs and KV cache: lib/model/flops.py.
 """
 
 from __future__ import annotations

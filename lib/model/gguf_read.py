@@ -1,7 +1,8 @@
 """Reads GGUF, the file format of llama.cpp: the weights, the tokenizer and ``student.json`` of a llama model.
 
 All types of weights that the ``gguf`` package unpacks are read; only this project's students (lib/model/gguf_write.py)
-have ``student.json`` in them. Needs neither torch nor transformers.
+have ``student.json`` in them. Qwen2 is read as what it is, a llama with biases (Qwen2.5 Technical Report, arXiv
+2412.15115, section 2). Needs neither torch nor transformers.
 """
 
 from __future__ import annotations
@@ -32,9 +33,16 @@ LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+BIASED = ("attn_q", "attn_k", "attn_v", "attn_output")
+ARCHITECTURES = ("llama", "qwen2")
 OTHER_TYPE = "export the student again, as q8_0 for instance"
 AGAIN = "copy or download it again"
 DIGITS: dict[str, Any] = {"type": "Digits", "individual_digits": True}
+_QWEN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+QWEN = {"Regex": _QWEN}
+"""How Qwen2 splits text: the pattern in its tokenizer.json."""
 
 
 class GgufError(ValueError):
@@ -50,13 +58,13 @@ def reorder(weight: NDArray[Any], heads: int, back: bool = False) -> NDArray[Any
 
 def tensor_name(name: str) -> str:
     """A GGUF tensor's name in transformers: ``blk.3.attn_q.weight`` -> ``model.layers.3.self_attn.q_proj.weight``."""
-    stem = name.removesuffix(".weight")
-    if stem in TOP:
+    stem, _, kind = name.rpartition(".")
+    if stem in TOP and kind == "weight":
         return f"{TOP[stem]}.weight"
     block, number, part = stem.split(".")
-    if block != "blk" or part not in LAYER:
+    if block != "blk" or part not in (BIASED if kind == "bias" else LAYER):
         raise KeyError(name)
-    return f"model.layers.{number}.{LAYER[part]}.weight"
+    return f"model.layers.{number}.{LAYER[part]}.{kind}"
 
 
 class _Reader(gguf.GGUFReader):
@@ -81,13 +89,14 @@ class GgufFile:
             raise GgufError(f"{path}: no such file; train a model first (make reproduce) or give another path")
         try:
             self._reader = _Reader(path)
-            architecture = self.get("general.architecture")
+            self.architecture = self.get("general.architecture")
         except Exception as error:  # the reader raises whatever numpy and struct raise on broken bytes
             if Ggml.__name__ in str(error):
                 raise GgufError(f"{path}: weights of an unknown type ({error}); {OTHER_TYPE}") from error
             raise GgufError(f"{path}: not a whole GGUF file ({error}); {AGAIN}") from error
-        if architecture != "llama":
-            raise GgufError(f"{path}: architecture '{architecture}'; expected 'llama': give a student's GGUF")
+        if self.architecture not in ARCHITECTURES:
+            expected = "expected 'llama' or 'qwen2': give a student's GGUF"
+            raise GgufError(f"{path}: architecture '{self.architecture}'; {expected}")
         for kind, name in {tensor.tensor_type: tensor.name for tensor in self._reader.tensors}.items():
             try:
                 gguf.quants.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
@@ -163,6 +172,8 @@ class GgufFile:
     def _pre_tokenizer(self) -> dict[str, Any]:
         level = byte_tokenizer()["pre_tokenizer"]
         known = {"smollm": {"type": "Sequence", "pretokenizers": [DIGITS, level]}, "gpt-2": level}
+        split = {"type": "Split", "pattern": QWEN, "behavior": "Isolated", "invert": False}
+        known["qwen2"] = {"type": "Sequence", "pretokenizers": [split, {**level, "use_regex": False}]}
         name = self.get("tokenizer.ggml.pre")
         found: dict[str, Any] | None = json.loads(self.get(STUDENT_KEY, "{}")).get("pre_tokenizer") or known.get(name)
         if found is None:
@@ -185,12 +196,15 @@ class GgufFile:
         config["head_dim"] = self._above_0("attention.key_length", equal)
         rope = {"rope_type": "default", "rope_theta": self._above_0("rope.freq_base", 10_000.0)}
         tied = not any(t.name == "output.weight" for t in self._reader.tensors)
-        return {**config, "rope_parameters": rope, "tie_word_embeddings": tied}
+        biased = any(t.name == "blk.0.attn_q.bias" for t in self._reader.tensors)
+        return {**config, "rope_parameters": rope, "tie_word_embeddings": tied, "attention_bias": biased}
 
     def _above_0(self, key: str, default: Any = None) -> Any:
-        value = self.get(f"llama.{key}", default)
+        value = self.get(f"{self.architecture}.{key}", default)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise GgufError(f"{self.path}: 'llama.{key}' is {value!r:.80}, expected a number above 0; {AGAIN}")
+            raise GgufError(
+                f"{self.path}: '{self.architecture}.{key}' is {value!r:.80}, expected a number above 0; {AGAIN}"
+            )
         return value
 
     def check_shapes(self, tokens: int) -> None:
@@ -219,6 +233,7 @@ class GgufFile:
         """Transformers' names and fp32 arrays, dequantised."""
         config = self.config()
         heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
+        heads = heads if self.architecture == "llama" else {}  # only llama's rows are in another order
         for tensor in self._reader.tensors:
             array = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
             part = tensor.name.split(".")[-2]

@@ -19,7 +19,7 @@ from gguf import GGMLQuantizationType as Ggml
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from lib.model.gguf_read import DIGITS, LAYER, STUDENT_KEY, GgufError, GgufFile, reorder, tensor_name
+from lib.model.gguf_read import BIASED, DIGITS, LAYER, QWEN, STUDENT_KEY, GgufError, GgufFile, reorder, tensor_name
 from lib.model.vocabulary import Vocabulary
 
 __all__ = ["KINDS", "GgufError", "GgufFile", "export", "reorder", "tensor_name"]
@@ -117,9 +117,10 @@ def _write_tokenizer(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
     for added in vocabulary.json["added_tokens"]:
         tokens[added["id"]] = added["content"].encode()
         types[added["id"]] = gguf.TokenType.CONTROL if added["special"] else gguf.TokenType.USER_DEFINED
-    digits = DIGITS["type"] in json.dumps(vocabulary.json["pre_tokenizer"])
+    splits = json.dumps(vocabulary.json["pre_tokenizer"])
+    known = {"smollm": json.dumps(DIGITS["type"]), "qwen2": json.dumps(QWEN)}
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm" if digits else "gpt-2")
+    writer.add_tokenizer_pre(next((name for name, part in known.items() if part in splits), "gpt-2"))
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges([" ".join(pair) for pair in vocabulary.json["model"]["merges"]] or ["Ġ Ġ"])
@@ -135,8 +136,10 @@ def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Floats
     from safetensors.numpy import load_file
 
     weights = load_file(folder / "model.safetensors")
+    biased = BIASED if config.get("attention_bias") else ()
     names = [EMBEDDING, "output_norm.weight"]
     names += [f"blk.{i}.{part}.weight" for i in range(config["num_hidden_layers"]) for part in LAYER]
+    names += [f"blk.{i}.{part}.bias" for i in range(config["num_hidden_layers"]) for part in biased]
     names += [] if config.get("tie_word_embeddings") else ["output.weight"]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
     for name in names:

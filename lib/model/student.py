@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
+from tqdm.auto import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
 from lib.core.files import replacing
@@ -66,6 +67,10 @@ def build(
     state["model.embed_tokens.weight"] = state["lm_head.weight"] = _embeddings(base, cut, seed)
     info = {"format": FORMAT, "task": task.name, "controls": list(cut.vocabulary.controls), "layers": kept}
     info |= {"vocabulary": cut.report, "source": base.source}
+    known = [*base.tokenizer["model"]["vocab"].values(), *(t["id"] for t in base.tokenizer.get("added_tokens", []))]
+    if (padding := base.model.config.vocab_size - max(known) - 1) > 0:
+        info["padding"] = padding
+        tqdm.write(f"{base.source.get('name')}: {padding:,} rows of its embedding have no token and are dropped")
     shape = {"vocab_size": len(cut.vocabulary), "num_hidden_layers": len(kept), "tie_word_embeddings": True}
     marks = {"bos_token_id": cut.vocabulary.start, "eos_token_id": cut.vocabulary.end}
     marks["pad_token_id"] = cut.vocabulary.end

@@ -12,11 +12,11 @@ from lib.core.files import Row
 from lib.data.study_data import DEV, TEST
 from lib.decision import costs, training_cost
 from lib.decision.costs import Need, dollars
-from lib.decision.flops import Shape
 from lib.evaluation import metrics
 from lib.evaluation.comparison import ALL, overall
 from lib.evaluation.prices import DAYS, Prices, load_prices
 from lib.llm.replay import REPLIES
+from lib.model.flops import Shape
 from lib.model.gguf_read import GgufError, GgufFile
 from lib.report.release import latency
 

@@ -181,7 +181,14 @@ class _Builder:
         self.nodes.append(helper.make_node(kind, inputs, outputs, domain=domain, **more))
 
     def multiply(self, x: str, names: Sequence[str], out: str) -> str:
-        """``x`` times the rows of all matrices of ``names``."""
+        """``x`` times the rows of all matrices of ``names``, and their biases."""
+        if f"{names[0]}.bias" in self.tensors:
+            bias = self.constant(f"{out}.b", np.concatenate([floats(self.tensors[f"{name}.bias"]) for name in names]))
+            self.add("Add", [self._product(x, names, f"{out}.product"), bias], [out], domain="")
+            return out
+        return self._product(x, names, out)
+
+    def _product(self, x: str, names: Sequence[str], out: str) -> str:
         tensors = [self.tensors[f"{name}.weight"] for name in names]
         if any(t.tensor_type not in _UNPACK for t in tensors):
             joined = np.concatenate([floats(t) for t in tensors]).T

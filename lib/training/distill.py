@@ -38,6 +38,8 @@ from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
 from lib.training import layers
+from lib.training.cost import check_memory
+from lib.training.launch import across
 from lib.training.packing import ByContext, Packer, collate
 from lib.training.params import Distillation, RowTraining, TrainingError
 from lib.training.trainer import Batch, PackedTrainer, RowBatches
@@ -95,8 +97,13 @@ def train(
     if facts["assistant"] == facts["student"] and not params.qat:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
     result = finished(out_dir, facts, by_context)
-    work = None if result else claim(out_dir, facts, by_context)
+    if not result:
+        check_memory(params, learner, teacher)
     before = measure(task, teacher, learner, held_out, params)
+    if not result and params.processes > 1:
+        teacher.model.cpu(), learner.model.cpu()
+        result = across(train, params, task, assistant, student, by_context, out_dir)
+    work = None if result else claim(out_dir, facts, by_context)
     if work:
         rows, size = RowBatches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
         trainer = DistillTrainer(teacher, params, learner, rows, work, size)

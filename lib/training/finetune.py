@@ -16,6 +16,8 @@ from lib.core import paths
 from lib.core.files import sha256
 from lib.core.task import Task
 from lib.model import student as students
+from lib.training.cost import check_memory
+from lib.training.launch import across
 from lib.training.packing import ByContext
 from lib.training.params import Finetuning
 from lib.training.trainer import PackedTrainer, RowBatches
@@ -25,7 +27,7 @@ from lib.training.work import Result, claim, finished
 def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByContext, out_dir: Path) -> Result:
     """Trains a student on ``by_context`` and writes its folder ``out_dir``; resumes work in ``<out_dir>.part``.
 
-    The same training that is finished there is not repeated. One process only.
+    The same training that is finished there is not repeated.
     Raises ParamsError, or TrainingError for unusable examples, work of other parameters or a loss that is no number.
     """
     params = Finetuning.read(params, "training")
@@ -33,9 +35,10 @@ def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByCont
     facts = params.model_dump()
     if params.base and base.exists():  # what a file or folder holds, and no machine's path to it
         facts |= {"base": paths.relative(base), "start": sha256(base)}
-    if done := finished(out_dir, facts, by_context):
+    if done := finished(out_dir, facts, by_context) or across(train, params, task, by_context, out_dir):
         return done
     work = claim(out_dir, facts, by_context)
     student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
+    check_memory(params, student)
     rows, size = RowBatches(params, task, student, by_context), (params.rows_per_step, params.rows_at_once)
     return PackedTrainer(params, student, rows, work, size).fit(student, {**facts, **rows.facts}, out_dir)

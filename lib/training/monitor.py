@@ -19,6 +19,7 @@ from lib.evaluation.evaluate import record
 from lib.evaluation.metrics import wilson
 from lib.model.student import Student
 from lib.model.torch_student import TorchStudent
+from lib.training.work import first
 
 ALL = "all"
 NOTABLE = 0.1  # how much more of something is worth an alarm, as a share
@@ -45,6 +46,8 @@ class Monitor(TrainerCallback):
             self._examine(state.global_step)
 
     def _examine(self, step: int) -> None:
+        if not first():
+            return
         self.lines += [{"step": step, **line} for line in self.ask()]
         write_text(self.path, pd.DataFrame(self.lines).to_csv(index=False))
 

@@ -13,6 +13,7 @@ For a prefix ``P`` and requests ``a`` and ``b``, row ``P P a a b b`` has positio
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -33,7 +34,7 @@ IGNORED = -100
 ALIGN = 8  # the width of a batch is a multiple of this
 OPEN_ROWS = 24
 
-ByContext = Sequence[Sequence[Example]]  # lists of examples that share a context
+ByContext = Sequence[Sequence[Example]]  # lists of examples that share a context; on disk: lib/data/stored.py
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,63 @@ class Block:
 
 
 Row = list[Block]
-Plan = tuple[int, list[int]]  # a block to be: the index of its context and those of its examples
+Plan = tuple[int, Sequence[int]]  # a block to be: the index of its context's size, and those of its examples
 
 
 @dataclass(frozen=True)
 class Size:
-    """Which examples of a context ``fit`` a row, tokens of prefix and requests, whether all share the prefix."""
+    """Which examples of ``context`` ``fit`` a row, tokens of prefix and requests, whether all share the prefix."""
 
-    fit: list[int]
+    context: int
+    fit: Sequence[int]
     prefix: int
-    requests: list[int]
+    requests: Sequence[int]
     shared: bool
+
+
+class Sizes:
+    """Sizes in columns: some bytes for each of what may be a million examples."""
+
+    def __init__(self) -> None:
+        self._heads, self._ends, self._requests = array("Q"), array("Q", [0]), array("I")
+        self._fit: dict[int, Sequence[int]] = {}  # where not all examples of a context do
+
+    def append(self, size: Size, examples: int) -> None:
+        if len(size.fit) < examples:
+            self._fit[len(self)] = size.fit
+        self._heads.extend((size.context, 2 * size.prefix + size.shared))
+        self._requests.extend(size.requests)
+        self._ends.append(len(self._requests))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> Size:
+        context, head = self._heads[2 * index : 2 * index + 2]
+        requests = self._requests[self._ends[index] : self._ends[index + 1]]
+        return Size(context, self._fit.get(index, range(len(requests))), head // 2, requests, bool(head % 2))
+
+
+class Plans:
+    """Rows to be, each a list of Plan, in columns like Sizes."""
+
+    def __init__(self) -> None:
+        self._rows, self._ends = array("Q", [0]), array("Q", [0])
+        self._contexts, self._examples = array("I"), array("I")
+
+    def append(self, row: Sequence[Plan]) -> None:
+        for context, examples in row:
+            self._contexts.append(context)
+            self._examples.extend(examples)
+            self._ends.append(len(self._examples))
+        self._rows.append(len(self._contexts))
+
+    def __len__(self) -> int:
+        return len(self._rows) - 1
+
+    def __getitem__(self, index: int) -> list[Plan]:
+        ends, blocks = self._ends, range(self._rows[index], self._rows[index + 1])
+        return [(self._contexts[i], self._examples[ends[i] : ends[i + 1]]) for i in blocks]
 
 
 class Packer:
@@ -87,30 +134,36 @@ class Packer:
         """
         if not any(by_context):
             raise TrainingError("no examples to train on: check the stage before")
-        self.codec, self.max_tokens, self.seed = codec, max_tokens, seed
-        found = list(zip(by_context, self._measured(by_context, workers), strict=True))
-        self.by_context = [[examples[i] for i in size.fit] for examples, size in found if size.fit]
-        self._sizes = [size for _, size in found if size.fit]
-        self.left_out = sum(map(len, by_context)) - sum(map(len, self.by_context))
-        if not self.by_context:
+        self.codec, self.max_tokens, self.seed, self.by_context = codec, max_tokens, seed, by_context
+        self.left_out, self._sizes, self._plans, self._epochs = 0, Sizes(), Plans(), 0
+        for size, examples in self._measured(workers):
+            self.left_out += examples - len(size.fit)
+            if size.fit:
+                self._sizes.append(size, examples)
+        if not self._sizes:
             raise TrainingError(f"no example fits a row of {max_tokens} tokens: raise row_tokens")
-        self._plans, self._epochs = self._plan(1), 1
+        self._plan()
         self.epoch_rows = len(self._plans)  # of the first; others have about as many
 
-    def _measured(self, by_context: ByContext, workers: int) -> list[Size]:
+    def _measured(self, workers: int) -> Iterator[tuple[Size, int]]:
+        """Of each context its size, and how many examples it has."""
+        contexts = range(len(self.by_context))
         if not workers:
-            return [self._measure(examples) for examples in tqdm(by_context, "measure", leave=False, disable=None)]
-        with get_context("fork").Pool(workers, _inherit, (self, by_context)) as pool:
-            sizes = pool.imap(_measure_one, range(len(by_context)), 64)
-            return list(tqdm(sizes, "measure", len(by_context), leave=False, disable=None))
+            yield from map(self._measure, tqdm(contexts, "measure", leave=False, disable=None))
+            return
+        with get_context("fork").Pool(workers, _inherit, (self,)) as pool:
+            sizes = pool.imap(_measure_one, contexts, 64)
+            yield from tqdm(sizes, "measure", len(contexts), leave=False, disable=None)
 
-    def _measure(self, examples: Sequence[Example]) -> Size:
+    def _measure(self, context: int) -> tuple[Size, int]:
+        examples = self.by_context[context]
         prompts = [self.codec.prompt(e.context, e.text) for e in examples]
         sizes = [len(_segment(self.codec, e, p).ids) for e, p in zip(examples, prompts, strict=True)]
         fit = [i for i, p in enumerate(prompts) if len(p.prefix) + sizes[i] <= self.max_tokens]
         prefixes = [prompts[i].prefix for i in fit]
         shared = all(prefix == prefixes[0] for prefix in prefixes)
-        return Size(fit, max(map(len, prefixes), default=0), [sizes[i] for i in fit], shared)
+        requests, longest = tuple(sizes[i] for i in fit), max(map(len, prefixes), default=0)
+        return Size(context, fit, longest, requests, shared), len(examples)
 
     def epoch(self) -> list[Row]:
         """The rows of the first epoch."""
@@ -119,17 +172,16 @@ class Packer:
     def row(self, index: int) -> Row:
         """Row ``index``, counted through the epochs."""
         while len(self._plans) <= index:
-            self._epochs += 1
-            self._plans += self._plan(self._epochs)
+            self._plan()
         rng = Random(f"{self.seed}/row/{index}")
         return [self._encode(plan, rng) for plan in self._plans[index]]
 
-    def _plan(self, epoch: int) -> list[list[Plan]]:
-        """The rows of an epoch: contexts and their examples in a new order, each block in the fullest row it fits."""
-        rng = Random(f"{self.seed}/epoch/{epoch}")
-        order = list(range(len(self.by_context)))
+    def _plan(self) -> None:
+        """Adds an epoch's rows: contexts and their examples in a new order, each block in the fullest row it fits."""
+        self._epochs += 1
+        rng = Random(f"{self.seed}/epoch/{self._epochs}")
+        order = list(range(len(self._sizes)))
         rng.shuffle(order)
-        rows: list[list[Plan]] = []
         open_: list[tuple[int, list[Plan]]] = []
         for plan, size in (block for context in order for block in self._blocks(context, rng)):
             fullest = min((row for row in open_ if size <= row[0]), key=itemgetter(0), default=(self.max_tokens, []))
@@ -137,8 +189,9 @@ class Packer:
                 open_.remove(fullest)
             open_.append((fullest[0] - size, [*fullest[1], plan]))
             if len(open_) > OPEN_ROWS:
-                rows.append(open_.pop(open_.index(min(open_, key=itemgetter(0))))[1])
-        return rows + [row for _, row in open_]
+                self._plans.append(open_.pop(open_.index(min(open_, key=itemgetter(0))))[1])
+        for _, row in open_:
+            self._plans.append(row)
 
     def _blocks(self, context: int, rng: Random) -> Iterator[tuple[Plan, int]]:
         """A context's examples cut into blocks within the budget, with their sizes in tokens."""
@@ -147,16 +200,18 @@ class Packer:
         rng.shuffle(order)
         for i in order:
             if chosen and (not whole.shared or size + whole.requests[i] > self.max_tokens):
-                yield (context, chosen), size
+                yield (context, tuple(chosen)), size
                 chosen, size = [], whole.prefix
             chosen.append(i)
             size += whole.requests[i]
-        yield (context, chosen), size
+        yield (context, tuple(chosen)), size
 
     def _encode(self, plan: Plan, rng: Random) -> Block:
-        examples = [self.by_context[plan[0]][i] for i in plan[1]]
+        size = self._sizes[plan[0]]
+        known = self.by_context[size.context]
+        examples = [known[size.fit[i]] for i in plan[1]]
         first = self.codec.prompt(examples[0].context, examples[0].text, rng)
-        refs = first.refs if self._sizes[plan[0]].shared else None
+        refs = first.refs if size.shared else None
         prompts = [first] + [self.codec.prompt(e.context, e.text, rng, refs) for e in examples[1:]]
         return Block(first.prefix, [_segment(self.codec, e, p) for e, p in zip(examples, prompts, strict=True)])
 
@@ -168,9 +223,9 @@ def _inherit(*given: Any) -> None:
     _inherited[:] = given
 
 
-def _measure_one(index: int) -> Size:
-    packer, by_context = _inherited
-    return packer._measure(by_context[index])
+def _measure_one(context: int) -> tuple[Size, int]:
+    found: tuple[Size, int] = _inherited[0]._measure(context)
+    return found
 
 
 def _segment(codec: Codec, example: Example, prompt: Prompt) -> Segment:

@@ -42,6 +42,7 @@ class Training(Computing):
     max_steps: int = Field(ge=1)  # the learning rate's schedule is over these
     max_minutes: float = Field(0.0, ge=0)  # a cap that stops a training early on a slow machine; 0: never
     checkpoint_minutes: float = Field(10.0, ge=0)
+    processes: int = Field(1, ge=1, exclude=True)  # that share a step's rows (lib/training/launch.py), one on each GPU
 
 
 class RowTraining(Training):

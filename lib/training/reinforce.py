@@ -32,12 +32,14 @@ from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
 from lib.training import layers
+from lib.training.cost import check_memory
+from lib.training.launch import across
 from lib.training.monitor import Monitor, examine
 from lib.training.packing import Block, ByContext, Segment, collate, pack
 from lib.training.params import Reinforcement, TrainingError
 from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
 from lib.training.trainer import Batch, PackedTrainer
-from lib.training.work import Result, claim, finished
+from lib.training.work import Result, claim, finished, first, wait
 
 POOL = "pool.csv"  # how many requests of each kind were tried and kept, in the student's folder
 COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
@@ -79,7 +81,8 @@ class ReinforceTrainer(PackedTrainer):
     def sample(self, places: Sequence[int]) -> list[Group]:
         """The groups of the requests at these places; the seed and the step's number decide what is drawn."""
         p, model = self.settings, self.accelerator.unwrap_model(self.model)
-        draw = Sampler(p.temperature, f"{p.seed}/step {self.state.global_step + 1}", model.device)
+        rank = f"/{self.args.process_index}" if self.args.process_index else ""
+        draw = Sampler(p.temperature, f"{p.seed}/step {self.state.global_step + 1}{rank}", model.device)
         requests = list(self.pool.requests(places, self.codec, p.seed))
         return sample(model.eval(), self.codec, p, requests, p.samples, draw)
 
@@ -154,16 +157,21 @@ def train(
         raise TrainingError(f"no {which}: run the stages that write the accepted requests and the tests")
     if not student.is_dir():
         raise TrainingError(f"{student}: reinforcement starts from a student's folder: run the stage that trains it")
-    learner, start = students.load(student), students.load(student)
-    students.check_task(learner.info, task, str(student))
+    students.check_task(students.load(student).info, task, str(student))
     facts = {**params.model_dump(), "start": sha256(student)}
-    if done := finished(out_dir, facts, [*by_context, dev]):
+    done = finished(out_dir, facts, [*by_context, dev])
+    if done := done or across(train, params, task, student, by_context, dev, out_dir):
         known = students.load(out_dir).info["training"]
         reward = float(pd.read_csv(out_dir / "steps.csv")["reward"].tail(20).mean())
         return Reinforced(**vars(done), reward=reward, seen=known["seen"], kept=known["kept"])
     work = claim(out_dir, facts, [*by_context, dev])
+    learner, start = students.load(student), students.load(student)
+    check_memory(params, learner, start)
+    if first():
+        tried = _pool(params, task, learner, by_context, work / "pool.json")
+        write_text(work / POOL, tried.table(task).to_csv(index=False))
+    wait()
     pool = _pool(params, task, learner, by_context, work / "pool.json")
-    write_text(work / POOL, pool.table(task).to_csv(index=False))
     at_once = max(params.sequences_at_once // params.samples, 64)
     ask = partial(examine, learner, task, dev, batch=at_once, max_new=params.max_new)
     size = params.groups_per_step, params.groups_at_once

@@ -5,8 +5,8 @@ precision, clipping, checkpoints and distribution are theirs. Rows, the learning
 cosine, arXiv 1608.03983) and losses are this project's, through public methods alone.
 
 Steps are written to ``steps.csv``, from the trainer's own log history, so that a training that resumes has those before
-its checkpoint (lib/training/work.py). The trainer's step is right with several processes, too (gradients and losses are
-shared); the trainings as a whole are for one.
+its checkpoint (lib/training/work.py). Several processes (lib/training/launch.py) share the rows of a step: gradients
+and what is logged are of all rows, and the first process alone writes.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from lib.model.vocabulary import END
 from lib.training import layers
 from lib.training.packing import ALIGN, ByContext, Packer, collate
 from lib.training.params import RowTraining, Training, TrainingError
-from lib.training.work import RUN, WHOLE, Result, last_checkpoint, processes
+from lib.training.work import RUN, WHOLE, Result, first, last_checkpoint, of_first, processes, summed, wait
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to its makers
 
@@ -78,7 +78,8 @@ class StepLog(TrainerCallback):
 
     def measured(self) -> dict[str, Any]:
         """What the trainer does not log itself of the step that has ended."""
-        counts, self._counts = self._counts, dict.fromkeys(self._counts, 0.0)
+        counts, self._counts = summed(self._counts), dict.fromkeys(self._counts, 0.0)
+        counts = {name: value if name == "tokens" else value / processes() for name, value in counts.items()}
         took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
         rate = {"tokens_per_s": round(counts["tokens"] / max(took, 1e-9), 1), "seconds": round(self.seconds, 3)}
         return {**counts, "tokens": int(counts["tokens"]), **rate, **gpu()}
@@ -91,10 +92,11 @@ class StepLog(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         self._since = time.monotonic() - self.seconds
-        self._bar = tqdm(total=state.max_steps, initial=state.global_step, desc="train", unit=" steps")
+        done, steps = state.global_step, state.max_steps
+        self._bar = tqdm(total=steps, initial=done, desc="train", unit=" steps", disable=not first())
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds = time.monotonic() - self._since
+        self.seconds = of_first(time.monotonic() - self._since)  # for all processes to stop and save together
         if self.cap and self.seconds >= self.cap * 60:
             control.should_training_stop = True
         if self.seconds - self._saved >= self.minutes * 60 and not control.should_training_stop:
@@ -114,6 +116,9 @@ class StepLog(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         # A kill while a checkpoint is written leaves it without the mark.
         # Then older ones go, by their steps: transformers would delete them before the mark, by a clock that may jump.
+        wait()
+        if not first():
+            return
         folder, now = Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
         write_text(folder / WHOLE, sha256(folder, without=WHOLE))
         steps = sorted(int(p.name.rpartition("-")[2]) for p in folder.parent.glob("checkpoint-*"))
@@ -204,10 +209,10 @@ class PackedTrainer(SFTTrainer):
         rows = self.step_log.rows
         tokens, seconds = sum(row["tokens"] for row in rows), self.step_log.seconds
         result = Result(out_dir, len(rows), self.params.max_steps, tokens, seconds, self.last("loss"))
-        if result.stopped:
+        if result.stopped and first():
             tqdm.write(f"{out_dir.name}: {result.stopped}")
         student.info["training"] = {**facts, "steps": len(rows)}
-        if self.is_world_process_zero():
+        if first():
             student.model.cpu()
             done = students.save(student, work / "student")
             for log in work.glob("*.csv"):
@@ -257,6 +262,7 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
         bf16=params.bf16,
         use_cpu=not torch.cuda.is_available(),
         gradient_checkpointing=False,
+        ddp_find_unused_parameters=False,
         seed=params.seed,
         train_sampling_strategy="sequential",
         dataloader_num_workers=workers,

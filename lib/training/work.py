@@ -1,8 +1,8 @@
 """The work folder of a training and what is known of a finished one.
 
 Work in progress is in ``<student>.part``. A killed training leaves it, and the same training (parameters, data and
-models) resumes it; another one is refused. A finished student keeps ``run.json``, by which the same training by the
-same code is not repeated. ``finetune``, ``distill`` and ``reinforce`` are for one process: a work folder has one owner.
+models) resumes it, also in another number of processes; another one is refused. A finished student keeps ``run.json``,
+by which the same training by the same code is not repeated. Of several processes the first alone writes.
 """
 
 from __future__ import annotations
@@ -10,20 +10,26 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast, gather_object, reduce
 from tqdm.auto import tqdm
 
 from lib.core import provenance
 from lib.core.examples import digest_examples
-from lib.core.files import known, read_json, remove, sha256, write_json
+from lib.core.files import digest, known, read_json, remove, sha256, write_json
+from lib.data.stored import Stored
 from lib.training.packing import ByContext
 from lib.training.params import TrainingError
 
 WHOLE = "whole"  # the file that marks a checkpoint as complete: the SHA-256 of the others
+PATIENCE = timedelta(minutes=30)  # the longest wait for another process, such as one that examines or saves
 RUN = "run.json"  # what a training depends on, in its work folder and then in the student's
 
 
@@ -37,6 +43,13 @@ class Result:
     tokens: int
     seconds: float
     loss: float
+
+    @classmethod
+    def read(cls, folder: Path, planned: int) -> Result:
+        """That of the finished training in ``folder``."""
+        log = pd.read_csv(folder / "steps.csv")
+        tokens, seconds = int(log["tokens"].sum()), float(log["seconds"].iloc[-1])
+        return cls(folder, len(log), planned, tokens, seconds, float(log["loss"].tail(20).mean()))
 
     @property
     def stopped(self) -> str:
@@ -59,6 +72,52 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def together() -> PartialState | None:
+    """What connects the processes that train together, by NCCL on GPUs, else by gloo; None for one process.
+
+    One that waits for the others longer than PATIENCE fails.
+    """
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE) if processes() > 1 else None
+
+
+def first() -> bool:
+    """Whether this process is the only or the first one, which writes."""
+    state = together()
+    return state is None or state.is_main_process
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if state := together():
+        state.wait_for_everyone()
+
+
+def of_first(value: float) -> float:
+    """The value that the first process has."""
+    if not (state := together()):
+        return value
+    return float(broadcast(torch.tensor(value, dtype=torch.float64, device=state.device)))
+
+
+def summed(counts: Mapping[str, float]) -> dict[str, float]:
+    """The sum over the processes of each value."""
+    if not (state := together()):
+        return dict(counts)
+    values = torch.tensor([*counts.values()], dtype=torch.float64, device=state.device)
+    return dict(zip(counts, reduce(values, "sum").tolist(), strict=True))
+
+
+def _agree(run: Mapping[str, Any]) -> None:
+    """Raises TrainingError in every process unless all have the same parameters, data and code."""
+    if not together():
+        return
+    mine = {**run["params"], "the examples": run["data"], "the code": run["code"]}
+    given = gather_object([{name: digest(value) for name, value in mine.items()}])
+    if different := [name for name in given[0] if len({other.get(name) for other in given}) > 1]:
+        said = f"the {len(given)} processes disagree on {', '.join(different)}"
+        raise TrainingError(f"{said}: start all with the same parameters and files")
+
+
 def last_checkpoint(folder: Path) -> str | None:
     """The latest checkpoint in ``folder`` whose files are as they were written."""
     found = {int(mark.parent.name.rpartition("-")[2]): mark for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
@@ -72,7 +131,10 @@ _code = partial(provenance.code, "from lib.training import distill, finetune, re
 
 
 def _run(facts: Mapping[str, Any], by_context: ByContext) -> dict[str, Any]:
-    data = digest_examples([e for examples in by_context for e in examples])
+    if isinstance(by_context, Stored):
+        data = by_context.digest
+    else:
+        data = digest_examples([e for examples in by_context for e in examples])
     return {"params": dict(facts), "data": data, "code": _code()}
 
 
@@ -82,21 +144,25 @@ def finished(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> 
         return None
     if told != {**_run(facts, by_context), "student": sha256(out_dir, without=RUN)}:
         return None
-    log = pd.read_csv(out_dir / "steps.csv")
     tqdm.write(f"{out_dir.name}: this training was finished before and is not repeated")
-    tokens, seconds = int(log["tokens"].sum()), float(log["seconds"].iloc[-1])
-    return Result(out_dir, len(log), facts["max_steps"], tokens, seconds, float(log["loss"].tail(20).mean()))
+    return Result.read(out_dir, facts["max_steps"])
 
 
 def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Path:
     """Makes the work folder of ``out_dir``, or checks that the work in it has the same facts and data; returns it.
 
     ``facts``: JSON-able, all that the result depends on besides the data. Work without a checkpoint is begun anew.
-    Raises TrainingError, for several processes, too.
+    Raises TrainingError, also in all processes that do not agree on these.
     """
-    if processes() > 1:
-        raise TrainingError(f"WORLD_SIZE is {processes()}: this training is for one process: start it without torchrun")
     work, run = out_dir.with_name(out_dir.name + ".part"), _run(facts, by_context)
+    _agree(run)
+    if first():
+        _begin(work, run)
+    wait()
+    return work
+
+
+def _begin(work: Path, run: dict[str, Any]) -> None:
     old = known(work / RUN)
     if not old or last_checkpoint(work / "checkpoints") is None:
         if old != run:
@@ -109,4 +175,3 @@ def claim(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> Pat
             f"{work}: holds an interrupted training with another {', '.join(changed)}; "
             "delete this folder to start anew, or put the old values back to go on"
         )
-    return work

@@ -25,7 +25,7 @@ def test_help_lists_targets_and_profiles() -> None:
         assert word in shown
 
 
-@pytest.mark.parametrize(("given", "name"), [(["PROFILE=paper"], "paper"), (["TASK=none"], "none/cpu")])
+@pytest.mark.parametrize(("given", "name"), [(["PROFILE=tpu"], "tpu"), (["TASK=none"], "none/cpu")])
 def test_unknown_profile_is_one_error_with_the_choices(given: list[str], name: str) -> None:
     result = make("reproduce", *given)
     assert result.returncode != 0

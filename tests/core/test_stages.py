@@ -273,8 +273,18 @@ def test_commit_outside_git_is_what_the_environment_says(tmp_path: Path, monkeyp
     assert provenance.commit(tmp_path) == "abc123-dirty"
 
 
+def test_how_many_processes_train_is_no_input(tmp_path: Path) -> None:
+    """An interrupted training is resumed on a machine with more GPUs, or fewer."""
+    first, *_ = paths.notebooks()
+    one, two, other = (
+        provenance.inputs(first, {"task": "files", "models": [{"training": training}]}, tmp_path)["parameters"]
+        for training in ({"max_steps": 4}, {"max_steps": 4, "processes": 2}, {"max_steps": 5, "processes": 2})
+    )
+    assert one == two != other
+
+
 def test_command_line_reports_unknown_profile_and_stage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--profile", "paper"]) == 1
-    assert f"unknown profile 'paper': choose one of {', '.join(paths.profiles())}" in capsys.readouterr().err
+    assert main(["--profile", "tpu"]) == 1
+    assert f"unknown profile 'tpu': choose one of {', '.join(paths.profiles())}" in capsys.readouterr().err
     assert main(["--profile", "smoke", "--only", "99"]) == 1
     assert "no stage '99': choose one of" in capsys.readouterr().err

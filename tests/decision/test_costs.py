@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lib.core.params import ParamsError
 from lib.decision import costs
 from lib.decision.costs import Need
-from lib.decision.flops import Shape
 from lib.evaluation.prices import DAYS, Prices, load_prices
+from lib.model.flops import Shape
 
 PRICES = load_prices()
 LOCAL, ASKED = Need(seconds=0.2), Need(prompt_tokens=3700, new_tokens=30)

@@ -10,9 +10,10 @@ import pytest
 
 from lib.core import paths
 from lib.decision import training_cost
-from lib.decision.flops import Shape
-from lib.decision.training_cost import Measured, Step
+from lib.decision.training_cost import Measured
 from lib.evaluation.prices import load_prices
+from lib.model.flops import Shape
+from lib.training.cost import ANSWERS, Step
 
 PRICES = load_prices()
 SMALL = Shape(layers=4, hidden=64, heads=4, kv_heads=2, head_size=16, ffn_width=128, vocabulary=512)
@@ -31,7 +32,7 @@ def measured(step: Step, seconds: float, hardware: str = "unknown", name: str = 
 def test_a_backward_pass_takes_twice_the_forward_one_and_an_assistant_one_more() -> None:
     distilled, own = replace(STEP, assistant=LARGE), Step(LARGE, 4096, 512)
     assert distilled.flops - STEP.flops == pytest.approx(own.flops / 3)
-    row = SMALL.flops(512, logits=512 * training_cost.ANSWERS)
+    row = SMALL.flops(512, logits=512 * ANSWERS)
     assert replace(STEP, compile="flex").flops == pytest.approx(3 * 4096 / 512 * row, rel=0.01)
     assert replace(STEP, assistant=SMALL, sampled=64).flops == pytest.approx(5 / 3 * STEP.flops)
 

@@ -95,3 +95,18 @@ def test_the_pinned_wheel_is_a_llama_of_one_tokenizer():
     assert (sha256(path), file.config()["num_hidden_layers"]) == (GGUF_SHA256, 30)
     tokenizer = Tokenizer.from_str(json.dumps(file.tokenizer()))
     assert tokenizer.decode(tokenizer.encode("The capital of France is 7 °C").ids) == "The capital of France is 7 °C"
+
+
+def test_a_revision_is_asked_for_and_a_gated_model_names_the_remedy(monkeypatch):
+    asked = []
+
+    def gated(name, **given):
+        asked.append((name, given))
+        raise OSError("You are trying to access a gated repo.")
+
+    monkeypatch.setattr("lib.model.base.LlamaConfig.get_config_dict", gated)
+    with pytest.raises(BaseError, match=r"'org/model@abc1'.*accept its licence on the hub and set HF_TOKEN"):
+        load_base("org/model@abc1")
+    with pytest.raises(BaseError, match="HF_TOKEN"):
+        load_base("org/model")
+    assert asked == [("org/model", {"revision": "abc1"}), ("org/model", {})]

@@ -165,12 +165,18 @@ def test_workers_make_the_rows_that_one_process_makes(start, by_context, tmp_pat
     assert one == two
 
 
-def test_several_processes_are_refused_or_counted(start, by_context, tmp_path, monkeypatch):
+def test_a_step_that_does_not_fit_the_gpu_ends_before_anything_is_on_it(start, by_context, tmp_path, monkeypatch):
+    there = {"is_available": True, "mem_get_info": (1e6, 5e6)}
+    for name, value in there.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    with pytest.raises(TrainingError, match=r"a step needs about \S+ GB, and the GPU has 0.0 GB: lower rows_at_once"):
+        run(start, by_context, tmp_path / "out", rows_per_step=4, rows_at_once=4)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_step_that_cannot_be_shared_is_refused(tmp_path, monkeypatch):
     params = Finetuning.read({**PARAMS, "rows_per_step": 4, "rows_at_once": 4}, "training")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(TrainingError, match="WORLD_SIZE is 2: this training is for one process"):
-        run(start, by_context, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
     with pytest.raises(TrainingError, match=r"rows_per_step: 4 is no multiple of rows_at_once \(4\) times 2 processes"):
         PackedTrainer(params, tiny_student(), len, tmp_path, (4, 4))
 

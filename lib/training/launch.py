@@ -1,0 +1,112 @@
+"""Starts a training in several processes of this machine by ``accelerate launch``, from a notebook as from a command.
+
+Each process calls the same training with the same arguments, and its rank decides on its share of a step's rows
+(lib/training/work.py). A process that fails ends the others, by torch's elastic agent; its error is raised here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client, Listener
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lib import tasks
+from lib.core import files, paths
+from lib.core.task import Task
+from lib.training.params import Training, TrainingError
+from lib.training.work import Result, processes
+
+CONFIG = paths.PARAMS / "accelerate" / "ddp.yaml"
+KEY = "LAUNCH_KEY"  # the environment's variable by which the processes are known to the one that starts them
+TAIL = 50_000  # bytes of what the processes wrote last, in which torch says who failed
+
+
+def across(train: Callable[..., Result], params: Training, task: Task, *rest: Any) -> Result | None:
+    """What ``train(params, task, *rest)`` in ``params.processes`` processes made; its folder is the last of ``rest``.
+
+    None if one process is enough, or this is one of several. Raises TrainingError with the first error of a process.
+    """
+    if params.processes == 1 or processes() > 1:
+        return None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # what this process does not need any more, the others do
+    key = secrets.token_bytes(32)
+    with tempfile.TemporaryDirectory() as folder, Listener(authkey=key, backlog=params.processes) as listener:
+        given = listener, params.processes, (train, params, task.name, rest)
+        threading.Thread(target=_tell, args=given, daemon=True).start()
+        error = Path(folder) / "error.txt"
+        launch = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIG)]
+        launch += ["--num_processes", str(params.processes), "-m", __name__]
+        code, written = _run([sys.executable, *launch, str(listener.address), str(error)], key)
+        if code:
+            raise TrainingError(error.read_text("utf-8") if error.is_file() else _told(written))
+    return Result.read(rest[-1], params.max_steps)
+
+
+def _tell(listener: Listener, count: int, given: Any) -> None:
+    """Gives so many processes what they need, by a connection that no other process can open."""
+    with suppress(OSError, EOFError, AuthenticationError):
+        for _ in range(count):
+            with listener.accept() as process:
+                process.send(given)
+
+
+def _run(command: list[str], key: bytes) -> tuple[int, str]:
+    """The exit code, and the end of what was written to stderr, which is shown as it comes."""
+    search = os.pathsep.join(filter(None, [str(paths.ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": search, KEY: key.hex()}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
+    tail = b""
+    assert process.stderr
+    try:
+        while chunk := process.stderr.read1(1 << 16):  # type: ignore[attr-defined]
+            sys.stderr.write(chunk.decode("utf-8", "replace"))
+            tail = (tail + chunk)[-TAIL:]
+    finally:
+        process.terminate()
+        code = process.wait()
+    return code, tail.decode("utf-8", "replace")
+
+
+def _told(written: str) -> str:
+    """Which process failed first, and how, by the report of torch's elastic agent, which ends with what it saw first.
+
+    Others fail when they miss it: one that a signal ended is the cause.
+    """
+    failures = re.findall(r"rank\s*: (\d+) \(.*?exitcode\s*: (-?\d+)", written, re.DOTALL)
+    found = [(rank, int(code)) for rank, code in failures]
+    if not found:
+        return f"accelerate launch failed: {(written.strip().splitlines() or ['no word why'])[-1]}"
+    rank, code = next((one for one in found if one[1] < 0 and -one[1] != signal.SIGTERM), found[-1])
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    remedy = "if memory ran out, lower rows_at_once; the same training goes on from its last checkpoint"
+    return f"process {rank} {how}, and the others with it: {remedy}"
+
+
+def main(address: str, error: Path) -> None:
+    """One of the processes; ``error`` is the file for what ends the training."""
+    with Client(address, authkey=bytes.fromhex(os.environ.pop(KEY))) as starter:
+        train, params, name, rest = starter.recv()
+    try:
+        train(params, tasks.load(name), *rest)
+    except (ValueError, OSError, torch.OutOfMemoryError) as reason:
+        with suppress(FileExistsError), error.open("x", encoding="utf-8") as file:
+            file.write(files.told(reason))  # the first error, which is the cause of the others
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
