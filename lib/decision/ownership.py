@@ -4,8 +4,8 @@ In the manner of arXiv 2404.08850, which projects the cost of a domain-adapted m
 once (data, trainings with those that failed, work by people), what is spent again every year, and what each request
 takes. Its saving of 90 to 95% is for another task and counts no engineering hours.
 
-Of ``Prices.making`` nothing was measured: ``lib.decision.costs.sensitivity`` tells which of it decides. Equal quality is
-assumed by a comparison of costs alone: show accuracy beside it.
+Of ``Prices.making`` nothing was measured: ``lib.decision.costs.sensitivity`` tells which of it decides. A comparison of
+costs alone assumes equal quality: show accuracy beside it.
 """
 
 from __future__ import annotations
@@ -58,10 +58,8 @@ def spent(prices: Prices, made: Made) -> dict[str, float]:
     """USD that do not depend on requests, by what for, over the model's years. Raises ParamsError without a price."""
     making, price = prices.making, find(prices.rented, made.processor, "rented processor")
     training = made.hours * price.usd_per_hour * price.units * making.tries
-    data = (
-        costs.teacher_data(prices, made.replies).set_index("model")["usd"][made.teacher] if len(made.replies) else 0.0
-    )
-    found = {"teacher's data": float(data), "trainings": training}
+    data = costs.teacher_data(prices, made.replies).set_index("model")["usd"] if len(made.replies) else {}
+    found = {"teacher's data": float(data.get(made.teacher, 0.0)), "trainings": training}
     found |= {"trainings again": training * making.retrainings * making.years}
     hours = {"engineering": making.engineering_hours, "labels": making.labels_hours}
     return found | {name: each * making.usd_per_hour for name, each in hours.items()}

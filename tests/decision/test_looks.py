@@ -1,4 +1,4 @@
-"""Looking at results as they come: which rules keep their error, on seeded simulations with exact binomial tolerance."""
+"""Looking at results as they come: which rules keep their error, on seeded simulations, by the exact binomial tail."""
 
 import numpy as np
 import pandas as pd
