@@ -79,12 +79,24 @@ class Use(Sourced):
     new_tokens: NonNegativeFloat
 
 
+class Making(Sourced):
+    """Work and trainings of a model that is used for ``years``; ``tries``: trainings for each that is released."""
+
+    engineering_hours: NonNegativeFloat
+    labels_hours: NonNegativeFloat
+    usd_per_hour: NonNegativeFloat
+    tries: PositiveFloat
+    retrainings: NonNegativeFloat  # a year
+    years: PositiveFloat
+
+
 class Prices(Settings):
     hosted: dict[str, Hosted]
     rented: dict[str, Rented]
     electricity: Electricity
     machine: Machine
     use: Use
+    making: Making
 
 
 def load_prices(path: Path = paths.PRICES) -> Prices:

@@ -161,6 +161,19 @@ def curve(
     return figure
 
 
+def tornado(rows: pd.DataFrame, base: float, label: str, title: str = "") -> Shown:
+    """What each assumption alone does to an answer, the strongest on top. ``rows``: lib.decision.costs.sensitivity."""
+    with _axes(1.4 + 0.32 * len(rows), title, xlabel=f"{label}, log scale", xscale="log") as (figure, (axes,)):
+        for y, row in enumerate(rows.to_dict("records")):
+            for end, value, colour in (("low", row["low"], COLOURS[5]), ("high", row["high"], COLOURS[1])):
+                axes.plot([base, row[f"answer_{end}"]], [y, y], color=colour, lw=9, solid_capstyle="butt")
+                axes.annotate(f"{value:g}", (row[f"answer_{end}"], y), va="center", fontsize=8)
+        axes.axvline(base, color="#000000", lw=1)
+        axes.set_yticks(range(len(rows)), rows["assumption"])
+        axes.invert_yaxis()
+    return figure, textwrap.shorten(f"{label}, by assumption: {', '.join(rows['assumption'])}", 200, placeholder=" …")
+
+
 def png(figure: Figure) -> bytes:
     """The figure as PNG, without date and program name; the figure is closed."""
     data = io.BytesIO()

@@ -25,9 +25,9 @@ from lib.evaluation import bootstrap
 from lib.evaluation.comparison import ALL, STEPS, overall
 from lib.evaluation.metrics import holm, wilson
 from lib.evaluation.prices import load_prices
-from lib.report import cascade, charts, choice, gallery, guaranteed, svg
+from lib.report import cascade, charts, choice, gallery, guaranteed, related, svg
 from lib.report.choice import BATCH, assumptions, break_even, cells_of, choices, loads, taught, verdict, wins, yearly
-from lib.report.release import TEMPLATES
+from lib.report.release import STAGE, TEMPLATES
 from lib.runtime.requests import calls
 from lib.teacher.contract import PIPELINE
 
@@ -40,7 +40,8 @@ VOLUMES = (50, 500, 5000)
 
 
 def index(reports: Path = paths.REPORTS, out: Path | None = None) -> Path:
-    """Writes reports/index.html: every report, those of the main task and that deploy a model first; and the galleries.
+    """Writes reports/index.html: every report, those of the main task and that deploy a model first; the galleries;
+    and what related systems gave.
 
     A gallery whose records are gone is removed. ``out``: the folder to write them to, if not ``reports``.
     """
@@ -51,7 +52,11 @@ def index(reports: Path = paths.REPORTS, out: Path | None = None) -> Path:
         page.unlink(missing_ok=True)
         if run.get("gallery"):
             files.write_text(page, rendered("gallery.html.j2", run=run))
-    text = rendered("runs.html.j2", runs=found, volumes=VOLUMES, prices=load_prices(), batch=BATCH, sure=SURE)
+    if told := related.page(reports):
+        files.write_text((out or reports) / related.FILE, rendered("related.html.j2", page=told))
+    text = rendered(
+        "runs.html.j2", runs=found, related=told, volumes=VOLUMES, prices=load_prices(), batch=BATCH, sure=SURE
+    )
     files.write_text(page := (out or reports) / "index.html", text)
     return page
 
@@ -96,7 +101,7 @@ MISSING = {
 
 def about(folder: Path, profile: str = "") -> Row:
     """All that the index shows of the report of ``profile``, by default the folder's name; ``missing``: what not."""
-    metas = files.read_json(folder / "provenance.json")
+    metas = {n: meta for n, meta in files.read_json(folder / "provenance.json").items() if n <= STAGE}
     pages = {p.name: re.search(r"<title>(.*?)</title>", p.read_text("utf-8")) for p in folder.glob("[0-9][0-9]_*.html")}
     titles = {name: html.unescape(found[1]) if found else name for name, found in sorted(pages.items())}
     kept = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix in (".csv", ".json", ".xz"))

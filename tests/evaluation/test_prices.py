@@ -20,6 +20,15 @@ GIVEN: dict[str, Any] = {
         **{"slowdown": 1.0, **SOURCED},
     },
     "use": {"requests_per_day": 100.0, "cached_share": 0.5, "prompt_tokens": 1000.0, "new_tokens": 10.0, **SOURCED},
+    "making": {
+        "engineering_hours": 10.0,
+        "labels_hours": 2.0,
+        "usd_per_hour": 50.0,
+        "tries": 2.0,
+        "retrainings": 1.0,
+        "years": 2.0,
+        **SOURCED,
+    },
 }
 PRICES = prices.Prices.read(GIVEN, "prices")
 
