@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from lib.decision.routing import DEVELOPED, HELD_OUT, KEY, Route, Router
 from lib.evaluation.metrics import canonical
 
-DELTA = 0.7
-"""The least reward of a step in the paper."""
+DELTA = 0.7  # the least reward of a step in the paper
 Floats = NDArray[np.float64]
 
 
@@ -27,12 +26,12 @@ def oracle(router: Router) -> pd.DataFrame:
     answers = [router.answers(Route((name,))) for name in router.systems]
     right = np.stack([rows["exact"].to_numpy(bool) for rows in answers])
     usd = np.stack([rows["usd_per_million"].to_numpy(float) for rows in answers])
-    place, tests = right.argmax(axis=0), answers[0]["test"]
+    some, place, tests = right.max(axis=0), right.argmax(axis=0), answers[0]["test"]
     least = np.take_along_axis(usd, place[None], 0)[0]
     parts = {HELD_OUT: tests.isin(DEVELOPED), **{str(name): tests == name for name in tests.unique()}}
     rows = []
     for test, where in parts.items():
-        if len(own := right.any(axis=0)[where]):
+        if len(own := some[where]):
             row = {"test": test, "n": len(own), "accuracy": float(own.mean())}
             rows.append({**row, "usd_per_million": float(least[where].mean())})
     return pd.DataFrame(rows, columns=["test", "n", "accuracy", "usd_per_million"])

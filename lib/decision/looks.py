@@ -10,17 +10,15 @@ with the error that it allows, so that all together are wrong far more often. Th
   that of the target. It exceeds 1 / error at any time with at most this probability (Ville 1939; Robbins 1970; Howard
   et al., arXiv 1810.08240), however often one looks.
 
-A rule is two lists of counts: at its looks, how many right are enough to accept and how many wrong to drop a system.
-The last three hold for one system; for several, give each its part of the error.
+A system is dropped by the same rule for its wrong answers. For several systems, give each its part of the error.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,12 +31,8 @@ from lib.decision.guarantee import ERROR, lower
 
 RULES = "every ten", "planned", "doublings", "sequence"
 EVERY_TEN, PLANNED, DOUBLINGS, SEQUENCE = RULES
-FEWEST = 50
-"""Requests before the first of the doublings."""
-POINTS = -0.5, -0.1, 1.0, 2.0
-"""Of the true share above the target, in simulations."""
-Counts = NDArray[np.int64]
-Floats = NDArray[np.float64]
+FEWEST = 50  # requests before the first of the doublings
+POINTS = -0.5, -0.1, 1.0, 2.0  # of the true share above the target, in simulations
 
 
 def looks(rule: str, n: int) -> list[int]:
@@ -67,20 +61,19 @@ def enough(rule: str, target: float, n: int, error: float) -> Mapping[int, int]:
     return found
 
 
-def evidence(right: Any, n: int, target: float) -> Floats:
+def evidence(right: Any, n: int, target: float) -> NDArray[np.float64]:
     """The logarithm of the martingale: the mean likelihood of shares from ``target`` to 1 over that of ``target``."""
     wrong = n - np.asarray(right)
     above = beta.logsf(target, right + 1.0, wrong + 1.0) - math.log1p(-target)
-    own: Floats = betaln(right + 1.0, wrong + 1.0) + above - xlogy(right, target) - xlog1py(wrong, -target)
+    own: NDArray[np.float64] = betaln(right + 1.0, wrong + 1.0) + above - xlogy(right, target) - xlog1py(wrong, -target)
     return own
 
 
-@dataclass(frozen=True)
-class Stop:
+class Stop(NamedTuple):
     """``verdict`` of each row: 1 accepted, -1 dropped, 0 neither after all; ``asked``: after how many requests."""
 
-    verdict: Counts
-    asked: Counts
+    verdict: NDArray[np.int64]
+    asked: NDArray[np.int64]
 
 
 def stops(right: Any, rule: str, target: float, error: float) -> Stop:

@@ -65,18 +65,13 @@ def spent(prices: Prices, made: Made) -> dict[str, float]:
     return found | {name: each * making.usd_per_hour for name, each in hours.items()}
 
 
-def each(prices: Prices, need: Need) -> float:
-    """USD a million requests on an own machine, at the requests a day of the prices."""
-    return costs.own(prices, need, prices.use.requests_per_day)
-
-
 def volumes(prices: Prices, made: Made, need: Need, model: str, at: Sequence[float] = VOLUMES) -> pd.DataFrame:
     """A row for each number of requests over the model's years: USD a million, own, there anyway, and hosted.
 
     ``ratio``: hosted over own on a machine that is there anyway.
     """
     fixed, hosted = sum(spent(prices, made).values()), costs.hosted(prices, model, costs.hosted_need(prices))
-    bought, anyway = each(prices, need), costs.anyway(prices, need)
+    bought, anyway = costs.own(prices, need, prices.use.requests_per_day), costs.anyway(prices, need)
     rows = [{"requests": n, "own": 1e6 * fixed / n + bought, "anyway": 1e6 * fixed / n + anyway} for n in at]
     return pd.DataFrame(rows).assign(hosted=hosted, ratio=lambda t: hosted / t["anyway"])
 

@@ -54,9 +54,8 @@ def index(reports: Path = paths.REPORTS, out: Path | None = None) -> Path:
             files.write_text(page, rendered("gallery.html.j2", run=run))
     if told := related.page(reports):
         files.write_text((out or reports) / related.FILE, rendered("related.html.j2", page=told))
-    text = rendered(
-        "runs.html.j2", runs=found, related=told, volumes=VOLUMES, prices=load_prices(), batch=BATCH, sure=SURE
-    )
+    given = {"volumes": VOLUMES, "prices": load_prices(), "batch": BATCH, "sure": SURE}
+    text = rendered("runs.html.j2", runs=found, related=told, **given)
     files.write_text(page := (out or reports) / "index.html", text)
     return page
 

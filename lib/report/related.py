@@ -112,7 +112,7 @@ def _routes(found: Found) -> Row:
     first = router.fit(Route((rules, known["small"]), CHECKED))
     alone, made, ruled = ({r["test"]: r for r in router.points(x)} for x in (Route((known["small"],)), route, first))
     best = limits.oracle(router).set_index("test")["accuracy"]
-    shown = {"small": known["small"], "parent": known["parent"], "rules": rules, "up": made[HELD_OUT]["sent_up"]}
+    shown = {"small": known["small"], "parent": known["parent"], "rules": rules}
     for name, test in (("held", HELD_OUT), ("test", TEST)):
         base = alone[test]["accuracy"]
         points = {"gain": made[test]["accuracy"], "oracle": best[test], "ruled": ruled[test]["accuracy"]}
@@ -123,9 +123,8 @@ def _routes(found: Found) -> Row:
 def _asking(found: Found) -> Row:
     known = found.known
     rows = asking.by_confidence(known["records"], known["small"], PROMISE)
-    by = {v: ", ".join(r["test"] for r in rows if r["verdict"] == v) or "none" for v in ("holds", "fails", "open")}
     over = ", ".join(f"{r['test']} {r['wrong']:.1%}" for r in rows if r["wrong"] > PROMISE) or "none"
-    return {**rows[0], **by, "over": over}
+    return {**rows[0], "over": over}
 
 
 def _calls(found: Found) -> Row:
@@ -151,7 +150,7 @@ def _layouts(found: Found) -> Row:
     shape = Shape.of(files.read_json(found.folder / "training_speed.json")["config"])
     rows = layouts.curve(layouts.layouts(shape), 4.5).set_index(["layout", "context"])
     kv = {f"kv_{c}": float(rows.loc[f"({shape.heads}, {shape.kv_heads})", "kv"].loc[c]) for c in (288, 4_096)}
-    return {**kv, "crossing": layouts.crossing(shape), "merged": float(1 - rows["cost"].loc[:, 4_096].min())}
+    return {**kv, "crossing": layouts.crossing(shape)}
 
 
 def _ownership(found: Found) -> Row:
@@ -163,8 +162,8 @@ def _ownership(found: Found) -> Row:
     even, least = (ownership.break_even(p, made, need, made.teacher) for p in (prices, free))
     rows = costs.sensitivity(lambda p: ownership.break_even(p, made, need, made.teacher), prices)
     million = ownership.volumes(prices, made, need, made.teacher, [10**6]).iloc[0]
-    found_ = {"even": even, "least": least, "most": ", ".join(rows["assumption"][:2]), "ratio": million["ratio"]}
-    return {**found_, "model": made.teacher, "trainings": spent["trainings"], "data": spent["teacher's data"]}
+    shown = {"even": even, "least": least, "most": ", ".join(rows["assumption"][:2]), "ratio": million["ratio"]}
+    return {**shown, "model": made.teacher, "trainings": spent["trainings"], "data": spent["teacher's data"]}
 
 
 def _trainings(found: Found) -> Row:
@@ -173,19 +172,12 @@ def _trainings(found: Found) -> Row:
     return {"n": len(rows), "median": float(errors.median()), "most": float(errors.max())}
 
 
-COMPUTED: dict[str, Callable[[Found], Row]] = {
-    "routes": _routes,
-    "asking": _asking,
-    "calls": _calls,
-    "looks": _looks,
-    "layouts": _layouts,
-    "ownership": _ownership,
-    "trainings": _trainings,
-}
+TOPICS = _routes, _asking, _calls, _looks, _layouts, _ownership, _trainings
+COMPUTED: dict[str, Callable[[Found], Row]] = {topic.__name__[1:]: topic for topic in TOPICS}
 
 
 def page(reports: Path, source: Path = SOURCE) -> Row:
-    """What the page shows: ``systems`` and ``classes``, their texts filled; {} without the report. Raises ParamsError."""
+    """What the page shows: ``systems`` and ``classes``, texts filled; {} without the report. Raises ParamsError."""
     known = Related.read(params.read_yaml(source), source.name)
     if not (reports / known.profile / "provenance.json").is_file():
         return {}
