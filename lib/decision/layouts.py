@@ -19,7 +19,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from lib.decision.flops import Shape
+from lib.model.flops import Shape
 
 HEADS = (9, 3), (6, 2), (3, 1)  # query and key-value heads of the layouts of a model with 9 and 3
 WEIGHT, MEMORY, WORK = 0.9, 1 / 2, 1 / 3  # λ, α, β of the paper

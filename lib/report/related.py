@@ -18,9 +18,9 @@ from lib.core.files import Row
 from lib.core.params import Settings
 from lib.data.study_data import DEV, TEST
 from lib.decision import asking, candidates, costs, guarantee, layouts, limits, looks, ownership, routing
-from lib.decision.flops import Shape
 from lib.decision.routing import CHECKED, HELD_OUT, Route, Router
 from lib.evaluation.prices import load_prices
+from lib.model.flops import Shape
 from lib.report import choice
 
 FILE = "related.html"
@@ -98,7 +98,7 @@ class Found:
     def fill(self, text: str) -> str:
         """``text`` with its figures; where one cannot be made, which file is to blame."""
         try:
-            return text.format_map(self)  # type: ignore[arg-type]
+            return text.format_map(self)
         except (ValueError, OSError, LookupError) as error:
             return f"no record: {files.told(error)}"
 

@@ -9,9 +9,9 @@ from lib.core import files
 from lib.core.params import ParamsError
 from lib.decision import costs, layouts, ownership
 from lib.decision.costs import Need
-from lib.decision.flops import Shape
 from lib.decision.ownership import Made
 from lib.evaluation.prices import load_prices
+from lib.model.flops import Shape
 
 PRICES = load_prices()
 REPLIES = pd.DataFrame([{"prompt_tokens": 4e6, "cached_tokens": 0.0, "new_tokens": 1e6}])
