@@ -142,7 +142,8 @@ def _card(folder: Path, title: str) -> str:
     """A section of the model card as HTML, empty if there is none."""
     card = folder / "model" / "README.md"
     text = card.read_text("utf-8").partition(f"\n## {title}\n")[2].partition("\n## ")[0] if card.is_file() else ""
-    return str(markdown2html_mistune(text.partition("\n<!--")[0])).strip()
+    html = str(markdown2html_mistune(text.partition("\n<!--")[0])).strip()
+    return html.replace("<th>", '<th scope="col">')
 
 
 def made(meta: Row) -> str:

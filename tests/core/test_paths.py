@@ -47,6 +47,6 @@ def test_paths_told_to_others_are_never_the_machine_s(tmp_path: Path) -> None:
 
 def test_every_stage_has_parameters_in_every_profile() -> None:
     numbers = [paths.stage_number(n) for n in paths.notebooks()]
-    assert numbers
+    assert numbers.pop() == "07"  # its parameters are the same in all profiles
     for profile in paths.profiles():
         assert [paths.stage_number(p) for p in sorted((paths.PARAMS / profile).glob("*.yaml"))] == numbers
