@@ -147,13 +147,17 @@ def _named(point: Row, name: str) -> Row:
 
 
 def _curve(rows: Sequence[Row], alone: Sequence[Row]) -> Row:
-    """``rows``, ``n``, and the ``drawing``, wide and narrow: the cascade's points are joined; equal ones are one."""
+    """``rows``, ``n``, and the ``drawing``, wide and narrow: the cascade's points are joined; equal ones are one.
+
+    Systems that are far less accurate alone are in the text only, so that the axis fits the others.
+    """
     merged: dict[tuple[float, float], Row] = {}
     for row in rows:
         merged.setdefault((row["x"], row["accuracy"]), row)
     line = [{**row, "system": f"cascade at {row['threshold']:g}", "look": ("#000000", "o")} for row in merged.values()]
     alt = f"Accuracy against cost of a cascade at {len(line)} thresholds, and of its systems alone; the table has them."
-    points = [*alone, *line]
+    far = min(row["accuracy"] for row in line) - charts.GAP
+    points = [*(row for row in alone if row["accuracy"] > far), *line]
     drawing = [svg.scatter(points, line, width, AXIS, alt, stepped=False) for width in (760, 350)]
     return {"rows": list(rows), "n": rows[0]["n"], "alone": list(alone), "drawing": drawing}
 

@@ -100,11 +100,12 @@ def test_the_teacher_answers_what_its_student_is_not_sure_of(report: Path, tmp_p
     said = {"system": "pipeline", "test": "test", "calls": [], "exact": True, "prompt_tokens": 500, "new_tokens": 9}
     said |= dict.fromkeys(("digest", "level", "reason", "error"), "")
     said |= dict.fromkeys(("latency_ms", "cached_tokens", "llm_calls", "reward"), 1)
-    write_rows(tmp_path / PREDICTIONS, [{"id": str(i), **said} for i in range(50)])
+    write_rows(tmp_path / PREDICTIONS, [{"id": str(i), **said} for i in range(60, 110)])
     teacher = candidates.said_by_teacher(tmp_path, "pipeline")
     both = candidates.before_teacher(found, ["small"], teacher)
-    alone = found[(found["test"] == "test") & found["id"].astype(int).lt(50)]["exact"].astype(bool)
-    assert len(both) == 50 and both["exact"].all() and both["up"].sum() == (~alone).sum() and both["read"].eq(500).all()
+    alone = found[(found["test"] == "test") & found["id"].astype(int).between(60, 109)]["exact"].astype(bool)
+    assert len(both) == 50 and both["exact"].all() and both["up"].sum() == (~alone).sum() == 20
+    assert both["read"].eq(500 * both["up"]).all() and set(both["by"]) == {"small", "pipeline"}
     assert candidates.before_teacher(found.head(0), ["small"], teacher).empty
 
 
