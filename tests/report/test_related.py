@@ -18,7 +18,7 @@ SYSTEM = {"name": "A", "paper": "1", "published": "–", "seen": "code", "here":
 def source(folder: Path, *entries: dict[str, str], **figures: dict[str, object]) -> Path:
     systems = [{**SYSTEM, **entry} for entry in entries]
     values = {"profile": "p", "figures": figures, "systems": systems, "classes": []}
-    files.write_text(path := folder / "related.yaml", yaml.safe_dump(values))
+    files.write_text(path := folder / "related.yaml", files.dumps(values))
     return path
 
 
