@@ -143,7 +143,8 @@ def _looks(found: Found) -> Row:
     usd = guarantee.cheaper(known["found"].usd, known["parent"])
     usd = {name: x for name, x in usd.items() if candidates.ROUTED not in name}
     planned, early = (looks.profiled(kept, usd, target, rule, 50, 0) for rule in (looks.PLANNED, looks.SEQUENCE))
-    return {**worst, "system": planned["system"] or "no cheaper system", "n": planned["n"], "early": early["asked"]}
+    worst |= {"allowed": guarantee.ERROR / 2, "early": early["asked"]}
+    return {**worst, "system": planned["system"] or "no cheaper system", "n": planned["n"]}
 
 
 def _layouts(found: Found) -> Row:
