@@ -18,7 +18,7 @@ from lib.compression.shape import Shape
 from lib.core.files import Row, sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
-from lib.model.student import StudentError
+from lib.model.student import StudentError, weights_digest
 from lib.training import distill
 from lib.training.finetune import train
 from lib.training.layers import quantised
@@ -87,8 +87,10 @@ def test_what_is_complete_is_not_done_again(
     again = run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)
     assert again[0]["key"] != kept["key"], "other parameters, other models"
     assert made == ["tiny", "1_recovered", "tiny"]
+    weights = weights_digest(students.load(out).model)
     students.save(students.load(assistant), out)  # as an entry does that is only pruned
-    assert run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)[1]["student"] == again[1]["student"]
+    run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)
+    assert weights_digest(students.load(out).model) == weights
     assert made[3:] == ["tiny"]
     monkeypatch.setattr(models, "_code", lambda: "other")
     run(assistant, groups, out, max_steps=1, learning_rate=2.0e-3)
