@@ -17,23 +17,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lib.decision.guarantee import ERROR, FAILS, HOLDS, OPEN, least_n, lower
-from lib.decision.routing import DEVELOPED, HELD_OUT, KEY, fitted_on
+from lib.decision.guarantee import ERROR, FAILS, HOLDS, OPEN, least_n, lower, upper
+from lib.decision.routing import DEVELOPED, HELD_OUT, aligned, fitted_on
 
 GRID = (0.0, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
 """Confidences that may become the threshold; fixed before any answer is seen."""
-
-
-def wrong_at_most(wrong: int, n: int, error: float = ERROR) -> float:
-    """The exact upper bound of a share that ``wrong`` of ``n`` were counted of."""
-    return 1 - float(lower(n - wrong, n, error)) if n else 1.0
 
 
 def threshold(rows: pd.DataFrame, promise: float) -> float:
     """The lowest confidence of GRID whose answers are bounded by ``promise``; NaN if none is: ask always."""
     for least in GRID:
         given = rows.loc[rows["confidence"] >= least, "exact"]
-        if wrong_at_most(int((~given.astype(bool)).sum()), len(given), ERROR / len(GRID)) <= promise:
+        if upper(int((~given.astype(bool)).sum()), len(given), ERROR / len(GRID)) <= promise:
             return least
     return math.nan
 
@@ -54,11 +49,7 @@ def by_confidence(records: pd.DataFrame, system: str, promise: float) -> list[di
 
 def by_agreement(records: pd.DataFrame, systems: Sequence[str], promise: float) -> list[dict[str, Any]]:
     """The same for answers that both of two systems give; ``records`` as of lib.decision.records."""
-    some = records[records["system"].isin(list(systems))]
-    some = some.assign(again=some.groupby(["system", "test", "id"]).cumcount())
-    both = [some[some["system"] == name].set_index(KEY) for name in systems]
-    common = both[0].index.intersection(both[1].index)
-    one, other = (table.loc[common] for table in both)
+    one, other = aligned(records, systems)
     sure = (one["confidence"] > 0) & (other["confidence"] > 0)  # rules that do not know a sentence are not
     own = one.assign(given=sure & (one["answer"] == other["answer"])).reset_index()
     return _checked(own[~fitted_on(own)], f"{systems[0]} and {systems[1]} agree", promise)
@@ -76,7 +67,7 @@ def _checked(rows: pd.DataFrame, rule: str, promise: float) -> list[dict[str, An
         own = rows[where]
         given = own.loc[own["given"], "exact"].astype(bool)
         n, wrong = len(given), int((~given).sum())
-        most, least = wrong_at_most(wrong, n), float(lower(wrong, n, ERROR)) if n else 0.0
+        most, least = upper(wrong, n, ERROR), float(lower(wrong, n, ERROR)) if n else 0.0
         verdict = HOLDS if most <= promise else FAILS if least > promise else OPEN
         row = {"rule": rule, "promise": promise, "test": test, "n": len(own), "answered": n / max(1, len(own))}
         row |= {"wrong": wrong / n if n else math.nan, "most": most, "verdict": verdict}

@@ -16,7 +16,8 @@ from lib.data.recording import KINDS, PREDICTIONS
 from lib.data.study_data import DEV, DEV_HUMAN, TEST
 from lib.decision import calibration, records
 from lib.decision.costs import Need
-from lib.decision.routing import CHECKED, KEY, Route, Router
+from lib.decision.records import KEY, numbered
+from lib.decision.routing import CHECKED, Route, Router
 from lib.evaluation.comparison import drawn, overall
 from lib.evaluation.prices import Prices, local_usd
 
@@ -77,7 +78,7 @@ def said_by_teacher(recording: Path, teacher: str = "") -> pd.DataFrame:
     """What a recording's systems (or ``teacher`` alone) answered, by test, id and how often it came before (KEY)."""
     said = pd.DataFrame(files.read_rows(recording / PREDICTIONS, KINDS[PREDICTIONS])[0])
     own = said[said["system"] == teacher] if teacher and len(said) else said
-    return _numbered(own) if len(own) else own
+    return numbered(own) if len(own) else own
 
 
 def before_teacher(found: pd.DataFrame, names: Sequence[str], said: pd.DataFrame, least: float = SURE) -> pd.DataFrame:
@@ -94,7 +95,7 @@ def before_teacher(found: pd.DataFrame, names: Sequence[str], said: pd.DataFrame
     if not len(said) or {*names} - {*known["system"]}:
         return pd.DataFrame()
     fitted = calibration.fit(known)
-    sides = [_numbered(own[own["system"] == name]).set_index(KEY) for name in names]
+    sides = [numbered(own[own["system"] == name]).set_index(KEY) for name in names]
     last = said.set_index(KEY)
     for side in sides:
         last = last[last.index.isin(side.index)]
@@ -112,10 +113,6 @@ def before_teacher(found: pd.DataFrame, names: Sequence[str], said: pd.DataFrame
     tokens = {"read": last["prompt_tokens"] * left, "written": last["new_tokens"] * left}
     made = pd.concat(parts).reindex(last.index).assign(up=left, latency_ms=ms, **tokens)
     return made.astype({"exact": bool, "acted": bool}).reset_index()
-
-
-def _numbered(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(again=rows.groupby(["system", "test", "id"]).cumcount())
 
 
 def rows(folder: Path) -> pd.DataFrame:

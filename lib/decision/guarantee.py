@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import beta
 
 from lib.core.params import ParamsError, suggest
+from lib.decision.records import KEY, numbered
 
 GOLD = "gold"
 """As a reference: the right answer, so that the target is an accuracy."""
@@ -30,7 +31,6 @@ CONFIDENCE = 0.95
 ERROR = round(1 - CONFIDENCE, 9)
 DRAWS = 1_000
 HOLDS, OPEN, FAILS = "holds", "open", "fails"
-REQUEST = ["test", "id", "again"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,7 @@ def kept(records: pd.DataFrame, reference: str = GOLD) -> pd.DataFrame:
 
     Raises ParamsError if the reference has no records.
     """
-    again = records.groupby(["system", "test", "id"]).cumcount()
-    wide = records.assign(again=again).pivot(index=REQUEST, columns="system", values="exact").astype(float)
+    wide = numbered(records).pivot(index=KEY, columns="system", values="exact").astype(float)
     if reference == GOLD:
         return wide
     if reference not in wide:
@@ -70,6 +69,11 @@ def lower(right: Any, n: Any, error: float) -> NDArray[np.float64]:
     """
     right, n = np.asarray(right, dtype=float), np.asarray(n, dtype=float)
     return np.where(right > 0, beta.ppf(error, np.maximum(right, 1e-9), n - right + 1), 0.0)
+
+
+def upper(wrong: int, n: int, error: float) -> float:
+    """The exact upper bound of a share that ``wrong`` of ``n`` were counted of; 1 of none."""
+    return 1 - float(lower(n - wrong, n, error)) if n else 1.0
 
 
 def _ranked(kept: pd.DataFrame, usd: Mapping[str, float]) -> list[str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from lib.decision.routing import DEVELOPED, HELD_OUT, KEY, Route, Router
+from lib.decision.routing import DEVELOPED, HELD_OUT, Route, Router, aligned
 from lib.evaluation.metrics import canonical
 
 DELTA = 0.7  # the least reward of a step in the paper
@@ -73,10 +73,7 @@ def by_calls(records: pd.DataFrame, draft: str, target: str) -> pd.DataFrame:
     calls (the confidence's root) is at least DELTA, else the target's.
     """
     kept = records[records["calls"].notna() & records["gold"].notna()]
-    kept = kept.assign(again=kept.groupby(["system", "test", "id"]).cumcount())
-    sides = [kept[kept["system"] == name].set_index(KEY) for name in (draft, target)]
-    common = sides[0].index.intersection(sides[1].index)
-    one, other = (side.loc[common] for side in sides)
+    one, other = aligned(kept, (draft, target))
     said = [[{canonical([call]) for call in calls} for calls in side["calls"]] for side in (one, other)]
     golds = [[[canonical([call]) for call in calls] for calls in gold] for gold in one["gold"]]
     right = [side["exact"].to_numpy(bool) for side in (one, other)]

@@ -26,6 +26,8 @@ REQUEST = ["id", "level", "source", "traits", "tools", "should_act", "words", "t
 OUTCOME = ["answer", "exact", "reward", "reason", "acted", "executes", "calls"]
 MEASURED = ["confidence", "latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls"]
 COLUMNS = ["system", "test", *REQUEST, *OUTCOME, *MEASURED]
+KEY = ["test", "id", "again"]
+"""What tells the requests of a system apart, once they are ``numbered``."""
 Key = tuple[str, int]
 
 
@@ -140,6 +142,11 @@ def read(folder: Path) -> pd.DataFrame:
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RecordError(f"{where}: no records ({error!r}): restore the file") from error
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=COLUMNS)
+
+
+def numbered(records: pd.DataFrame) -> pd.DataFrame:
+    """``records`` with ``again``: how often the same id of a test came before, of the same system."""
+    return records.assign(again=records.groupby(["system", "test", "id"]).cumcount())
 
 
 def _part(asked: Row, row: Row) -> pd.DataFrame:

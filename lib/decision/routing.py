@@ -28,6 +28,7 @@ from sklearn.preprocessing import StandardScaler
 from lib.core.params import ParamsError, suggest
 from lib.data.study_data import DEV, DEV_HUMAN
 from lib.decision import calibration
+from lib.decision.records import KEY, numbered
 from lib.evaluation import metrics
 from lib.evaluation.prices import Prices, find, hosted_usd, local_usd
 
@@ -43,7 +44,6 @@ OF_REQUEST = ["prompt_tokens", "words"]
 """What is known of a request before it is answered: the prompt's length tells how large its context is."""
 SUMS = ["latency_ms", "prompt_tokens", "cached_tokens", "new_tokens", "llm_calls", "usd_per_million"]
 USED = ["exact", "confidence", "executes", "answer", "latency_ms", "usd_per_million"]
-KEY = ["test", "id", "again"]
 POINT = ["route", "systems", "kind", "threshold", "chosen", "front", "test", "n", "accuracy", "low", "high", "points"]
 POINT += ["usd_per_million", "mean_ms", "sent_up"]
 Flags = NDArray[np.bool_]
@@ -110,10 +110,12 @@ class Router:
         Raises ParamsError for a system without records, and where all answered no request that one can fit on.
         """
         self.systems = tuple(systems)
-        self._tables = _aligned(records, self.systems)
+        for name in {*systems} - (known := {*records["system"]}):
+            raise ParamsError(f"systems: no records of '{name}'; {suggest(name, sorted(known))}")
+        self._tables = aligned(records, self.systems)
         rows = self._tables[0].reset_index()
-        known, developed = fitted_on(rows).to_numpy(), rows["test"].isin(DEVELOPED).to_numpy()
-        self._fitted, self._shown = known & developed, ~known
+        fitted, developed = fitted_on(rows).to_numpy(), rows["test"].isin(DEVELOPED).to_numpy()
+        self._fitted, self._shown = fitted & developed, ~fitted
         if not self._fitted.any():
             raise ParamsError(f"systems {', '.join(systems)}: no request of {' or '.join(DEVELOPED)} that all answered")
         asked = {str(test): (rows["test"] == test).to_numpy() for test in rows["test"].unique()}
@@ -214,12 +216,9 @@ class Router:
         return [route for _, _, route in found]
 
 
-def _aligned(records: pd.DataFrame, systems: Sequence[str]) -> list[pd.DataFrame]:
+def aligned(records: pd.DataFrame, systems: Sequence[str]) -> list[pd.DataFrame]:
     """The records of each system for what all of them answered, in the same order, by KEY."""
-    for name in {*systems} - (known := {*records["system"]}):
-        raise ParamsError(f"systems: no records of '{name}'; {suggest(name, sorted(known))}")
-    own = records[records["system"].isin(list(systems))]
-    own = own.assign(again=own.groupby(["system", "test", "id"]).cumcount())
+    own = numbered(records[records["system"].isin(list(systems))])
     own = own[own.groupby(KEY)["system"].transform("size") == len(systems)].set_index(KEY)
     common = own.index[own["system"] == systems[-1]]
     return [own[own["system"] == name].loc[common] for name in systems]

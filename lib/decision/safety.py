@@ -18,7 +18,7 @@ from collections import Counter
 import pandas as pd
 
 from lib.core.files import Row
-from lib.decision.guarantee import ERROR, lower
+from lib.decision.guarantee import ERROR, upper
 from lib.experiments.wrong_actions import CHOSEN
 
 TARGET = 1e-4  # wrong actions left, of all requests
@@ -58,13 +58,8 @@ def _part(part: str, rows: pd.DataFrame, asked: pd.DataFrame, least: float | Non
     asks = rows["confidence"] < (least or 0.0)
     found: Row = {"part": part, "n": n, "right": int(asked["right"].sum()), "sensitive": len(rows)}
     for name, some in (("wrong", wrong), ("left", wrong & ~asks)):
-        found |= {name: int(some.sum()), f"{name}_most": _most(int(some.sum()), n)}
+        found |= {name: int(some.sum()), f"{name}_most": float(f"{upper(int(some.sum()), n, ERROR):.3g}")}
     return {**found, "sensitive_right": int(right.sum()), "asks": int(asks.sum()), "refused": int((right & asks).sum())}
-
-
-def _most(count: int, n: int) -> float:
-    """The exact upper bound, 95%, of a share that ``count`` of ``n`` were counted of."""
-    return float(f"{1 - float(lower(n - count, n, ERROR)):.3g}")
 
 
 def _bins(rows: pd.DataFrame) -> list[Row]:

@@ -20,7 +20,8 @@ from lib.data.study_data import DEV, TEST
 from lib.decision import candidates, costs
 from lib.decision.candidates import SURE
 from lib.decision.costs import Need
-from lib.decision.routing import CHECKED, DEVELOPED, HELD_OUT, KEY, LEAST, Route, Router
+from lib.decision.records import KEY, numbered
+from lib.decision.routing import CHECKED, DEVELOPED, HELD_OUT, LEAST, Route, Router
 from lib.evaluation import bootstrap
 from lib.evaluation.comparison import overall
 from lib.evaluation.metrics import wilson
@@ -109,15 +110,10 @@ def _with_teacher(names: Sequence[str], answers: pd.DataFrame, metas: Row, price
     large = said.assign(by=PIPELINE, acted=said["calls"].map(bool), latency_ms=0.0)
     large = priced(large.assign(read=said["prompt_tokens"], written=said["new_tokens"]))
     alone = [answers[answers["system"] == name].assign(by=name) for name in names]
-    kept = [_numbered(own, table.assign(usd_per_million=local_usd(prices, table["latency_ms"]))) for table in alone]
+    alone = [numbered(table).merge(own[KEY], on=KEY) for table in alone]
+    kept = [table.assign(usd_per_million=local_usd(prices, table["latency_ms"])) for table in alone]
     points = [_named(_row(t), str(t["by"].iloc[0])) for t in [*kept, large]]
     return {"systems": [*names, PIPELINE], "where": tests, "choice": made, "answers": own, **_curve(rows, points)}
-
-
-def _numbered(asked: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``table``, of one system, about the requests of ``asked``."""
-    own = table.assign(again=table.groupby(["test", "id"]).cumcount())
-    return own.merge(asked[KEY], on=KEY)
 
 
 def teacher(metas: Row, system: str = PIPELINE) -> pd.DataFrame:
@@ -181,8 +177,7 @@ def of_reference(last: pd.DataFrame, answers: pd.DataFrame, metas: Row, folder: 
         routed = [one for one in found.get("curves", ()) if "answers" in one]
         parts.append(both.assign(system=f"{deployed} → {PIPELINE}")[parts[0].columns])
         parts += [one["answers"].assign(system=one["choice"]["system"])[parts[0].columns] for one in routed]
-    rows: Any = pd.concat(parts, ignore_index=True)
-    rows["again"] = rows.groupby(["system", "test", "id"]).cumcount()
+    rows: Any = numbered(pd.concat(parts, ignore_index=True))
     wide = rows.pivot(index=KEY, columns="system", values="exact")
     if name not in wide:
         return {}
