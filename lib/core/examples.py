@@ -6,9 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lib.core import files
+from lib.core.params import ParamsError, validated
 from lib.core.task import Example
 
 KEYS = [f.name for f in fields(Example) if f.name != "extra"]
@@ -35,11 +34,9 @@ def _example(row: files.Row, where: str) -> Example:
     if missing := [key for key in KEYS if key not in row]:
         raise files.RecordError(f"{where}: '{missing[0]}' is missing; an example has {', '.join(KEYS)}")
     try:
-        _Line.model_validate(row)
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        key, said = ".".join(map(str, problem["loc"])), problem["msg"]
-        raise files.RecordError(f"{where}: {key}: {said}; repair the line or run the stage again") from error
+        validated(_Line, row, where)
+    except ParamsError as error:
+        raise files.RecordError(f"{error}; repair the line or run the stage again") from error
     return Example(**{k: row[k] for k in KEYS}, extra={k: v for k, v in row.items() if k not in KEYS})
 
 
