@@ -157,7 +157,8 @@ def train(
         raise TrainingError(f"no {which}: run the stages that write the accepted requests and the tests")
     if not student.is_dir():
         raise TrainingError(f"{student}: reinforcement starts from a student's folder: run the stage that trains it")
-    students.check_task(students.load(student).info, task, str(student))
+    learner = students.load(student)
+    students.check_task(learner.info, task, str(student))
     facts = {**params.model_dump(), "start": sha256(student)}
     done = finished(out_dir, facts, [*by_context, dev])
     if done := done or across(train, params, task, student, by_context, dev, out_dir):
@@ -165,7 +166,7 @@ def train(
         reward = float(pd.read_csv(out_dir / "steps.csv")["reward"].tail(20).mean())
         return Reinforced(**vars(done), reward=reward, seen=known["seen"], kept=known["kept"])
     work = claim(out_dir, facts, [*by_context, dev])
-    learner, start = students.load(student), students.load(student)
+    start = students.load(student)
     check_memory(params, learner, start)
     if first():
         tried = _pool(params, task, learner, by_context, work / "pool.json")
