@@ -23,16 +23,6 @@ PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision
 CLOCK = ("seconds", "tokens_per_s", "gpu", "peak_gb", "others_gb")
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
-
-
-@pytest.fixture(scope="module")
-def by_context():
-    return examples(20, 4, items=3)
-
-
 def run(start, by_context, out, **changes):
     return train({**PARAMS, "base": str(start), **changes}, TASK, by_context, out)
 

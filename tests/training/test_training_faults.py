@@ -8,8 +8,6 @@ import time
 
 import pytest
 from test_finetune import PARAMS, kill_after, moved, run, told
-from toy_model import saved_student
-from toy_task import examples
 
 from lib.core import paths
 from lib.training.trainer import PackedTrainer
@@ -33,16 +31,6 @@ held = []
 StepLog.on_step_end = limited
 run(Path(sys.argv[1]), examples(20, 4, items=3), Path(sys.argv[2]), checkpoint_minutes=0)
 """
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
-
-
-@pytest.fixture(scope="module")
-def by_context():
-    return examples(20, 4, items=3)
 
 
 @pytest.fixture(scope="module")
