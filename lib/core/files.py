@@ -127,7 +127,8 @@ def read_json(path: Path, remedy: str = "run the stage that writes it again") ->
     try:
         return parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path.name}: not readable ({error}): {remedy}") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise RecordError(f"{path.name}: not readable ({said}): {remedy}") from error
 
 
 def known(path: Path) -> Row:

@@ -58,10 +58,11 @@ def run_stage(notebook: Path, values: dict[str, Any], run: Path, force: bool = F
 
 def _reason(meta: Path, found: dict[str, str]) -> str:
     """Why a stage has to run: it never finished, inputs or outputs differ; empty if it is up to date."""
-    before = files.known(meta)
+    if not (before := files.known(meta)):
+        return "first run"
     was, made = before.get("inputs"), before.get("outputs")
     if not (isinstance(was, dict) and isinstance(made, dict)):
-        return "first run"
+        return f"{meta.name} is of an earlier release"
     changed = [f"{name} changed" for name in sorted({*was, *found}) if was.get(name) != found.get(name)]
     for path, digest in ((meta.parent / name, digest) for name, digest in made.items()):
         state = "missing" if not path.exists() else "damaged" if files.sha256(path) != digest else ""
