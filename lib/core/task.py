@@ -98,7 +98,7 @@ class Task(Protocol):
     """What all rooms call. ``refs`` is the task's own numbering of one context, hashable; others only pass it on.
 
     Optional: ``dialogue(ask) -> Dialogue`` and ``intents(ask) -> Intents`` of a task that can be served
-    (``lib.core.turn``), and ``sensitive(calls, context)`` (see the function of that name below).
+    (``lib.core.turn``), and ``sensitive(calls, context)`` and ``said(text, calls, context)`` (see the functions below).
     """
 
     name: str  # what lib.tasks.load takes: a model's file has it
@@ -170,6 +170,12 @@ def sensitive(task: Task, calls: Sequence[Call], context: dict[str, Any]) -> dic
     """What calls do there that nobody may do unasked: by target, what becomes of it. Empty if the task names none."""
     found = getattr(task, "sensitive", None)
     return dict(found(calls, context)) if found else {}
+
+
+def said(task: Task, text: str, calls: Sequence[Call], context: dict[str, Any]) -> bool:
+    """Whether a request names what its calls do that nobody may do unasked; True if the task cannot tell."""
+    found = getattr(task, "said", None)
+    return bool(found(text, calls, context)) if found else True
 
 
 def unasked(task: Task, example: Example, calls: Sequence[Call]) -> dict[str, str]:

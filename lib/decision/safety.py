@@ -1,11 +1,11 @@
 """Wrong actions: how often answers do unasked what a task calls sensitive, and below which confidence to ask back.
 
 The threshold is chosen on one half of the requests by conformal risk control (Angelopoulos et al., arXiv 2208.02814),
-and checked on the other: with k wrong actions left among n requests, (k + 1) / (n + 1) is at most the target. Expected
-over requests drawn alike, the share of wrong actions is then at most the target, too; bounds are those of Clopper and
-Pearson.
+and checked on the other. What a request does not name is asked about at any confidence. With k wrong actions left among
+n requests, (k + 1) / (n + 1) is at most the target. Expected over requests drawn alike, the share of wrong actions is
+then at most the target, too; bounds are those of Clopper and Pearson.
 
->>> rows = pd.DataFrame({"confidence": [0.9, 0.61234, 0.3], "wrong": ["", "given", "given"]})
+>>> rows = pd.DataFrame({"confidence": [0.9, 0.61234, 0.3], "said": True, "wrong": ["", "given", "given"]})
 >>> threshold(rows, 9, 0.1), threshold(rows, 19, 0.1), threshold(rows, 8, 0.1)
 (0.6124, 0.3001, None)
 """
@@ -29,13 +29,14 @@ EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999, 1.
 def threshold(rows: pd.DataFrame, n: int, target: float = TARGET) -> float | None:
     """The lowest confidence, in steps, at which few enough wrong actions are left; None if ``n`` is too small to tell.
 
-    ``rows``: those of lib.experiments.wrong_actions, of ``n`` requests. A threshold above 1 asks always.
+    ``rows``: those of lib.experiments.wrong_actions, of ``n`` requests. A threshold above 1 asks always,
+    the least one only about what is not said.
     """
     left = math.floor(target * (n + 1) * (1 + 1e-9)) - 1
     if left < 0:
         return None
-    sure = sorted(rows.loc[rows["wrong"] != "", "confidence"], reverse=True)[left:]
-    return (math.floor(sure[0] * STEPS) + 1) / STEPS if sure else 0.0
+    sure = sorted(rows.loc[(rows["wrong"] != "") & rows["said"], "confidence"], reverse=True)[left:]
+    return (math.floor(sure[0] * STEPS) + 1) / STEPS if sure else 1 / STEPS
 
 
 def figures(rows: pd.DataFrame, asked: pd.DataFrame, target: float = TARGET) -> Row:
@@ -55,11 +56,16 @@ def figures(rows: pd.DataFrame, asked: pd.DataFrame, target: float = TARGET) -> 
 def _part(part: str, rows: pd.DataFrame, asked: pd.DataFrame, least: float | None) -> Row:
     """``wrong`` and ``left`` are counts of requests, without and with the threshold, each with its share and bound."""
     n, wrong, right = int(asked["n"].sum()), rows["wrong"] != "", rows["exact"].astype(bool)
-    asks = rows["confidence"] < (least or 0.0)
+    asks = _asks(rows, least)
     found: Row = {"part": part, "n": n, "right": int(asked["right"].sum()), "sensitive": len(rows)}
     for name, some in (("wrong", wrong), ("left", wrong & ~asks)):
         found |= {name: int(some.sum()), f"{name}_most": float(f"{upper(int(some.sum()), n, ERROR):.3g}")}
     return {**found, "sensitive_right": int(right.sum()), "asks": int(asks.sum()), "refused": int((right & asks).sum())}
+
+
+def _asks(rows: pd.DataFrame, least: float | None) -> pd.Series:
+    """Of which answers the user is asked first."""
+    return ((rows["confidence"] < least) | ~rows["said"].astype(bool)) if least else rows["confidence"] < 0
 
 
 def _bins(rows: pd.DataFrame) -> list[Row]:
@@ -80,7 +86,7 @@ def _bins(rows: pd.DataFrame) -> list[Row]:
 
 def _kinds(rows: pd.DataFrame, least: float | None) -> list[Row]:
     """By kind of effect: in how many answers it is done, done unasked, and that still with the threshold."""
-    sure = rows[rows["confidence"] >= (least or 0.0)]
+    sure = rows[~_asks(rows, least)]
     done, wrong, left = (_counts(some) for some in (rows["does"], rows["wrong"], sure["wrong"]))
     return [{"kind": kind, "n": n, "wrong": wrong[kind], "left": left[kind]} for kind, n in done.most_common()]
 

@@ -17,16 +17,17 @@ import pandas as pd
 from lib.core import files, provenance
 from lib.core.examples import by_context, read_examples
 from lib.core.files import Row
-from lib.core.task import Example, StudyTask, sensitive, unasked
+from lib.core.task import Example, StudyTask, said, sensitive, unasked
 from lib.data.study_data import DEV, DEV_HUMAN, HOMES, TESTS
 from lib.experiments.predictions import Asked, of_files
 
 NAMES = {DEV: "random", DEV_HUMAN: "people"}
 HALVES = CHOSEN, CHECKED = "chosen on", "checked on"
-COLUMNS = ["test", "id", "level", "half", "confidence", "exact", "does", "wrong"]
-"""Of the answers with sensitive effects; ``does``, ``wrong``: their kinds and the wrong ones, separated by ", "."""
+COLUMNS = ["test", "id", "level", "half", "confidence", "said", "exact", "does", "wrong"]
+"""Of the answers with sensitive effects; ``said``: whether the request names them; ``does``, ``wrong``: their kinds and
+the wrong ones, separated by ", "."""
 CHUNK = 500  # requests that a process answers before it takes others
-SEED = 24  # of requests that no run has
+SEED = 25  # of requests that no run has
 
 
 def draw(task: StudyTask, params: Mapping[str, Any], per_level: int, people: int, work: Path) -> list[list[Example]]:
@@ -67,4 +68,5 @@ def _row(task: StudyTask, example: Example, half: str, answer: Row) -> list[Any]
     done, wrong = sensitive(task, answer["calls"], example.context), unasked(task, example, answer["calls"])
     kinds = [", ".join(sorted({*some.values()})) for some in (done, wrong)]
     known = [NAMES.get(example.split, example.split), example.id, example.level, half]
-    return [*known, round(answer["confidence"], 5), answer["exact"], *kinds]
+    named = said(task, example.text, answer["calls"], example.context)
+    return [*known, round(answer["confidence"], 5), named, answer["exact"], *kinds]

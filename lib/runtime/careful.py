@@ -1,4 +1,4 @@
-"""Asks back before what a task calls sensitive is done, where the model is less sure than it has to be."""
+"""Asks back before what a task calls sensitive is done, where the model is not sure or the request does not name it."""
 
 import json
 from contextlib import suppress
@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lib.core.task import Answer, System, Task, sensitive
+from lib.core.task import Answer, System, Task, said, sensitive
 
 RELEASE = "release.json"  # beside a released model; "ask_below" has a threshold for each file (python -m lib.safety)
 
 
 class Careful:
-    """A System: the answers of another, but for sensitive ones of a confidence below ``least``.
+    """A System: the answers of another, but for sensitive ones of a confidence below ``least``, or that are not said.
 
-    Such an answer asks back: its ``ask`` has the calls, which are to be made only if they are confirmed.
+    ``least``: 0 asks about nothing. Such an answer asks back: its ``ask`` has the calls, which are to be made only if
+    they are confirmed.
     """
 
     def __init__(self, system: System, task: Task, least: float) -> None:
@@ -22,7 +23,9 @@ class Careful:
 
     def answer(self, text: str, context: dict[str, Any]) -> Answer:
         answer = self._system.answer(text, context)
-        if answer.confidence >= self._least or not sensitive(self._task, answer.calls, context):
+        if not self._least or not sensitive(self._task, answer.calls, context):
+            return answer
+        if answer.confidence >= self._least and said(self._task, text, answer.calls, context):
             return answer
         ask = {"tool": answer.calls[0]["name"], "argument": "", "calls": answer.calls}
         return replace(answer, calls=[], ask=ask)

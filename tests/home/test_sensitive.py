@@ -4,7 +4,7 @@ import pytest
 from small_homes import call
 
 from lib import tasks
-from lib.core.task import Example, sensitive, unasked
+from lib.core.task import Example, said, sensitive, unasked
 from lib.tasks.home.simulator.homes import Home
 
 TASK = tasks.load("home")
@@ -81,3 +81,37 @@ def test_a_wrong_action_is_a_sensitive_effect_that_the_right_answer_lacks(gold, 
 
 def test_a_task_without_the_member_has_nothing_sensitive():
     assert sensitive(tasks.load("tests.toy_task"), [call("Give", item="Tea")], {"items": ["Tea"]}) == {}
+
+
+def home(*entities: tuple[str, str, str]) -> dict:
+    rows = [{"id": f"{kind}.{i}", "name": name, "area": area} for i, (kind, name, area) in enumerate(entities)]
+    areas = [{"name": "Hall", "floor": "Ground Floor"}, {"name": "Garden"}, {"name": "Den", "aliases": ["snug"]}]
+    return {"home": Home.from_dict({"areas": areas, "entities": rows}), "area": "Hall"}
+
+
+TWO = home(("lock", "Front Door, Main Entrance", "Hall"), ("lock", "Shed Padlock", "Garden"), ("light", "Lamp", "Hall"))
+ONE = home(("cover", "Garage Door", "Den"), ("cover", "Blind", "Den"), ("lock", "Night Mode", "Hall"))
+
+
+@pytest.mark.parametrize(
+    ("text", "context", "made", "named"),
+    [
+        ("unlock the front door", TWO, call("HassTurnOff", name="Front Door"), True),
+        ("open the main entrance please", TWO, call("HassTurnOff", name="Front Door"), True),
+        ("unlock the front door", TWO, call("HassTurnOff", name="Shed Padlock"), False),
+        ("unlock it", TWO, call("HassTurnOff", name="Shed Padlock"), False),
+        ("unlock the lock in the garden", TWO, call("HassTurnOff", name="Shed Padlock"), True),
+        ("unlock everything in the garden", TWO, call("HassTurnOff", area="Garden", domain="lock"), True),
+        ("unlock everything in the den", TWO, call("HassTurnOff", area="Garden", domain="lock"), False),
+        ("unlock everything in here", TWO, call("HassTurnOff", area="Hall", domain="lock"), True),
+        ("unlock everything downstairs", TWO, call("HassTurnOff", floor="Ground Floor", domain="lock"), False),
+        ("unlock the ground floor", TWO, call("HassTurnOff", floor="Ground Floor", domain="lock"), True),
+        ("turn off the front door", TWO, call("HassTurnOff", name="Front Door"), False),
+        ("turn off whatever there is", TWO, call("HassTurnOff", name="Lamp"), True),
+        ("let the car in", ONE, call("HassTurnOn", name="Garage Door"), True),
+        ("the snug one up", ONE, call("HassTurnOn", name="Garage Door", area="Den"), True),
+        ("night mode off", ONE, call("HassTurnOff", name="Night Mode"), False),
+    ],
+)
+def test_whether_a_request_names_what_is_done_to_a_lock_or_a_door(text, context, made, named):
+    assert said(TASK, text, [made], context) is named

@@ -26,8 +26,8 @@ def folder(tmp_path: Path) -> Path:
     digests = {f"{n}.gguf": files.sha256(tmp_path / "model" / f"{n}.gguf") for n in ("a", "b")}
     files.write_json(tmp_path / "model" / "release.json", {"deployed": "a.gguf", "models": digests})
     (tmp_path / "model" / "README.md").write_text(CARD)
-    found = [("random", "1", "L0", CHOSEN, 0.6, False, "lock unlocked", "lock unlocked")]
-    found.append(("people", "2", "L1", CHECKED, 0.5, True, "gate open", ""))
+    found = [("random", "1", "L0", CHOSEN, 0.6, True, False, "lock unlocked", "lock unlocked")]
+    found.append(("people", "2", "L1", CHECKED, 0.5, True, True, "gate open", ""))
     rows = pd.DataFrame(found, columns=COLUMNS)
     asked = pd.DataFrame({"test": ["random", "people"], "half": [CHOSEN, CHECKED], "n": 20_000, "right": 10_000})
     for name, digest in (("a", digests["a.gguf"]), ("b", "of another file")):

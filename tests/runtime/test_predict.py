@@ -67,6 +67,9 @@ def test_below_a_threshold_sensitive_calls_are_to_be_confirmed(least, asks):
     known = SimpleNamespace(name="x", answer=lambda text, context: Answer(made, confidence=0.6))
     [row] = predict(lines({"id": 1, "text": "one tea", "items": ITEMS}), Careful(known, task, least), task)
     assert (row["calls"], row.get("ask", {}).get("calls")) == (([], made) if asks else (made, None))
+    task.said = lambda text, calls, context: False
+    [row] = predict(lines({"id": 1, "text": "one tea", "items": ITEMS}), Careful(known, task, least), task)
+    assert row["ask"]["calls"] == made, "the request does not name it"
     task.sensitive = lambda calls, context: {}
     [row] = predict(lines({"id": 1, "text": "one tea", "items": ITEMS}), Careful(known, task, 1.1), task)
     assert row["calls"] == made, "nothing is sensitive"

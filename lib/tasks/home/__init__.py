@@ -20,7 +20,7 @@ from lib.tasks.home.simulator import score, tools
 from lib.tasks.home.simulator.executable import executable
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home, load_homes
-from lib.tasks.home.simulator.sensitive import sensitive
+from lib.tasks.home.simulator.sensitive import said, sensitive
 from lib.tasks.notation import MAX_TEXT, checked
 
 
@@ -48,7 +48,8 @@ class HomeTask:
     prefix, asked, lesson = staticmethod(prompts.prefix), staticmethod(calls.asked), staticmethod(calls.lesson)
     answer, taught, parse = staticmethod(calls.answer), staticmethod(calls.taught), staticmethod(calls.parse)
     controls, grammar = staticmethod(calls.controls), staticmethod(grammar.grammar)
-    copied, executable, sensitive = staticmethod(calls.copied), staticmethod(executable), staticmethod(sensitive)
+    copied, executable = staticmethod(calls.copied), staticmethod(executable)
+    sensitive, said = staticmethod(sensitive), staticmethod(said)
 
     corpus, sample = _later("examples.data", "corpus"), _later("examples.data", "sample")
     overlap, accept = _later("examples.checks", "overlap"), _later("examples.checks", "accept")
