@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps: list[Callable[[], Rows]] = [
         lambda: study(options.kills, options.seed, folder),
         lambda: tests("faults", folder, *FAULTS),
-        lambda: tests("fuzzing", folder, "-m", "robust", "tests"),
+        lambda: tests("fuzzing", folder, "-n", "2", "-m", "robust", "tests"),
         lambda: long_use(options.requests),
     ]
     for step in steps:
