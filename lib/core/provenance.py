@@ -21,6 +21,7 @@ import psutil
 
 from lib.core import files, paths
 
+ACROSS = ("processes", "distributed_type")  # parameters of how several processes train, which change no result
 _OUTPUT = re.compile(r"[\"'](\d\d_[A-Za-z][\w.-]*)")
 _RESULT = re.compile(r"\d\d_[A-Za-z][\w.-]*")
 
@@ -43,7 +44,7 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
 
     book, number = notebook_files.read(notebook), paths.stage_number(notebook)
     code = notebook_files.code(book)
-    found = {"notebook": files.digest(code), "parameters": files.digest(_without(values, "processes"))}
+    found = {"notebook": files.digest(code), "parameters": files.digest(_without(values, *ACROSS))}
     found |= {"library": library(code, values.get("task", "*")), "versions": files.digest(versions())}
     texts = list(_texts(values))
     deep = {name for name in _lower([text for _, text in texts], number) if (run / name).exists()}
@@ -57,11 +58,11 @@ def inputs(notebook: Path, values: dict[str, Any], run: Path) -> dict[str, str]:
     return found
 
 
-def _without(values: Any, key: str) -> Any:
-    """Parameters without those called ``key``, however deep: how many processes train changes no result."""
+def _without(values: Any, *keys: str) -> Any:
+    """Parameters without those called by ``keys``, however deep."""
     if isinstance(values, dict):
-        return {name: _without(value, key) for name, value in values.items() if name != key}
-    return [_without(value, key) for value in values] if isinstance(values, list) else values
+        return {name: _without(value, *keys) for name, value in values.items() if name not in keys}
+    return [_without(value, *keys) for value in values] if isinstance(values, list) else values
 
 
 def _texts(values: Any, key: str = "") -> Iterator[tuple[str, str]]:

@@ -47,6 +47,7 @@ class Step:
     assistant: Shape | None = None
     at_once: float = 0.0
     sampled: int = 0
+    shards: int = 1  # processes among which the student's weights are divided
 
     def _forward(self, shape: Shape) -> float:
         seen = self.width / (2 if self.compile == "flex" else 1)
@@ -90,7 +91,7 @@ class Step:
     def peak_bytes(self) -> float:
         positions = self.at_once or self.positions
         logits = positions * ANSWERS * self.student.vocabulary * (36 if self.assistant else 16)
-        weights = 18 * self.student.weights + 6 * (self.assistant.weights if self.assistant else 0)
+        weights = 18 * self.student.weights / self.shards + 6 * (self.assistant.weights if self.assistant else 0)
         return weights + positions * self._kept(self.student) + logits
 
 
@@ -103,8 +104,10 @@ def check_memory(params: Training, student: Student, assistant: Student | None =
         return
     other = Shape.of(assistant.model.config.to_dict()) if assistant else None
     width, rows = params.row_tokens, getattr(params, "rows_at_once", 0)
-    step = Step(Shape.of(student.model.config.to_dict()), rows * width, width, getattr(params, "compile", ""), other)
+    shards = params.processes if getattr(params, "distributed_type", "") == "FSDP" else 1
+    own, compiled = Shape.of(student.model.config.to_dict()), getattr(params, "compile", "")
+    step = Step(own, rows * width, width, compiled, other, shards=shards)
     total = torch.cuda.mem_get_info()[1]
     if step.peak_bytes > total:
         said = f"a step needs about {step.peak_bytes / 1e9:,.1f} GB, and the GPU has {total / 1e9:,.1f} GB"
-        raise TrainingError(f"GPU memory: {said}: lower rows_at_once or row_tokens, use method: lora, or a larger GPU")
+        raise TrainingError(f"GPU memory: {said}: lower rows_at_once or row_tokens, use method: lora or distributed_type: FSDP, or a larger GPU")

@@ -1,7 +1,7 @@
 """White-box distillation: a student learns the assistant's probabilities of every token of an answer.
 
-The knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471); the assistant has the student's vocabulary
-(Mirzadeh et al., arXiv 1902.03393). The loss is ``ce_weight`` times the cross-entropy of the accepted answers plus the
+The knowledge transfer of *From Large to Super-Tiny* (arXiv 2504.13471), by a teacher's assistant (Mirzadeh et al.,
+arXiv 1902.03393). The loss is ``ce_weight`` times the cross-entropy of the accepted answers plus the
 rest of 1 times the divergence (Hinton, Vinyals & Dean, arXiv 1503.02531, section 2).
 
 The divergence is over the assistant's ``top_k`` likeliest tokens and one more class, which holds both sides' mass
@@ -11,6 +11,11 @@ outside of them:
   first term of STAR's constrained distillation (arXiv 2602.03022), which has no class of others;
 - reverse, KL(student || assistant): the student has to avoid what the assistant finds unlikely (Gu et al., *MiniLLM*,
   arXiv 2306.08543, section 2.1).
+
+With ``align: text`` the assistant may have another vocabulary. Both read the same requests, each by its own, and their
+answers are aligned by text (``ByText``): TRL's loss for GOLD (Patino et al., *Unlocking On-Policy Distillation for Any
+Model Family*, 2025, its alignment of sequences and of vocabularies), here on accepted answers instead of sampled ones.
+Models of one vocabulary are compared by tokens all the same.
 
 TRL's DistillationTrainer is not used: its rows share no prefixes, its answers are all sampled, and it makes ids of
 text, in which a control token cannot be told from a person's words.
@@ -22,29 +27,31 @@ text, in which a control token cannot be told from a person's words.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from accelerate.utils import send_to_device
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from lib.core.task import Task
 from lib.model import student as students
-from lib.model.codec import Codec
 from lib.model.student import Student
+from lib.model.vocabulary import Vocabulary
 from lib.training import layers
 from lib.training.cost import check_memory
 from lib.training.launch import across
-from lib.training.packing import ByContext, Packer, collate
+from lib.training.packing import IGNORED, ByContext
 from lib.training.params import Distillation, RowTraining, TrainingError
 from lib.training.trainer import Batch, PackedTrainer, RowBatches
 from lib.training.work import Result, claim, finished
 
-ACROSS = "trl.experimental.gold.GOLDTrainer"  # TRL's trainer for a teacher and a student of different vocabularies
+FAR = 1 << 20  # bytes, more than an answer has
 
 
 @dataclass(frozen=True)
@@ -63,15 +70,19 @@ class DistillTrainer(PackedTrainer):
     def __init__(self, assistant: Student, params: Distillation, *arguments: Any) -> None:
         super().__init__(params, *arguments)
         self.distillation = params
+        self.by_text = _by_text(assistant, arguments[0], self.args.device)
         self.assistant: Any = assistant.model.eval().requires_grad_(False).to(self.args.device)
         layers.accelerate_layers(self.assistant, params.compile)
 
     def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
         p = self.distillation
         with torch.no_grad():
-            assistant_logits, _ = layers.answer_logits(self.assistant, inputs, self.args.bf16)
+            known = layers.answer_logits(self.assistant, inputs.get("assistant", inputs), self.args.bf16)
         ce = F.cross_entropy(logits, answers, reduction="none")
-        divergence = divergences(assistant_logits, logits, p.divergence, p.top_k)
+        if self.by_text:
+            divergence = self.by_text(known, (logits, answers))
+        else:
+            divergence = divergences(known[0], logits, p.divergence, p.top_k)
         return {"loss": p.ce_weight * ce + (1 - p.ce_weight) * divergence, "ce": ce, "divergence": divergence}
 
 
@@ -84,14 +95,14 @@ def train(
     out_dir: Path,
     held_out: ByContext = (),
 ) -> Distilled:
-    """Distils ``assistant`` into ``student``, folders or GGUF files of one vocabulary, and writes ``out_dir``.
+    """Distils ``assistant`` into ``student``, folders or GGUF files, and writes ``out_dir``.
 
     Resumes as a fine-tuning does. Raises ParamsError, StudentError, or TrainingError.
     """
     params = Distillation.read(params, "training")
     if not any(by_context):
         raise TrainingError("no examples to distil on: check the stage that accepts them")
-    teacher, learner = load_pair(task, assistant, student)
+    teacher, learner = load_pair(task, assistant, student, params.align)
     facts = {**params.model_dump(), "assistant": students.digest(assistant), "student": students.digest(student)}
     if facts["assistant"] == facts["student"] and not params.qat:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
@@ -104,7 +115,8 @@ def train(
         result = across(train, params, task, assistant, student, by_context, out_dir)
     work = None if result else claim(out_dir, facts, by_context)
     if work:
-        rows, size = RowBatches(params, task, learner, by_context), (params.rows_per_step, params.rows_at_once)
+        rows = RowBatches(params, task, learner, by_context, _other(teacher, learner))
+        size = params.rows_per_step, params.rows_at_once
         trainer = DistillTrainer(teacher, params, learner, rows, work, size)
         result = trainer.fit(learner, {**facts, **rows.facts}, out_dir)
         layers.accelerate_layers(teacher.model, "")
@@ -114,19 +126,82 @@ def train(
     return Distilled(**vars(result), kl_before=before, kl_after=after)
 
 
-def load_pair(task: Task, assistant: Path, student: Path) -> tuple[Student, Student]:
-    """Assistant and student. Raises TrainingError unless both are students with one vocabulary, and StudentError."""
-    remedy = f"A teacher with a vocabulary of its own needs {ACROSS}, which compares texts instead of tokens"
+def load_pair(task: Task, assistant: Path, student: Path, align: str = "tokens") -> tuple[Student, Student]:
+    """Assistant and student. Raises StudentError, or TrainingError for different vocabularies that nothing aligns."""
     if not students.is_student(str(assistant)):
-        raise TrainingError(f"{assistant}: no student is there: run the notebook that writes it. {remedy}")
+        remedy = "run the notebook that writes it (a model of the hub becomes one by a fine-tuning)"
+        raise TrainingError(f"{assistant}: no student is there: {remedy}")
     pair = students.load(assistant), students.load(student)
     for path, found in zip((assistant, student), pair, strict=True):
         students.check_task(found.info, task, str(path))
-    first, second = ((v.bytes, v.controls, v.json["model"]["merges"]) for v in (pair[0].vocabulary, pair[1].vocabulary))
-    if first != second:
+    if align == "tokens" and _other(*pair):
+        remedy = "give both one vocab_size, or set align: text, which compares texts instead of tokens"
         sizes = [f"{path} ({len(s.vocabulary):,} tokens)" for path, s in zip((assistant, student), pair, strict=True)]
-        raise TrainingError(f"{' and '.join(sizes)} have different vocabularies: give both one vocab_size. {remedy}")
+        raise TrainingError(f"{' and '.join(sizes)} have different vocabularies: {remedy}")
     return pair
+
+
+def _other(assistant: Student, student: Student) -> Vocabulary | None:
+    """The assistant's vocabulary if it is not the student's."""
+    first, second = ((v.bytes, v.controls, v.json["model"]["merges"]) for v in (assistant.vocabulary, student.vocabulary))
+    return assistant.vocabulary if first != second else None
+
+
+class ByText:
+    """The divergence of answers in different vocabularies: TRL's hybrid ULDLoss over the pieces where both end a token.
+
+    Of a piece of several tokens the distribution is that of the last, times the probabilities of those before it (TRL's
+    "bayesian" merge). Tokens that both vocabularies have, by their bytes, are compared by KL(assistant || student), all
+    others by the difference of the sorted probabilities (Boizard et al., arXiv 2402.12030, its closed form). Both count
+    fully; TRL's own weights, by the share of common tokens, would leave little of the first where one is much larger.
+    """
+
+    def __init__(self, assistant: Vocabulary, student: Vocabulary, device: Any) -> None:
+        from trl.experimental.gold.gold_trainer import ULDLoss  # slow to import, and experimental
+
+        plain = {"crossentropy_weight": 0.0, "distillation_weight": 1.0, "token_merge_strategy": "bayesian"}
+        plain |= {"student_temperature": 1.0, "teacher_temperature": 1.0}
+        plain |= {"skip_student_eos": False, "skip_teacher_eos": False}
+        hybrid = {"use_hybrid_loss": True, "hybrid_matched_weight": 1.0, "hybrid_unmatched_weight": 1.0}
+        given: Any = {f"uld_{name}": value for name, value in {**plain, **hybrid}.items()}
+        self.vocabularies = assistant, student
+        own, other = ({text: i for i, text in enumerate(v.bytes) if text} for v in (student, assistant))
+        names = [SimpleNamespace(get_vocab=lambda found=found: found) for found in (own, other)]
+        self.loss: Any = ULDLoss(SimpleNamespace(**given, use_extended_uld=True, beta=0.0), *names, device=device)
+        self.loss._merge_probabilities_with_alignment_groups = self._merged  # TRL's own goes through them one by one
+        self.groups = 0
+
+    def __call__(self, assistant: tuple[Tensor, Tensor], student: tuple[Tensor, Tensor]) -> Tensor:
+        """(student's answer tokens,) with the pieces' sum; each side: logits, (tokens, vocabulary), and answer tokens."""
+        (known, said), (logits, answers) = assistant, student
+        starts = [F.pad(ids, (1, 0), value=0)[None] for ids in (answers, said)]  # a token before the first answer
+        labels = [F.pad(ids, (1, 0), value=IGNORED)[None] for ids in (answers, said)]
+        ends = [_ends(ids, v) for ids, v in zip((answers, said), self.vocabularies[::-1], strict=True)]
+        offsets = [F.pad(torch.stack([found, found], -1), (0, 0, 1, 0))[None] for found in ends]
+        mean = self.loss(logits[None], known[None], *labels, *starts, *offsets)
+        return (mean * self.groups / len(answers)).expand(len(answers))
+
+    def _merged(self, probs: Tensor, groups: Sequence[Sequence[int]], ids: Sequence[int]) -> Tensor:
+        """The distribution of each group, (groups, vocabulary), for ``probs`` of (tokens, vocabulary)."""
+        self.groups, of = len(groups), {"device": probs.device}
+        last = torch.tensor([group[-1] for group in groups], **of)
+        before = [(i, g) for g, group in enumerate(groups) for i in group[:-1]]
+        at, group = torch.tensor(before, dtype=torch.long, **of).view(-1, 2).T
+        said = probs[at, torch.tensor(ids, **of)[at]].clamp_min(1e-8).log()
+        return probs[last] * torch.zeros(len(groups), **of).index_add(0, group, said).exp()[:, None]
+
+
+def _by_text(assistant: Student, student: Student, device: Any) -> ByText | None:
+    other = _other(assistant, student)
+    return ByText(other, student.vocabulary, device) if other else None
+
+
+def _ends(ids: Tensor, vocabulary: Vocabulary) -> Tensor:
+    """Where in the text each token of answers in a row ends, in bytes; that of answer n begins at n * FAR."""
+    sizes, last = torch.tensor([len(text) for text in vocabulary.bytes], device=ids.device), ids == vocabulary.end
+    total, number = sizes[ids].cumsum(0), last.cumsum(0) - last.long()
+    begins = F.pad(total[last], (1, 0))[number]
+    return torch.where(last, (number + 1) * FAR, number * FAR + total - begins)
 
 
 def divergences(assistant: Tensor, student: Tensor, kind: str = "forward", top_k: int = 0) -> Tensor:
@@ -149,16 +224,20 @@ def divergences(assistant: Tensor, student: Tensor, kind: str = "forward", top_k
 
 @torch.no_grad()
 def measure(task: Task, assistant: Student, student: Student, by_context: ByContext, params: RowTraining) -> float:
-    """KL(assistant || student) over the whole vocabulary, the mean in nats of the answers' tokens; NaN without any."""
+    """KL(assistant || student) over the whole vocabulary, the mean in nats of the answers' tokens; NaN without any.
+
+    For different vocabularies it is the loss of ``ByText``.
+    """
     if not any(by_context):
         return math.nan
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models: list[Any] = [s.model.eval().to(device) for s in (assistant, student)]
-    rows = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens).epoch()
-    found = []
-    for first in tqdm(range(0, len(rows), params.rows_at_once), desc="divergence", disable=None):
-        inputs = collate(rows[first : first + params.rows_at_once], student.vocabulary.end)
-        batch = {name: value.to(device) for name, value in inputs.items()}
-        logits = [layers.answer_logits(model, batch, params.bf16)[0] for model in models]
-        found.append(divergences(logits[0], logits[1]).cpu())
+    by_text, other = _by_text(assistant, student, device), _other(assistant, student)
+    plain = params.model_copy(update={"seed": 0, "workers": 0, "compile": ""})
+    rows, found = RowBatches(plain, task, student, by_context, other), []
+    for first in tqdm(range(0, rows.packer.epoch_rows, params.rows_at_once), desc="divergence", disable=None):
+        inputs = send_to_device(rows(range(first, min(first + params.rows_at_once, rows.packer.epoch_rows))), device)
+        both = zip(models, (inputs.get("assistant", inputs), inputs), strict=True)
+        known, own = [layers.answer_logits(model, batch, params.bf16) for model, batch in both]
+        found.append((by_text(known, own) if by_text else divergences(known[0], own[0])).cpu())
     return float(torch.cat(found).double().mean())

@@ -1,5 +1,8 @@
 """Starts a training in several processes of this machine by ``accelerate launch``, from a notebook as from a command.
 
+``distributed_type`` of a training chooses the configuration in params/accelerate: a whole model in each process, or
+FSDP2 (Zhao et al., *PyTorch FSDP*, arXiv 2304.11277), which divides its weights, gradients and moments.
+
 Each process calls the same training with the same arguments, and its rank decides on its share of a step's rows
 (lib/training/work.py). A process that fails ends the others, by torch's elastic agent; its error is raised here.
 """
@@ -29,7 +32,7 @@ from lib.core.task import Task
 from lib.training.params import Training, TrainingError
 from lib.training.work import Result, processes
 
-CONFIG = paths.PARAMS / "accelerate" / "ddp.yaml"
+CONFIGS = {"MULTI_GPU": "ddp.yaml", "FSDP": "fsdp.yaml"}  # in params/accelerate, by distributed_type
 KEY = "LAUNCH_KEY"  # the environment's variable by which the processes are known to the one that starts them
 TAIL = 50_000  # bytes of what the processes wrote last, in which torch says who failed
 
@@ -41,6 +44,8 @@ def across(train: Callable[..., Result], params: Training, task: Task, *rest: An
     """
     if params.processes == 1 or processes() > 1:
         return None
+    kind = getattr(params, "distributed_type", "MULTI_GPU")
+    check_gpus(kind, params.processes)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()  # what this process does not need any more, the others do
     key = secrets.token_bytes(32)
@@ -48,12 +53,21 @@ def across(train: Callable[..., Result], params: Training, task: Task, *rest: An
         given = listener, params.processes, (train, params, task.name, rest)
         threading.Thread(target=_tell, args=given, daemon=True).start()
         error = Path(folder) / "error.txt"
-        launch = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIG)]
+        launch = ["-m", "accelerate.commands.launch", "--config_file", str(paths.PARAMS / "accelerate" / CONFIGS[kind])]
         launch += ["--num_processes", str(params.processes), "-m", __name__]
         code, written = _run([sys.executable, *launch, str(listener.address), str(error)], key)
         if code:
             raise TrainingError(error.read_text("utf-8") if error.is_file() else _told(written))
     return Result.read(rest[-1], params.max_steps)
+
+
+def check_gpus(kind: str, count: int) -> None:
+    """Raises TrainingError unless this machine has the GPUs that so many processes need."""
+    gpus = torch.cuda.device_count()
+    if kind == "FSDP" and not gpus:
+        raise TrainingError("distributed_type: FSDP needs GPUs, and this machine has none: use MULTI_GPU")
+    if gpus and count > gpus:
+        raise TrainingError(f"processes: {count}, and this machine has {gpus} GPUs: lower processes")
 
 
 def _tell(listener: Listener, count: int, given: Any) -> None:

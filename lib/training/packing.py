@@ -169,12 +169,12 @@ class Packer:
         """The rows of the first epoch."""
         return [self.row(i) for i in range(self.epoch_rows)]
 
-    def row(self, index: int) -> Row:
-        """Row ``index``, counted through the epochs."""
+    def row(self, index: int, codec: Codec | None = None) -> Row:
+        """Row ``index``, counted through the epochs; with a ``codec`` the same requests in another vocabulary."""
         while len(self._plans) <= index:
             self._plan()
         rng = Random(f"{self.seed}/row/{index}")
-        return [self._encode(plan, rng) for plan in self._plans[index]]
+        return [self._encode(plan, rng, codec or self.codec) for plan in self._plans[index]]
 
     def _plan(self) -> None:
         """Adds an epoch's rows: contexts and their examples in a new order, each block in the fullest row it fits."""
@@ -206,14 +206,14 @@ class Packer:
             size += whole.requests[i]
         yield (context, tuple(chosen)), size
 
-    def _encode(self, plan: Plan, rng: Random) -> Block:
+    def _encode(self, plan: Plan, rng: Random, codec: Codec) -> Block:
         size = self._sizes[plan[0]]
         known = self.by_context[size.context]
         examples = [known[size.fit[i]] for i in plan[1]]
-        first = self.codec.prompt(examples[0].context, examples[0].text, rng)
+        first = codec.prompt(examples[0].context, examples[0].text, rng)
         refs = first.refs if size.shared else None
-        prompts = [first] + [self.codec.prompt(e.context, e.text, rng, refs) for e in examples[1:]]
-        return Block(first.prefix, [_segment(self.codec, e, p) for e, p in zip(examples, prompts, strict=True)])
+        prompts = [first] + [codec.prompt(e.context, e.text, rng, refs) for e in examples[1:]]
+        return Block(first.prefix, [_segment(codec, e, p) for e, p in zip(examples, prompts, strict=True)])
 
 
 _inherited: list[Any] = []  # by a process that measures, from the one that forked it

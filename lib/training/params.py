@@ -50,6 +50,7 @@ class RowTraining(Training):
 
     rows_per_step: int = Field(1, ge=1)
     rows_at_once: int = Field(1, ge=1)  # rows in one forward pass; divides rows_per_step
+    distributed_type: Literal["MULTI_GPU", "FSDP"] = Field("MULTI_GPU", exclude=True)  # params/accelerate; as accelerate
     compile: Literal["", "layers", "flex"] = ""  # by torch.compile: the layers; "flex": their attention, too, on a GPU
     qat: Literal["", "q4_0", "q4_0 with embedding"] = ""  # quantisation-aware training (lib/training/layers.py)
     workers: int = Field(0, ge=0)  # processes that encode rows; a few keep a GPU busy
@@ -60,6 +61,8 @@ class RowTraining(Training):
             raise ValueError(f"rows_at_once: {self.rows_at_once} does not divide rows_per_step")
         if self.qat and self.method != "full":
             raise ValueError("qat: needs method: full, since adapters are merged after the training")
+        if self.distributed_type == "FSDP" and (self.qat or self.method != "full" or self.processes == 1):
+            raise ValueError("distributed_type: FSDP needs processes of 2 or more, method: full and no qat")
         return self
 
 
@@ -77,6 +80,13 @@ class Distillation(RowTraining):
     divergence: Literal["forward", "reverse"] = "forward"  # lib/training/distill.py
     top_k: int = Field(100, ge=0)  # the assistant's likeliest tokens; all others are one class; 0: the vocabulary
     ce_weight: float = Field(0.5, ge=0, le=1)  # share of cross-entropy in the loss
+    align: Literal["tokens", "text"] = "tokens"  # "text": the assistant may have another vocabulary; then without top_k
+
+    @model_validator(mode="after")
+    def _aligns(self) -> Self:
+        if self.align == "text" and self.divergence == "reverse":
+            raise ValueError("align: text compares in one direction alone: use divergence: forward")
+        return self
 
 
 class Sampling(Computing):

@@ -16,7 +16,6 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,7 +29,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from lib.core.files import read_json, sha256, write_json, write_text
@@ -38,7 +37,7 @@ from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
-from lib.model.vocabulary import END
+from lib.model.vocabulary import END, Vocabulary
 from lib.training import layers
 from lib.training.packing import ALIGN, ByContext, Packer, collate
 from lib.training.params import RowTraining, Training, TrainingError
@@ -47,6 +46,7 @@ from lib.training.work import RUN, WHOLE, Result, first, last_checkpoint, of_fir
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to its makers
 
 Batch = dict[str, Any]
+DIVIDED = "pytorch_model_fsdp.bin"  # the weights in a checkpoint of FSDP, as accelerate names them
 Collator = Callable[[list[int]], Batch]
 COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds", "gpu", "peak_gb", "others_gb")
 
@@ -203,8 +203,14 @@ class PackedTrainer(SFTTrainer):
         ``facts`` becomes ``training`` in the folder's student.json, with the steps. Raises TrainingError.
         """
         work = self.step_log.path.parent
-        self.train(resume_from_checkpoint=last_checkpoint(work / "checkpoints"))
+        checkpoint = last_checkpoint(work / "checkpoints")
+        if checkpoint and Path(checkpoint, DIVIDED).exists() != self.is_fsdp_enabled:
+            said = f"{checkpoint}: written with another distributed_type"
+            raise TrainingError(f"{said}: put the old one back to go on, or delete {work} to start anew")
+        self.train(resume_from_checkpoint=checkpoint)
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if self.is_fsdp_enabled:
+            student.model = self.prepared.model = _gathered(self.accelerator.get_state_dict(self.model), student.model)
         self.prepared.restore()
         rows = self.step_log.rows
         tokens, seconds = sum(row["tokens"] for row in rows), self.step_log.seconds
@@ -227,6 +233,15 @@ class PackedTrainer(SFTTrainer):
         """The mean of a column of the last ``count`` steps."""
         rows = self.step_log.rows[-count:]
         return sum(row[column] for row in rows) / max(len(rows), 1)
+
+
+def _gathered(weights: dict[str, Tensor], model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """The first process's whole model of the weights that all had a part of; the others get an untrained one."""
+    whole = LlamaForCausalLM(model.config)
+    if first():
+        whole.load_state_dict(weights)
+    whole.generation_config = model.generation_config
+    return whole
 
 
 def rate(done: float, warmup: float, least: float) -> float:
@@ -278,16 +293,30 @@ def _arguments(params: Training, work: Path, per_step: int, at_once: int) -> SFT
 
 
 class RowBatches:
-    """A Collator of rows by their numbers; ``facts``: the rows of an epoch, and the requests too long for a row."""
+    """A Collator of rows by their numbers; ``facts``: the rows of an epoch, and the requests too long for a row.
 
-    def __init__(self, params: RowTraining, task: Task, student: Student, by_context: ByContext) -> None:
+    ``assistant`` of another vocabulary: a batch holds the same rows for it under this name.
+    """
+
+    def __init__(
+        self,
+        params: RowTraining,
+        task: Task,
+        student: Student,
+        by_context: ByContext,
+        assistant: Vocabulary | None = None,
+    ) -> None:
         """Raises TrainingError."""
         self.packer = Packer(
             Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed, params.workers
         )
         self.facts = {"epoch_rows": self.packer.epoch_rows, "left_out": self.packer.left_out}
-        align = layers.ALIGN if params.compile else ALIGN
-        self._batch = partial(collate, pad=student.vocabulary.end, align=align)
+        self._align = layers.ALIGN if params.compile else ALIGN
+        self._other = Codec(task, assistant) if assistant else None
 
     def __call__(self, numbers: Sequence[int]) -> Batch:
-        return self._batch([self.packer.row(i) for i in numbers])
+        batch = self._batch(numbers, self.packer.codec)
+        return {**batch, "assistant": self._batch(numbers, self._other)} if self._other else batch
+
+    def _batch(self, numbers: Sequence[int], codec: Codec) -> Batch:
+        return collate([self.packer.row(i, codec) for i in numbers], codec.vocabulary.end, self._align)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from accelerate import DistributedType, PartialState
 from test_finetune import PARAMS, kill_after, read_steps, told
 from test_reinforce import PARAMS as REINFORCEMENT
 from test_reinforce import start as taught  # noqa: F401
@@ -15,11 +16,12 @@ from toy_model import saved_student
 from toy_task import TASK, examples
 
 from lib.core import files, paths
+from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.training import distill, finetune, launch, monitor, reinforce
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import StepLog
-from lib.training.work import last_checkpoint
+from lib.training.trainer import DIVIDED, StepLog
+from lib.training.work import last_checkpoint, together
 
 TWO = {**PARAMS, "rows_per_step": 4, "checkpoint_minutes": 0, "processes": 2}
 
@@ -49,7 +51,7 @@ def same(one, other):
         torch.testing.assert_close(old[name], new[name], atol=2e-4, rtol=2e-3)
 
 
-def killed(given, task, by_context, out):
+def killed(given, task, by_context, out, train=finetune.train):
     """The training in a process, the last of which is killed in its third step."""
     inner = StepLog.on_step_end
 
@@ -59,7 +61,18 @@ def killed(given, task, by_context, out):
         return inner(self, args, state, control, **more)
 
     StepLog.on_step_end = dying
+    return train(given, task, by_context, out)
+
+
+def divided(given, task, by_context, out):
+    """By FSDP2 with gloo: accelerate divides no weights on a CPU, unless it takes each process for one with a GPU."""
+    together()
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     return finetune.train(given, task, by_context, out)
+
+
+def killed_divided(given, task, by_context, out):
+    return killed(given, task, by_context, out, divided)
 
 
 def differing(given, task, by_context, out):
@@ -100,6 +113,32 @@ def check_resumed(alone, start, by_context, out, steps, processes):
     same(alone, again)
     assert pd.read_csv(again.folder / "steps.csv").head(2).equals(steps), "before the kill, and not trained again"
     return again
+
+
+def test_divided_weights_killed_with_two_processes_and_resumed_with_three(start, by_context, tmp_path, monkeypatch):
+    out, work, fsdp = tmp_path / "out", tmp_path / "out.part", {"distributed_type": "FSDP", "rows_per_step": 6}
+    monkeypatch.setattr(launch, "check_gpus", lambda *_: None)
+    with pytest.raises(TrainingError, match=r"process 1 was ended by SIGKILL"):
+        launch.across(killed_divided, params(start, **fsdp), TASK, by_context, out)
+    saved = last_checkpoint(work / "checkpoints")
+    assert saved and (Path(saved) / DIVIDED).is_file()
+    with pytest.raises(TrainingError, match=r"checkpoint-2: written with another distributed_type: put the old"):
+        finetune.train(params(start, rows_per_step=6, processes=1), TASK, by_context, out)
+    steps = pd.read_csv(work / "steps.csv").head(2)
+    launch.across(divided, params(start, **fsdp, processes=3), TASK, by_context, out)
+    assert pd.read_csv(out / "steps.csv").head(2).equals(steps)
+    plain = finetune.train(params(start, rows_per_step=6, processes=1), TASK, by_context, tmp_path / "plain")
+    same(plain, launch.Result.read(out, 4))
+    assert files.read_json(out / "student.json") == files.read_json(plain.folder / "student.json")
+
+
+def test_fsdp_needs_gpus_and_whole_weights_elsewhere(start, by_context, tmp_path):
+    with pytest.raises(ParamsError, match="distributed_type: FSDP needs processes of 2 or more, method: full"):
+        params(start, distributed_type="FSDP", qat="q4_0")
+    if not torch.cuda.is_available():
+        with pytest.raises(TrainingError, match="FSDP needs GPUs, and this machine has none: use MULTI_GPU"):
+            finetune.train(params(start, distributed_type="FSDP"), TASK, by_context, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 def test_processes_that_disagree_are_told_apart(start, by_context, tmp_path):
