@@ -181,7 +181,7 @@ def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Ro
     """
     assistant = students.load(job.assistant)
     students.check_task(assistant.info, job.task, str(job.assistant))
-    shapes = schedule(assistant, shape) if any(shape.sizes) else [shape]
+    shapes = schedule(assistant, shape) if shape.cuts else [shape]
     del assistant  # training needs the memory
     folder, start, rows = out.with_name(out.name + "_steps"), job.assistant, []
     for number, step in enumerate(shapes, 1):
@@ -199,7 +199,7 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
     old = files.known(file)
     if old.get("key") == key and made.is_dir() and old.get("student") == files.sha256(made, RUN):
         return old
-    facts = _prune(job, shape, start, pruned, key) if any(shape.sizes) else {}
+    facts = _prune(job, shape, start, pruned, key) if shape.cuts else {}
     begin = pruned if facts else start
     result = distill.train(params, job.task, job.assistant, begin, job.by_context, made, job.held_out)
     model = students.load(made).model
@@ -214,11 +214,11 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
 
 def _prune(job: Job, shape: Shape, start: Path, pruned: Path, key: str) -> Row:
     """Writes the student that is cut and not yet recovered, unless it is there; says what was cut."""
+    whole = students.load(start)
+    weights = whole.model.num_parameters()
     if not (students.is_student(str(pruned)) and students.load(pruned).info["pruned"].get("key") == key):
-        small = cut(job.task, students.load(start), shape, job.by_context)
+        small = cut(job.task, whole, shape, job.by_context)
         small.info["pruned"] |= {"chosen": shape.chosen, "key": key}
         students.save(small, pruned)
-    small = students.load(pruned)
-    about, weights = small.info["pruned"], small.model.num_parameters()
-    removed = 1 - weights / Sizes(*about["of"]).parameters(small.model.config)
-    return {"chosen": shape.chosen, "removed": round(removed, 4)}
+    left = students.load(pruned).model.num_parameters()
+    return {"chosen": shape.chosen, "removed": round(1 - left / weights, 4)}

@@ -26,7 +26,7 @@ from lib.core.examples import spread
 from lib.core.params import ParamsError, Settings
 from lib.core.task import Task
 from lib.model.codec import Codec
-from lib.model.student import Student
+from lib.model.student import Student, rebuilt
 from lib.training.layers import answer_logits
 from lib.training.packing import ByContext, Packer, collate
 
@@ -42,6 +42,7 @@ class Shape(Settings):
     layers: NonNegativeInt = 0
     ffn_width: NonNegativeInt = 0
     kv_heads: NonNegativeInt = 0
+    vocab_size: NonNegativeInt = 0  # tokens of text; what is distilled after it needs align: text
     measured: int = Field(default=256, ge=1)  # requests on which importance is measured
     chosen: Literal["importance", "search"] = "importance"  # the most important parts, or a search that starts there
 
@@ -49,9 +50,16 @@ class Shape(Settings):
     def sizes(self) -> Sizes:
         return Sizes(self.layers, self.ffn_width, self.kv_heads)
 
+    @property
+    def cuts(self) -> bool:
+        """Whether anything does not stay."""
+        return any(self.sizes) or self.vocab_size > 0
+
 
 def cut(task: Task, student: Student, shape: Shape, by_context: ByContext) -> Student:
     """A smaller copy of ``student``, its parts chosen on resolved examples. Raises ParamsError."""
+    if 0 < shape.vocab_size < len(student.vocabulary):
+        student = rebuilt(student, task, shape.vocab_size)
     found = measure(student, task, spread([e for examples in by_context for e in examples], shape.measured))
     if shape.chosen == "search":
         found = search(student, task, by_context, shape.sizes, found, SearchParams())
@@ -66,8 +74,10 @@ def schedule(student: Student, shape: Shape, most: float = 1 / 3) -> list[Shape]
     """
     config = student.model.config
     start, end = Sizes.of(config), shape.sizes.within(config)
+    if start == end and 0 < shape.vocab_size < len(student.vocabulary):
+        return [shape]
     if start == end:
-        raise ParamsError("shape: cuts nothing: give fewer layers, ffn_width or kv_heads")
+        raise ParamsError("shape: cuts nothing: give fewer layers, ffn_width, kv_heads or vocab_size")
     way = [_between(start, end, i / POINTS) for i in range(POINTS + 1)]
     weights = [sizes.parameters(config) for sizes in way]
     count = max(math.ceil(math.log(weights[-1] / weights[0]) / math.log(1 - most) - 1e-9), 1)

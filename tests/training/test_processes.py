@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +20,7 @@ from toy_task import TASK, examples
 from lib.core import files, paths
 from lib.core.params import ParamsError
 from lib.model import student as students
-from lib.training import distill, finetune, launch, monitor, reinforce
+from lib.training import distill, finetune, launch, monitor, reinforce, work
 from lib.training.params import Finetuning, TrainingError
 from lib.training.trainer import DIVIDED, StepLog
 from lib.training.work import last_checkpoint, together
@@ -62,6 +64,19 @@ def killed(given, task, by_context, out, train=finetune.train):
 
     StepLog.on_step_end = dying
     return train(given, task, by_context, out)
+
+
+def hanging(given, task, by_context, out):
+    """The training in a process, the last of which does not come to its third step."""
+    work.PATIENCE, inner = timedelta(seconds=20), StepLog.on_step_end
+
+    def waiting(self, args, state, control, **more):
+        while state.global_step == 2 and args.process_index == args.world_size - 1:
+            time.sleep(1)
+        return inner(self, args, state, control, **more)
+
+    StepLog.on_step_end = waiting
+    return finetune.train(given, task, by_context, out)
 
 
 def divided(given, task, by_context, out):
@@ -139,6 +154,12 @@ def test_fsdp_needs_gpus_and_whole_weights_elsewhere(start, by_context, tmp_path
         with pytest.raises(TrainingError, match="FSDP needs GPUs, and this machine has none: use MULTI_GPU"):
             finetune.train(params(start, distributed_type="FSDP"), TASK, by_context, tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_one_that_hangs_ends_the_others_after_their_patience(start, by_context, tmp_path):
+    with pytest.raises(TrainingError, match=r"waited 0:00:20 for another, which hangs.*from its last checkpoint"):
+        launch.across(hanging, params(start), TASK, by_context, tmp_path / "out")
+    assert last_checkpoint(tmp_path / "out.part" / "checkpoints") and not (tmp_path / "out").exists()
 
 
 def test_processes_that_disagree_are_told_apart(start, by_context, tmp_path):
