@@ -110,4 +110,5 @@ def check_memory(params: Training, student: Student, assistant: Student | None =
     total = torch.cuda.mem_get_info()[1]
     if step.peak_bytes > total:
         said = f"a step needs about {step.peak_bytes / 1e9:,.1f} GB, and the GPU has {total / 1e9:,.1f} GB"
-        raise TrainingError(f"GPU memory: {said}: lower rows_at_once or row_tokens, use method: lora or distributed_type: FSDP, or a larger GPU")
+        remedy = "lower rows_at_once or row_tokens, use method: lora or distributed_type: FSDP, or a larger GPU"
+        raise TrainingError(f"GPU memory: {said}: {remedy}")

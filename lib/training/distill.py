@@ -143,7 +143,9 @@ def load_pair(task: Task, assistant: Path, student: Path, align: str = "tokens")
 
 def _other(assistant: Student, student: Student) -> Vocabulary | None:
     """The assistant's vocabulary if it is not the student's."""
-    first, second = ((v.bytes, v.controls, v.json["model"]["merges"]) for v in (assistant.vocabulary, student.vocabulary))
+    first, second = (
+        (v.bytes, v.controls, v.json["model"]["merges"]) for v in (assistant.vocabulary, student.vocabulary)
+    )
     return assistant.vocabulary if first != second else None
 
 
@@ -172,7 +174,7 @@ class ByText:
         self.groups = 0
 
     def __call__(self, assistant: tuple[Tensor, Tensor], student: tuple[Tensor, Tensor]) -> Tensor:
-        """(student's answer tokens,) with the pieces' sum; each side: logits, (tokens, vocabulary), and answer tokens."""
+        """(student's answer tokens,) that add up to the pieces' sum; a side: logits (tokens, vocabulary), and tokens."""
         (known, said), (logits, answers) = assistant, student
         starts = [F.pad(ids, (1, 0), value=0)[None] for ids in (answers, said)]  # a token before the first answer
         labels = [F.pad(ids, (1, 0), value=IGNORED)[None] for ids in (answers, said)]

@@ -108,6 +108,17 @@ def test_a_model_that_is_not_cut_is_trained_for_its_quantised_weights(
         run(assistant, groups, tmp_path / "same", Shape())
 
 
+def test_a_vocabulary_is_cut_and_recovered_by_text(assistant: Path, groups: Any, tmp_path: Path) -> None:
+    shape = Shape(vocab_size=len(students.load(assistant).vocabulary) - 20, measured=4)
+    with pytest.raises(TrainingError, match="different vocabularies.*set align: text"):
+        run(assistant, groups, tmp_path / "tokens", shape)
+    [row] = run(assistant, groups, tmp_path / "tiny", shape, align="text")
+    assert 0 < row["removed"] < 0.5 and row["layers"] == 3 and row["kl_after"] is not None
+    cut, whole = (students.load(folder) for folder in (tmp_path / "tiny", assistant))
+    assert len(cut.vocabulary) < len(whole.vocabulary)
+    assert row["removed"] == pytest.approx(1 - row["parameters"] / whole.model.num_parameters(), abs=1e-4)
+
+
 def test_impossible_compressions_are_named_before_any_work(assistant: Path, groups: Any, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     with pytest.raises(ParamsError, match="ffn_width: 200 of 128"):

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from accelerate import DistributedType, PartialState
+from accelerate.state import AcceleratorState
 from test_finetune import PARAMS, kill_after, read_steps, told
 from test_reinforce import PARAMS as REINFORCEMENT
 from test_reinforce import start as taught  # noqa: F401
@@ -23,7 +24,7 @@ from lib.model import student as students
 from lib.training import distill, finetune, launch, monitor, reinforce, work
 from lib.training.params import Finetuning, TrainingError
 from lib.training.trainer import DIVIDED, StepLog
-from lib.training.work import last_checkpoint, together
+from lib.training.work import last_checkpoint
 
 TWO = {**PARAMS, "rows_per_step": 4, "checkpoint_minutes": 0, "processes": 2}
 
@@ -81,8 +82,13 @@ def hanging(given, task, by_context, out):
 
 def divided(given, task, by_context, out):
     """By FSDP2 with gloo: accelerate divides no weights on a CPU, unless it takes each process for one with a GPU."""
-    together()
-    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    inner = AcceleratorState.__init__
+
+    def with_gpus(self, *given, **more):
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        inner(self, *given, **more)
+
+    AcceleratorState.__init__ = with_gpus
     return finetune.train(given, task, by_context, out)
 
 
