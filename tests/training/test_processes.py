@@ -85,7 +85,8 @@ def divided(given, task, by_context, out):
     inner = AcceleratorState.__init__
 
     def with_gpus(self, *given, **more):
-        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        if PartialState._shared_state.get("distributed_type") == DistributedType.MULTI_CPU:
+            PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
         inner(self, *given, **more)
 
     AcceleratorState.__init__ = with_gpus
