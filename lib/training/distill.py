@@ -174,7 +174,7 @@ class ByText:
         self.groups = 0
 
     def __call__(self, assistant: tuple[Tensor, Tensor], student: tuple[Tensor, Tensor]) -> Tensor:
-        """(student's answer tokens,) that add up to the pieces' sum; a side: logits (tokens, vocabulary), and tokens."""
+        """(student's answer tokens,) that add up to the pieces' sum; a side: logits (tokens, vocabulary), tokens."""
         (known, said), (logits, answers) = assistant, student
         starts = [F.pad(ids, (1, 0), value=0)[None] for ids in (answers, said)]  # a token before the first answer
         labels = [F.pad(ids, (1, 0), value=IGNORED)[None] for ids in (answers, said)]

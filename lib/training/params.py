@@ -50,7 +50,9 @@ class RowTraining(Training):
 
     rows_per_step: int = Field(1, ge=1)
     rows_at_once: int = Field(1, ge=1)  # rows in one forward pass; divides rows_per_step
-    distributed_type: Literal["MULTI_GPU", "FSDP"] = Field("MULTI_GPU", exclude=True)  # of processes (params/accelerate)
+    distributed_type: Literal["MULTI_GPU", "FSDP"] = Field(
+        "MULTI_GPU", exclude=True
+    )  # of processes (params/accelerate)
     compile: Literal["", "layers", "flex"] = ""  # by torch.compile: the layers; "flex": their attention, too, on a GPU
     qat: Literal["", "q4_0", "q4_0 with embedding"] = ""  # quantisation-aware training (lib/training/layers.py)
     workers: int = Field(0, ge=0)  # processes that encode rows; a few keep a GPU busy

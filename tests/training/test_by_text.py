@@ -11,7 +11,7 @@ from toy_model import saved_student, tiny_student
 from toy_task import TASK, examples
 
 from lib.model import student as students
-from lib.training import distill, layers
+from lib.training import distill
 from lib.training.distill import FAR, ByText, divergences
 from lib.training.finetune import train
 from lib.training.params import Distillation
@@ -54,16 +54,19 @@ def batch(assistant, start, by_context):
     return *pair, ByText(pair[0].vocabulary, pair[1].vocabulary, "cpu"), rows([0, 1])
 
 
-def sides(assistant, student, inputs):
-    with torch.no_grad():
-        return [layers.answer_logits(*of) for of in ((assistant.model, inputs["assistant"]), (student.model, inputs))]
+def spoken(student):
+    """Logits and tokens of two texts, which the vocabularies cut at different places."""
+    vocabulary = student.vocabulary
+    told = [[*vocabulary.encode_text(t), vocabulary.end] for t in ("two teas and an apple", "refill up to the brim")]
+    ids = torch.tensor(sum(told, []))
+    return torch.randn(len(ids), len(vocabulary), generator=torch.Generator().manual_seed(0)), ids
 
 
 def test_answers_are_aligned_by_their_text(batch):
-    assistant, student, loss, inputs = batch
+    assistant, student, loss, _ = batch
     seen, inner = [], loss._merged
     loss.loss._merge_probabilities_with_alignment_groups = lambda p, g, ids: seen.append((g, ids)) or inner(p, g, ids)
-    known, own = sides(assistant, student, inputs)
+    known, own = spoken(assistant), spoken(student)
     loss(known, own)
     assert loss.loss.last_matched_loss > 0 and loss.loss.last_unmatched_loss > 0
     vocabularies = student.vocabulary, assistant.vocabulary
@@ -107,8 +110,8 @@ def test_for_one_vocabulary_it_is_the_divergence_of_all_tokens(start):
 
 def test_it_is_the_loss_of_trl(batch):
     """Its own merge, of one group after another, gives the same value and gradient."""
-    assistant, student, loss, inputs = batch
-    known, (logits, answers) = sides(assistant, student, inputs)
+    assistant, student, loss, _ = batch
+    known, (logits, answers) = spoken(assistant), spoken(student)
     found = []
     for own_merge in (False, True):
         given = logits.clone().requires_grad_()
