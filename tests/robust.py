@@ -1,6 +1,6 @@
 """``make robust``: kills, faults, fuzzing and long use, at the length that fits twenty minutes.
 
-    python -m tests.robust [--kills 52] [--seed 1] [--requests 2000] [--out reports/robust.json]
+    python -m tests.robust [--kills 52] [--seed 1] [--requests 1000] [--out reports/robust.json]
 
 The table goes to ``--out``, also if something failed; then the exit code is 1.
 """
@@ -61,7 +61,7 @@ def tests(what: str, folder: Path, *arguments: str) -> Rows:
     """Runs pytest; a row for each line that tests add to ROBUST_LOG (tests/fuzzing.py), and one of the tests."""
     out, log = folder / f"{what}.xml", folder / f"{what}.jsonl"
     environment = {"FUZZ_CASES": "100000", **os.environ, "ROBUST_LOG": str(log)}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={out}", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--junitxml={out}", *arguments]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
     found = next(xml.parse(out).iter("testsuite")).attrib if out.exists() else {"errors": "1"}
     count = {name: int(found.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")}
@@ -88,7 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robust", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=52, help="of smoke runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--requests", type=int, default=2_000, help="of the server and predict (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=1_000, help="of the server and predict (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "robust.json")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps: list[Callable[[], Rows]] = [
         lambda: study(options.kills, options.seed, folder),
         lambda: tests("faults", folder, *FAULTS),
-        lambda: tests("fuzzing", folder, "-n", "2", "-m", "robust", "tests"),
+        lambda: tests("fuzzing", folder, "-m", "robust", "tests"),
         lambda: long_use(options.requests),
     ]
     for step in steps:
