@@ -61,7 +61,8 @@ def tests(what: str, folder: Path, *arguments: str) -> Rows:
     """Runs pytest; a row for each line that tests add to ROBUST_LOG (tests/fuzzing.py), and one of the tests."""
     out, log = folder / f"{what}.xml", folder / f"{what}.jsonl"
     environment = {"FUZZ_CASES": "100000", **os.environ, "ROBUST_LOG": str(log)}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", f"--junitxml={out}", *arguments]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
+    command += [f"--junitxml={out}", *arguments]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
     found = next(xml.parse(out).iter("testsuite")).attrib if out.exists() else {"errors": "1"}
     count = {name: int(found.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")}
