@@ -6,12 +6,12 @@ Scripts, scenes, buttons and switches may do the same; nothing in a home tells w
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from lib.core.task import Call
 from lib.tasks.home.simulator.execute import execute
-from lib.tasks.home.simulator.homes import Area, Entity, Home
+from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import DATA
 from lib.tasks.home.words import content, stems
 
@@ -40,34 +40,29 @@ def said(text: str, calls: Sequence[Call], context: Mapping[str, Any]) -> bool:
     that is named, needs no name. A lock is unlocked only by a word for that.
     """
     home, asked = Home.from_dict(context["home"]), stems(text)
-    entities, areas = {e.id: e for e in home.entities}, {a.name.casefold(): a for a in home.areas}
+    entities, areas = {e.id: e for e in home.entities}, {a.name.casefold(): (a.name, *a.aliases) for a in home.areas}
     here = str(context.get("area") or "").casefold()
 
     def placed(area: str) -> bool:
-        return area.casefold() in areas and _named(areas[area.casefold()], asked)
+        return _told(areas.get(area.casefold(), ()), asked)
 
     for call in calls:
         given = call["arguments"]
         place = "area" not in given or placed(given["area"]) or given["area"].casefold() == here
-        place &= "floor" not in given or _told(given["floor"], asked)
+        place &= "floor" not in given or _told([given["floor"]], asked)
         for target, effect in sensitive([call], context).items():
             if (entity := entities.get(target)) is None:
                 continue
             alike = [e.area for e in home.entities if _kind(e) == _kind(entity)]
             only = len(alike) == 1 or (alike.count(entity.area) == 1 and placed(entity.area or ""))
-            named = (place or only) and ("name" not in given or only or _named(entity, asked))
+            named = (place or only) and ("name" not in given or only or _told((entity.name, *entity.also), asked))
             if not named or (effect == "lock unlocked" and not re.search(DATA["unlocking"], text, re.IGNORECASE)):
                 return False
     return True
 
 
-def _named(thing: Area | Entity, asked: Set[str]) -> bool:
-    return any(_told(form, asked) for name in (thing.name, *thing.aliases) for form in name.split(", "))
-
-
-def _told(name: str, asked: Set[str]) -> bool:
-    found = stems(name)
-    return bool(found) and 2 * len(found & asked) >= len(found)
+def _told(names: Iterable[str], asked: Set[str]) -> bool:
+    return any(2 * len(own & asked) >= len(own) > 0 for own in map(stems, names))
 
 
 def _kind(entity: Entity) -> str:
