@@ -137,7 +137,7 @@ def soak_server(count: int, *model: str) -> list[dict[str, Any]]:
             memory.append(process.memory_info().rss)
 
         with ThreadPoolExecutor(CLIENTS) as pool:
-            given = [(url, n, own, count // CLIENTS, sample) for n in range(CLIENTS)]
+            given = [(url, n, own, count // CLIENTS // 2, sample) for n in range(CLIENTS)]  # a turn is two requests
             found = list(pool.map(lambda one: turns(*one), given))
         rows.append({"what": "server, 32 clients", **figures(found, memory), "first_answer_s": round(first, 2)})
         with ThreadPoolExecutor(CLIENTS) as pool:
