@@ -13,6 +13,7 @@ from toy_task import TASK, examples
 from lib.core.files import sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
+from lib.model.feed_forward import share
 from lib.training import trainer
 from lib.training.finetune import RowBatches, train
 from lib.training.params import Finetuning, TrainingError
@@ -97,6 +98,23 @@ def test_an_interrupted_training_resumes_where_it_was(start, by_context, tmp_pat
     old, new = (students.load(r.folder).model.state_dict() for r in (whole, again))
     for name in old:
         torch.testing.assert_close(old[name], new[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_student_of_shared_layers_trains_as_one_and_resumes(by_context, tmp_path, monkeypatch):
+    student = tiny_student(3)
+    share(student.model, 3)
+    start = students.save(student, tmp_path / "start")
+    whole = run(start, by_context, tmp_path / "whole", checkpoint_minutes=0)
+    kill_after(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(start, by_context, tmp_path / "out", checkpoint_minutes=0)
+    monkeypatch.undo()
+    again = run(start, by_context, tmp_path / "out", checkpoint_minutes=0)
+    old, new = (students.load(r.folder).model for r in (whole, again))
+    for name, weight in old.state_dict().items():
+        torch.testing.assert_close(weight, new.state_dict()[name], atol=1e-4, rtol=1e-3)
+    assert len({layer.mlp for layer in new.model.layers}) == 1
+    assert not torch.equal(new.model.layers[2].mlp.up_proj.weight, student.model.model.layers[0].mlp.up_proj.weight)
 
 
 def test_a_checkpoint_cut_off_by_a_kill_is_not_used(tmp_path):
