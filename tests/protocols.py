@@ -3,7 +3,7 @@
 Field cases and third-party tests (../shared/third_party), where they are there; questions are left out, since the
 server answers them with a sentence. Predict gets the home with the tools that Home Assistant offers to a model, and
 without scripts and calendars, which its prompt does not list. A request is right if its calls do what the task's scorer
-accepts. The table has counts alone.
+accepts. The server does not ask before sensitive actions. The table has counts alone.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def main() -> int:
     path = find_model(options.model and paths.ROOT / options.model, paths.runs())
     system, task = open_system(path, tasks.load, threads=2)
     worst = 0
-    with server("--model", str(path)) as (url, _):
+    with server("--model", str(path), "--ask-below", "0") as (url, _):
         until_ready(url)
         for name, examples in requests(task):
             own = [task.score(e, system.answer(e.text, offered(e.context)).calls).exact for e in examples]

@@ -1,6 +1,6 @@
 """``make robust``: kills, faults, fuzzing, long use and determinism, at the length that fits twenty minutes.
 
-    python -m tests.robust [--kills 60] [--seed 1] [--requests 2000] [--out reports/robust.json]
+    python -m tests.robust [--kills 52] [--seed 1] [--requests 2000] [--out reports/robust.json]
 
 The table goes to ``--out``, also if something failed; then the exit code is 1.
 """
@@ -104,7 +104,7 @@ def long_use(requests: int) -> Rows:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robust", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--kills", type=int, default=60, help="of smoke runs (default: %(default)s)")
+    parser.add_argument("--kills", type=int, default=52, help="of smoke runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--requests", type=int, default=2_000, help="of the server and predict (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "robust.json")
@@ -114,7 +114,7 @@ def main(arguments: list[str] | None = None) -> int:
     steps: list[Callable[[], Rows]] = [
         lambda: study(options.kills, options.seed, folder),
         lambda: tests("faults", folder, *FAULTS),
-        lambda: tests("fuzzing", folder, "-m", "robust", "tests"),
+        lambda: tests("fuzzing", folder, "-n", "2", "-m", "robust", "tests"),
         lambda: long_use(options.requests),
     ]
     for step in steps:

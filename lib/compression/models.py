@@ -16,7 +16,6 @@ other versions of packages, so that a run can be begun on a GPU and finished els
 import math
 import re
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -75,7 +74,7 @@ class Job:
     @cached_property
     def digest(self) -> str:
         examples = [digest_examples([e for es in sets for e in es]) for sets in (self.by_context, self.held_out)]
-        return files.digest([files.sha256(self.assistant), examples])
+        return files.digest([students.digest(self.assistant), examples])
 
 
 def read(models: Mapping[str, Any], recovery: Mapping[str, Any]) -> dict[str, Entry]:
@@ -138,7 +137,7 @@ def make(
 def _made(name: str, entry: Entry, job: Job, training: Distillation | None, file: Path) -> Row:
     """The row of a model, whose file is made unless it is complete and of the same inputs; written last."""
     about = file.with_suffix(".json")
-    data = job.digest if entry.shape or training else files.sha256(job.assistant)
+    data = job.digest if entry.shape or training else students.digest(job.assistant)
     settings = training.model_dump() if training else None
     key = files.digest([name, entry.model_dump(), settings, data, _code()])
     row = files.known(about)
@@ -178,7 +177,7 @@ def _write(entry: Entry, job: Job, training: Distillation | None, file: Path) ->
 def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Row]:
     """Cuts the assistant to ``shape`` in steps and distils after each, the last one into ``out``; a row for each.
 
-    A row has the step's sizes, ``parameters``, ``removed`` (the share of them), ``cut_seconds``, ``kl_before`` and
+    A row has the step's sizes, ``parameters``, ``removed`` (the share of them), ``kl_before`` and
     ``kl_after`` recovery (KL divergence from the assistant in nats a token; None without held-out examples),
     ``train_steps``, ``seconds`` and ``tokens`` of the distillation, and ``folder``, the student's beside ``out``. Rows
     and earlier students are in ``<out>_steps``; a step that is complete there is not done again. Raises ParamsError,
@@ -200,9 +199,9 @@ def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Ro
 def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Path, made: Path) -> Row:
     """The row of a step, which is done unless it is complete. The row is written last."""
     file = pruned.with_suffix(".json")
-    key = files.digest([job.digest, params.model_dump(), files.sha256(start), shape.model_dump(), _code()])
+    key = files.digest([job.digest, params.model_dump(), students.digest(start), shape.model_dump(), _code()])
     old = files.known(file)
-    if old.get("key") == key and made.is_dir() and old.get("student") == files.sha256(made, without=RUN):
+    if old.get("key") == key and made.is_dir() and old.get("student") == files.sha256(made, RUN):
         return old
     facts = _prune(job, shape, start, pruned, key) if shape.changes else {}
     begin = pruned if facts else start
@@ -212,7 +211,7 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
     kl = {"kl_before": result.kl_before, "kl_after": result.kl_after}
     row |= {name: None if math.isnan(value) else value for name, value in kl.items()}
     row |= {"train_steps": result.steps, "seconds": round(result.seconds, 1), "tokens": result.tokens, "key": key}
-    row["student"] = files.sha256(made, without=RUN)
+    row["student"] = files.sha256(made, RUN)
     files.write_json(file, row)
     return row
 
@@ -220,11 +219,10 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
 def _prune(job: Job, shape: Shape, start: Path, pruned: Path, key: str) -> Row:
     """Writes the student that is cut and not yet recovered, unless it is there; says what was cut."""
     if not (students.is_student(str(pruned)) and students.load(pruned).info["pruned"].get("key") == key):
-        began = time.monotonic()
         small = cut(job.task, students.load(start), shape, job.by_context)
-        small.info["pruned"] |= {"chosen": shape.chosen, "key": key, "seconds": round(time.monotonic() - began, 1)}
+        small.info["pruned"] |= {"chosen": shape.chosen, "key": key}
         students.save(small, pruned)
     small = students.load(pruned)
     about = small.info["pruned"]
     removed = 1 - Weights.of(small.model).stored / Sizes(*about["of"]).parameters(small.model.config)
-    return {"chosen": shape.chosen, "removed": round(removed, 4), "cut_seconds": about["seconds"]}
+    return {"chosen": shape.chosen, "removed": round(removed, 4)}

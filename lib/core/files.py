@@ -206,13 +206,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, default=_plain) + "\n")
 
 
-def sha256(path: Path, without: str = "") -> str:
+def sha256(path: Path, *without: str) -> str:
     """SHA-256 of a file's bytes, or of names and contents of all files below a folder. Raises RecordError.
 
-    ``without``: a name of files that do not count, as do those of work in progress.
+    ``without``: names, or patterns of names, of files that do not count, as those of work in progress do not.
     """
     if path.is_dir():
-        inner = sorted((p.relative_to(path), p) for p in path.rglob("*") if p.is_file() and p.name != without)
+        inside = (p for p in path.rglob("*") if p.is_file() and not any(map(p.match, without)))
+        inner = sorted((p.relative_to(path), p) for p in inside)
         told = [(name.as_posix(), p) for name, p in inner if not any(part.endswith(".part") for part in name.parts)]
         return digest([[name, sha256(p)] for name, p in told])
     try:

@@ -138,7 +138,7 @@ class Ablation:
         if name not in known:
             known[name] = digest_examples(self.examples(name))
         if KD in kinds and "" not in known:  # no variant has an empty name
-            known[""] = files.sha256(paths.ROOT / self.params.assistant)
+            known[""] = students.digest(paths.ROOT / self.params.assistant)
         guards = digest_examples(self._guards()) if RL in kinds else ""
         return [steps, self.params.ffn_width, self.params.key, known[name], known[""] if KD in kinds else "", guards]
 

@@ -24,7 +24,7 @@ from tokenizers import Tokenizer
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 
-from lib.core.files import replacing
+from lib.core.files import replacing, sha256
 from lib.core.task import Task
 from lib.model.base import WHEEL, Base, load_base
 from lib.model.codec import FORMAT
@@ -52,6 +52,11 @@ def weights_digest(model: LlamaForCausalLM) -> str:
     for weights in model.parameters():
         digest.update(weights.detach().float().cpu().numpy().tobytes())
     return digest.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a student's or a base's file or folder without the log of its training, which holds times."""
+    return sha256(path, "run.json", "*.csv")
 
 
 def build(

@@ -32,7 +32,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from lib.core.files import sha256
 from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
@@ -93,7 +92,7 @@ def train(
     if not any(by_context):
         raise TrainingError("no examples to distil on: check the stage that accepts them")
     teacher, learner = load_pair(task, assistant, student)
-    facts = {**params.model_dump(), "assistant": sha256(assistant), "student": sha256(student)}
+    facts = {**params.model_dump(), "assistant": students.digest(assistant), "student": students.digest(student)}
     if facts["assistant"] == facts["student"] and not params.qat:
         raise TrainingError(f"{assistant} and {student} are the same model: there is nothing to distil")
     result = finished(out_dir, facts, by_context)

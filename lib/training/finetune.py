@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lib.core import paths
-from lib.core.files import sha256
 from lib.core.task import Task
 from lib.model import student as students
 from lib.training.cost import check_memory
@@ -34,7 +33,7 @@ def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByCont
     base = Path(params.base)
     facts = params.model_dump()
     if params.base and base.exists():  # what a file or folder holds, and no machine's path to it
-        facts |= {"base": paths.relative(base), "start": sha256(base)}
+        facts |= {"base": paths.relative(base), "start": students.digest(base)}
     if done := finished(out_dir, facts, by_context) or across(train, params, task, by_context, out_dir):
         return done
     work = claim(out_dir, facts, by_context)

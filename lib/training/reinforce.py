@@ -26,7 +26,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lib.core.files import known, sha256, write_json, write_text
+from lib.core.files import known, write_json, write_text
 from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
@@ -159,7 +159,7 @@ def train(
         raise TrainingError(f"{student}: reinforcement starts from a student's folder: run the stage that trains it")
     learner = students.load(student)
     students.check_task(learner.info, task, str(student))
-    facts = {**params.model_dump(), "start": sha256(student)}
+    facts = {**params.model_dump(), "start": students.digest(student)}
     done = finished(out_dir, facts, [*by_context, dev])
     if done := done or across(train, params, task, student, by_context, dev, out_dir):
         known = students.load(out_dir).info["training"]

@@ -120,7 +120,7 @@ class StepLog(TrainerCallback):
         if not first():
             return
         folder, now = Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
-        write_text(folder / WHOLE, sha256(folder, without=WHOLE))
+        write_text(folder / WHOLE, sha256(folder, WHOLE))
         steps = sorted(int(p.name.rpartition("-")[2]) for p in folder.parent.glob("checkpoint-*"))
         for step in {*steps} - {*[step for step in steps if step <= now][-2:]}:
             shutil.rmtree(folder.with_name(f"checkpoint-{step}"))

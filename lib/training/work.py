@@ -122,7 +122,7 @@ def last_checkpoint(folder: Path) -> str | None:
     """The latest checkpoint in ``folder`` whose files are as they were written."""
     found = {int(mark.parent.name.rpartition("-")[2]): mark for mark in folder.glob(f"checkpoint-*/{WHOLE}")}
     for _, mark in sorted(found.items(), reverse=True):
-        if mark.read_text("utf-8", "replace") == sha256(mark.parent, without=WHOLE):
+        if mark.read_text("utf-8", "replace") == sha256(mark.parent, WHOLE):
             return str(mark.parent)
     return None
 
@@ -142,7 +142,7 @@ def finished(out_dir: Path, facts: Mapping[str, Any], by_context: ByContext) -> 
     """The result in ``out_dir`` of the same training (as in ``claim``) by the same code, if its folder is whole."""
     if not (told := known(out_dir / RUN)):
         return None
-    if told != {**_run(facts, by_context), "student": sha256(out_dir, without=RUN)}:
+    if told != {**_run(facts, by_context), "student": sha256(out_dir, RUN)}:
         return None
     tqdm.write(f"{out_dir.name}: this training was finished before and is not repeated")
     return Result.read(out_dir, facts["max_steps"])

@@ -33,8 +33,6 @@ def ran(name: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     return run
 
 
-@pytest.mark.robust
-@pytest.mark.skipif("ROBUST_LOG" not in os.environ, reason="make robust: no full run has shown it yet")
 def test_two_runs_differ_only_in_what_weights_and_clocks_decide(monkeypatch: pytest.MonkeyPatch) -> None:
     one, other = (faults.records(ran(name, monkeypatch)) for name in PASSES)
     assert len(one) > 50

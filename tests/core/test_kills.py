@@ -1,15 +1,10 @@
 """A short form of what ``make robust`` does: a study that is ended once in each stage ends as one that is not."""
 
-import os
 from pathlib import Path
-
-import pytest
 
 from tests import faults
 
 
-@pytest.mark.robust
-@pytest.mark.skipif("ROBUST_LOG" not in os.environ, reason="make robust: two studies and a kill in each stage")
 def test_a_study_that_is_killed_in_every_stage_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     params = faults.profile(tmp_path / "params")
     whole, broken = (faults.Study(tmp_path / name, params) for name in ("whole", "broken"))
