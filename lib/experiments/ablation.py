@@ -1,8 +1,8 @@
 """Trains variants of a student with several seeds each: which data and which steps make it better?
 
 A variant is a choice of training data (by the examples' source and level, each used so many times; "self": those that
-self-training labelled in part 4, used only where they are named), of training parameters,
-and of steps after the fine-tuning (``kd``: distillation, ``rl``: reinforcement). Every (variant, seed) is trained and
+self-training labelled in part 4, used only where they are named), of training parameters, and of steps after the
+fine-tuning (``sft``: more of it, ``kd``: distillation, ``rl``: reinforcement). Every (variant, seed) is trained and
 evaluated once, in files of its own, so that several processes can share the work; a killed one resumes, and runs whose
 parameters, data or tests changed are made anew. ``pack`` compares them (lib/evaluation/bootstrap.py) and keeps no
 third-party sentence. ``python -m lib.ablate`` is the command.
@@ -15,88 +15,30 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pandas as pd
-from pydantic import Field, NonNegativeInt
 
 from lib.compression.shape import Shape, cut
 from lib.core import files, paths, provenance
 from lib.core.examples import by_context, digest_examples, spread
 from lib.core.files import Row
-from lib.core.params import ParamsError, Settings, read_yaml
+from lib.core.params import ParamsError
 from lib.core.task import Example, StudyTask
 from lib.data import filter, study_data
 from lib.data.study_data import DEV, DEV_HUMAN
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
+from lib.experiments.variants import KD, RL, Parameters
 from lib.model import student as students
 from lib.model.torch_student import TorchStudent
 from lib.tasks import load
 from lib.training import distill, finetune, reinforce, self_training
-from lib.training.params import Distillation, Finetuning, Reinforcement, Training
+from lib.training.work import peak_gb
 
 GUARDS = 140  # requests of each development set that a reinforcement is monitored on
 OTHERS = "others"  # the third-party tests together
 SELF = "04_self.jsonl"
-KD, RL = "kd", "rl"
-
-
-class Variant(Settings):
-    """What differs from the other variants."""
-
-    repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source (or SOURCE/LEVEL) are used; else once
-    training: dict[str, Any] = {}  # changed parameters of the fine-tuning
-    steps: list[dict[Literal["kd", "rl"], dict[str, Any]]] = []  # what follows it, with changed parameters
-    against: list[str] = []  # the variants that it is compared with, where that is not the reference
-
-
-class Parameters(Settings):
-    """An ablation, as in params/ablation.yaml."""
-
-    task: str
-    run: str  # the profile whose parts 1 and 2 made the data
-    training: dict[str, Any]
-    ffn_width: NonNegativeInt = 0  # what the base is pruned to before the fine-tuning; 0 keeps all
-    kd: dict[str, Any] = {}
-    rl: dict[str, Any] = {}
-    assistant: str = ""  # the model that distillation learns from
-    key: str  # what of their context the requests of a packed row share
-    seeds: list[int] = Field(min_length=1)
-    variants: dict[Annotated[str, Field(pattern=r"^\w[\w .+-]*$")], Variant]  # by a name that files can have
-    reference: str  # the variant that the others are compared with
-    dev_rows: NonNegativeInt = 0
-    third_party: str = ""
-    third_party_rows: NonNegativeInt = 0
-    third_party_skip: list[str] = []
-    out: str
-
-    def chain(self, name: str, seed: int) -> list[tuple[str, Training]]:
-        """The steps of a run with their parameters. Raises ParamsError."""
-        variant, where = self.variants[name], f"variants: {name}"
-        training = {**self.training, **variant.training, "seed": seed}
-        found: list[tuple[str, Training]] = [("sft", Finetuning.read(training, f"{where}: training"))]
-        for step in variant.steps:
-            for kind, changed in step.items():
-                settings, common = (Distillation, self.kd) if kind == KD else (Reinforcement, self.rl)
-                found.append((kind, settings.read({**common, **changed, "seed": seed}, f"{where}: steps: {kind}")))
-        return found
-
-
-def read(path: Path) -> Parameters:
-    """The parameters in a YAML file, checked. Raises ParamsError that names the key."""
-    params, where = Parameters.read(read_yaml(path), path.name), f"{path.name}: variants"
-    if len(set(params.seeds)) < len(params.seeds):
-        raise ParamsError(f"{path.name}: seeds: {params.seeds}: each once")
-    if params.reference not in params.variants:
-        known = ", ".join(params.variants)
-        raise ParamsError(f"{path.name}: reference: no variant '{params.reference}'; known: {known}")
-    for name, variant in params.variants.items():
-        if unknown := [other for other in variant.against if other not in params.variants or other == name]:
-            raise ParamsError(f"{where}: {name}: against: no other variant '{unknown[0]}'")
-        if KD in [kind for kind, _ in params.chain(name, 0)] and not params.assistant:
-            raise ParamsError(f"{where}: {name}: steps: {KD}: name an assistant to learn from")
-    return params
 
 
 @dataclass(frozen=True)
@@ -183,7 +125,8 @@ class Ablation:
                 if not out.with_suffix(".json").is_file():
                     result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
                     row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
-                    files.write_json(out.with_suffix(".json"), {**row, "seconds": round(result.seconds, 3)})
+                    row |= {"seconds": round(result.seconds, 3), "peak_gb": peak_gb(out)}
+                    files.write_json(out.with_suffix(".json"), row)
             rows.append(files.read_json(out.with_suffix(".json")))
             student = out
         facts = {"variant": name, "seed": seed, "loss": rows[-1]["loss"], "ladder": rows}
@@ -198,7 +141,9 @@ class Ablation:
             return distill.train(settings, self.task, paths.ROOT / self.params.assistant, start, groups, out)
         if kind == RL:
             return reinforce.train(settings, self.task, start, groups, self._guards(), out)
-        if self.params.ffn_width:
+        if start != Path():
+            settings = settings.model_copy(update={"base": str(start)})
+        elif self.params.ffn_width:
             base = students.start(self.task, settings.base, settings.vocab_size, settings.layers, settings.seed)
             small = cut(self.task, base, Shape(ffn_width=self.params.ffn_width), groups)
             settings = settings.model_copy(update={"base": str(students.save(small, out.with_name("start")))})
@@ -260,7 +205,12 @@ def compared(rows: Sequence[Row], facts: Sequence[Row], params: Row) -> pd.DataF
     records, theirs = pd.DataFrame(rows), {row["test"] for row in rows} - {DEV, DEV_HUMAN}
     against = {name: variant.get("against", []) for name, variant in params["variants"].items()}
     table = bootstrap.compare(bootstrap.pooled(records, theirs, OTHERS), params["reference"], against)
-    return table.assign(seconds=table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean()))
+    means = pd.DataFrame(facts).groupby("variant")
+    table = table.assign(seconds=table["variant"].map(means["seconds"].mean()))
+    if any("peak_gb" in row["ladder"][-1] for row in facts):  # not in records of before it was kept
+        last = {row["variant"]: row["ladder"][-1].get("peak_gb") for row in facts}
+        table = table.assign(tokens=table["variant"].map(means["tokens"].mean()), peak_gb=table["variant"].map(last))
+    return table
 
 
 def _made(name: str, seed: int, path: Path) -> tuple[Row, list[Row]] | None:

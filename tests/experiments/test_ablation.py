@@ -23,7 +23,8 @@ from lib.core.task import Answer, Example
 from lib.data import study_data
 from lib.evaluation import bootstrap
 from lib.experiments import ablation
-from lib.experiments.ablation import Ablation, Parameters
+from lib.experiments.ablation import Ablation
+from lib.experiments.variants import Parameters, read
 from lib.training import finetune
 
 SENTENCE = "label the tea as best before the end of may"
@@ -272,7 +273,7 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
         ({"variants": {"seeds": {"against": ["c"]}}}, "variants: seeds: against: no other variant 'c'"),
         (
             {"variants": {"seeds": {"steps": [{"prune": {}}]}}},
-            "variants.seeds.steps.0.prune.[key]: Input should be 'kd' or 'rl'",
+            "variants.seeds.steps.0.prune.[key]: Input should be 'sft', 'kd' or 'rl'",
         ),
         ({"variants": {"seeds": {"steps": [{"kd": {"max_steps": 1}}]}}}, "steps: kd: name an assistant"),
         ({"reference": "c"}, "ablation.yaml: reference: no variant 'c'; known: seeds, seeds + teacher"),
@@ -296,4 +297,4 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
 @pytest.mark.parametrize("name", ["ablation", "human", "ladder"])
 def test_the_shipped_parameters_are_good(name: str) -> None:
     file = ablate.PARAMS.with_name(f"{name}.yaml")
-    assert ablation.read(file).variants
+    assert read(file).variants

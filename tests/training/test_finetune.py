@@ -13,11 +13,11 @@ from toy_task import TASK, examples
 from lib.core.files import sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
-from lib.training import trainer
+from lib.training import work
 from lib.training.finetune import RowBatches, train
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import PackedTrainer, StepLog, rate
-from lib.training.work import RUN, WHOLE, last_checkpoint
+from lib.training.trainer import PackedTrainer, rate
+from lib.training.work import RUN, WHOLE, StepLog, last_checkpoint
 
 PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision": "fp32"}
 CLOCK = ("seconds", "tokens_per_s", "gpu", "peak_gb", "others_gb")
@@ -257,8 +257,8 @@ def _trained(work, by_context):
 
 def test_a_step_says_what_the_gpu_holds_and_what_others_hold(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert trainer.gpu() == {"gpu": None, "peak_gb": None, "others_gb": None}
+    assert work.gpu() == {"gpu": None, "peak_gb": None, "others_gb": None}
     given = {"is_available": True, "mem_get_info": (4e9, 16e9), "max_memory_allocated": 7e9, "memory_reserved": 8e9}
     for name, value in (given | {"get_device_name": "A GPU"}).items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    assert trainer.gpu() == {"gpu": "A GPU", "peak_gb": 7.0, "others_gb": 4.0}
+    assert work.gpu() == {"gpu": "A GPU", "peak_gb": 7.0, "others_gb": 4.0}
