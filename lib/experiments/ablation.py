@@ -8,6 +8,7 @@ parameters, data or tests changed are made anew. ``pack`` compares them (lib/eva
 third-party sentence. ``python -m lib.ablate`` is the command.
 """
 
+import math
 import shlex
 import shutil
 from collections import Counter
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -25,7 +26,7 @@ from lib.core.examples import by_context, digest_examples, spread
 from lib.core.files import Row
 from lib.core.params import ParamsError
 from lib.core.task import Example, StudyTask
-from lib.data import filter, study_data
+from lib.data import conditioned, filter, study_data
 from lib.data.study_data import DEV, DEV_HUMAN
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
@@ -55,17 +56,27 @@ class Ablation:
     accepted: Sequence[Example]
     tests: Mapping[str, Sequence[Example]]
     work: Path
+    rejected: Sequence[Example] = ()
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def examples(self, name: str) -> list[Example]:
         """A variant's training data. Raises ParamsError if there is none."""
-        repeat = self.params.variants[name].repeat
+        variant, repeat = self.params.variants[name], self.params.variants[name].repeat
         sources, parts = sorted({e.source for e in self.accepted}), {f"{e.source}/{e.level}" for e in self.accepted}
         if unknown := sorted(set(repeat) - {*sources, *parts}):
             raise ParamsError(f"variants: {name}: repeat: no source '{unknown[0]}'; known: {', '.join(sources)}")
-        if chosen := study_data.repeated(self.accepted, {self_training.SOURCE: 0, **repeat}):
-            return chosen
+        some = spread(self.accepted, math.ceil(variant.share * len(self.accepted)))
+        chosen = study_data.repeated(some, {self_training.SOURCE: 0, **repeat})
+        if variant.rejected and not self.rejected:
+            raise ParamsError(f"variants: {name}: rejected: the run has no candidate that the verifiers rejected")
+        if chosen:
+            return conditioned.mixed(chosen, self.rejected) if variant.rejected else chosen
         raise ParamsError(f"variants: {name}: no examples are left of the sources {', '.join(sources)}: repeat some")
+
+    def asked(self, name: str) -> StudyTask:
+        """The task that a variant's students are trained for and asked."""
+        reward = self.params.variants[name].rejected
+        return cast(StudyTask, conditioned.Reward(self.task)) if reward else self.task
 
     def path(self, name: str, seed: int) -> Path:
         """Where the records of a run are, or would be."""
@@ -107,7 +118,7 @@ class Ablation:
         path.unlink(missing_ok=True)
         student, folder = self._trained(name, seed, path), path.with_suffix("")
         with files.Resumable(path, key=files.sha256(student)) as out:
-            system = TorchStudent(students.load(student), self.task, name)
+            system = TorchStudent(students.load(student), self.asked(name), name)
             for test, examples in self.tests.items():
                 evaluate(system, examples, self.task, test, out)
         if keep:
@@ -123,7 +134,8 @@ class Ablation:
             out = self._folder(name, seed, number + 1) / f"{number}-{kind}"
             with files.alone(out.parent):
                 if not out.with_suffix(".json").is_file():
-                    result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
+                    groups = by_context(chosen, self.params.key)
+                    result = self._train(self.asked(name), kind, settings, groups, student, out)
                     row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
                     row |= {"seconds": round(result.seconds, 3), "peak_gb": peak_gb(out)}
                     files.write_json(out.with_suffix(".json"), row)
@@ -136,18 +148,20 @@ class Ablation:
         files.write_json(path.with_suffix(".json"), {**facts, "hardware": provenance.hardware()})
         return student
 
-    def _train(self, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path) -> Any:
+    def _train(
+        self, task: StudyTask, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path
+    ) -> Any:
         if kind == KD:
-            return distill.train(settings, self.task, paths.ROOT / self.params.assistant, start, groups, out)
+            return distill.train(settings, task, paths.ROOT / self.params.assistant, start, groups, out)
         if kind == RL:
-            return reinforce.train(settings, self.task, start, groups, self._guards(), out)
+            return reinforce.train(settings, task, start, groups, self._guards(), out)
         if start != Path():
             settings = settings.model_copy(update={"base": str(start)})
         elif self.params.ffn_width:
-            base = students.start(self.task, settings.base, settings.vocab_size, settings.layers, settings.seed)
-            small = cut(self.task, base, Shape(ffn_width=self.params.ffn_width), groups)
+            base = students.start(task, settings.base, settings.vocab_size, settings.layers, settings.seed)
+            small = cut(task, base, Shape(ffn_width=self.params.ffn_width), groups)
             settings = settings.model_copy(update={"base": str(students.save(small, out.with_name("start")))})
-        return finetune.train(settings, self.task, groups, out)
+        return finetune.train(settings, task, groups, out)
 
 
 def prepare(params: Parameters) -> Ablation:
@@ -166,7 +180,7 @@ def prepare(params: Parameters) -> Ablation:
     accepted = [*data.accepted, *self_training.accepted(stored, data.unlabelled)]
     tests = {name: rows for name in (DEV, DEV_HUMAN) if (rows := data.part(name, params.dev_rows))}
     tests |= filter.chosen(found, params.third_party_skip, params.third_party_rows)
-    study = Ablation(params, task, accepted, tests, paths.runs() / "ablation")
+    study = Ablation(params, task, accepted, tests, paths.runs() / "ablation", data.refused)
     for name in params.variants:
         study.examples(name)
     return study
@@ -175,7 +189,8 @@ def prepare(params: Parameters) -> Ablation:
 def _files(params: Parameters) -> list[str]:
     """What is read of the run's folder."""
     named = any(self_training.SOURCE in variant.repeat for variant in params.variants.values())
-    return [*study_data.FILES, *([study_data.REJECTED, SELF] if named else [])]
+    refused = any(variant.rejected for variant in params.variants.values())
+    return [*study_data.FILES, *([study_data.REJECTED] if named or refused else []), *([SELF] if named else [])]
 
 
 def pack(study: Ablation) -> pd.DataFrame:

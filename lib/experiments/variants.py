@@ -18,6 +18,8 @@ class Variant(Settings):
     """What differs from the other variants."""
 
     repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source (or SOURCE/LEVEL) are used; else once
+    share: float = Field(1.0, gt=0, le=1)  # of the examples, evenly spaced
+    rejected: bool = False  # learn from rejected candidates, too, each with its reward (lib/data/conditioned.py)
     training: dict[str, Any] = {}  # changed parameters of the fine-tuning
     steps: list[dict[Literal["sft", "kd", "rl"], dict[str, Any]]] = []  # what follows, with changed parameters
     against: list[str] = []  # the variants that it is compared with, where that is not the reference

@@ -82,6 +82,8 @@ class Finetuning(RowTraining):
     base: str = WHEEL  # a base model (lib/model/base.py), or a student's folder or GGUF
     vocab_size: int = Field(4096, ge=1)
     layers: int | list[int] = 30  # how many of the base's layers to keep, or which
+    random_start: bool = _since(False)  # the base's shape with random weights
+    language_loss: float = _since(0.0, ge=0, le=1)  # weight of a request's own tokens; an answer's have 1
 
 
 class Distillation(RowTraining):

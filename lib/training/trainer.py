@@ -125,7 +125,8 @@ class PackedTrainer(SFTTrainer):
 
     def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
         """The ``loss`` of each answer token, (answer tokens,), and what else is logged; summed over a step's tokens."""
-        return {"loss": F.cross_entropy(logits, answers, reduction="none")}
+        losses = F.cross_entropy(logits, answers, reduction="none")
+        return {"loss": losses * layers.of_answers(inputs, "weights") if "weights" in inputs else losses}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs | self.step_log.measured() if "loss" in logs else logs, start_time)
@@ -220,7 +221,8 @@ class RowBatches:
         )
         self.facts = {"epoch_rows": self.packer.epoch_rows, "left_out": self.packer.left_out}
         align = layers.ALIGN if params.compile else ALIGN
-        self._batch = partial(collate, pad=student.vocabulary.end, align=align)
+        language = getattr(params, "language_loss", 0.0)
+        self._batch = partial(collate, pad=student.vocabulary.end, align=align, language=language)
 
     def __call__(self, numbers: Sequence[int]) -> Batch:
         return self._batch([self.packer.row(i) for i in numbers])

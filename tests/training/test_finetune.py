@@ -77,6 +77,22 @@ def test_loss_falls_and_the_log_says_so(start, by_context, tmp_path):
     assert str(tmp_path.parent) not in json.dumps(info)
 
 
+def test_a_start_with_random_weights_has_nothing_of_the_base(start, by_context, tmp_path):
+    results = [
+        run(start, by_context, tmp_path / str(seed), random_start=True, max_steps=1, seed=seed) for seed in (1, 2)
+    ]
+    one, two = (students.load(r.folder).model for r in results)
+    assert not any(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True) if a.dim() > 1)
+    assert one.config.to_dict() == students.load(start).model.config.to_dict()
+
+
+def test_the_loss_of_requests_is_added_to_that_of_answers(start, by_context, tmp_path):
+    results = [run(start, by_context, tmp_path / str(w), language_loss=w, max_steps=1) for w in (0.0, 0.5, 1.0)]
+    losses = [read_steps(r.folder / "steps.csv")[0]["loss"] for r in results]
+    assert losses[2] > losses[1] and losses[1] != pytest.approx(losses[0], rel=1e-3)
+    assert len({read_steps(r.folder / "steps.csv")[0]["tokens"] for r in results}) == 1
+
+
 def test_accumulated_rows_equal_rows_at_once(start, by_context, tmp_path):
     results = [run(start, by_context, tmp_path / f"{n}", rows_per_step=4, rows_at_once=n, max_steps=2) for n in (1, 4)]
     one, other = ([row["loss"] for row in told(result)] for result in results)
