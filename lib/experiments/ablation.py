@@ -22,7 +22,7 @@ import pandas as pd
 
 from lib.compression.shape import Shape, cut
 from lib.core import files, paths, provenance
-from lib.core.examples import by_context, digest_examples, spread
+from lib.core.examples import by_context, digest_examples, read_examples, spread
 from lib.core.files import Row
 from lib.core.params import ParamsError
 from lib.core.task import Example, StudyTask
@@ -30,6 +30,7 @@ from lib.data import conditioned, filter, study_data
 from lib.data.study_data import DEV, DEV_HUMAN
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
+from lib.experiments import augmentation
 from lib.experiments.variants import KD, RL, Parameters
 from lib.model import student as students
 from lib.model.torch_student import TorchStudent
@@ -39,7 +40,7 @@ from lib.training.work import peak_gb
 
 GUARDS = 140  # requests of each development set that a reinforcement is monitored on
 OTHERS = "others"  # the third-party tests together
-SELF = "04_self.jsonl"
+SELF, AUGMENTED = "04_self.jsonl", (augmentation.CONTEXTS, augmentation.WRITTEN)
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Ablation:
         if unknown := sorted(set(repeat) - {*sources, *parts}):
             raise ParamsError(f"variants: {name}: repeat: no source '{unknown[0]}'; known: {', '.join(sources)}")
         some = spread(self.accepted, math.ceil(variant.share * len(self.accepted)))
-        chosen = study_data.repeated(some, {self_training.SOURCE: 0, **repeat})
+        chosen = study_data.repeated(some, {self_training.SOURCE: 0, augmentation.SOURCE: 0, **repeat})
         if variant.rejected and not self.rejected:
             raise ParamsError(f"variants: {name}: rejected: the run has no candidate that the verifiers rejected")
         if chosen:
@@ -168,8 +169,9 @@ def prepare(params: Parameters) -> Ablation:
     """The ablation on its profile's data. Raises ParamsError, StageError, RecordError or TaskError."""
     task, run = load(params.task), paths.runs() / paths.check_profile(params.run)
     if missing := [name for name in _files(params) if not (run / name).is_file()]:
-        needed = "notebook 04" if missing[0] == SELF else "notebooks 01 and 02"
-        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run {needed} of {params.run} first")
+        needed = f"notebook 04 of {params.run}" if missing[0] == SELF else f"notebooks 01 and 02 of {params.run}"
+        needed = "python -m lib.augment" if missing[0] in AUGMENTED else needed
+        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run {needed} first")
     found = task.third_party(paths.ROOT / params.third_party) if params.third_party else {}
     if params.third_party and not found:
         raise ParamsError(f"third_party: no tests in {params.third_party}; put them there, or go without by ''")
@@ -178,6 +180,9 @@ def prepare(params: Parameters) -> Ablation:
     data = study_data.of_run(task, run)
     stored = files.read_jsonl(run / SELF) if SELF in _files(params) else []
     accepted = [*data.accepted, *self_training.accepted(stored, data.unlabelled)]
+    if {*AUGMENTED} <= {*_files(params)}:
+        contexts, written = (run / name for name in AUGMENTED)
+        accepted += task.resolve(read_examples(written), task.contexts(contexts))
     tests = {name: rows for name in (DEV, DEV_HUMAN) if (rows := data.part(name, params.dev_rows))}
     tests |= filter.chosen(found, params.third_party_skip, params.third_party_rows)
     study = Ablation(params, task, accepted, tests, paths.runs() / "ablation", data.refused)
@@ -188,9 +193,10 @@ def prepare(params: Parameters) -> Ablation:
 
 def _files(params: Parameters) -> list[str]:
     """What is read of the run's folder."""
-    named = any(self_training.SOURCE in variant.repeat for variant in params.variants.values())
-    refused = any(variant.rejected for variant in params.variants.values())
-    return [*study_data.FILES, *([study_data.REJECTED] if named or refused else []), *([SELF] if named else [])]
+    variants, found = params.variants.values(), [*study_data.FILES]
+    named, made = (any(of.SOURCE in v.repeat for v in variants) for of in (self_training, augmentation))
+    found += [study_data.REJECTED] if named or any(v.rejected for v in variants) else []
+    return found + ([SELF] if named else []) + ([*AUGMENTED] if made else [])
 
 
 def pack(study: Ablation) -> pd.DataFrame:

@@ -42,7 +42,7 @@ def test_prompts_end_with_the_reward():
 @pytest.mark.parametrize(("count", "kept"), [(4, 4), (12, 12), (40, 12)])
 def test_at_least_half_is_accepted(count, kept):
     found = Counter(e.context[KEY] for e in mixed(ACCEPTED, rejected(count)))
-    assert found[BEST] == 12 and found[0] + found[1] == kept and abs(found[0] - found[1]) <= 2
+    assert found[BEST] == 12 and found[0] + found[1] == kept and min(found[0], found[1]) > 1
 
 
 def test_the_words_of_a_test_are_never_learnt(tmp_path):

@@ -115,7 +115,8 @@ def test_the_trainer_takes_such_steps(start, by_context, tmp_path, update, metho
     changes = {"method": method, "lora_rank": 4, "learning_rate": 1.0e-4, "max_steps": 2}
     result = run(start, by_context, tmp_path / "out", update=update, **changes)
     plain = run(start, by_context, tmp_path / "plain", **changes)
-    assert moved(start, result.folder) == set(students.load(start).model.state_dict())
+    every = {name for name in students.load(start).model.state_dict() if "norm" not in name}
+    assert every <= moved(start, result.folder), "norms are near 1, where fp16 rounds such steps away"
     one, other = (read_steps(r.folder / "steps.csv") for r in (result, plain))
     assert [row["tokens"] for row in one] == [row["tokens"] for row in other], "a batch counts once"
     assert one[0]["loss"] == pytest.approx(other[0]["loss"], rel=1e-2)
