@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lib.core import paths
 from lib.core.params import ParamsError
 from lib.experiments import ablation
-from lib.experiments.ablation import KD, Parameters
+from lib.experiments.variants import KD, Parameters, read
 
 PARAMS = paths.PARAMS / "ablation.yaml"
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pack", action="store_true", help="pack what is there; without --only nothing is trained")
     options = parser.parse_args(arguments)
     try:
-        params = ablation.read(options.params)
+        params = read(options.params)
         runs = named(options.only or ([] if options.pack else None), params)
         study = ablation.prepare(params)
         for name, seed in tqdm(runs, "ablation", unit="run", disable=None):

@@ -144,6 +144,12 @@ def answer_logits(model: Any, inputs: dict[str, Any], bf16: bool = False) -> tup
     return logits.float(), following[answers]
 
 
+def of_answers(inputs: dict[str, Any], name: str) -> Tensor:
+    """What a batch says under ``name``, (rows, tokens), of the tokens that ``answer_logits`` is about."""
+    found: Tensor = inputs[name][:, 1:][inputs["labels"][:, 1:] != IGNORED]
+    return found
+
+
 def _attend(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: BlockMask, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:

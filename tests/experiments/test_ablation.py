@@ -20,10 +20,11 @@ from lib import ablate
 from lib.core.files import read_json, read_jsonl, sha256, write_jsonl
 from lib.core.params import ParamsError
 from lib.core.task import Answer, Example
-from lib.data import study_data
+from lib.data import filter, study_data
 from lib.evaluation import bootstrap
 from lib.experiments import ablation
-from lib.experiments.ablation import Ablation, Parameters
+from lib.experiments.ablation import Ablation
+from lib.experiments.variants import Parameters, read
 from lib.training import finetune
 
 SENTENCE = "label the tea as best before the end of may"
@@ -195,6 +196,39 @@ def test_variants_share_the_steps_that_they_begin_with(
     assert sorted(p.name for p in (made.work / "students").iterdir()) == ["more-1", "seeds-1", "taught-1"]
 
 
+def test_a_share_of_the_data_and_rejected_candidates(params: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "smoke"
+    params["variants"] = {"seeds": {}, "tenth": {"share": 0.1}, "offline": {"rejected": True}}
+    with pytest.raises(ParamsError, match="run: smoke/02_rejected.jsonl is not there"):
+        study(params)
+    accepted = read_jsonl(run / "02_accepted.jsonl")
+    write_jsonl(run / "02_rejected.jsonl", [{**row, "reason": "words of a test"} for row in accepted])
+    with pytest.raises(ParamsError, match="variants: offline: rejected: the run has no candidate that the verifiers"):
+        study(params)
+    reasons = [filter.FEW_REACH, filter.NONE_REACHES, "words of a test"]
+    rows = [{**row, "id": f"r{i}", "reason": reasons[i % 3]} for i, row in enumerate(accepted)]
+    write_jsonl(run / "02_rejected.jsonl", rows)
+    made = study(params)
+    sizes = {name: len(made.examples(name)) for name in params["variants"]}
+    assert sizes == {"seeds": 48, "tenth": 5, "offline": 48 + 32}
+    records = read_jsonl(made.run("offline", 1, keep=True))
+    info = json.loads((made.work / "students" / "offline-1" / "student.json").read_text())
+    assert len(records) == 8 and "<reward 2>" in info["controls"]
+
+
+def test_a_fine_tuning_goes_on_with_another_update(params: dict[str, Any]) -> None:
+    steps = [{"sft": {"max_steps": 1, "update": "zo-sgd", "learning_rate": 1.0e-5}}]
+    params["variants"] = {"seeds": {}, "more": {"steps": steps}}
+    made = study(params)
+    facts = read_json(made.run("more", 1, keep=True).with_suffix(".json"))
+    assert [(row["kind"], row["steps"], row["peak_gb"]) for row in facts["ladder"]] == [
+        ("sft", 2, None),
+        ("sft", 1, None),
+    ]
+    info = json.loads((made.work / "students" / "more-1" / "student.json").read_text())
+    assert info["training"]["update"] == "zo-sgd" and info["training"]["start"]
+
+
 def test_what_the_model_labelled_is_used_where_it_is_named(params: dict[str, Any], tmp_path: Path) -> None:
     run, named = tmp_path / "runs" / "smoke", {"self": 2, "program/T0": 0}
     params["variants"] = {"seeds": {}, "own labels": {"repeat": named}}
@@ -272,7 +306,7 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
         ({"variants": {"seeds": {"against": ["c"]}}}, "variants: seeds: against: no other variant 'c'"),
         (
             {"variants": {"seeds": {"steps": [{"prune": {}}]}}},
-            "variants.seeds.steps.0.prune.[key]: Input should be 'kd' or 'rl'",
+            "variants.seeds.steps.0.prune.[key]: Input should be 'sft', 'kd' or 'rl'",
         ),
         ({"variants": {"seeds": {"steps": [{"kd": {"max_steps": 1}}]}}}, "steps: kd: name an assistant"),
         ({"reference": "c"}, "ablation.yaml: reference: no variant 'c'; known: seeds, seeds + teacher"),
@@ -296,4 +330,4 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
 @pytest.mark.parametrize("name", ["ablation", "human", "ladder"])
 def test_the_shipped_parameters_are_good(name: str) -> None:
     file = ablate.PARAMS.with_name(f"{name}.yaml")
-    assert ablation.read(file).variants
+    assert read(file).variants
