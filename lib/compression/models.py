@@ -37,7 +37,7 @@ from lib.model.gguf_write import fitting
 from lib.training import distill
 from lib.training.packing import ByContext
 from lib.training.params import Distillation
-from lib.training.work import RUN
+from lib.training.work import RUN, Result
 
 PARENT, PRUNED = "parent", "pruned only"
 Kind = Literal["f16", "q8_0", "q5_0", "q4_0"]
@@ -194,6 +194,15 @@ def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Ro
         rows.append({"step": number, **row, "folder": made.relative_to(out.parent).as_posix()})
         start = made
     return rows
+
+
+def recover(job: Job, params: Distillation, shape: Shape, out: Path) -> Result:
+    """``compress`` in all; a shape that changes nothing leaves the assistant as it is, without a step."""
+    if not shape.changes:
+        return Result(students.save(students.load(job.assistant), out), 0, 0, 0, 0.0, 0.0)
+    rows = compress(job, params, shape, out)
+    steps, tokens, seconds = (sum(row[key] for row in rows) for key in ("train_steps", "tokens", "seconds"))
+    return Result(out, steps, steps, tokens, seconds, Result.read(out, steps).loss)
 
 
 def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Path, made: Path) -> Row:

@@ -2,7 +2,8 @@
 
 A variant is a choice of training data (by the examples' source and level, each used so many times; "self": those that
 self-training labelled in part 4, used only where they are named), of training parameters, and of steps after the
-fine-tuning (``sft``: more of it, ``kd``: distillation, ``rl``: reinforcement). Every (variant, seed) is trained and
+fine-tuning (``sft``: more of it, ``kd``: distillation, ``rl``: reinforcement); or it is a shape that the assistant is
+cut to, recovered by distillation (lib/compression/models.py). Every (variant, seed) is trained and
 evaluated once, in files of its own, so that several processes can share the work; a killed one resumes, and runs whose
 parameters, data or tests changed are made anew. ``pack`` compares them (lib/evaluation/bootstrap.py) and keeps no
 third-party sentence. ``python -m lib.ablate`` is the command.
@@ -20,6 +21,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from lib.compression.models import Job, recover
 from lib.compression.shape import Shape, cut
 from lib.core import files, paths, provenance
 from lib.core.examples import by_context, digest_examples, read_examples, spread
@@ -31,12 +33,13 @@ from lib.data.study_data import DEV, DEV_HUMAN
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
 from lib.experiments import augmentation
-from lib.experiments.variants import KD, RL, Parameters
+from lib.experiments.variants import CUT, KD, RL, Parameters
 from lib.model import student as students
+from lib.model.feed_forward import Weights
 from lib.model.torch_student import TorchStudent
 from lib.tasks import load
 from lib.training import distill, finetune, reinforce, self_training
-from lib.training.work import peak_gb
+from lib.training.work import Result, peak_gb
 
 GUARDS = 140  # requests of each development set that a reinforcement is monitored on
 OTHERS = "others"  # the third-party tests together
@@ -49,7 +52,8 @@ class Ablation:
 
     INPUTS is a digest of what a run depends on. Variants that begin with the same steps share the student of these, in
     ``work/shared``, which may be deleted when all runs are made. Facts include steps, tokens, seconds of training and
-    loss, in all and by step (``ladder``), examples by source and the SHA-256 of the student.
+    loss, in all and by step (``ladder``), weights ``stored`` (on which a file's size depends) and ``active`` (on which
+    its speed does), examples by source and the SHA-256 of the student.
     """
 
     params: Parameters
@@ -91,10 +95,12 @@ class Ablation:
         kinds, known = {kind for kind, _ in steps}, self._digests
         if name not in known:
             known[name] = digest_examples(self.examples(name))
-        if KD in kinds and "" not in known:  # no variant has an empty name
+        taught, shape = bool(kinds & {KD, CUT}), self.params.variants[name].shape
+        if taught and "" not in known:  # no variant has an empty name
             known[""] = students.digest(paths.ROOT / self.params.assistant)
         guards = digest_examples(self._guards()) if RL in kinds else ""
-        return [steps, self.params.ffn_width, self.params.key, known[name], known[""] if KD in kinds else "", guards]
+        inputs = [steps, self.params.ffn_width, self.params.key, known[name], known[""] if taught else "", guards]
+        return [*inputs, *([shape.model_dump()] if shape else [])]
 
     def _guards(self) -> list[Example]:
         return [e for test in (DEV, DEV_HUMAN) for e in spread(self.tests.get(test, []), GUARDS)]
@@ -136,13 +142,14 @@ class Ablation:
             with files.alone(out.parent):
                 if not out.with_suffix(".json").is_file():
                     groups = by_context(chosen, self.params.key)
-                    result = self._train(self.asked(name), kind, settings, groups, student, out)
+                    result = self._train(name, kind, settings, groups, student, out)
                     row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
-                    row |= {"seconds": round(result.seconds, 3), "peak_gb": peak_gb(out)}
+                    row |= {"seconds": round(result.seconds, 3), "peak_gb": peak_gb(out) if result.steps else None}
                     files.write_json(out.with_suffix(".json"), row)
             rows.append(files.read_json(out.with_suffix(".json")))
             student = out
         facts = {"variant": name, "seed": seed, "loss": rows[-1]["loss"], "ladder": rows}
+        facts |= Weights.of(students.load(student).model)._asdict()
         facts |= {key: sum(row[key] for row in rows) for key in ("steps", "tokens", "seconds")}
         facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": files.sha256(student)}
         facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
@@ -150,10 +157,13 @@ class Ablation:
         return student
 
     def _train(
-        self, task: StudyTask, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path
-    ) -> Any:
+        self, name: str, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path
+    ) -> Result:
+        task, assistant, shape = self.asked(name), paths.ROOT / self.params.assistant, self.params.variants[name].shape
+        if kind == CUT and shape:
+            return recover(Job(task, assistant, groups), settings, shape, out)
         if kind == KD:
-            return distill.train(settings, task, paths.ROOT / self.params.assistant, start, groups, out)
+            return distill.train(settings, task, assistant, start, groups, out)
         if kind == RL:
             return reinforce.train(settings, task, start, groups, self._guards(), out)
         if start != Path():
@@ -231,7 +241,8 @@ def compared(rows: Sequence[Row], facts: Sequence[Row], params: Row) -> pd.DataF
     if any("peak_gb" in row["ladder"][-1] for row in facts):  # not in records of before it was kept
         last = {row["variant"]: row["ladder"][-1].get("peak_gb") for row in facts}
         table = table.assign(tokens=table["variant"].map(means["tokens"].mean()), peak_gb=table["variant"].map(last))
-    return table
+    known = [name for name in Weights._fields if all(name in row for row in facts)]
+    return table.assign(**{name: table["variant"].map(means[name].mean()) for name in known})
 
 
 def _made(name: str, seed: int, path: Path) -> tuple[Row, list[Row]] | None:

@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, NonNegativeInt
 
+from lib.compression.shape import Shape
 from lib.core.files import Row
 from lib.core.params import ParamsError, Settings, read_yaml
 from lib.training.params import Distillation, Finetuning, Reinforcement, Training
 
-SFT, KD, RL = "sft", "kd", "rl"
+SFT, KD, RL, CUT = "sft", "kd", "rl", "cut"
 
 
 class Variant(Settings):
@@ -20,7 +21,8 @@ class Variant(Settings):
     repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source (or SOURCE/LEVEL) are used; else once
     share: float = Field(1.0, gt=0, le=1)  # of the examples, evenly spaced
     rejected: bool = False  # learn from rejected candidates, too, each with its reward (lib/data/conditioned.py)
-    training: dict[str, Any] = {}  # changed parameters of the fine-tuning
+    shape: Shape | None = None  # in place of the fine-tuning the assistant is cut to it and distilled; {}: as it is
+    training: dict[str, Any] = {}  # changed parameters of the fine-tuning, or of this distillation
     steps: list[dict[Literal["sft", "kd", "rl"], dict[str, Any]]] = []  # what follows, with changed parameters
     against: list[str] = []  # the variants that it is compared with, where that is not the reference
 
@@ -30,7 +32,7 @@ class Parameters(Settings):
 
     task: str
     run: str  # the profile whose parts 1 and 2 made the data
-    training: dict[str, Any]
+    training: dict[str, Any] = {}
     ffn_width: NonNegativeInt = 0  # what the base is pruned to before the fine-tuning; 0 keeps all
     kd: dict[str, Any] = {}
     rl: dict[str, Any] = {}
@@ -49,7 +51,12 @@ class Parameters(Settings):
         """The steps of a run with their parameters. Raises ParamsError."""
         variant, where = self.variants[name], f"variants: {name}"
         training = {**self.training, **variant.training, "seed": seed}
-        found: list[tuple[str, Training]] = [(SFT, Finetuning.read(training, f"{where}: training"))]
+        found: list[tuple[str, Training]]
+        if variant.shape:
+            recovery = {**self.kd, **variant.training, "seed": seed}
+            found = [(CUT, Distillation.read(recovery, f"{where}: training"))]
+        else:
+            found = [(SFT, Finetuning.read(training, f"{where}: training"))]
         of: dict[str, tuple[type[Training], Row]]
         of = {SFT: (Finetuning, training), KD: (Distillation, self.kd), RL: (Reinforcement, self.rl)}
         for step in variant.steps:
@@ -70,6 +77,7 @@ def read(path: Path) -> Parameters:
     for name, variant in params.variants.items():
         if unknown := [other for other in variant.against if other not in params.variants or other == name]:
             raise ParamsError(f"{where}: {name}: against: no other variant '{unknown[0]}'")
-        if KD in [kind for kind, _ in params.chain(name, 0)] and not params.assistant:
-            raise ParamsError(f"{where}: {name}: steps: {KD}: name an assistant to learn from")
+        if {KD, CUT} & {kind for kind, _ in params.chain(name, 0)} and not params.assistant:
+            step = "shape" if variant.shape else f"steps: {KD}"
+            raise ParamsError(f"{where}: {name}: {step}: name an assistant to learn from")
     return params
