@@ -188,7 +188,7 @@ def _cut(
     heads = (groups[:, None] * queries * size + torch.arange(queries * size)).flatten()
     rows = {"q_proj": heads, "k_proj": pairs, "v_proj": pairs, "gate_proj": units, "up_proj": units}
     columns = {"o_proj": heads, "down_proj": units}
-    zeros = {"gate_proj": (0, 0, 0, short), "up_proj": (0, 0, 0, short), "down_proj": (0, short)}
+    zeros = {"gate_proj": [0, 0, 0, short], "up_proj": [0, 0, 0, short], "down_proj": [0, short]}
     found = {}
     for name, weight in layer.items():
         part = name.split(".")[-2]

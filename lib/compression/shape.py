@@ -70,9 +70,8 @@ class Shape(Settings):
         if not self.widened:
             return found
         freed = Sizes.of(config).attention(config) - found.attention(config)
-        return found._replace(ffn_width=found.ffn_width + round(freed / (3 * config.hidden_size) / UNIT) * UNIT).within(
-            config
-        )
+        more = round(freed / (3 * config.hidden_size) / UNIT) * UNIT
+        return found._replace(ffn_width=found.ffn_width + more).within(config)
 
 
 def cut(task: Task, student: Student, shape: Shape, by_context: ByContext) -> Student:
@@ -84,10 +83,10 @@ def cut(task: Task, student: Student, shape: Shape, by_context: ByContext) -> St
     if shape.chosen != "importance":
         found = search(student, task, by_context, sizes, found, SearchParams(), free)
     small = prune(student, found, sizes, free)
-    layers = small.model.model.layers
-    for first in range(0, len(layers), shape.shared) if shape.shared > 1 else ():
-        layers[first].mlp = layers[(first + min(first + shape.shared, len(layers)) - 1) // 2].mlp
     if shape.shared > 1:
+        layers: Any = small.model.model.layers
+        for first in range(0, len(layers), shape.shared):
+            layers[first].mlp = layers[(first + min(first + shape.shared, len(layers)) - 1) // 2].mlp
         share(small.model, shape.shared)
     return small
 
