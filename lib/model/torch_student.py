@@ -140,11 +140,28 @@ def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool) -> list[list[
 def complete(
     model: Any, prompts: Sequence[Prompt], end: int, max_new: int, choose: Choose = likeliest, copies: int = 1
 ) -> list[Decoded]:
-    """``copies`` answers to each prompt, side by side; a prefix that all prompts share is read once."""
+    """``copies`` answers to each prompt, side by side; a prefix that all prompts share is read once.
+
+    Of a model with experts the prompts must share their prefix and expert.
+    """
     shared = all(p.prefix == prompts[0].prefix for p in prompts)
     rest = [p.request if shared else p.ids for p in prompts]
     prefix = Prefix.read(model, prompts[0].prefix if shared else [])
-    return decode(model, prefix, rest, {end}, [max_new] * (len(prompts) * copies), choose, copies)
+    experts = getattr(model, "experts", None)
+    if experts:
+        experts.use(prompts[0].request)
+    try:
+        return decode(model, prefix, rest, {end}, [max_new] * (len(prompts) * copies), choose, copies)
+    finally:
+        if experts:
+            experts.use()
+
+
+def by_expert(prompts: Sequence[Prompt], experts: Any) -> list[list[int]]:
+    """Indexes of prompts in batches of one prefix and one expert."""
+    own = [(tuple(p.prefix), experts.expert(p.request)) for p in prompts]
+    order = sorted(range(len(prompts)), key=own.__getitem__)
+    return [list(run) for _, run in groupby(order, key=own.__getitem__)]
 
 
 class _Batch:
@@ -219,8 +236,11 @@ class TorchStudent:
         """Answers in the order of ``requests``; ``latency_ms`` is a batch's time divided by its requests."""
         prompts = [self.codec.prompt(context, text) for text, context in requests]
         answers: dict[int, Answer] = {}
+        experts = getattr(self.model, "experts", None)
+        cpu = self.model.device.type == "cpu"
+        together = by_expert(prompts, experts) if experts else batches(prompts, self.batch, cpu)
         with tqdm(total=len(prompts), desc=self.name, disable=not progress) as bar:
-            for batch in batches(prompts, self.batch, self.model.device.type == "cpu"):
+            for batch in together:
                 answers |= zip(batch, self._answer_batch([(prompts[i], requests[i]) for i in batch]), strict=True)
                 bar.update(len(batch))
         return [answers[i] for i in range(len(prompts))]

@@ -129,6 +129,9 @@ def answer_logits(model: Any, inputs: dict[str, Any], bf16: bool = False) -> tup
     if kept not in inputs:
         seen = visible(inputs["blocks"], inputs["segments"])
         inputs[kept] = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
+    experts = getattr(llama, "experts", None)
+    if experts:
+        experts.route(inputs)
     chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
     try:
         with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
@@ -136,7 +139,15 @@ def answer_logits(model: Any, inputs: dict[str, Any], bf16: bool = False) -> tup
             logits = model(input_ids=ids, attention_mask=inputs[kept], position_ids=positions, use_cache=False).logits
     finally:
         chosen.remove()
+        if experts:
+            experts.use()
     return logits.float(), following[answers]
+
+
+def of_answers(inputs: dict[str, Any], name: str) -> Tensor:
+    """What a batch says under ``name``, (rows, tokens), of the tokens that ``answer_logits`` is about."""
+    found: Tensor = inputs[name][:, 1:][inputs["labels"][:, 1:] != IGNORED]
+    return found
 
 
 def _attend(

@@ -18,8 +18,7 @@ from lib.core import files, paths
 from lib.model import student as students
 from lib.training import distill, finetune, launch, monitor, reinforce
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import StepLog
-from lib.training.work import last_checkpoint
+from lib.training.work import StepLog, last_checkpoint
 
 TWO = {**PARAMS, "rows_per_step": 4, "checkpoint_minutes": 0, "processes": 2}
 
