@@ -66,14 +66,16 @@ class Averaging(FedAvg):
     """FedAvg of what a job's strategy sends; replies that cannot be used are left out and counted."""
 
     def __init__(self, job: Job, arrays: Arrays) -> None:
-        least = job.settings.clients
-        super().__init__(fraction_evaluate=0.0, min_train_nodes=least, min_available_nodes=least)
+        super().__init__(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=job.settings.clients)
         self.job, self.arrays, self.state = job, arrays, Arrays()
         self.rounds: list[dict[str, Any]] = []
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
+        self.min_available_nodes = (
+            1 if server_round > 1 else self.min_available_nodes
+        )  # one that left is not waited for
         messages = [*super().configure_train(server_round, arrays, config, grid)]
         self.rounds.append({"round": server_round, "clients": len(messages), "down_mb": self._mb(messages)})
         return messages
@@ -82,7 +84,7 @@ class Averaging(FedAvg):
         """Raises TrainingError if no client's reply can be used."""
         whole, lost = self._check_and_log_replies([*replies], is_train=True, validate=False)
         told: dict[int, Any] = {int(m.content["metrics"]["client"]): m for m in whole}
-        received = {name: arrays_of(m.content["arrays"]) for name, m in told.items()}
+        received = {name: arrays_of(m.content["arrays"]) for name, m in sorted(told.items())}
         good, faults = checked(received, self.arrays, server_round)
         counts = [int(told[name].content["metrics"]["num-examples"]) for name in good]
         self.arrays = merged(self.arrays, [*good.values()], counts, self.job.settings.momentum, self.state)
