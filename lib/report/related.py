@@ -26,6 +26,7 @@ from lib.report import choice
 FILE = "related.html"
 SOURCE = paths.ROOT / "params" / "related.yaml"
 RECORDING = "lib/tasks/home/recordings"
+UNKNOWN = "no record"  # how a text begins of which a figure cannot be made
 PROMISE, TARGETS = 0.05, (0.9, 0.95, 0.98)
 
 
@@ -100,7 +101,7 @@ class Found:
         try:
             return text.format_map(self)
         except (ValueError, OSError, LookupError) as error:
-            return f"no record: {files.told(error)}"
+            return f"{UNKNOWN}: {files.told(error)}"
 
 
 def _routes(found: Found) -> Row:
@@ -187,4 +188,5 @@ def page(reports: Path, source: Path = SOURCE) -> Row:
         [{**vars(entry), "ours": found.fill(entry.ours), "negative": found.fill(entry.negative)} for entry in entries]
         for entries in (known.systems, known.classes)
     ]
-    return {"profile": known.profile, "systems": filled[0], "classes": filled[1]}
+    measured = sum(bool(e["ours"]) and not e["ours"].startswith(UNKNOWN) for e in filled[0])
+    return {"profile": known.profile, "systems": filled[0], "classes": filled[1], "measured": measured}
