@@ -105,7 +105,8 @@ def main(grid: Grid, context: Context) -> None:
     strategy = Averaging(job(), arrays)
     strategy.start(grid, record(arrays), job().settings.rounds, WAIT_S)
     with files.replacing(folder / RESULT) as part, part.open("wb") as file:
-        np.savez(file, allow_pickle=False, **strategy.arrays)
+        learnt: Any = strategy.arrays
+        np.savez(file, **learnt)
     files.write_json(folder / ROUNDS, {"rounds": strategy.rounds})
 
 
