@@ -117,7 +117,7 @@ class Augmenter:
                 own = done[place * given.count : (place + 1) * given.count]
                 whole = [d.ids for d in own if d.ids[-1] == end and other.isdisjoint(d.ids)]
                 lines = dict.fromkeys(" ".join(codec.vocabulary.decode(ids).split()) for ids in whole)
-                sizes = {"prompt_tokens": len(asked[i].ids), "new_tokens": sum(len(d.ids) for d in own)}
+                sizes: dict[str, Any] = {"prompt_tokens": len(asked[i].ids), "new_tokens": sum(len(d.ids) for d in own)}
                 replies[i] = Reply("\n".join(filter(None, lines)), self.model, **sizes)
         return [replies[i] for i in range(len(prompts))]
 

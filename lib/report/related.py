@@ -26,7 +26,7 @@ from lib.report import choice
 FILE = "related.html"
 SOURCE = paths.ROOT / "params" / "related.yaml"
 RECORDING = "lib/tasks/home/recordings"
-MISSING = "no record"
+UNKNOWN = "no record"  # how a text begins of which a figure cannot be made
 PROMISE, TARGETS = 0.05, (0.9, 0.95, 0.98)
 
 
@@ -103,7 +103,7 @@ class Found:
         try:
             return text.format_map(self)
         except (ValueError, OSError, LookupError) as error:
-            return f"{MISSING}: {files.told(error)}"
+            return f"{UNKNOWN}: {files.told(error)}"
 
 
 def _routes(found: Found) -> Row:
@@ -193,5 +193,5 @@ def page(reports: Path, source: Path = SOURCE) -> Row:
         [{**vars(entry), "ours": found.fill(entry.ours), "negative": found.fill(entry.negative)} for entry in entries]
         for entries in (known.systems, known.classes)
     ]
-    measured = [entry for entry in filled[0] if entry["ours"] and not entry["ours"].startswith(MISSING)]
-    return {"profile": known.profile, "systems": filled[0], "classes": filled[1], "measured": len(measured)}
+    measured = sum(bool(e["ours"]) and not e["ours"].startswith(UNKNOWN) for e in filled[0])
+    return {"profile": known.profile, "systems": filled[0], "classes": filled[1], "measured": measured}

@@ -51,6 +51,8 @@ class Prepared:
         if odd := [w.shape[1] for w in self.coarse if w.shape[1] % BLOCK]:
             raise TrainingError(f"qat: a matrix of {odd[0]} columns; q4_0 needs multiples of {BLOCK}: set ffn_width")
         accelerate_layers(model, getattr(params, "compile", ""))
+        if params.update == "forward":  # fused attention has no forward-mode derivative
+            self.model.set_attn_implementation("eager")
 
     @contextmanager
     def quantised(self) -> Iterator[None]:

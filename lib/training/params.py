@@ -71,8 +71,8 @@ class RowTraining(Training):
             raise ValueError(f"rows_at_once: {self.rows_at_once} does not divide rows_per_step")
         if self.qat and self.method != "full":
             raise ValueError("qat: needs method: full, since adapters are merged after the training")
-        if self.update != BACKWARD and (self.qat or self.compile):
-            raise ValueError(f"update: {self.update}: needs qat: '' and compile: ''")
+        if self.update != BACKWARD and (self.qat or (self.update == "forward" and self.compile)):
+            raise ValueError(f"update: {self.update}: needs qat: '', and forward compile: ''")
         return self
 
 

@@ -97,7 +97,7 @@ class ZerothOrder(Optimizer):
             return found.primal.clone(), float(found.tangent)
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         group, weights = self.param_groups[0], [*self.trained.values()]
         slope = summed({"slope": self.slope})["slope"] / processes()
         if self.params.update == "zo-adam":
@@ -121,9 +121,11 @@ class ZerothOrder(Optimizer):
 class _Loss(nn.Module):
     """The loss ``of`` a model as a module, for a call with other weights in the model's place."""
 
+    of: Callable[[], Tensor]
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self.of = model, Callable[[], Tensor]
+        self.model = model
 
     def forward(self) -> Tensor:
         return self.of()

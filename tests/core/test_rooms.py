@@ -22,6 +22,7 @@ ORDER = [
     ["training"],
     ["compression"],
     ["experiments"],
+    ["federated"],
     ["decision"],
     ["report", "bench"],
 ]

@@ -380,7 +380,7 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
     assert not (tmp_path / "runs" / "ablation").exists()
 
 
-@pytest.mark.parametrize("name", ["ablation", "human", "ladder", "frontier"])
+@pytest.mark.parametrize("name", ["ablation", "human", "ladder", "ladder_related", "ladder_augmented", "frontier"])
 def test_the_shipped_parameters_are_good(name: str) -> None:
     file = ablate.PARAMS.with_name(f"{name}.yaml")
     assert read(file).variants

@@ -165,6 +165,7 @@ def test_the_reward_itself_is_raised(taught, tmp_path):  # noqa: F811
     [
         (Finetuning, {"update": "zo"}, "update: .*'zo-sgd'"),
         (Finetuning, {"update": "zo-sgd", "qat": "q4_0"}, "update: zo-sgd: needs qat: ''"),
+        (Finetuning, {"update": "forward", "compile": "layers"}, "forward compile: ''"),
         (Finetuning, {"perturbation": 0.0}, "perturbation: .* greater than 0"),
         (Reinforcement, {"update": "forward"}, "update: forward: a reward has no slope"),
     ],
