@@ -139,7 +139,8 @@ def prune(student: Student, importance: Importance, sizes: Sizes, free: bool = F
     units of zeros, which stay zeros in training. Raises ParamsError for a number that is more than there are.
     """
     wanted = sizes.within(student.model.config)
-    queries = student.model.config.num_attention_heads // student.model.config.num_key_value_heads
+    heads = student.model.config.num_attention_heads
+    queries = heads // (student.model.config.num_key_value_heads or heads)
     layers = importance.layers.clone()
     layers[[0, -1]] = torch.inf
     kept: list[int] = _best(layers, wanted.layers).tolist()

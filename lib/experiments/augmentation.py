@@ -42,7 +42,7 @@ from lib.training.work import Result
 
 SOURCE = "augmenter"  # of the examples that are made here
 WRITTEN, CONTEXTS = "02_augmented.jsonl", "02_augmented_homes.jsonl"  # in a run's folder
-OTHER = {"level": "", "source": SOURCE, "split": "train"}
+OTHER: dict[str, Any] = {"level": "", "source": SOURCE, "split": "train"}
 
 
 class Augmentation(Settings):

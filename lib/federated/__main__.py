@@ -96,7 +96,7 @@ def _federated(job: Job) -> Made:
         os.environ[JOB] = job.told()
         apps.simulate()
     rounds = pd.DataFrame(files.read_json(folder / apps.ROUNDS)["rounds"])
-    facts = {"up_mb": float(rounds["up_mb"].sum()), "down_mb": float(rounds["down_mb"].sum())}
+    facts: Row = {"up_mb": float(rounds["up_mb"].sum()), "down_mb": float(rounds["down_mb"].sum())}
     facts |= {"peak_mb": float(rounds["peak_mb"].max()), "faults": sum(rounds["faults"], [])}
     with np.load(folder / apps.RESULT) as arrays:
         return [learnt(job, dict(arrays))], facts

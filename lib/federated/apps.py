@@ -67,15 +67,15 @@ class Averaging(FedAvg):
 
     def __init__(self, job: Job, arrays: Arrays) -> None:
         super().__init__(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=job.settings.clients)
+        self.min_available_nodes: int
         self.job, self.arrays, self.state = job, arrays, Arrays()
         self.rounds: list[dict[str, Any]] = []
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        self.min_available_nodes = (
-            1 if server_round > 1 else self.min_available_nodes
-        )  # one that left is not waited for
+        if server_round > 1:
+            self.min_available_nodes = 1  # one that left is not waited for
         messages = [*super().configure_train(server_round, arrays, config, grid)]
         self.rounds.append({"round": server_round, "clients": len(messages), "down_mb": self._mb(messages)})
         return messages

@@ -81,7 +81,7 @@ def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None =
 def _trim(arrays: dict[str, Floats], number: int) -> None:
     """Leaves out units of zeros at the end of a layer's feed-forward, so that whole blocks are left."""
     gate, up, down = (f"blk.{number}.ffn_{part}.weight" for part in ("gate", "up", "down"))
-    used = int(arrays[down].any(0).nonzero()[0].max(initial=0)) + 1
+    used = int(np.flatnonzero(arrays[down].any(0)).max(initial=0)) + 1
     width = -(-used // BLOCK) * BLOCK
     arrays |= {gate: arrays[gate][:width], up: arrays[up][:width], down: arrays[down][:, :width]}
 

@@ -90,7 +90,7 @@ class PackedTrainer(SFTTrainer):
         return self.lr_scheduler
 
     def create_optimizer(self, model: Any = None) -> Optimizer:
-        self.zeroth_order = optimiser(self.model, self.params)
+        self.zeroth_order = optimiser(cast(Any, self.model), self.params)
         self.optimizer = self.zeroth_order or super().create_optimizer(model)
         return self.optimizer
 
