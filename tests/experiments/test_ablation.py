@@ -183,7 +183,7 @@ def test_steps_after_the_fine_tuning_and_a_base_that_is_pruned(params: dict[str,
     config = json.loads((made.work / "students" / "taught-1" / "config.json").read_text())
     assert config["intermediate_size"] == 64
     before = made.path("seeds", 1), made.path("taught", 1)
-    (tmp_path / "assistant" / "steps.csv").write_text("another training")
+    (tmp_path / "assistant" / "chat_template.jinja").write_text("another model")
     after = study(params).path("seeds", 1), study(params).path("taught", 1)
     assert before[0] == after[0] and before[1] != after[1]
 
