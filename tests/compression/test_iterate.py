@@ -56,7 +56,7 @@ def thirds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("thirds")
 def test_steps_their_models_and_rows(assistant: Path, groups: Any, tmp_path: Path) -> None:
-    before, out = sha256(assistant), tmp_path / "06_tiny"
+    before, out = students.digest(assistant), tmp_path / "06_tiny"
     rows = run(assistant, groups, out, max_steps=12)
     assert sha256(assistant) == before
     assert [row["step"] for row in rows] == [1, 2]
