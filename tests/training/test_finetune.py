@@ -84,7 +84,11 @@ def test_a_start_with_random_weights_has_nothing_of_the_base(start, by_context, 
     ]
     one, two = (students.load(r.folder).model for r in results)
     assert not any(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True) if a.dim() > 1)
-    assert one.config.to_dict() == students.load(start).model.config.to_dict()
+    shapes = [
+        {k: v for k, v in m.config.to_dict().items() if k not in ("_name_or_path", "use_cache")} for m in (one, two)
+    ]
+    base = students.load(start).model.config.to_dict()
+    assert all(shape == {k: base[k] for k in shape} for shape in shapes)
 
 
 def test_the_loss_of_requests_is_added_to_that_of_answers(start, by_context, tmp_path):
