@@ -1,6 +1,6 @@
 """The augmentation command: a small model writes paraphrases instead of the teacher; what passes, and what it costs.
 
-    python -m lib.augment                                  (then make ablation ABLATION=ladder_related)
+    python -m lib.augment                                  (then make ablation ABLATION=ladder_augmented)
 
 Parameters: params/augment.yaml; see lib/experiments/augmentation.py. Work in progress is in ``runs/augment``.
 """

@@ -178,10 +178,8 @@ def reliability(found: Row, told: Sequence[Row]) -> str:
 
     ``told``: of lib.report.safety, by model.
     """
-    rows, titles = (
-        found["rows"],
-        {"kills": "kills", "faults": "faults", "fuzz": "fuzzed inputs", "requests": "requests"},
-    )
+    rows = found["rows"]
+    titles = {"kills": "kills", "faults": "faults", "fuzz": "fuzzed inputs", "requests": "requests"}
     cells = {t: f"{sum(row['cases'] for row in rows if row['kind'] == kind):,}" for kind, t in titles.items()}
     cells["wrong"] = f"{sum(row['wrong'] for row in rows):,}"
     for row in told:

@@ -47,9 +47,8 @@ class Training(Computing):
     warmup: float = Field(0.03, ge=0, lt=1)  # share of the steps in which the learning rate rises
     row_tokens: int = Field(1024, ge=16)
     max_steps: int = Field(ge=1)  # the learning rate's schedule is over these
-    update: Literal["adam", "zo-sgd", "zo-sign", "zo-adam", "forward"] = _since(
-        BACKWARD
-    )  # lib/training/zeroth_order.py
+    # adam, or without back-propagation: lib/training/zeroth_order.py
+    update: Literal["adam", "zo-sgd", "zo-sign", "zo-adam", "forward"] = _since(BACKWARD)
     perturbation: float = _since(1.0e-3, gt=0)  # step at which zo-* look to both sides; of the weights, fp32
     max_minutes: float = Field(0.0, ge=0)  # a cap that stops a training early on a slow machine; 0: never
     checkpoint_minutes: float = Field(10.0, ge=0)
