@@ -28,6 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from lib.core.params import ParamsError
 from lib.core.task import Example, Task
 from lib.model.codec import Codec
+from lib.model.gguf_read import whole_blocks
 from lib.model.student import Student
 
 
@@ -165,7 +166,7 @@ def _smaller(
 ) -> LlamaForCausalLM:
     config: Any = model.config
     widths = {len(units) for units, _ in cuts}
-    wide = max(widths) if len(widths) == 1 else -(-max(widths) // 32) * 32  # whole blocks of a quantised file
+    wide = max(widths) if len(widths) == 1 else whole_blocks(max(widths))
     shape = {"num_hidden_layers": wanted.layers, "intermediate_size": wide}
     shape |= {"num_key_value_heads": wanted.kv_heads, "num_attention_heads": wanted.heads}
     shape |= {"ffn_group": 1} if hasattr(config, "ffn_group") else {}

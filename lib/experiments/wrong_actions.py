@@ -68,5 +68,5 @@ def _row(task: StudyTask, example: Example, half: str, answer: Row) -> list[Any]
     done, wrong = sensitive(task, answer["calls"], example.context), unasked(task, example, answer["calls"])
     kinds = [", ".join(sorted({*some.values()})) for some in (done, wrong)]
     known = [NAMES.get(example.split, example.split), example.id, example.level, half]
-    named = said(task, example.text, answer["calls"], example.context)
+    named = not done or said(task, example.text, answer["calls"], example.context)
     return [*known, round(answer["confidence"], 5), named, answer["exact"], *kinds]

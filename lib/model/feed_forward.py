@@ -19,9 +19,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from lib.model.codec import IGNORED
+
 FILE = "experts.safetensors"
 PARTS = ("gate_proj", "up_proj", "down_proj")
-UNLABELLED = -100  # a token that is no answer
 
 
 def share(model: Any, group: int) -> None:
@@ -80,7 +81,7 @@ class Experts(nn.Module):
         rows = torch.arange(len(ids), device=ids.device)[:, None].expand_as(ids)
         places = torch.stack([rows, batch["blocks"], segments], -1).flatten(0, 1)
         found, own = places.unique(dim=0, return_inverse=True)
-        asked = ((segments > 0) & (batch["labels"] == UNLABELLED)).flatten()
+        asked = ((segments > 0) & (batch["labels"] == IGNORED)).flatten()
         sums = self.table.new_zeros(len(found), self.table.shape[1])
         sums.index_add_(0, own[asked], self.table[ids.flatten()[asked]])
         self.chosen = torch.where(segments > 0, 1 + sums.argmax(-1)[own].view_as(ids), 0)

@@ -24,6 +24,7 @@ from lib.model.vocabulary import TokenizerJson, Vocabulary, added_token, byte_to
 STUDENT_KEY = "supertiny.student"
 GROUP_KEY = "supertiny.ffn_group"  # so many layers share the feed-forward tensors of the first of them
 FFN = ("ffn_gate", "ffn_up", "ffn_down")
+BLOCK = 32  # weights of a row that are quantised together
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 LAYER = {
     "attn_norm": "input_layernorm",
@@ -57,6 +58,11 @@ def reorder(weight: NDArray[Any], heads: int, back: bool = False) -> NDArray[Any
     half = weight.shape[0] // heads // 2
     shape = (heads, half, 2, -1) if back else (heads, 2, half, -1)
     return weight.reshape(shape).swapaxes(1, 2).reshape(weight.shape)
+
+
+def whole_blocks(width: int) -> int:
+    """The least multiple of BLOCK that is at least ``width``."""
+    return -(-width // BLOCK) * BLOCK
 
 
 def tensor_name(name: str) -> str:

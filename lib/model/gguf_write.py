@@ -34,13 +34,13 @@ from lib.model.gguf_read import (
     GgufFile,
     reorder,
     tensor_name,
+    whole_blocks,
 )
 from lib.model.vocabulary import Vocabulary
 
 __all__ = ["KINDS", "GgufError", "GgufFile", "export", "reorder", "tensor_name"]
 
 EMBEDDING = "token_embd.weight"
-BLOCK = 32
 KINDS = {"f16": Ggml.F16, "q8_0": Ggml.Q8_0, "q5_0": Ggml.Q5_0, "q4_0": Ggml.Q4_0}
 """What a matrix can be quantised to: but for f16, rows in blocks of 32 weights with one fp16 scale."""
 
@@ -82,7 +82,7 @@ def _trim(arrays: dict[str, Floats], number: int) -> None:
     """Leaves out units of zeros at the end of a layer's feed-forward, so that whole blocks are left."""
     gate, up, down = (f"blk.{number}.ffn_{part}.weight" for part in ("gate", "up", "down"))
     used = int(np.flatnonzero(arrays[down].any(0)).max(initial=0)) + 1
-    width = -(-used // BLOCK) * BLOCK
+    width = whole_blocks(used)
     arrays |= {gate: arrays[gate][:width], up: arrays[up][:width], down: arrays[down][:, :width]}
 
 

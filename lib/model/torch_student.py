@@ -128,10 +128,15 @@ def decode(
     return done
 
 
-def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool) -> list[list[int]]:
-    """Indexes of prompts in batches of about one length; ``by_prefix``: each prefix has batches of its own."""
+def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool, experts: Any = None) -> list[list[int]]:
+    """Indexes of prompts in batches of about one length; ``by_prefix``: each prefix has batches of its own.
+
+    With a model's ``experts`` each prefix and expert has.
+    """
     often = Counter(tuple(p.prefix) for p in prompts) if by_prefix else Counter()
-    own = [tuple(p.prefix) if often[tuple(p.prefix)] > 1 else () for p in prompts]
+    own: list[tuple[Any, ...]] = [tuple(p.prefix) if often[tuple(p.prefix)] > 1 else () for p in prompts]
+    if experts:
+        own = [(tuple(p.prefix), experts.expert(p.request)) for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (own[i], len(prompts[i].ids), i))
     runs = [list(run) for _, run in groupby(order, key=own.__getitem__)]
     return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
@@ -155,13 +160,6 @@ def complete(
     finally:
         if experts:
             experts.use()
-
-
-def by_expert(prompts: Sequence[Prompt], experts: Any) -> list[list[int]]:
-    """Indexes of prompts in batches of one prefix and one expert."""
-    own = [(tuple(p.prefix), experts.expert(p.request)) for p in prompts]
-    order = sorted(range(len(prompts)), key=own.__getitem__)
-    return [list(run) for _, run in groupby(order, key=own.__getitem__)]
 
 
 class _Batch:
@@ -236,9 +234,8 @@ class TorchStudent:
         """Answers in the order of ``requests``; ``latency_ms`` is a batch's time divided by its requests."""
         prompts = [self.codec.prompt(context, text) for text, context in requests]
         answers: dict[int, Answer] = {}
-        experts = getattr(self.model, "experts", None)
-        cpu = self.model.device.type == "cpu"
-        together = by_expert(prompts, experts) if experts else batches(prompts, self.batch, cpu)
+        cpu, experts = self.model.device.type == "cpu", getattr(self.model, "experts", None)
+        together = batches(prompts, self.batch, cpu, experts)
         with tqdm(total=len(prompts), desc=self.name, disable=not progress) as bar:
             for batch in together:
                 answers |= zip(batch, self._answer_batch([(prompts[i], requests[i]) for i in batch]), strict=True)

@@ -19,11 +19,10 @@ from gguf import GGMLQuantizationType as Ggml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lib.model.gguf_read import GgufFile
+from lib.model.gguf_read import BLOCK, GgufFile
 
 BATCH = 512  # tokens that are read at a time
 ROOM = 512  # tokens that there is room for at first; it is doubled as often as it has to be
-BLOCK = 32
 CONTRIB = "com.microsoft"
 INT8 = 4  # ``accuracy_level``: activations are quantised to 8 bits a block, as llama.cpp does
 FLOATS = (Ggml.F32, Ggml.F16)

@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 
-from lib.training.packing import IGNORED, visible
+from lib.model.codec import IGNORED
+from lib.model.gguf_read import BLOCK
+from lib.training.packing import visible
 from lib.training.params import Training, TrainingError
 
 ALIGN = 256  # the width of a batch for compiled layers is a multiple of this, since each new width is compiled
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FLEX = "packed_flex"
-BLOCK = 32  # weights of a row that q4_0 quantises together
 
 
 class Prepared:

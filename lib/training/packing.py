@@ -27,10 +27,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lib.core.task import Example
+from lib.model.codec import IGNORED as IGNORED
 from lib.model.codec import Codec, Prompt
 from lib.training.params import TrainingError
 
-IGNORED = -100
 ALIGN = 8  # the width of a batch is a multiple of this
 OPEN_ROWS = 24
 
@@ -262,7 +262,8 @@ def collate(rows: Sequence[Row], pad: int, align: int = ALIGN, language: float =
     shape = len(rows), -(-max(lengths) // align) * align
     fill = {"input_ids": pad, "labels": IGNORED, "position_ids": 0, "blocks": -1, "segments": 0}
     batch = {name: np.full(shape, value) for name, value in fill.items()}
-    weights = np.zeros(shape, np.float32)
+    if language:
+        batch["weights"] = np.zeros(shape, np.float32)
     for r, row in enumerate(rows):
         at = 0
         for b, block in enumerate(row):
@@ -271,11 +272,12 @@ def collate(rows: Sequence[Row], pad: int, align: int = ALIGN, language: float =
                 batch["input_ids"][r, at:end] = part.ids
                 first = 1 if language and s else len(part.ids) - part.answer
                 batch["labels"][r, at + first : end] = part.ids[first:]
-                weights[r, at + first : end - part.answer], weights[r, end - part.answer : end] = language, 1
+                if language:
+                    batch["weights"][r, at + first : end - part.answer] = language
+                    batch["weights"][r, end - part.answer : end] = 1
                 batch["position_ids"][r, at:end] = np.arange(begin, begin + end - at)
                 batch["blocks"][r, at:end], batch["segments"][r, at:end] = b, s
                 at = end
-    batch |= {"weights": weights} if language else {}
     return {name: torch.from_numpy(array) for name, array in batch.items()} | {"tokens": torch.tensor(lengths)}
 
 
