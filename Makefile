@@ -66,7 +66,7 @@ record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch
 	@test -n "$(BACKEND)" || { echo "error: name the model: make record BACKEND=openai:MODEL@http://localhost:8000/v1 (or gguf:FILE, torch:FOLDER)" >&2; exit 1; }
 	$(BIN)/python -m lib.record --backend "$(BACKEND)"
 
-ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (paraphrases), human (people's words) or ladder (the steps)
+ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (paraphrases), human (people's words), ladder (the steps), frontier, ladder_related or ladder_augmented (other systems')
 	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml
 
 bench: setup  ## speed, memory and size beside other systems: params/bench.yaml; options as BENCH="--only super-tiny"

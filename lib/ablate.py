@@ -19,7 +19,7 @@ from tqdm import tqdm
 from lib.core import paths
 from lib.core.params import ParamsError
 from lib.experiments import ablation
-from lib.experiments.ablation import KD, Parameters
+from lib.experiments.variants import CUT, KD, Parameters, read
 
 PARAMS = paths.PARAMS / "ablation.yaml"
 
@@ -30,7 +30,7 @@ def named(texts: Sequence[str] | None, params: Parameters) -> list[tuple[str, in
     if unknown := [text for text in texts or () if text not in known]:
         raise ParamsError(f"--only: no run '{unknown[0]}'; known: {', '.join(known)}")
     runs = [known[text] for text in dict.fromkeys(known if texts is None else texts)]
-    learning = [name for name, _ in runs if any(KD in step for step in params.variants[name].steps)]
+    learning = [name for name, _ in runs if {KD, CUT} & {kind for kind, _ in params.chain(name, 0)}]
     if learning and not (paths.ROOT / params.assistant).exists():
         raise ParamsError(f"variants: {learning[0]}: no assistant at '{params.assistant}': train it, or name another")
     return runs
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--pack", action="store_true", help="pack what is there; without --only nothing is trained")
     options = parser.parse_args(arguments)
     try:
-        params = ablation.read(options.params)
+        params = read(options.params)
         runs = named(options.only or ([] if options.pack else None), params)
         study = ablation.prepare(params)
         for name, seed in tqdm(runs, "ablation", unit="run", disable=None):

@@ -198,7 +198,9 @@ def _timeless(value: Any) -> Any:
     if isinstance(value, dict):
         predicted = {"error"} & {*value} if "predicted_s" in value else set()  # off by how much
         return {k: _timeless(v) for k, v in value.items() if not CLOCK.fullmatch(str(k)) and k not in predicted}
-    return [_timeless(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):  # which systems are the cheapest, and so asked whether they agree, depends on prices
+        return [_timeless(v) for v in value if not (isinstance(v, dict) and str(v.get("rule")).endswith(" agree"))]
+    return value
 
 
 def weightless(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Long use of the released model (``make soak``): the server with many clients, killed and started again; predict.
 
 Clients set the lamp of their home to percentages of their own, so that an answer meant for another client is noticed.
-Memory at the end is compared with that after a tenth of the way. The table goes to standard output.
+Memory at the end is compared with that after a tenth of the way (growth), and the median time of the last tenth with
+that of the first (drift). The table goes to standard output.
 """
 
 import argparse
@@ -136,7 +137,7 @@ def soak_server(count: int, *model: str) -> list[dict[str, Any]]:
             memory.append(process.memory_info().rss)
 
         with ThreadPoolExecutor(CLIENTS) as pool:
-            given = [(url, n, own, count // CLIENTS, sample) for n in range(CLIENTS)]
+            given = [(url, n, own, count // CLIENTS // 2, sample) for n in range(CLIENTS)]  # a turn is two requests
             found = list(pool.map(lambda one: turns(*one), given))
         rows.append({"what": "server, 32 clients", **figures(found, memory), "first_answer_s": round(first, 2)})
         with ThreadPoolExecutor(CLIENTS) as pool:
@@ -188,9 +189,11 @@ def figures(found: list[dict[str, Any]], memory: list[int]) -> dict[str, Any]:
     times = 1000 * np.concatenate([one["times"] for one in found])
     wrong = [text for one in found for text in one["wrong"]]
     early, late = max(memory[: len(memory) // 10 + 1]), memory[-1]
+    tenths = [(t[: len(t) // 10 + 1], t[-(len(t) // 10 + 1) :]) for t in (one["times"] for one in found)]
+    first, last = (float(np.median(np.concatenate(part))) for part in zip(*tenths, strict=True))
     row = {"requests": len(times), "wrong": len(wrong), "right": sum(one["right"] for one in found)}
     row |= {"p50_ms": round(float(np.median(times))), "p95_ms": round(float(np.percentile(times, 95)))}
-    row |= {"memory_mb": round(late / 1e6), "growth": round(late / early - 1, 3)}
+    row |= {"memory_mb": round(late / 1e6), "growth": round(late / early - 1, 3), "drift": round(last / first - 1, 3)}
     return row | ({"such as": wrong[0]} if wrong else {})
 
 

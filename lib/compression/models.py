@@ -31,12 +31,13 @@ from lib.core.params import ParamsError, Settings
 from lib.core.task import Task
 from lib.model import gguf_write
 from lib.model import student as students
+from lib.model.feed_forward import Weights
 from lib.model.gguf_read import GgufFile
 from lib.model.gguf_write import fitting
 from lib.training import distill
 from lib.training.packing import ByContext
 from lib.training.params import Distillation
-from lib.training.work import RUN
+from lib.training.work import RUN, Result
 
 PARENT, PRUNED = "parent", "pruned only"
 Kind = Literal["f16", "q8_0", "q5_0", "q4_0"]
@@ -86,6 +87,9 @@ def read(models: Mapping[str, Any], recovery: Mapping[str, Any]) -> dict[str, En
             raise ParamsError(f"models: '{name}': it names a file: use letters, digits, blanks and . _ - only")
         if [file_name(other).casefold() for other in entries].count(file_name(name).casefold()) > 1:
             raise ParamsError(f"models: {name}: another name gives the same file: rename one")
+        if entry.shape and entry.shape.experts:
+            remedy = "train it as a variant of params/frontier.yaml"
+            raise ParamsError(f"models: {name}: shape: experts: they run in torch, no file holds them: {remedy}")
         _training(name, entry, recovery)
     return entries
 
@@ -181,7 +185,7 @@ def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Ro
     """
     assistant = students.load(job.assistant)
     students.check_task(assistant.info, job.task, str(job.assistant))
-    shapes = schedule(assistant, shape) if shape.cuts else [shape]
+    shapes = schedule(assistant, shape) if shape.changes else [shape]
     del assistant  # training needs the memory
     folder, start, rows = out.with_name(out.name + "_steps"), job.assistant, []
     for number, step in enumerate(shapes, 1):
@@ -192,6 +196,15 @@ def compress(job: Job, params: Distillation, shape: Shape, out: Path) -> list[Ro
     return rows
 
 
+def recover(job: Job, params: Distillation, shape: Shape, out: Path) -> Result:
+    """``compress`` in all; a shape that changes nothing leaves the assistant as it is, without a step."""
+    if not shape.changes:
+        return Result(students.save(students.load(job.assistant), out), 0, 0, 0, 0.0, 0.0)
+    rows = compress(job, params, shape, out)
+    steps, tokens, seconds = (sum(row[key] for row in rows) for key in ("train_steps", "tokens", "seconds"))
+    return Result(out, steps, steps, tokens, seconds, Result.read(out, steps).loss)
+
+
 def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Path, made: Path) -> Row:
     """The row of a step, which is done unless it is complete. The row is written last."""
     file = pruned.with_suffix(".json")
@@ -199,11 +212,11 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
     old = files.known(file)
     if old.get("key") == key and made.is_dir() and old.get("student") == files.sha256(made, RUN):
         return old
-    facts = _prune(job, shape, start, pruned, key) if shape.cuts else {}
+    facts = _prune(job, shape, start, pruned, key) if shape.changes else {}
     begin = pruned if facts else start
     result = distill.train(params, job.task, job.assistant, begin, job.by_context, made, job.held_out)
     model = students.load(made).model
-    row = {**Sizes.of(model.config)._asdict(), "parameters": model.num_parameters(), **facts}
+    row = {**Sizes.of(model.config)._asdict(), "parameters": Weights.of(model).stored, **facts}
     kl = {"kl_before": result.kl_before, "kl_after": result.kl_after}
     row |= {name: None if math.isnan(value) else value for name, value in kl.items()}
     row |= {"train_steps": result.steps, "seconds": round(result.seconds, 1), "tokens": result.tokens, "key": key}
@@ -214,11 +227,9 @@ def _step(job: Job, params: Distillation, shape: Shape, start: Path, pruned: Pat
 
 def _prune(job: Job, shape: Shape, start: Path, pruned: Path, key: str) -> Row:
     """Writes the student that is cut and not yet recovered, unless it is there; says what was cut."""
-    whole = students.load(start)
-    weights = whole.model.num_parameters()
     if not (students.is_student(str(pruned)) and students.load(pruned).info["pruned"].get("key") == key):
-        small = cut(job.task, whole, shape, job.by_context)
+        small = cut(job.task, students.load(start), shape, job.by_context)
         small.info["pruned"] |= {"chosen": shape.chosen, "key": key}
         students.save(small, pruned)
-    left = students.load(pruned).model.num_parameters()
-    return {"chosen": shape.chosen, "removed": round(1 - left / weights, 4)}
+    whole, left = (Weights.of(students.load(path).model).stored for path in (start, pruned))
+    return {"chosen": shape.chosen, "removed": round(1 - left / whole, 4)}

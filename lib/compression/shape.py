@@ -5,8 +5,8 @@ alone: *Bypass Back-propagation* (Gao et al., arXiv 2406.10576). Every part has 
 from these are tried, and policy gradient moves the probabilities, which start from a measured importance. The reward is
 the paper's: the language model's loss, here the log-probability of a token of the accepted answer. It differs in that
 
-- parts are layers, key-value heads and blocks of feed-forward units, and every layer keeps equally many of them, as the
-  file formats want; in the paper layers differ;
+- parts are layers, key-value heads and blocks of feed-forward units, and every layer keeps equally many of them, as
+  llama.cpp wants; with ``chosen: free search`` layers differ in feed-forward units, as in the paper;
 - the budget is kept by shifting logits instead of clipping probabilities, and a mask is compared with the others of
   its step (Kool et al., *Buy 4 REINFORCE samples, get a baseline for free*, 2019) instead of with a moving average.
 """
@@ -14,18 +14,20 @@ the paper's: the language model's loss, here the log-probability of a token of t
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, model_validator
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from lib.compression.experts import divide
 from lib.compression.prune import Importance, Sizes, measure, prune
 from lib.core.examples import spread
 from lib.core.params import ParamsError, Settings
 from lib.core.task import Task
 from lib.model.codec import Codec
+from lib.model.feed_forward import share
 from lib.model.student import Student, rebuilt
 from lib.training.layers import answer_logits
 from lib.training.packing import ByContext, Packer, collate
@@ -43,38 +45,65 @@ class Shape(Settings):
     ffn_width: NonNegativeInt = 0
     kv_heads: NonNegativeInt = 0
     vocab_size: NonNegativeInt = 0  # tokens of text; what is distilled after it needs align: text
+    heads: NonNegativeInt = 0  # query heads; 0: as many a key-value head as before; if more, key-value heads are merged
+    widened: bool = False  # the feed-forward layers get back the weights that attention gives up
+    shared: NonNegativeInt = 0  # neighbouring layers that share one feed-forward layer, the one in their middle
+    experts: NonNegativeInt = 0  # feed-forward experts of ffn_width each, by what is asked
     measured: int = Field(default=256, ge=1)  # requests on which importance is measured
-    chosen: Literal["importance", "search"] = "importance"  # the most important parts, or a search that starts there
+    chosen: Literal["importance", "search", "free search"] = "importance"  # what stays: the most important, or found
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.experts and (self.shared or self.layers or self.kv_heads or self.chosen != "importance"):
+            raise ValueError("experts: only with ffn_width and measured")
+        if self.experts == 1 or (self.experts and not self.ffn_width):
+            raise ValueError("experts: at least 2, with ffn_width, the units of each")
+        return self
 
     @property
-    def sizes(self) -> Sizes:
-        return Sizes(self.layers, self.ffn_width, self.kv_heads)
+    def changes(self) -> bool:
+        """Whether a student of this shape is another one."""
+        return bool(self.layers or self.ffn_width or self.kv_heads or self.vocab_size or self.shared > 1)
 
-    @property
-    def cuts(self) -> bool:
-        """Whether anything does not stay."""
-        return any(self.sizes) or self.vocab_size > 0
+    def sizes(self, config: Any) -> Sizes:
+        """What stays of a model of ``config``. Raises ParamsError for a size that is not there."""
+        found = Sizes(self.layers, self.ffn_width, self.kv_heads, self.heads).within(config)
+        if not self.widened:
+            return found
+        freed = Sizes.of(config).attention(config) - found.attention(config)
+        more = round(freed / (3 * config.hidden_size) / UNIT) * UNIT
+        return found._replace(ffn_width=found.ffn_width + more).within(config)
 
 
 def cut(task: Task, student: Student, shape: Shape, by_context: ByContext) -> Student:
     """A smaller copy of ``student``, its parts chosen on resolved examples. Raises ParamsError."""
     if 0 < shape.vocab_size < len(student.vocabulary):
         student = rebuilt(student, task, shape.vocab_size)
-    found = measure(student, task, spread([e for examples in by_context for e in examples], shape.measured))
-    if shape.chosen == "search":
-        found = search(student, task, by_context, shape.sizes, found, SearchParams())
-    return prune(student, found, shape.sizes)
+    examples, sizes = [e for examples in by_context for e in examples], shape.sizes(student.model.config)
+    if shape.experts:
+        return divide(student, task, examples, sizes.ffn_width, shape.experts, shape.measured)
+    found, free = measure(student, task, spread(examples, shape.measured)), shape.chosen == "free search"
+    if shape.chosen != "importance":
+        found = search(student, task, by_context, sizes, found, SearchParams(), free)
+    small = prune(student, found, sizes, free)
+    if shape.shared > 1:
+        layers: Any = small.model.model.layers
+        for first in range(0, len(layers), shape.shared):
+            layers[first].mlp = layers[(first + min(first + shape.shared, len(layers)) - 1) // 2].mlp
+        share(small.model, shape.shared)
+    return small
 
 
 def schedule(student: Student, shape: Shape, most: float = 1 / 3) -> list[Shape]:
     """As few shapes as possible from the student's to ``shape``, each with about an equal share of the weights removed.
 
-    The share is at most ``most``, but for the rounding of sizes. Raises ParamsError for a size that is not there, or a
-    shape that cuts nothing.
+    The share is at most ``most``, but for the rounding of sizes. What is shared or divided into experts is so in one
+    step; layers come to differ in width in the last one. Raises ParamsError for a size that is not there, or a shape
+    that cuts nothing.
     """
     config = student.model.config
-    start, end = Sizes.of(config), shape.sizes.within(config)
-    if start == end and 0 < shape.vocab_size < len(student.vocabulary):
+    start, end = Sizes.of(config), shape.sizes(config)
+    if shape.shared > 1 or shape.experts or (start == end and 0 < shape.vocab_size < len(student.vocabulary)):
         return [shape]
     if start == end:
         raise ParamsError("shape: cuts nothing: give fewer layers, ffn_width, kv_heads or vocab_size")
@@ -83,14 +112,19 @@ def schedule(student: Student, shape: Shape, most: float = 1 / 3) -> list[Shape]
     count = max(math.ceil(math.log(weights[-1] / weights[0]) / math.log(1 - most) - 1e-9), 1)
     marks = [weights[0] * (weights[-1] / weights[0]) ** (k / count) for k in range(1, count + 1)]
     stops = [min(range(len(way)), key=lambda i: abs(weights[i] - mark)) for mark in marks]
-    return [shape.model_copy(update=way[i]._asdict()) for i in dict.fromkeys(stops) if i]
+    chosen: dict[str, Any] = {"widened": False, "chosen": shape.chosen.removeprefix("free ")}
+    steps = [shape.model_copy(update={**way[i]._asdict(), **chosen}) for i in dict.fromkeys(stops) if i]
+    return [*steps[:-1], steps[-1].model_copy(update={"chosen": shape.chosen})]
 
 
 def _between(start: Sizes, end: Sizes, share: float) -> Sizes:
-    """Sizes after a share of the way, the width in whole units above the end's."""
+    """Sizes after a share of the way, the width in whole units above the end's; heads are merged at once."""
     left = [(a - b) * (1 - share) for a, b in zip(start, end, strict=True)]
     width = min(end.ffn_width + round(left[1] / UNIT) * UNIT, start.ffn_width)
-    return Sizes(end.layers + round(left[0]), width, end.kv_heads + round(left[2]))
+    heads = end.kv_heads + round(left[2]), 0
+    if share and end.heads * start.kv_heads != end.kv_heads * start.heads:
+        heads = end.kv_heads, end.heads
+    return Sizes(end.layers + round(left[0]), width, *heads)
 
 
 class SearchParams(Settings):
@@ -124,28 +158,36 @@ class Layout:
 
 
 def search(
-    student: Student, task: Task, by_context: ByContext, sizes: Sizes, importance: Importance, params: SearchParams
+    student: Student,
+    task: Task,
+    by_context: ByContext,
+    sizes: Sizes,
+    importance: Importance,
+    params: SearchParams,
+    free: bool = False,
 ) -> Importance:
     """The probability of every part of ``student`` to be kept when it is cut to ``sizes``, for ``prune.prune``.
 
-    ``by_context``: resolved examples with their accepted answers; ``importance``: what ``prune.measure`` found. The
-    student keeps its weights. Raises ParamsError for sizes that are impossible or cut nothing; TrainingError.
+    ``by_context``: resolved examples with their accepted answers; ``importance``: what ``prune.measure`` found;
+    ``free``: units have one budget for all layers together. The student keeps its weights. Raises ParamsError for sizes
+    that are impossible or cut nothing; TrainingError.
     """
     wanted = sizes.within(student.model.config)
     if wanted == Sizes.of(student.model.config):
         raise ParamsError("search: the shape cuts nothing: give fewer layers, ffn_width or kv_heads")
     layout = Layout(importance, params.block)
     packer = Packer(Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed)
-    budgets = {"layers": wanted.layers, "ffn": wanted.ffn_width / layout.block, "kv_heads": wanted.kv_heads}
-    logits = _start(importance, layout, wanted, params.trust)
+    groups = importance.kv_heads.shape[1] * wanted.heads // student.model.config.num_attention_heads
+    budgets = {"layers": wanted.layers, "ffn": wanted.ffn_width / layout.block, "kv_heads": groups}
+    logits = _start(importance, layout, budgets, params.trust)
     for step in tqdm(range(params.steps), "search", disable=None):
         rows = [packer.row(step * params.rows + i) for i in range(params.rows)]
         batch = {name: t.to(student.model.device) for name, t in collate(rows, student.vocabulary.end).items()}
-        logits = {name: project(value, budgets[name]) for name, value in logits.items()}
+        logits = {name: _within(name, value, budgets[name], free) for name, value in logits.items()}
         kept = draw(logits, params.samples, seed=params.seed * 1_000_003 + step)
         moves = gradient(logits, kept, advantages(_rewards(student.model, kept, layout, batch)))
         logits = {name: value + params.learning_rate * moves[name] for name, value in logits.items()}
-    odds = {name: project(value, budgets[name]).sigmoid() for name, value in logits.items()}
+    odds = {name: _within(name, value, budgets[name], free).sigmoid() for name, value in logits.items()}
     odds["ffn"] = layout.units(odds["ffn"])
     return Importance(**{name: value + TIE * _ranks(getattr(importance, name)) for name, value in odds.items()})
 
@@ -222,15 +264,22 @@ def project(logits: Tensor, budget: float) -> Tensor:
     return logits - (low + high) / 2
 
 
-def _start(importance: Importance, layout: Layout, wanted: Sizes, trust: float) -> Parts:
+def _within(name: str, logits: Tensor, budget: float, free: bool) -> Tensor:
+    """``project`` for the budget of a layer, or where units are ``free``, of as many layers together."""
+    if name != "ffn" or not free:
+        return project(logits, budget)
+    return project(logits.flatten(), budget * len(logits)).view_as(logits)
+
+
+def _start(importance: Importance, layout: Layout, budgets: Mapping[str, float], trust: float) -> Parts:
     """Logits by rank of importance; infinite where there is nothing to choose. The outer layers always stay."""
-    inner = trust * _ranks(importance.layers[1:-1]) if wanted.layers > 2 else -torch.inf
+    inner = trust * _ranks(importance.layers[1:-1]) if budgets["layers"] > 2 else -torch.inf
     logits = {name: trust * _ranks(value) for name, value in vars(importance).items()}
     logits["layers"][1:-1], logits["layers"][[0, -1]] = inner, torch.inf
     logits["ffn"] = trust * _ranks(layout.blocks(importance.ffn))
-    for (name, value), count in zip(vars(importance).items(), wanted, strict=True):
-        if value.shape[-1] == count:
-            logits[name].fill_(torch.inf)
+    for name, value in logits.items():
+        if value.shape[-1] == budgets[name]:
+            value.fill_(torch.inf)
     return logits
 
 

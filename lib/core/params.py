@@ -47,7 +47,7 @@ def validated(kind: Any, values: Any, where: str = "") -> Any:
         known = [key for part in [schema, *schema.get("$defs", {}).values()] for key in part.get("properties", {})]
         said = f"unknown parameter '{place:.80}'; {suggest(str(problem['loc'][-1]), known)}"
     elif problem["type"] == "missing":
-        said = f"'{place}' is missing"
+        said = f"'{place}' is missing: give it"
     else:
         text = f"{problem['msg'].removeprefix('Value error, ')}, got {problem['input']!r:.80}"
         said = f"{place:.80}: {text}" if place else text

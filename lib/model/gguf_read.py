@@ -8,6 +8,7 @@ have ``student.json`` in them. Qwen2 is read as what it is, a llama with biases 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,9 @@ from numpy.typing import NDArray
 from lib.model.vocabulary import TokenizerJson, Vocabulary, added_token, byte_tokenizer
 
 STUDENT_KEY = "supertiny.student"
+GROUP_KEY = "supertiny.ffn_group"  # so many layers share the feed-forward tensors of the first of them
+FFN = ("ffn_gate", "ffn_up", "ffn_down")
+BLOCK = 32  # weights of a row that are quantised together
 TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 LAYER = {
     "attn_norm": "input_layernorm",
@@ -54,6 +58,11 @@ def reorder(weight: NDArray[Any], heads: int, back: bool = False) -> NDArray[Any
     half = weight.shape[0] // heads // 2
     shape = (heads, half, 2, -1) if back else (heads, 2, half, -1)
     return weight.reshape(shape).swapaxes(1, 2).reshape(weight.shape)
+
+
+def whole_blocks(width: int) -> int:
+    """The least multiple of BLOCK that is at least ``width``."""
+    return -(-width // BLOCK) * BLOCK
 
 
 def tensor_name(name: str) -> str:
@@ -132,8 +141,18 @@ class GgufFile:
 
     @cached_property
     def tensors(self) -> dict[str, gguf.ReaderTensor]:
-        """All tensors by their GGUF names, as they lie in the file."""
-        return {tensor.name: tensor for tensor in self._reader.tensors}
+        """All tensors by their GGUF names, as they lie in the file; a shared one by all names that it stands for."""
+        found = {tensor.name: tensor for tensor in self._reader.tensors}
+        group = self.ffn_group
+        for number in [int(name.split(".")[1]) for name in found if re.fullmatch(r"blk\.\d+\.attn_norm\.weight", name)]:
+            owners = {f"blk.{number}.{part}.weight": f"blk.{number - number % group}.{part}.weight" for part in FFN}
+            found |= {name: found[owner] for name, owner in owners.items() if number % group and owner in found}
+        return found
+
+    @property
+    def ffn_group(self) -> int:
+        """How many layers share one feed-forward layer. Raises GgufError."""
+        return int(self._above_0(GROUP_KEY, 1))
 
     @property
     def kinds(self) -> dict[str, tuple[str, int]]:
@@ -191,20 +210,20 @@ class GgufFile:
             "rms_norm_eps": "attention.layer_norm_rms_epsilon",
             "max_position_embeddings": "context_length",
         }
-        config = {name: self._above_0(key) for name, key in keys.items()}
+        config = {name: self._above_0(f"{self.architecture}.{key}") for name, key in keys.items()}
         equal = config["hidden_size"] // config["num_attention_heads"]
-        config["head_dim"] = self._above_0("attention.key_length", equal)
-        rope = {"rope_type": "default", "rope_theta": self._above_0("rope.freq_base", 10_000.0)}
+        config["head_dim"] = self._above_0(f"{self.architecture}.attention.key_length", equal)
+        theta = self._above_0(f"{self.architecture}.rope.freq_base", 10_000.0)
+        rope = {"rope_type": "default", "rope_theta": theta}
         tied = not any(t.name == "output.weight" for t in self._reader.tensors)
         biased = any(t.name == "blk.0.attn_q.bias" for t in self._reader.tensors)
+        config |= {"ffn_group": self.ffn_group} if self.ffn_group > 1 else {}
         return {**config, "rope_parameters": rope, "tie_word_embeddings": tied, "attention_bias": biased}
 
     def _above_0(self, key: str, default: Any = None) -> Any:
-        value = self.get(f"{self.architecture}.{key}", default)
+        value = self.get(key, default)
         if type(value) not in (int, float) or not 0 < value < float("inf"):
-            raise GgufError(
-                f"{self.path}: '{self.architecture}.{key}' is {value!r:.80}, expected a number above 0; {AGAIN}"
-            )
+            raise GgufError(f"{self.path}: '{key}' is {value!r:.80}, expected a number above 0; {AGAIN}")
         return value
 
     def check_shapes(self, tokens: int) -> None:
@@ -212,14 +231,16 @@ class GgufFile:
         config = self.config()
         hidden, inner, size = config["hidden_size"], config["intermediate_size"], config["head_dim"]
         queries, keys = (config[f"num_{kind}_heads"] * size for kind in ("attention", "key_value"))
-        rows = {"attn_q": queries, "attn_k": keys, "attn_v": keys, "ffn_gate": inner, "ffn_up": inner}
         shapes = {"token_embd": [hidden, tokens], "output_norm": [hidden]}
         shapes |= {} if config["tie_word_embeddings"] else {"output": [hidden, tokens]}
         for name, shape in shapes.items():
             self._check_shape(name, shape)
         for layer in range(int(config["num_hidden_layers"])):
+            gate = self.tensors.get(f"blk.{layer}.ffn_gate.weight")
+            width = inner if gate is None else min(inner, int(gate.shape[-1]))  # layers may differ
+            rows = {"attn_q": queries, "attn_k": keys, "attn_v": keys, "ffn_gate": width, "ffn_up": width}
             for part in LAYER:
-                wide = {"attn_output": queries, "ffn_down": inner}.get(part, hidden)
+                wide = {"attn_output": queries, "ffn_down": width}.get(part, hidden)
                 shape = [hidden] if part.endswith("norm") else [wide, rows.get(part, hidden)]
                 self._check_shape(f"blk.{layer}.{part}", shape)
 
@@ -230,14 +251,17 @@ class GgufFile:
             raise GgufError(f"{self.path}: '{name}.weight' is of shape {found}, expected {shape}; {AGAIN}")
 
     def weights(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Transformers' names and fp32 arrays, dequantised."""
+        """Transformers' names and fp32 arrays, dequantised; narrower layers with units of zeros."""
         config = self.config()
         heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}
         heads = heads if self.architecture == "llama" else {}  # only llama's rows are in another order
-        for tensor in self._reader.tensors:
+        for name, tensor in self.tensors.items():
             array = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-            part = tensor.name.split(".")[-2]
+            part = name.split(".")[-2]
             try:
-                yield tensor_name(tensor.name), reorder(array, heads[part], back=True) if part in heads else array
-            except (KeyError, ValueError) as error:
-                raise GgufError(f"{self.path}: unexpected tensor '{tensor.name}'; expected a plain llama") from error
+                if part in FFN:
+                    short = config["intermediate_size"] - array.shape[part == "ffn_down"]
+                    array = np.pad(array, ((0, 0), (0, short)) if part == "ffn_down" else ((0, short), (0, 0)))
+                yield tensor_name(name), reorder(array, heads[part], back=True) if part in heads else array
+            except (KeyError, ValueError, IndexError) as error:
+                raise GgufError(f"{self.path}: unexpected tensor '{name}'; expected a plain llama") from error

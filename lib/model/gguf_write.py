@@ -4,6 +4,9 @@ Matrices are quantised by the ``gguf`` package, vectors stay in fp32; the tokeni
 ``supertiny.student``) are in the file too, so that lib/predict.py needs nothing else. Tensor names and the order of
 query and key rows for llama.cpp's rotary embedding follow its format (github.com/ggml-org/llama.cpp,
 convert_hf_to_gguf.py, MIT); the token embedding is also the output layer. An importance matrix was no better here.
+
+A feed-forward layer that several layers share (lib/model/feed_forward.py) is written once, and units of zeros at the
+end of one are left out. llama.cpp refuses such a file; lib/runtime reads it.
 """
 
 from __future__ import annotations
@@ -19,7 +22,20 @@ from gguf import GGMLQuantizationType as Ggml
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from lib.model.gguf_read import BIASED, DIGITS, LAYER, QWEN, STUDENT_KEY, GgufError, GgufFile, reorder, tensor_name
+from lib.model.gguf_read import (
+    BIASED,
+    DIGITS,
+    FFN,
+    GROUP_KEY,
+    LAYER,
+    QWEN,
+    STUDENT_KEY,
+    GgufError,
+    GgufFile,
+    reorder,
+    tensor_name,
+    whole_blocks,
+)
 from lib.model.vocabulary import Vocabulary
 
 __all__ = ["KINDS", "GgufError", "GgufFile", "export", "reorder", "tensor_name"]
@@ -36,11 +52,15 @@ def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None =
 
     ``kind``: what matrices are quantised to; ``embedding``: the token embedding's kind, if it is another.
 
-    Raises GgufError for an unknown kind, weights that are not finite, or a folder without a student.
+    Raises GgufError for an unknown kind, weights that are not finite, experts, or a folder without a student.
     """
     kinds = {EMBEDDING: embedding or kind}
     config, info, vocabulary = _read_folder(folder)
+    if info.get("pruned", {}).get("experts"):
+        raise GgufError(f"{folder}: it has experts, which run in torch alone: export a student without")
     arrays = dict(_tensors(folder, config))
+    for number in range(0, config["num_hidden_layers"], config.get("ffn_group", 1)):
+        _trim(arrays, number)
     types = {n: KINDS[fitting(kinds.get(n, kind), a.shape[1])] for n, a in arrays.items() if a.ndim == 2}
     part = path.with_name(path.name + ".part")
     writer = gguf.GGUFWriter(part, "llama")
@@ -56,6 +76,14 @@ def export(folder: Path, path: Path, kind: str = "q8_0", embedding: str | None =
     writer.write_tensors_to_file()
     writer.close()
     return part.replace(path)
+
+
+def _trim(arrays: dict[str, Floats], number: int) -> None:
+    """Leaves out units of zeros at the end of a layer's feed-forward, so that whole blocks are left."""
+    gate, up, down = (f"blk.{number}.ffn_{part}.weight" for part in ("gate", "up", "down"))
+    used = int(np.flatnonzero(arrays[down].any(0)).max(initial=0)) + 1
+    width = whole_blocks(used)
+    arrays |= {gate: arrays[gate][:width], up: arrays[up][:width], down: arrays[down][:, :width]}
 
 
 def fitting(kind: str, width: int) -> str:
@@ -93,6 +121,8 @@ def _write_config(
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
+    if (group := config.get("ffn_group", 1)) > 1:
+        writer.add_uint32(GROUP_KEY, group)
     writer.add_head_count(heads)
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_key_length(size)
@@ -138,7 +168,9 @@ def _tensors(folder: Path, config: dict[str, Any]) -> Iterator[tuple[str, Floats
     weights = load_file(folder / "model.safetensors")
     biased = BIASED if config.get("attention_bias") else ()
     names = [EMBEDDING, "output_norm.weight"]
-    names += [f"blk.{i}.{part}.weight" for i in range(config["num_hidden_layers"]) for part in LAYER]
+    group = config.get("ffn_group", 1)
+    parts = [(i, part) for i in range(config["num_hidden_layers"]) for part in LAYER]
+    names += [f"blk.{i}.{part}.weight" for i, part in parts if part not in FFN or not i % group]
     names += [f"blk.{i}.{part}.bias" for i in range(config["num_hidden_layers"]) for part in biased]
     names += [] if config.get("tie_word_embeddings") else ["output.weight"]
     heads = {"attn_q": config["num_attention_heads"], "attn_k": config["num_key_value_heads"]}

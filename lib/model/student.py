@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tqdm.auto import tqdm
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
@@ -29,6 +30,7 @@ from lib.model.base import WHEEL, Base, load_base
 from lib.model.codec import FORMAT
 from lib.model.codec import StudentError as StudentError
 from lib.model.codec import check_task as check_task
+from lib.model.feed_forward import FILE, Experts, share
 from lib.model.gguf_read import GgufFile
 from lib.model.vocabulary import Trimmed, Vocabulary, trim
 
@@ -77,10 +79,13 @@ def build(
         info["padding"] = padding
         tqdm.write(f"{base.source.get('name')}: {padding:,} rows of its embedding have no token and are dropped")
     shape = {"vocab_size": len(cut.vocabulary), "num_hidden_layers": len(kept), "tie_word_embeddings": True}
+    group = getattr(base.model.config, "ffn_group", 1) if len(kept) == base.model.config.num_hidden_layers else 1
+    shape |= {"ffn_group": group} if hasattr(base.model.config, "ffn_group") else {}
     marks = {"bos_token_id": cut.vocabulary.start, "eos_token_id": cut.vocabulary.end}
     marks["pad_token_id"] = cut.vocabulary.end
     model = LlamaForCausalLM(LlamaConfig.from_dict({**base.model.config.to_dict(), **shape, **marks}))
     model.load_state_dict(state)
+    share(model, group)
     model.generation_config = GenerationConfig(**marks)
     return Student(model.eval(), cut.vocabulary, info)
 
@@ -141,12 +146,15 @@ def save(student: Student, folder: Path) -> Path:
 def write(student: Student, folder: Path) -> None:
     """Writes a student's files into an existing folder; fp32 weights become fp16, in ``student`` as well."""
     if student.model.dtype == torch.float32:
-        weights = {n: w.half() for n, w in student.model.state_dict().items() if n != "lm_head.weight"}
+        tied = dict(student.model._tied_weights_keys or {})
+        weights = {n: w.half() for n, w in student.model.state_dict().items() if n not in tied}
         student.model.load_state_dict(weights, strict=False)
         student.model.save_pretrained(folder, state_dict=weights)
     else:
         student.model.save_pretrained(folder)
     student.vocabulary.save(folder)
+    if experts := getattr(student.model, "experts", None):
+        experts.save(folder)
     (folder / "student.json").write_text(json.dumps(student.info, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
@@ -167,16 +175,36 @@ def load(path: Path) -> Student:
     try:
         info = json.loads((path / "student.json").read_text(encoding="utf-8"))
         vocabulary = Vocabulary(json.loads((path / "tokenizer.json").read_text(encoding="utf-8")), info["controls"])
-        model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
+        model = _read(path)
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         where = path / "model.safetensors" if isinstance(error, SafetensorError) else path
         raise StudentError(f"{where}: not a whole student ({error}); train it again or give another folder") from error
     return Student(model.eval(), vocabulary, info)
 
 
+def _read(path: Path) -> LlamaForCausalLM:
+    """The fp32 model of a folder. Raises OSError, ValueError or SafetensorError."""
+    config = LlamaConfig.from_pretrained(path)
+    if (group := getattr(config, "ffn_group", 1)) > 1:  # transformers would report what the file has once as missing
+        model = LlamaForCausalLM(config)
+        share(model, group)
+        found = model.load_state_dict(load_file(path / "model.safetensors"), strict=False)
+        if lacking := {*found.missing_keys} - {*dict(model._tied_weights_keys or {})}:
+            raise ValueError(f"it lacks {min(lacking)}")
+        model.generation_config = GenerationConfig.from_pretrained(path)
+    else:
+        model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32)
+    if (path / FILE).is_file():
+        Experts.read(path).attach(model)
+    return model
+
+
 def updated(student: Student, task: Task) -> Student:
-    """The student with all controls of its task: those that it lacks become tokens of their own, as in ``build``."""
-    if set(task.controls()) <= set(student.info["controls"]):
+    """The student with all controls of its task: those that it lacks become tokens of their own, as in ``build``.
+
+    One with experts stays as it is, since its router knows its own tokens alone.
+    """
+    if set(task.controls()) <= set(student.info["controls"]) or hasattr(student.model, "experts"):
         return student
     return rebuilt(student, task, sys.maxsize)
 

@@ -128,10 +128,15 @@ def decode(
     return done
 
 
-def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool) -> list[list[int]]:
-    """Indexes of prompts in batches of about one length; ``by_prefix``: each prefix has batches of its own."""
+def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool, experts: Any = None) -> list[list[int]]:
+    """Indexes of prompts in batches of about one length; ``by_prefix``: each prefix has batches of its own.
+
+    With a model's ``experts`` each prefix and expert has.
+    """
     often = Counter(tuple(p.prefix) for p in prompts) if by_prefix else Counter()
-    own = [tuple(p.prefix) if often[tuple(p.prefix)] > 1 else () for p in prompts]
+    own: list[tuple[Any, ...]] = [tuple(p.prefix) if often[tuple(p.prefix)] > 1 else () for p in prompts]
+    if experts:
+        own = [(tuple(p.prefix), experts.expert(p.request)) for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: (own[i], len(prompts[i].ids), i))
     runs = [list(run) for _, run in groupby(order, key=own.__getitem__)]
     return [run[start : start + size] for run in runs for start in range(0, len(run), size)]
@@ -140,11 +145,21 @@ def batches(prompts: Sequence[Prompt], size: int, by_prefix: bool) -> list[list[
 def complete(
     model: Any, prompts: Sequence[Prompt], end: int, max_new: int, choose: Choose = likeliest, copies: int = 1
 ) -> list[Decoded]:
-    """``copies`` answers to each prompt, side by side; a prefix that all prompts share is read once."""
+    """``copies`` answers to each prompt, side by side; a prefix that all prompts share is read once.
+
+    Of a model with experts the prompts must share their prefix and expert.
+    """
     shared = all(p.prefix == prompts[0].prefix for p in prompts)
     rest = [p.request if shared else p.ids for p in prompts]
     prefix = Prefix.read(model, prompts[0].prefix if shared else [])
-    return decode(model, prefix, rest, {end}, [max_new] * (len(prompts) * copies), choose, copies)
+    experts = getattr(model, "experts", None)
+    if experts:
+        experts.use(prompts[0].request)
+    try:
+        return decode(model, prefix, rest, {end}, [max_new] * (len(prompts) * copies), choose, copies)
+    finally:
+        if experts:
+            experts.use()
 
 
 class _Batch:
@@ -219,8 +234,10 @@ class TorchStudent:
         """Answers in the order of ``requests``; ``latency_ms`` is a batch's time divided by its requests."""
         prompts = [self.codec.prompt(context, text) for text, context in requests]
         answers: dict[int, Answer] = {}
+        cpu, experts = self.model.device.type == "cpu", getattr(self.model, "experts", None)
+        together = batches(prompts, self.batch, cpu, experts)
         with tqdm(total=len(prompts), desc=self.name, disable=not progress) as bar:
-            for batch in batches(prompts, self.batch, self.model.device.type == "cpu"):
+            for batch in together:
                 answers |= zip(batch, self._answer_batch([(prompts[i], requests[i]) for i in batch]), strict=True)
                 bar.update(len(batch))
         return [answers[i] for i in range(len(prompts))]

@@ -22,9 +22,10 @@ from lib.core import files, notebook_files, paths
 from lib.core.files import Row
 from lib.decision import records
 from lib.evaluation.comparison import drawn, overall
-from lib.report import charts, pages
+from lib.report import charts, pages, safety
 from lib.report.index import about, index, made, named, read, rendered, reported
 from lib.report.release import TEMPLATES, ReportError
+from lib.runtime.careful import RELEASE
 
 DEV = "dev"
 
@@ -157,7 +158,10 @@ def readme(profile: str = "gpu", path: Path = paths.ROOT / "README.md", reports:
         raise ReportError(f"reports/{profile}/metrics.csv names no deployed model: make the report first")
     text = _marked(path.read_text(encoding="utf-8"), "headline", rendered("readme.md.j2", **run), path.name)
     if (robust := reports / "robust.json").is_file():
-        text = _marked(text, "reliability", reliability(files.read_json(robust, "run make robust")), path.name)
+        release = files.known(reports / profile / "model" / RELEASE)
+        told = safety.read(reports / profile, release.get("models", {}))
+        block = reliability(files.read_json(robust, "run make robust"), told)
+        text = _marked(text, "reliability", block, path.name)
     files.write_text(path, text)
 
 
@@ -169,15 +173,18 @@ def _marked(text: str, name: str, block: str, where: str) -> str:
     return text
 
 
-def reliability(found: Row) -> str:
-    """The table of ``reports/robust.json``: cases by kind, and how many went wrong."""
-    rows, titles = (
-        found["rows"],
-        {"kills": "kills", "faults": "faults", "fuzz": "fuzzed inputs", "requests": "requests"},
-    )
-    cells = {title: sum(row["cases"] for row in rows if row["kind"] == kind) for kind, title in titles.items()}
-    cells["wrong"] = sum(row["wrong"] for row in rows)
-    lines = [cells, ["---"] * len(cells), [f"{n:,}" for n in cells.values()]]
+def reliability(found: Row, told: Sequence[Row]) -> str:
+    """The table of ``reports/robust.json``: cases by kind, and how many went wrong; and what is left of wrong actions.
+
+    ``told``: of lib.report.safety, by model.
+    """
+    rows = found["rows"]
+    titles = {"kills": "kills", "faults": "faults", "fuzz": "fuzzed inputs", "requests": "requests"}
+    cells = {t: f"{sum(row['cases'] for row in rows if row['kind'] == kind):,}" for kind, t in titles.items()}
+    cells["wrong"] = f"{sum(row['wrong'] for row in rows):,}"
+    for row in told:
+        cells[f"wrong actions, {row['file']}"] = f"{row['parts']['all']['left']} of {row['parts']['all']['n']:,}"
+    lines = [cells, ["---"] * len(cells), cells.values()]
     return "".join(f"|{'|'.join(line)}|\n" for line in lines)
 
 

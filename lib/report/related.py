@@ -26,6 +26,7 @@ from lib.report import choice
 FILE = "related.html"
 SOURCE = paths.ROOT / "params" / "related.yaml"
 RECORDING = "lib/tasks/home/recordings"
+UNKNOWN = "no record"  # how a text begins of which a figure cannot be made
 PROMISE, TARGETS = 0.05, (0.9, 0.95, 0.98)
 
 
@@ -78,6 +79,8 @@ class Found:
     def _figure(self, name: str) -> float:
         figure = self.figures[name]
         path = self.folder / figure.file
+        if not path.is_file():
+            raise ValueError(f"{figure.file} is not there")
         lists = [v for v in files.read_json(path).values() if isinstance(v, list)] if path.suffix == ".json" else []
         table = pd.DataFrame(lists[0]) if lists else pd.read_csv(path)
         for column, value in figure.where.items():
@@ -100,7 +103,7 @@ class Found:
         try:
             return text.format_map(self)
         except (ValueError, OSError, LookupError) as error:
-            return f"no record: {files.told(error)}"
+            return f"{UNKNOWN}: {files.told(error)}"
 
 
 def _routes(found: Found) -> Row:
@@ -178,7 +181,10 @@ COMPUTED: dict[str, Callable[[Found], Row]] = {topic.__name__[1:]: topic for top
 
 
 def page(reports: Path, source: Path = SOURCE) -> Row:
-    """What the page shows: ``systems`` and ``classes``, texts filled; {} without the report. Raises ParamsError."""
+    """What the page shows: ``systems`` and ``classes``, texts filled, and how many systems are ``measured``.
+
+    {} without the report. Raises ParamsError.
+    """
     known = Related.read(params.read_yaml(source), source.name)
     if not (reports / known.profile / "provenance.json").is_file():
         return {}
@@ -187,4 +193,5 @@ def page(reports: Path, source: Path = SOURCE) -> Row:
         [{**vars(entry), "ours": found.fill(entry.ours), "negative": found.fill(entry.negative)} for entry in entries]
         for entries in (known.systems, known.classes)
     ]
-    return {"profile": known.profile, "systems": filled[0], "classes": filled[1]}
+    measured = sum(bool(e["ours"]) and not e["ours"].startswith(UNKNOWN) for e in filled[0])
+    return {"profile": known.profile, "systems": filled[0], "classes": filled[1], "measured": measured}

@@ -40,9 +40,10 @@ HEADINGS |= {
 }
 """Of columns whose name does not say it, in tables that give no headings of their own."""
 SHAPE = ["layers", "ffn_width", "kv_heads"]
+PARTS = [*SHAPE, "heads", "shared"]
 ALPHA = 0.05
 FORMATS: dict[str, Format] = {
-    "shape": lambda shape: ", ".join(f"{part} {shape[part]}" for part in SHAPE if shape.get(part)) or "–",
+    "shape": lambda shape: ", ".join(f"{part} {shape[part]}" for part in PARTS if shape.get(part)) or "–",
     **dict.fromkeys(("accuracy", "rival_accuracy", "mean"), "{:.1%}"),
     **dict.fromkeys(("weights", "parameters"), lambda n: f"{n / 1e6:.1f} M"),
     **dict.fromkeys(("p50_ms", "p95_ms"), "{:.1f}"),

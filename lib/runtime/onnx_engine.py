@@ -19,11 +19,10 @@ from gguf import GGMLQuantizationType as Ggml
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from lib.model.gguf_read import GgufFile
+from lib.model.gguf_read import BLOCK, GgufFile
 
 BATCH = 512  # tokens that are read at a time
 ROOM = 512  # tokens that there is room for at first; it is doubled as often as it has to be
-BLOCK = 32
 CONTRIB = "com.microsoft"
 INT8 = 4  # ``accuracy_level``: activations are quantised to 8 bits a block, as llama.cpp does
 FLOATS = (Ggml.F32, Ggml.F16)
@@ -166,7 +165,7 @@ class _Builder:
     def __init__(self, file: GgufFile, context_tokens: int) -> None:
         self.tensors, self.config = file.tensors, file.config()
         self.nodes: list[Any] = []
-        self.weights: list[Any] = []
+        self.weights: dict[str, Any] = {}
         size = self.config["head_dim"]
         turns = 1 / self.config["rope_parameters"]["rope_theta"] ** (np.arange(0, size, 2) / size)
         angles = np.arange(context_tokens)[:, None] * turns
@@ -174,7 +173,9 @@ class _Builder:
         self.constant("sin", np.sin(angles).astype(np.float32))
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
-        self.weights.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        """The name of an initializer, which is there once however often it is asked for."""
+        if name not in self.weights:
+            self.weights[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
     def add(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = CONTRIB, **more: Any) -> None:
@@ -190,18 +191,19 @@ class _Builder:
 
     def _product(self, x: str, names: Sequence[str], out: str) -> str:
         tensors = [self.tensors[f"{name}.weight"] for name in names]
+        own = tensors[0].name  # that of the layer that has it, where others share it
         if any(t.tensor_type not in _UNPACK for t in tensors):
             joined = np.concatenate([floats(t) for t in tensors]).T
-            self.add("MatMul", [x, self.constant(f"{out}.w", joined)], [out], domain="")
+            self.add("MatMul", [x, self.constant(f"{own}.w", joined)], [out], domain="")
             return out
         bits = max(_UNPACK[t.tensor_type][0] for t in tensors)
         signed, scales = (np.concatenate(parts) for parts in zip(*map(blocks, tensors), strict=True))
         rows, width = signed.shape
         numbers = signed.view(np.uint8) + np.uint8(1 << bits - 1)  # unsigned, modulo 256
         packed = numbers if bits == 8 else numbers[:, 0::2] | numbers[:, 1::2] << 4
-        weights = self.constant(f"{out}.w", packed.reshape(rows, width // BLOCK, -1))
+        weights = self.constant(f"{own}.w", packed.reshape(rows, width // BLOCK, -1))
         sizes = {"K": width, "N": rows, "bits": bits, "block_size": BLOCK, "accuracy_level": INT8}
-        self.add("MatMulNBits", [x, weights, self.constant(f"{out}.s", scales)], [out], **sizes)
+        self.add("MatMulNBits", [x, weights, self.constant(f"{own}.s", scales)], [out], **sizes)
         return out
 
     def normalise(self, x: str, add: str, name: str) -> tuple[str, str]:
@@ -260,7 +262,7 @@ def build(file: GgufFile, context_tokens: int) -> bytes:
     inputs += [info(f"past.{state}", TensorProto.FLOAT, shape) for state in states]
     outputs = [info("logits", TensorProto.FLOAT, [1, 1, None])]
     outputs += [info(f"present.{state}", TensorProto.FLOAT, shape) for state in states]
-    graph = helper.make_graph(builder.nodes, "llama", inputs, outputs, builder.weights)
+    graph = helper.make_graph(builder.nodes, "llama", inputs, outputs, [*builder.weights.values()])
     versions = [helper.make_opsetid("", 21), helper.make_opsetid(CONTRIB, 1)]
     model: onnx.ModelProto = helper.make_model(graph, opset_imports=versions, ir_version=10)
     return model.SerializeToString()

@@ -14,7 +14,7 @@ An analytic model in the manner of *Understanding the Performance and Estimating
   is kept for the backward pass: L·(36·d + 8·f) bytes of a position, L·(16·d + 4·kv + 6·f) compiled + 16 of a logit
   (36 with an assistant). The bytes kept were counted with the three recorded peaks in view: no blind prediction
 
-Not modelled: low-rank adapters.
+Not modelled: low-rank adapters, and trainings without back-propagation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 
 from lib.model.flops import Shape
 from lib.model.student import Student
-from lib.training.params import Training, TrainingError
+from lib.training.params import BACKWARD, Training, TrainingError
 
 ANSWERS = 0.3  # of the positions, those with logits: 0.31 of the tokens of packed rows of profile cpu
 
@@ -100,7 +100,7 @@ def check_memory(params: Training, student: Student, assistant: Student | None =
 
     A reinforcement's answers are not known beforehand: its weights alone are counted.
     """
-    if params.method == "lora" or not torch.cuda.is_available():
+    if params.method == "lora" or params.update != BACKWARD or not torch.cuda.is_available():
         return
     other = Shape.of(assistant.model.config.to_dict()) if assistant else None
     width, rows = params.row_tokens, getattr(params, "rows_at_once", 0)

@@ -168,10 +168,11 @@ class ByText:
         given: Any = {f"uld_{name}": value for name, value in {**plain, **hybrid}.items()}
         self.vocabularies = assistant, student
         own, other = ({text: i for i, text in enumerate(v.bytes) if text} for v in (student, assistant))
-        names = [SimpleNamespace(get_vocab=lambda found=found: found) for found in (own, other)]
-        self.loss: Any = ULDLoss(SimpleNamespace(**given, use_extended_uld=True, beta=0.0), *names, device=device)
-        self.loss._merge_probabilities_with_alignment_groups = self._merged  # TRL's own goes through them one by one
-        self.groups = 0
+        names: list[Any] = [SimpleNamespace(get_vocab=lambda found=found: found) for found in (own, other)]
+        config: Any = SimpleNamespace(**given, use_extended_uld=True, beta=0.0)
+        loss: Any = ULDLoss(config, names[0], names[1], device=device)
+        loss._merge_probabilities_with_alignment_groups = self._merged  # TRL's own goes through them one by one
+        self.loss, self.groups = loss, 0
 
     def __call__(self, assistant: tuple[Tensor, Tensor], student: tuple[Tensor, Tensor]) -> Tensor:
         """(student's answer tokens,) that add up to the pieces' sum; a side: logits (tokens, vocabulary), tokens."""
@@ -185,12 +186,12 @@ class ByText:
 
     def _merged(self, probs: Tensor, groups: Sequence[Sequence[int]], ids: Sequence[int]) -> Tensor:
         """The distribution of each group, (groups, vocabulary), for ``probs`` of (tokens, vocabulary)."""
-        self.groups, of = len(groups), {"device": probs.device}
-        last = torch.tensor([group[-1] for group in groups], **of)
+        self.groups, device = len(groups), probs.device
+        last = torch.tensor([group[-1] for group in groups], device=device)
         before = [(i, g) for g, group in enumerate(groups) for i in group[:-1]]
-        at, group = torch.tensor(before, dtype=torch.long, **of).view(-1, 2).T
-        said = probs[at, torch.tensor(ids, **of)[at]].clamp_min(1e-8).log()
-        return probs[last] * torch.zeros(len(groups), **of).index_add(0, group, said).exp()[:, None]
+        at, group = torch.tensor(before, dtype=torch.long, device=device).view(-1, 2).T
+        said = probs[at, torch.tensor(ids, device=device)[at]].clamp_min(1e-8).log()
+        return probs[last] * torch.zeros(len(groups), device=device).index_add(0, group, said).exp()[:, None]
 
 
 def _by_text(assistant: Student, student: Student, device: Any) -> ByText | None:

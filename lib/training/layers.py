@@ -23,13 +23,14 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 from transformers import AttentionInterface, LlamaForCausalLM
 
-from lib.training.packing import IGNORED, visible
+from lib.model.codec import IGNORED
+from lib.model.gguf_read import BLOCK
+from lib.training.packing import visible
 from lib.training.params import Training, TrainingError
 
 ALIGN = 256  # the width of a batch for compiled layers is a multiple of this, since each new width is compiled
 ADAPTED = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 FLEX = "packed_flex"
-BLOCK = 32  # weights of a row that q4_0 quantises together
 
 
 class Prepared:
@@ -51,6 +52,8 @@ class Prepared:
         if odd := [w.shape[1] for w in self.coarse if w.shape[1] % BLOCK]:
             raise TrainingError(f"qat: a matrix of {odd[0]} columns; q4_0 needs multiples of {BLOCK}: set ffn_width")
         accelerate_layers(model, getattr(params, "compile", ""))
+        if params.update == "forward":  # fused attention has no forward-mode derivative
+            self.model.set_attn_implementation("eager")
 
     @contextmanager
     def quantised(self) -> Iterator[None]:
@@ -129,6 +132,9 @@ def answer_logits(model: Any, inputs: dict[str, Any], bf16: bool = False) -> tup
     if kept not in inputs:
         seen = visible(inputs["blocks"], inputs["segments"])
         inputs[kept] = attention_mask(llama, seen, torch.bfloat16 if bf16 else torch.float32)
+    experts = getattr(llama, "experts", None)
+    if experts:
+        experts.route(inputs)
     chosen = llama.lm_head.register_forward_pre_hook(lambda _, given: given[0][:, :-1][answers])
     try:
         with torch.autocast(following.device.type, torch.bfloat16, enabled=bf16):
@@ -136,7 +142,15 @@ def answer_logits(model: Any, inputs: dict[str, Any], bf16: bool = False) -> tup
             logits = model(input_ids=ids, attention_mask=inputs[kept], position_ids=positions, use_cache=False).logits
     finally:
         chosen.remove()
+        if experts:
+            experts.use()
     return logits.float(), following[answers]
+
+
+def of_answers(inputs: dict[str, Any], name: str) -> Tensor:
+    """What a batch says under ``name``, (rows, tokens), of the tokens that ``answer_logits`` is about."""
+    found: Tensor = inputs[name][:, 1:][inputs["labels"][:, 1:] != IGNORED]
+    return found
 
 
 def _attend(

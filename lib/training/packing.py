@@ -27,10 +27,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from lib.core.task import Example
+from lib.model.codec import IGNORED as IGNORED
 from lib.model.codec import Codec, Prompt
 from lib.training.params import TrainingError
 
-IGNORED = -100
 ALIGN = 8  # the width of a batch is a multiple of this
 OPEN_ROWS = 24
 
@@ -250,8 +250,11 @@ def pack(blocks: Sequence[Block], max_tokens: int) -> list[Row]:
     return rows
 
 
-def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tensor]:
+def collate(rows: Sequence[Row], pad: int, align: int = ALIGN, language: float = 0.0) -> dict[str, Tensor]:
     """A batch of rows, (rows, tokens), padded with ``pad`` to a multiple of ``align`` tokens.
+
+    With ``language`` requests are labelled, too, but for their first token, which follows another request; ``weights``
+    is what each label counts: so much, and 1 in answers.
 
     ``labels`` are IGNORED but for answers; ``visible`` needs ``blocks`` and ``segments``; ``tokens``: without padding.
     """
@@ -259,13 +262,19 @@ def collate(rows: Sequence[Row], pad: int, align: int = ALIGN) -> dict[str, Tens
     shape = len(rows), -(-max(lengths) // align) * align
     fill = {"input_ids": pad, "labels": IGNORED, "position_ids": 0, "blocks": -1, "segments": 0}
     batch = {name: np.full(shape, value) for name, value in fill.items()}
+    if language:
+        batch["weights"] = np.zeros(shape, np.float32)
     for r, row in enumerate(rows):
         at = 0
         for b, block in enumerate(row):
             for s, part in enumerate([Segment(block.prefix, 0), *block.segments]):
                 end, begin = at + len(part.ids), len(block.prefix) if s else 0
                 batch["input_ids"][r, at:end] = part.ids
-                batch["labels"][r, end - part.answer : end] = part.ids[len(part.ids) - part.answer :]
+                first = 1 if language and s else len(part.ids) - part.answer
+                batch["labels"][r, at + first : end] = part.ids[first:]
+                if language:
+                    batch["weights"][r, at + first : end - part.answer] = language
+                    batch["weights"][r, end - part.answer : end] = 1
                 batch["position_ids"][r, at:end] = np.arange(begin, begin + end - at)
                 batch["blocks"][r, at:end], batch["segments"][r, at:end] = b, s
                 at = end

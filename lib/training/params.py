@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -14,9 +14,16 @@ from lib.core.params import Settings
 from lib.model.base import WHEEL
 from lib.model.torch_student import bf16_hardware
 
+BACKWARD = "adam"  # the update that takes gradients by back-propagation
+
 
 class TrainingError(ValueError):
     """A training that cannot start or go on; the message names the parameter or file and the remedy."""
+
+
+def _since(default: Any, **limits: Any) -> Any:
+    """A field that records of trainings have where it differs from its default: earlier ones stay what they were."""
+    return Field(default, exclude_if=lambda value: value == default, **limits)
 
 
 class Computing(Settings):
@@ -40,6 +47,9 @@ class Training(Computing):
     warmup: float = Field(0.03, ge=0, lt=1)  # share of the steps in which the learning rate rises
     row_tokens: int = Field(1024, ge=16)
     max_steps: int = Field(ge=1)  # the learning rate's schedule is over these
+    # adam, or without back-propagation: lib/training/zeroth_order.py
+    update: Literal["adam", "zo-sgd", "zo-sign", "zo-adam", "forward"] = _since(BACKWARD)
+    perturbation: float = _since(1.0e-3, gt=0)  # step at which zo-* look to both sides; of the weights, fp32
     max_minutes: float = Field(0.0, ge=0)  # a cap that stops a training early on a slow machine; 0: never
     checkpoint_minutes: float = Field(10.0, ge=0)
     processes: int = Field(1, ge=1, exclude=True)  # that share a step's rows (lib/training/launch.py), one on each GPU
@@ -65,6 +75,8 @@ class RowTraining(Training):
             raise ValueError("qat: needs method: full, since adapters are merged after the training")
         if self.distributed_type == "FSDP" and (self.qat or self.method != "full" or self.processes == 1):
             raise ValueError("distributed_type: FSDP needs processes of 2 or more, method: full and no qat")
+        if self.update != BACKWARD and (self.qat or (self.update == "forward" and self.compile)):
+            raise ValueError(f"update: {self.update}: needs qat: '', and forward compile: ''")
         return self
 
 
@@ -74,6 +86,8 @@ class Finetuning(RowTraining):
     base: str = WHEEL  # a base model (lib/model/base.py), or a student's folder or GGUF
     vocab_size: int = Field(4096, ge=1)
     layers: int | list[int] = 30  # how many of the base's layers to keep, or which
+    random_start: bool = _since(False)  # the base's shape with random weights
+    language_loss: float = _since(0.0, ge=0, le=1)  # weight of a request's own tokens; an answer's have 1
 
 
 class Distillation(RowTraining):
@@ -140,4 +154,6 @@ class Reinforcement(Training, Sampling):
             raise ValueError(f"pool_shares: {self.pool_shares}: shares of at least 0, and of at most 1 together")
         if shares and (not self.pool or self.together > 1):
             raise ValueError("pool_shares: needs a pool above 0 and together: 1")
+        if self.update == "forward":
+            raise ValueError("update: forward: a reward has no slope of its own: use zo-sgd, zo-sign or zo-adam")
         return self

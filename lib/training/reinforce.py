@@ -8,6 +8,9 @@ every time are left out so, and what they need can be unlearnt with the others: 
 music was wanted. ``anchors`` are such requests, whose right answers all have the advantage 1: that changes little while
 they are likely.
 
+With an ``update`` that takes no gradients the reward of greedy answers itself is maximised
+(lib/training/zeroth_order.py).
+
 Each step samples once and takes one gradient step, so no ratio is clipped. TRL's GRPOTrainer is not used, since it
 gives every answer a copy of its prompt; here the answers of a context share its prefix (lib/training/packing.py).
 
@@ -31,12 +34,13 @@ from lib.core.task import Example, Task
 from lib.model import student as students
 from lib.model.codec import Codec
 from lib.model.student import Student
+from lib.model.torch_student import likeliest
 from lib.training import layers
 from lib.training.cost import check_memory
 from lib.training.launch import across
 from lib.training.monitor import Monitor, examine
 from lib.training.packing import Block, ByContext, Segment, collate, pack
-from lib.training.params import Reinforcement, TrainingError
+from lib.training.params import BACKWARD, Reinforcement, TrainingError
 from lib.training.sampling import Group, Pool, Sampler, sample, try_pool
 from lib.training.trainer import Batch, PackedTrainer
 from lib.training.work import Result, claim, finished, first, wait
@@ -115,6 +119,21 @@ class ReinforceTrainer(PackedTrainer):
         return (logits / self.settings.temperature).log_softmax(-1).gather(-1, answers[:, None])[:, 0]
 
 
+class RewardTrainer(ReinforceTrainer):
+    """Without back-propagation the reward itself can be raised: the loss is 1 less that of greedy answers."""
+
+    def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device) -> Any:
+        return PackedTrainer.get_batch_samples(self, epoch_iterator, num_batches, device)
+
+    def compute_loss(self, model: Any, inputs: Batch, *arguments: Any, **more: Any) -> Any:
+        p, network, passes = self.settings, self.accelerator.unwrap_model(model), self.args.gradient_accumulation_steps
+        requests = list(self.pool.requests(inputs["places"].tolist(), self.codec, p.seed))
+        found = statistics(groups := sample(network.eval(), self.codec, p, requests, 1, likeliest))
+        tokens = sum(len(g.prompt.ids) + len(g.samples[0].ids) for g in groups)
+        self.step_log.count(tokens=tokens, **{name: value / passes for name, value in found.items()})
+        return torch.tensor((1 - found["reward"]) / passes, device=network.device)
+
+
 def counts(group: Group, params: Reinforcement) -> bool:
     """Whether a group changes the student: rewards that differ, or an anchor."""
     return group.spread or (params.anchors > 0 and group.right)
@@ -177,7 +196,8 @@ def train(
     ask = partial(examine, learner, task, dev, batch=at_once, max_new=params.max_new)
     size = params.groups_per_step, params.groups_at_once
     monitor = Monitor(work / "guards.csv", params.guard_every, ask)
-    trainer = ReinforceTrainer(task, learner, start, pool, params, work, size, [monitor])
+    kind = ReinforceTrainer if params.update == BACKWARD else RewardTrainer
+    trainer = kind(task, learner, start, pool, params, work, size, [monitor])
     result = trainer.fit(learner, {**facts, "seen": pool.seen, "kept": pool.kept}, out_dir)
     return Reinforced(**vars(result), reward=trainer.last("reward"), seen=pool.seen, kept=pool.kept)
 

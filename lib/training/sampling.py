@@ -80,7 +80,7 @@ def sample(
     groups: dict[int, Group] = {}
     prompts = [prompt for _, prompt in requests]
     size = max(params.sequences_at_once // samples, 1)
-    together = batches(prompts, size, model.device.type == "cpu")
+    together = batches(prompts, size, model.device.type == "cpu", getattr(model, "experts", None))
     for batch in tqdm(together, "sample", leave=False, disable=None):
         with torch.autocast(model.device.type, torch.bfloat16, enabled=params.bf16):
             chosen = [prompts[i] for i in batch]

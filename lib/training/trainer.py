@@ -14,12 +14,11 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-import pandas as pd
 import torch
 import torch.nn.functional as F
 from datasets import Dataset
@@ -32,7 +31,7 @@ from tqdm.auto import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from lib.core.files import read_json, sha256, write_json, write_text
+from lib.core.files import read_json, sha256, write_json
 from lib.core.task import Task
 from lib.model import student as students
 from lib.model.codec import Codec
@@ -41,92 +40,14 @@ from lib.model.vocabulary import END, Vocabulary
 from lib.training import layers
 from lib.training.packing import ALIGN, ByContext, Packer, collate
 from lib.training.params import RowTraining, Training, TrainingError
-from lib.training.work import RUN, WHOLE, Result, first, last_checkpoint, of_first, processes, summed, wait
+from lib.training.work import RUN, Result, StepLog, first, last_checkpoint, processes
+from lib.training.zeroth_order import optimiser
 
 constants.HF_HUB_DISABLE_TELEMETRY = True  # TRL would report every training to its makers
 
 Batch = dict[str, Any]
 DIVIDED = "pytorch_model_fsdp.bin"  # the weights in a checkpoint of FSDP, as accelerate names them
 Collator = Callable[[list[int]], Batch]
-COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds", "gpu", "peak_gb", "others_gb")
-
-
-def gpu() -> dict[str, Any]:
-    """The GPU's name, the most of its memory that this training had, and what others have now (both GB); None without.
-
-    What CUDA itself needs, about half a gigabyte, is among the others'.
-    """
-    if not torch.cuda.is_available():
-        return dict.fromkeys(("gpu", "peak_gb", "others_gb"))
-    (free, total), peak = torch.cuda.mem_get_info(), torch.cuda.max_memory_allocated()
-    others = (total - free - torch.cuda.memory_reserved()) / 1e9
-    return {"gpu": torch.cuda.get_device_name(), "peak_gb": round(peak / 1e9, 2), "others_gb": round(others, 2)}
-
-
-class StepLog(TrainerCallback):
-    """Writes COLUMNS and ``more`` of each step, saves every ``minutes`` and stops after ``cap`` minutes."""
-
-    def __init__(self, path: Path, minutes: float, cap: float, more: Sequence[str]) -> None:
-        self.path, self.minutes, self.cap, self.more = path, minutes, cap, more
-        self.rows: list[dict[str, Any]] = []
-        self.seconds, self._counts = 0.0, dict.fromkeys(["tokens", *more], 0.0)
-
-    def count(self, **values: float) -> None:
-        """Adds to the columns of the current step."""
-        for name, value in values.items():
-            self._counts[name] += value
-
-    def measured(self) -> dict[str, Any]:
-        """What the trainer does not log itself of the step that has ended."""
-        counts, self._counts = summed(self._counts), dict.fromkeys(self._counts, 0.0)
-        counts = {name: value if name == "tokens" else value / processes() for name, value in counts.items()}
-        took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
-        rate = {"tokens_per_s": round(counts["tokens"] / max(took, 1e-9), 1), "seconds": round(self.seconds, 3)}
-        return {**counts, "tokens": int(counts["tokens"]), **rate, **gpu()}
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
-        self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
-        if state.is_world_process_zero:
-            write_text(self.path, pd.DataFrame(self.rows, columns=[*COLUMNS, *self.more]).to_csv(index=False))
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-        self._since = time.monotonic() - self.seconds
-        done, steps = state.global_step, state.max_steps
-        self._bar = tqdm(total=steps, initial=done, desc="train", unit=" steps", disable=not first())
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds = of_first(time.monotonic() - self._since)  # for all processes to stop and save together
-        if self.cap and self.seconds >= self.cap * 60:
-            control.should_training_stop = True
-        if self.seconds - self._saved >= self.minutes * 60 and not control.should_training_stop:
-            control.should_save, self._saved = True, self.seconds
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if "seconds" in state.log_history[-1] and state.is_world_process_zero:
-            self.rows.append(self._row(state.log_history[-1]))
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(pd.DataFrame(self.rows[-1:]).to_csv(index=False, header=False))
-            self._bar.update()
-            self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
-
-    def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
-        return {name: logs.get("learning_rate" if name == "lr" else name) for name in [*COLUMNS, *self.more]}
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        # A kill while a checkpoint is written leaves it without the mark.
-        # Then older ones go, by their steps: transformers would delete them before the mark, by a clock that may jump.
-        wait()
-        if not first():
-            return
-        folder, now = Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
-        write_text(folder / WHOLE, sha256(folder, WHOLE))
-        steps = sorted(int(p.name.rpartition("-")[2]) for p in folder.parent.glob("checkpoint-*"))
-        for step in {*steps} - {*[step for step in steps if step <= now][-2:]}:
-            shutil.rmtree(folder.with_name(f"checkpoint-{step}"))
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._bar.close()
 
 
 class OneDevice(SFTConfig):
@@ -169,9 +90,22 @@ class PackedTrainer(SFTTrainer):
         self.lr_scheduler = LambdaLR(of, lambda step: rate(step / steps, self.params.warmup, 0.5 / steps))
         return self.lr_scheduler
 
-    def training_step(self, *arguments: Any, **more: Any) -> Tensor:
+    def create_optimizer(self, model: Any = None) -> Optimizer:
+        self.zeroth_order = optimiser(cast(Any, self.model), self.params)
+        self.optimizer = self.zeroth_order or super().create_optimizer(model)
+        return self.optimizer
+
+    def training_step(self, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> Tensor:
+        if self.zeroth_order:
+            batch, looks = self._prepare_inputs(inputs), iter((True, False))
+            return self.zeroth_order.look(lambda: self._look(model.train(), batch, num_items_in_batch, next(looks)))
         with self.prepared.quantised():
-            return super().training_step(*arguments, **more)
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def _look(self, model: Any, batch: Batch, items: Any, counted: bool) -> Tensor:
+        """The loss; what a batch has is counted once, however often it is looked at."""
+        with self.compute_loss_context_manager(), self.step_log.counting(counted):
+            return self.compute_loss(model, batch, num_items_in_batch=items)
 
     def compute_loss(
         self, model: Any, inputs: Batch, return_outputs: bool = False, num_items_in_batch: Any = None
@@ -192,7 +126,8 @@ class PackedTrainer(SFTTrainer):
 
     def token_losses(self, logits: Tensor, answers: Tensor, inputs: Batch) -> dict[str, Tensor]:
         """The ``loss`` of each answer token, (answer tokens,), and what else is logged; summed over a step's tokens."""
-        return {"loss": F.cross_entropy(logits, answers, reduction="none")}
+        losses = F.cross_entropy(logits, answers, reduction="none")
+        return {"loss": losses * layers.of_answers(inputs, "weights") if "weights" in inputs else losses}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         super().log(logs | self.step_log.measured() if "loss" in logs else logs, start_time)
@@ -311,7 +246,8 @@ class RowBatches:
             Codec(task, student.vocabulary), by_context, params.row_tokens, params.seed, params.workers
         )
         self.facts = {"epoch_rows": self.packer.epoch_rows, "left_out": self.packer.left_out}
-        self._align = layers.ALIGN if params.compile else ALIGN
+        align = layers.ALIGN if params.compile else ALIGN
+        self._collate = partial(collate, align=align, language=getattr(params, "language_loss", 0.0))
         self._other = Codec(task, assistant) if assistant else None
 
     def __call__(self, numbers: Sequence[int]) -> Batch:
@@ -319,4 +255,4 @@ class RowBatches:
         return {**batch, "assistant": self._batch(numbers, self._other)} if self._other else batch
 
     def _batch(self, numbers: Sequence[int], codec: Codec) -> Batch:
-        return collate([self.packer.row(i, codec) for i in numbers], codec.vocabulary.end, self._align)
+        return self._collate([self.packer.row(i, codec) for i in numbers], pad=codec.vocabulary.end)

@@ -1,4 +1,4 @@
-"""The work folder of a training and what is known of a finished one.
+"""The work folder of a training, the log of its steps, and what is known of a finished one.
 
 Work in progress is in ``<student>.part``. A killed training leaves it, and the same training (parameters, data and
 models) resumes it, also in another number of processes; another one is refused. A finished student keeps ``run.json``,
@@ -8,7 +8,10 @@ by which the same training by the same code is not repeated. Of several processe
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -20,16 +23,18 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast, gather_object, reduce
 from tqdm.auto import tqdm
+from transformers import TrainerCallback
 
 from lib.core import provenance
 from lib.core.examples import digest_examples
-from lib.core.files import digest, known, read_json, remove, sha256, write_json
+from lib.core.files import digest, known, read_json, remove, sha256, write_json, write_text
 from lib.data.stored import Stored
 from lib.training.packing import ByContext
 from lib.training.params import TrainingError
 
 WHOLE = "whole"  # the file that marks a checkpoint as complete: the SHA-256 of the others
 PATIENCE = timedelta(minutes=30)  # the longest wait for another process, such as one that examines or saves
+COLUMNS = ("step", "loss", "lr", "tokens", "tokens_per_s", "seconds", "gpu", "peak_gb", "others_gb")
 RUN = "run.json"  # what a training depends on, in its work folder and then in the student's
 
 
@@ -65,6 +70,12 @@ class Result:
         said = f"An epoch, all requests once, is {known['epoch_rows']:,} rows; the training took {passed:.1f} epochs."
         left = f" {known['left_out']:,} requests are too long for a row and were left out."
         return said + left * bool(known["left_out"])
+
+
+def peak_gb(folder: Path) -> float | None:
+    """The most of a GPU's memory, in GB, that the finished training in ``folder`` had; None without a GPU."""
+    peak = pd.read_csv(folder / "steps.csv")["peak_gb"].max()
+    return None if pd.isna(peak) else float(peak)
 
 
 def processes() -> int:
@@ -175,3 +186,88 @@ def _begin(work: Path, run: dict[str, Any]) -> None:
             f"{work}: holds an interrupted training with another {', '.join(changed)}; "
             "delete this folder to start anew, or put the old values back to go on"
         )
+
+
+def gpu() -> dict[str, Any]:
+    """The GPU's name, the most of its memory that this training had, and what others have now (both GB); None without.
+
+    What CUDA itself needs, about half a gigabyte, is among the others'.
+    """
+    if not torch.cuda.is_available():
+        return dict.fromkeys(("gpu", "peak_gb", "others_gb"))
+    (free, total), peak = torch.cuda.mem_get_info(), torch.cuda.max_memory_allocated()
+    others = (total - free - torch.cuda.memory_reserved()) / 1e9
+    return {"gpu": torch.cuda.get_device_name(), "peak_gb": round(peak / 1e9, 2), "others_gb": round(others, 2)}
+
+
+class StepLog(TrainerCallback):
+    """Writes COLUMNS and ``more`` of each step, saves every ``minutes`` and stops after ``cap`` minutes."""
+
+    def __init__(self, path: Path, minutes: float, cap: float, more: Sequence[str]) -> None:
+        self.path, self.minutes, self.cap, self.more = path, minutes, cap, more
+        self.rows: list[dict[str, Any]] = []
+        self.seconds, self._counts = 0.0, dict.fromkeys(["tokens", *more], 0.0)
+
+    def count(self, **values: float) -> None:
+        """Adds to the columns of the current step."""
+        for name, value in values.items():
+            self._counts[name] += value
+
+    @contextmanager
+    def counting(self, counted: bool) -> Iterator[None]:
+        """Within it what is counted counts only if so said."""
+        before = dict(self._counts)
+        yield
+        self._counts = self._counts if counted else before
+
+    def measured(self) -> dict[str, Any]:
+        """What the trainer does not log itself of the step that has ended."""
+        counts, self._counts = summed(self._counts), dict.fromkeys(self._counts, 0.0)
+        counts = {name: value if name == "tokens" else value / processes() for name, value in counts.items()}
+        took = self.seconds - (self.rows[-1]["seconds"] if self.rows else 0.0)
+        rate = {"tokens_per_s": round(counts["tokens"] / max(took, 1e-9), 1), "seconds": round(self.seconds, 3)}
+        return {**counts, "tokens": int(counts["tokens"]), **rate, **gpu()}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.rows = [self._row(logs) for logs in state.log_history if "seconds" in logs]
+        self.seconds = self._saved = self.rows[-1]["seconds"] if self.rows else 0.0
+        if state.is_world_process_zero:
+            write_text(self.path, pd.DataFrame(self.rows, columns=[*COLUMNS, *self.more]).to_csv(index=False))
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        self._since = time.monotonic() - self.seconds
+        done, steps = state.global_step, state.max_steps
+        self._bar = tqdm(total=steps, initial=done, desc="train", unit=" steps", disable=not first())
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds = of_first(time.monotonic() - self._since)  # for all processes to stop and save together
+        if self.cap and self.seconds >= self.cap * 60:
+            control.should_training_stop = True
+        if self.seconds - self._saved >= self.minutes * 60 and not control.should_training_stop:
+            control.should_save, self._saved = True, self.seconds
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "seconds" in state.log_history[-1] and state.is_world_process_zero:
+            self.rows.append(self._row(state.log_history[-1]))
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(pd.DataFrame(self.rows[-1:]).to_csv(index=False, header=False))
+            self._bar.update()
+            self._bar.set_postfix_str(f"loss {self.rows[-1]['loss']:.3f}, {self.rows[-1]['tokens_per_s']:.0f} tokens/s")
+
+    def _row(self, logs: dict[str, Any]) -> dict[str, Any]:
+        return {name: logs.get("learning_rate" if name == "lr" else name) for name in [*COLUMNS, *self.more]}
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        # A kill while a checkpoint is written leaves it without the mark.
+        # Then older ones go, by their steps: transformers would delete them before the mark, by a clock that may jump.
+        wait()
+        if not first():
+            return
+        folder, now = Path(args.output_dir) / f"checkpoint-{state.global_step}", state.global_step
+        write_text(folder / WHOLE, sha256(folder, WHOLE))
+        steps = sorted(int(p.name.rpartition("-")[2]) for p in folder.parent.glob("checkpoint-*"))
+        for step in {*steps} - {*[step for step in steps if step <= now][-2:]}:
+            shutil.rmtree(folder.with_name(f"checkpoint-{step}"))
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._bar.close()

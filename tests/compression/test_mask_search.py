@@ -13,11 +13,25 @@ from toy_task import TASK, examples
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from lib.compression.prune import Importance, Sizes, measure, prune
-from lib.compression.shape import Layout, Parts, SearchParams, advantages, draw, gradient, masked, project, search
+from lib.compression.shape import (
+    Layout,
+    Parts,
+    SearchParams,
+    _rewards,
+    _within,
+    advantages,
+    draw,
+    gradient,
+    masked,
+    project,
+    search,
+)
 from lib.core.params import ParamsError
 from lib.model import student
+from lib.model.codec import Codec
 from lib.model.student import Student
 from lib.training.finetune import train
+from lib.training.packing import Packer, collate
 
 GROUPS = examples(12, 6, items=3)
 FLAT = [e for examples in GROUPS for e in examples]
@@ -113,6 +127,49 @@ def test_the_estimated_gradient_is_that_of_all_masks() -> None:
     found = gradient(values, kept, advantages(worth(kept["kv_heads"][:, 0].double())))["kv_heads"][0]
     assert (found.sign() == exact.sign()).all() and exact.sign().tolist() == [1, 1, -1]
     assert torch.cosine_similarity(found, exact, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("free", [False, True])
+def test_the_estimated_gradient_of_the_loss_is_that_of_all_masks(free: bool) -> None:
+    """Two layers of two blocks: sixteen masks, each with the model's own loss."""
+    model = wide_student(2)
+    layout = Layout(measured(model), block=64)
+    batch = collate([Packer(Codec(TASK, model.vocabulary), GROUPS, 192).row(0)], model.vocabulary.end)
+    masks = torch.tensor([*product((False, True), repeat=4)]).view(16, 2, 2)
+    kept = {"layers": torch.ones(16, 2, dtype=torch.bool), "kv_heads": torch.ones(16, 2, 3, dtype=torch.bool)}
+    reward = _rewards(model.model, {**kept, "ffn": masks}, layout, batch)
+    assert len({round(float(r), 4) for r in reward}) == 16, "every mask has a loss of its own"
+    fixed = {"layers": torch.full((2,), torch.inf).double(), "kv_heads": torch.full((2, 3), torch.inf).double()}
+    start = torch.tensor([[0.9, -0.2], [0.4, -0.8]]).double()
+    values = {**fixed, "ffn": _within("ffn", start, 1.2, free)}
+    odds = values["ffn"].sigmoid()
+    assert odds.sum(-1).tolist() == pytest.approx([1.2, 1.2], abs=1e-6) or free
+    assert float(odds.sum()) == pytest.approx(2.4, abs=1e-6)
+    chances = torch.where(masks, odds, 1 - odds).flatten(1).prod(1)
+    exact = (chances[:, None, None] * reward[:, None, None] * (masks.double() - odds)).sum(0)
+    total = torch.zeros(2, 2).double()
+    for seed in range(1500):
+        drawn = draw(values, 4, seed)
+        found = reward[(drawn["ffn"].flatten(1) * torch.tensor([8, 4, 2, 1])).sum(1)]
+        total += gradient(values, drawn, (found - found.mean()) * 4 / 3)["ffn"] / 1500
+    torch.testing.assert_close(total, exact, atol=0.1 * float(exact.abs().max()), rtol=0)
+
+
+def test_free_layers_share_one_budget(trained: Student) -> None:
+    """The second layer's units do nothing: more of the first one's stay."""
+    model = Student(prune(trained, measured(trained), Sizes()).model, trained.vocabulary, trained.info)
+    with torch.no_grad():
+        model.model.model.layers[1].mlp.down_proj.weight.zero_()
+    changed = {"steps": 30, "samples": 6, "block": 32, "trust": 0.0, "learning_rate": 0.5}
+    params, sizes = SearchParams(**{**SMALL, **changed}), Sizes(ffn_width=64)
+    found = search(model, TASK, GROUPS, sizes, measured(model), params, free=True)
+    assert float(found.ffn.sum()) == pytest.approx(2 * 64, abs=1e-2)
+    assert found.ffn[0].sum() > 64 + 10 > 64 - 10 > found.ffn[1].sum()
+    small = prune(model, found, sizes, free=True)
+    widths = [int((layer.mlp.down_proj.weight != 0).any(0).sum()) for layer in small.model.model.layers]
+    assert widths[0] > 64 and small.model.config.intermediate_size >= widths[0]
+    equal = search(model, TASK, GROUPS, sizes, measured(model), params)
+    assert equal.ffn.sum(-1).tolist() == pytest.approx([64, 64], abs=1e-2)
 
 
 def test_parts_of_a_layer_that_is_off_learn_nothing() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -14,16 +15,20 @@ import pandas as pd
 import pytest
 import toy_task
 import yaml
-from toy_model import saved_student
+from toy_model import saved_student, tiny_base
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from lib import ablate
+from lib.compression import shape
 from lib.core.files import read_json, read_jsonl, sha256, write_jsonl
 from lib.core.params import ParamsError
 from lib.core.task import Answer, Example
-from lib.data import study_data
+from lib.data import filter, study_data
 from lib.evaluation import bootstrap
 from lib.experiments import ablation
-from lib.experiments.ablation import Ablation, Parameters
+from lib.experiments.ablation import Ablation
+from lib.experiments.variants import Parameters, read
+from lib.model import student as students
 from lib.training import finetune
 
 SENTENCE = "label the tea as best before the end of may"
@@ -178,9 +183,53 @@ def test_steps_after_the_fine_tuning_and_a_base_that_is_pruned(params: dict[str,
     config = json.loads((made.work / "students" / "taught-1" / "config.json").read_text())
     assert config["intermediate_size"] == 64
     before = made.path("seeds", 1), made.path("taught", 1)
-    (tmp_path / "assistant" / "steps.csv").write_text("another training")
+    (tmp_path / "assistant" / "chat_template.jinja").write_text("another model")
     after = study(params).path("seeds", 1), study(params).path("taught", 1)
     assert before[0] == after[0] and before[1] != after[1]
+
+
+ROWS: dict[str, dict[str, Any]] = {
+    "uncut": {"shape": {}},
+    "narrow": {"shape": {"ffn_width": 96}},
+    "heads": {"shape": {"ffn_width": 64, "kv_heads": 1, "widened": True}},
+    "merged": {"shape": {"kv_heads": 1, "heads": 4}},
+    "free": {"shape": {"ffn_width": 96, "chosen": "free search"}},
+    "shared": {"shape": {"shared": 2}, "against": ["narrow", "uncut"]},
+    "experts": {"shape": {"ffn_width": 64, "experts": 2}},
+}
+
+
+def test_rows_of_the_compression_frontier(
+    params: dict[str, Any], tmp_path: Path, trained: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All kinds of rows of params/frontier.yaml."""
+    base = tiny_base(3, seed=1)
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
+    config = LlamaConfig.from_dict({**base.model.config.to_dict(), **heads})
+    whole = replace(base, model=LlamaForCausalLM(config).eval())
+    assistant = students.save(students.build(toy_task.TASK, whole, 400, 3), tmp_path / "assistant")
+    few = shape.SearchParams(steps=2, samples=2, rows=1, row_tokens=192, block=32)
+    monkeypatch.setattr(shape, "SearchParams", lambda: few)
+    params |= {"assistant": str(assistant), "variants": ROWS, "reference": "narrow", "seeds": [1], "training": {}}
+    params["kd"] = {"max_steps": 2, "row_tokens": 256, "precision": "fp32", "learning_rate": 1.0e-4}
+    assert call(params, tmp_path) == 0 and not trained, "nothing is fine-tuned"
+    facts = {row["variant"]: row for row in read_json(tmp_path / "out" / "provenance.json")["runs"]}
+    stored, active = ({name: row[key] for name, row in facts.items()} for key in ("stored", "active"))
+    assert stored["uncut"] == active["uncut"] == active["shared"] == stored["shared"] + 3 * 64 * 128
+    assert stored["narrow"] == active["narrow"] == stored["uncut"] - 3 * 3 * 64 * 32 == stored["free"]
+    assert stored["heads"] == stored["uncut"] - 3 * 3 * 64 * 64
+    assert stored["merged"] == active["merged"] == stored["uncut"] - 3 * 2 * 64 * 32
+    assert active["experts"] == stored["uncut"] - 3 * 3 * 64 * 64 < stored["experts"] <= stored["uncut"]
+    assert [facts[name]["steps"] for name in ROWS] == [0, *[2] * (len(ROWS) - 1)]
+    assert facts["uncut"]["student"] and facts["shared"]["ladder"][0]["kind"] == "cut"
+    table = pd.read_csv(tmp_path / "out" / bootstrap.TABLE)
+    dev = table[table["test"] == "dev"].set_index(["variant", "against"])
+    assert dev["stored"]["shared", "uncut"] == stored["shared"] and dev["active"]["experts", "narrow"] > 0
+    assert {("shared", "narrow"), ("free", "narrow"), ("uncut", "narrow")} <= {*dev.index}
+    made = study(params)
+    assert {made.path(name, 1) for name in ROWS} <= {*made.work.glob("*.jsonl")}, "nothing is made again"
+    changed = study(params, variants={**ROWS, "shared": {"shape": {"shared": 3}}})
+    assert changed.path("shared", 1) != made.path("shared", 1) and changed.path("heads", 1) == made.path("heads", 1)
 
 
 def test_variants_share_the_steps_that_they_begin_with(
@@ -193,6 +242,39 @@ def test_variants_share_the_steps_that_they_begin_with(
     short, long, _ = (read_json(made.run(name, 1, True).with_suffix(".json")) for name in params["variants"])
     assert len(trained) == 2 and short["ladder"] == long["ladder"][:1]
     assert sorted(p.name for p in (made.work / "students").iterdir()) == ["more-1", "seeds-1", "taught-1"]
+
+
+def test_a_share_of_the_data_and_rejected_candidates(params: dict[str, Any], tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "smoke"
+    params["variants"] = {"seeds": {}, "tenth": {"share": 0.1}, "offline": {"rejected": True}}
+    with pytest.raises(ParamsError, match="run: smoke/02_rejected.jsonl is not there"):
+        study(params)
+    accepted = read_jsonl(run / "02_accepted.jsonl")
+    write_jsonl(run / "02_rejected.jsonl", [{**row, "reason": "words of a test"} for row in accepted])
+    with pytest.raises(ParamsError, match="variants: offline: rejected: the run has no candidate that the verifiers"):
+        study(params)
+    reasons = [filter.FEW_REACH, filter.NONE_REACHES, "words of a test"]
+    rows = [{**row, "id": f"r{i}", "reason": reasons[i % 3]} for i, row in enumerate(accepted)]
+    write_jsonl(run / "02_rejected.jsonl", rows)
+    made = study(params)
+    sizes = {name: len(made.examples(name)) for name in params["variants"]}
+    assert sizes == {"seeds": 48, "tenth": 5, "offline": 48 + 32}
+    records = read_jsonl(made.run("offline", 1, keep=True))
+    info = json.loads((made.work / "students" / "offline-1" / "student.json").read_text())
+    assert len(records) == 8 and "<reward 2>" in info["controls"]
+
+
+def test_a_fine_tuning_goes_on_with_another_update(params: dict[str, Any]) -> None:
+    steps = [{"sft": {"max_steps": 1, "update": "zo-sgd", "learning_rate": 1.0e-5}}]
+    params["variants"] = {"seeds": {}, "more": {"steps": steps}}
+    made = study(params)
+    facts = read_json(made.run("more", 1, keep=True).with_suffix(".json"))
+    assert [(row["kind"], row["steps"], row["peak_gb"]) for row in facts["ladder"]] == [
+        ("sft", 2, None),
+        ("sft", 1, None),
+    ]
+    info = json.loads((made.work / "students" / "more-1" / "student.json").read_text())
+    assert info["training"]["update"] == "zo-sgd" and info["training"]["start"]
 
 
 def test_what_the_model_labelled_is_used_where_it_is_named(params: dict[str, Any], tmp_path: Path) -> None:
@@ -272,9 +354,14 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
         ({"variants": {"seeds": {"against": ["c"]}}}, "variants: seeds: against: no other variant 'c'"),
         (
             {"variants": {"seeds": {"steps": [{"prune": {}}]}}},
-            "variants.seeds.steps.0.prune.[key]: Input should be 'kd' or 'rl'",
+            "variants.seeds.steps.0.prune.[key]: Input should be 'sft', 'kd' or 'rl'",
         ),
         ({"variants": {"seeds": {"steps": [{"kd": {"max_steps": 1}}]}}}, "steps: kd: name an assistant"),
+        (
+            {"variants": {"seeds": {"shape": {"ffn_width": 8}}}, "kd": {"max_steps": 1}},
+            "seeds: shape: name an assistant",
+        ),
+        ({"variants": {"seeds": {"shape": {"experts": 2}}}}, "experts: at least 2, with ffn_width"),
         ({"reference": "c"}, "ablation.yaml: reference: no variant 'c'; known: seeds, seeds + teacher"),
         ({"third_party": "nowhere"}, "third_party: no tests in nowhere"),
         ({"third_party_skip": ["fourth"]}, "third_party_skip: no test 'fourth'; known: first, second, third"),
@@ -293,7 +380,30 @@ def test_wrong_parameters_are_named(params: dict[str, Any], tmp_path: Path, caps
     assert not (tmp_path / "runs" / "ablation").exists()
 
 
-@pytest.mark.parametrize("name", ["ablation", "human", "ladder"])
+@pytest.mark.parametrize("name", ["ablation", "human", "ladder", "ladder_related", "ladder_augmented", "frontier"])
 def test_the_shipped_parameters_are_good(name: str) -> None:
     file = ablate.PARAMS.with_name(f"{name}.yaml")
-    assert ablation.read(file).variants
+    assert read(file).variants
+
+
+def test_rows_that_are_compared_have_the_sizes_that_they_are_compared_for() -> None:
+    """Of the base model that the study has; what experts have in common is known only once they are made."""
+    sizes = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "vocab_size": 16384}
+    config = LlamaConfig(**sizes, num_attention_heads=9, num_key_value_heads=3, tie_word_embeddings=True)
+    stored, active = dict[str, int](), dict[str, int]()
+    for name, row in read(ablate.PARAMS.with_name("frontier.yaml")).variants.items():
+        assert row.shape is not None
+        width = row.shape.sizes(config).ffn_width
+        active[name] = row.shape.sizes(config).parameters(config)
+        twice = 30 - math.ceil(30 / row.shape.shared) if row.shape.shared else 0
+        stored[name] = active[name] - twice * 3 * 576 * width
+    for name in ("heads 6 and 2", "heads 3 and 1", "heads 9 and 1", "searched", "searched freely"):
+        assert active[name] == pytest.approx(active["narrow"], rel=0.01)
+    for name, other, within in (
+        ("shared by 5", "width 320", 0.02),
+        ("shared by all", "width 64", 0.02),
+        ("narrow and shared by 5", "width 64", 0.04),
+    ):
+        assert stored[name] == pytest.approx(stored[other], rel=within)
+    assert active["shared by 5"] == active["shared by all"] == active["uncut"]
+    assert active["narrow and shared by 5"] == active["narrow"] and active["experts"] == active["width 800"]

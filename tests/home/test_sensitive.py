@@ -6,6 +6,7 @@ from small_homes import call
 from lib import tasks
 from lib.core.task import Example, said, sensitive, unasked
 from lib.tasks.home.simulator.homes import Home
+from lib.tasks.home.simulator.tools import DATA
 
 TASK = tasks.load("home")
 KINDS = {
@@ -92,6 +93,28 @@ def home(*entities: tuple[str, str, str]) -> dict:
 TWO = home(("lock", "Front Door, Main Entrance", "Hall"), ("lock", "Shed Padlock", "Garden"), ("light", "Lamp", "Hall"))
 ONE = home(("cover", "Garage Door", "Den"), ("cover", "Blind", "Den"), ("lock", "Night Mode", "Hall"))
 
+VALVES = home(
+    ("valve", "Gas Valve", "Den"),
+    ("valve", "Water Valve", "Hall"),
+    ("valve", "Valve 2", "Hall"),
+    ("light", "Valve 2", "Den"),
+)
+
+
+GARAGE = {
+    "home": Home.from_dict(
+        {
+            "areas": [{"name": "Garden"}],
+            "entities": [{"id": "cover.x", "name": "Tall Overhead", "device_class": "garage"}],
+        }
+    )
+}
+
+
+def test_each_kind_of_sensitive_thing_has_its_words():
+    assert DATA["sensitive"].keys() == DATA["asked_for"]["its kind"].keys()
+    assert {kind.partition("/")[0] for kind in DATA["sensitive"]} == DATA["asked_for"]["apart"].keys()
+
 
 @pytest.mark.parametrize(
     ("text", "context", "made", "named"),
@@ -109,7 +132,17 @@ ONE = home(("cover", "Garage Door", "Den"), ("cover", "Blind", "Den"), ("lock", 
         ("turn off the front door", TWO, call("HassTurnOff", name="Front Door"), False),
         ("turn off whatever there is", TWO, call("HassTurnOff", name="Lamp"), True),
         ("let the car in", ONE, call("HassTurnOn", name="Garage Door"), True),
-        ("the snug one up", ONE, call("HassTurnOn", name="Garage Door", area="Den"), True),
+        ("the snug garage up", ONE, call("HassTurnOn", name="Garage Door", area="Den"), True),
+        ("the snug one up", ONE, call("HassTurnOn", name="Garage Door", area="Den"), False),
+        ("raise the garage", GARAGE, call("HassTurnOn", name="Tall Overhead"), True),
+        ("raise the garage in the garden", GARAGE, call("HassTurnOn", name="Tall Overhead"), False),
+        ("start the garage door", ONE, call("HassTurnOn", name="Garage Door"), False),
+        ("open the blinds", ONE, call("HassTurnOn", name="Garage Door"), False),
+        ("set the gas valve to ten", VALVES, call("HassSetPosition", name="Water Valve", position=10), False),
+        ("set the water valve to ten", VALVES, call("HassSetPosition", name="Water Valve", position=10), True),
+        ("open valve two", VALVES, call("HassTurnOn", name="Valve 2"), True),
+        ("valve two on", VALVES, call("HassTurnOn", name="Valve 2"), False),
+        ("lock valve two", VALVES, call("HassTurnOn", name="Valve 2"), False),
         ("night mode off", ONE, call("HassTurnOff", name="Night Mode"), False),
     ],
 )

@@ -1,13 +1,12 @@
 """Pages as people read them: what the HTML must have, and what a browser makes of it on a screen, a phone, on paper."""
 
-import importlib.util
 import json
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from zipfile import ZipFile
 
 import browser
 import nbformat.v4 as v4
@@ -17,6 +16,7 @@ from toy_choice import write_answers
 from toy_report import finished_run
 
 from lib.core import files, paths
+from lib.core.wheels import WheelError, cache_folder, fetch
 from lib.decision import costs, records
 from lib.report import __main__ as report
 from lib.report import choice, index, pages, svg
@@ -25,6 +25,7 @@ OURS = [p for p in sorted(paths.REPORTS.rglob("*.html")) if 'class="contents"' i
 """The pages that are there, without those of an older rendering."""
 SCRIPTS = ["", *((report.TEMPLATES / f"{name}.js").read_text().strip() for name in ("volume", "gallery"))]
 LARGEST = 1_000_000
+AXE = "axe-playwright-python==0.1.8", "fdd263c998388f1a8e67cad02677e612d946248bd44d163be5e8650ea31f95f8"
 
 
 class Reader(HTMLParser):
@@ -221,16 +222,21 @@ def test_paper_loses_no_column_and_no_folded_row(path: Path, tab: browser.Page) 
     assert all(right <= 719 and height > 0 for right, height in boxes)
 
 
+@pytest.fixture(scope="module")
+def axe() -> str:
+    """The script of axe-core, out of a wheel of which nothing is installed."""
+    try:
+        with ZipFile(fetch(*AXE, cache_folder() / "wheels")) as wheel:
+            return wheel.read("axe_playwright_python/axe.min.js").decode()
+    except WheelError as error:
+        pytest.skip(f"no axe-core: {error}")
+
+
 @needs_browser
-def test_axe_finds_nothing_serious(path: Path, tab: browser.Page) -> None:
-    specs = [importlib.util.find_spec(name) for name in ("axe_playwright_python", "axe_core_python")]
-    found = [Path(spec.origin).parent / "axe.min.js" for spec in specs if spec and spec.origin]
-    axe = Path(os.environ["AXE"]) if "AXE" in os.environ else next(iter(found), None)
-    if axe is None:
-        pytest.skip("no axe-core: set AXE to an axe.min.js, or install axe-playwright-python")
+def test_axe_finds_nothing_serious(path: Path, tab: browser.Page, axe: str) -> None:
     tab.open(path, 1440)
     tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
-    tab.run(axe.read_text(encoding="utf-8"))
+    tab.run(axe)
     result = tab.run(
         "axe.run().then(r => r.violations.map(v => [v.impact, v.id, v.nodes.map(n => n.html.slice(0, 200))]))"
     )

@@ -92,8 +92,12 @@ def test_readme_has_what_is_released_side_by_side_between_its_marks(run: Path, t
         tmp_path / "reports" / "robust.json", {"rows": [*robust, {"kind": "faults", "cases": 2, "wrong": 1}]}
     )
     path.write_text(text + "<!-- reliability -->\nold\n<!-- /reliability -->\n")
+    part = {"part": "all", "left": 2, "n": 22_618}
+    files.write_json(tmp_path / "reports" / "smoke" / "safety" / "small.json", {"sha256": "abc", "parts": [part]})
+    files.write_json(tmp_path / "reports" / "smoke" / "model" / "release.json", {"models": {"small.gguf": "abc"}})
     pages.readme("smoke", path, tmp_path / "reports")
-    table = "|kills|faults|fuzzed inputs|requests|wrong|\n|---|---|---|---|---|\n|1,500|2|3,000|0|1|\n"
+    table = "|kills|faults|fuzzed inputs|requests|wrong|wrong actions, small.gguf|\n|---|---|---|---|---|---|\n"
+    table += "|1,500|2|3,000|0|1|2 of 22,618|\n"
     assert path.read_text() == f"{text}<!-- reliability -->\n{table}<!-- /reliability -->\n"
     path.write_text("no marks")
     with pytest.raises(pages.ReportError, match="expected one block"):

@@ -119,7 +119,7 @@ def test_a_task_from_its_tools_reads_its_context_from_the_system_message() -> No
 
         assert answer(0, 2)["tool_calls"] == [{"function": {"name": "Give", "arguments": {"item": "Tea"}}}]
         assert answer(0, 3)["content"] == "One tea." and answer(0, 2, TOOL)["content"] == PLAIN, "it is not offered"
-        assert answer(1, 2) == {"error": "system message: 'items' is missing"}
+        assert answer(1, 2) == {"error": "system message: 'items' is missing: give it"}
 
 
 @pytest.mark.parametrize("path", RECORDED or [Path("absent")], ids=lambda path: path.stem)

@@ -13,11 +13,12 @@ from toy_task import TASK, examples
 from lib.core.files import sha256
 from lib.core.params import ParamsError
 from lib.model import student as students
-from lib.training import trainer
+from lib.model.feed_forward import share
+from lib.training import work
 from lib.training.finetune import RowBatches, train
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import PackedTrainer, StepLog, rate
-from lib.training.work import RUN, WHOLE, last_checkpoint
+from lib.training.trainer import PackedTrainer, rate
+from lib.training.work import RUN, WHOLE, StepLog, last_checkpoint
 
 PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision": "fp32"}
 CLOCK = ("seconds", "tokens_per_s", "gpu", "peak_gb", "others_gb")
@@ -77,6 +78,26 @@ def test_loss_falls_and_the_log_says_so(start, by_context, tmp_path):
     assert str(tmp_path.parent) not in json.dumps(info)
 
 
+def test_a_start_with_random_weights_has_nothing_of_the_base(start, by_context, tmp_path):
+    results = [
+        run(start, by_context, tmp_path / str(seed), random_start=True, max_steps=1, seed=seed) for seed in (1, 2)
+    ]
+    one, two = (students.load(r.folder).model for r in results)
+    assert not any(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True) if a.dim() > 1)
+    shapes = [
+        {k: v for k, v in m.config.to_dict().items() if k not in ("_name_or_path", "use_cache")} for m in (one, two)
+    ]
+    base = students.load(start).model.config.to_dict()
+    assert all(shape == {k: base[k] for k in shape} for shape in shapes)
+
+
+def test_the_loss_of_requests_is_added_to_that_of_answers(start, by_context, tmp_path):
+    results = [run(start, by_context, tmp_path / str(w), language_loss=w, max_steps=1) for w in (0.0, 0.5, 1.0)]
+    losses = [read_steps(r.folder / "steps.csv")[0]["loss"] for r in results]
+    assert losses[2] > losses[1] and losses[1] != pytest.approx(losses[0], rel=1e-3)
+    assert len({read_steps(r.folder / "steps.csv")[0]["tokens"] for r in results}) == 1
+
+
 def test_accumulated_rows_equal_rows_at_once(start, by_context, tmp_path):
     results = [run(start, by_context, tmp_path / f"{n}", rows_per_step=4, rows_at_once=n, max_steps=2) for n in (1, 4)]
     one, other = ([row["loss"] for row in told(result)] for result in results)
@@ -97,6 +118,23 @@ def test_an_interrupted_training_resumes_where_it_was(start, by_context, tmp_pat
     old, new = (students.load(r.folder).model.state_dict() for r in (whole, again))
     for name in old:
         torch.testing.assert_close(old[name], new[name], atol=1e-4, rtol=1e-3)
+
+
+def test_a_student_of_shared_layers_trains_as_one_and_resumes(by_context, tmp_path, monkeypatch):
+    student = tiny_student(3)
+    share(student.model, 3)
+    start = students.save(student, tmp_path / "start")
+    whole = run(start, by_context, tmp_path / "whole", checkpoint_minutes=0)
+    kill_after(2, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        run(start, by_context, tmp_path / "out", checkpoint_minutes=0)
+    monkeypatch.undo()
+    again = run(start, by_context, tmp_path / "out", checkpoint_minutes=0)
+    old, new = (students.load(r.folder).model for r in (whole, again))
+    for name, weight in old.state_dict().items():
+        torch.testing.assert_close(weight, new.state_dict()[name], atol=1e-4, rtol=1e-3)
+    assert len({layer.mlp for layer in new.model.layers}) == 1
+    assert not torch.equal(new.model.layers[2].mlp.up_proj.weight, student.model.model.layers[0].mlp.up_proj.weight)
 
 
 def test_a_checkpoint_cut_off_by_a_kill_is_not_used(tmp_path):
@@ -257,8 +295,8 @@ def _trained(work, by_context):
 
 def test_a_step_says_what_the_gpu_holds_and_what_others_hold(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert trainer.gpu() == {"gpu": None, "peak_gb": None, "others_gb": None}
+    assert work.gpu() == {"gpu": None, "peak_gb": None, "others_gb": None}
     given = {"is_available": True, "mem_get_info": (4e9, 16e9), "max_memory_allocated": 7e9, "memory_reserved": 8e9}
     for name, value in (given | {"get_device_name": "A GPU"}).items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    assert trainer.gpu() == {"gpu": "A GPU", "peak_gb": 7.0, "others_gb": 4.0}
+    assert work.gpu() == {"gpu": "A GPU", "peak_gb": 7.0, "others_gb": 4.0}

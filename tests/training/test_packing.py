@@ -156,3 +156,16 @@ def test_given_blocks_are_packed_in_their_order():
     for room, sizes in ((100, [[13, 10]]), (20, [[13, 7], [7]]), (10, [[10], [7], [10]]), (1, [[7]] * 5)):
         assert [[len(block) for block in row] for row in pack(blocks, room)] == sizes
     assert pack([*blocks[:1] * 2], 100) == [[Block([1] * 4, [Segment([2] * 3, 1)] * 6)]], "one prefix"
+
+
+def test_requests_are_labelled_with_a_weight_if_asked_for(student, codec):
+    rows = packer(codec, examples(4, 3, items=3)).epoch()
+    plain, whole = (collate(rows, student.vocabulary.end, language=w) for w in (0.0, 0.25))
+    answers, every = (batch["labels"] != IGNORED for batch in (plain, whole))
+    assert torch.equal(whole["labels"][answers], plain["labels"][answers]) and "weights" not in plain
+    assert set(whole["weights"][answers].tolist()) == {1.0} and set(whole["weights"][~every].tolist()) == {0.0}
+    assert set(whole["weights"][every & ~answers].tolist()) == {0.25}
+    assert torch.equal(whole["labels"][every], whole["input_ids"][every]), "each is its own token"
+    segments = whole["segments"]
+    begins = (segments > 0) & ((segments != segments.roll(1, 1)) | (whole["blocks"] != whole["blocks"].roll(1, 1)))
+    assert torch.equal(every, (segments > 0) & ~begins), "all of a request but its first token"

@@ -23,8 +23,8 @@ from lib.core.params import ParamsError
 from lib.model import student as students
 from lib.training import distill, finetune, launch, monitor, reinforce, work
 from lib.training.params import Finetuning, TrainingError
-from lib.training.trainer import DIVIDED, StepLog
-from lib.training.work import last_checkpoint
+from lib.training.trainer import DIVIDED
+from lib.training.work import StepLog, last_checkpoint
 
 TWO = {**PARAMS, "rows_per_step": 4, "checkpoint_minutes": 0, "processes": 2}
 

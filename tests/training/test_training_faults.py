@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path[:0] = ["tests", "tests/training"]
 from test_finetune import run
 from toy_task import examples
-from lib.training.trainer import StepLog
+from lib.training.work import StepLog
 inner = StepLog.on_step_end
 def limited(self, args, state, control, **given):
     if state.global_step == 2:
