@@ -35,14 +35,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "06": {"dev_rows": 2, "test_rows": 2, "more_rows": 1, "pruned_rows": 1, "held_out": 2},
 }
 TRAINING: dict[str, dict[str, Any]] = {
-    "03": {"layers": 1, "max_steps": 10, "checkpoint_minutes": 0.0},
+    "03": {"layers": 1, "max_steps": 4, "checkpoint_minutes": 0.0},
     "04": {"max_steps": 3, "checkpoint_minutes": 0.0},
     "05": {"max_steps": 2, "checkpoint_minutes": 0.0},
 }
 RUN = """
-import sys
+import signal, sys
 from pathlib import Path
 from lib.core import files, stages
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in what it starts in the background
 try:
     stages.run_all("smoke", *sys.argv[2:])
     from lib.report import __main__ as report
@@ -155,10 +156,10 @@ def killed(study: Study, kills: int, seed: int, walls: Mapping[str, float]) -> l
     rng, done, rows = random.Random(seed), Counter[str](), list[dict[str, Any]]()
     while True:
         process = study.start()
-        while process.popen.poll() is None:
+        while len(rows) < kills and process.popen.poll() is None:
             process.began.wait(1)
             stage = process.stage
-            if not stage or done[stage] >= -(-kills // len(STAGES)) or len(rows) >= kills:
+            if not stage or done[stage] >= -(-kills // len(STAGES)):
                 time.sleep(0.1)
                 continue
             time.sleep(rng.uniform(0, 0.6 * walls[stage]))

@@ -1,4 +1,4 @@
-"""``make robust``: kills, faults, fuzzing and long use, at the length that fits twenty minutes.
+"""``make robust``: kills, faults, fuzzing and long use, at the length that fits twenty minutes on two cores.
 
     python -m tests.robust [--kills 52] [--seed 1] [--requests 1000] [--out reports/robust.json]
 
@@ -15,7 +15,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as xml
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -29,56 +29,56 @@ FAULTS += ["tests/training/test_training_faults.py"]
 
 
 def study(kills: int, seed: int, folder: Path) -> Rows:
-    """Kills over two runs of the small profile, which then are compared with an unbroken one."""
+    """Kills over two runs of the small profile, which then are compared with an unbroken one.
+
+    That one runs beside the tests of single faults; a kill that was not made counts as something wrong.
+    """
     params = faults.profile(folder / "params")
     whole = faults.Study(folder / "whole", params)
-    if (done := whole.finish()).popen.returncode:
-        return [{"kind": "kills", "what": "a run without faults", "cases": 1, "wrong": 1, "such as": done.text[-500:]}]
+    process = whole.start()
+    rows = tests("faults", folder, "-n", "1", *FAULTS)
+    if process.wait():
+        return [*rows, _row("kills", "a run without faults", 1, [process.text[-500:]])]
     known, walls = faults.records(whole.folder), faults.walls(whole)
 
     def broken(number: int) -> tuple[Rows, list[str]]:
         own = faults.Study(folder / f"killed-{number}", params)
-        rows = faults.killed(own, kills // 2, seed + number, walls)
-        return rows, faults.differences(known, faults.records(own.folder))
+        made = faults.killed(own, kills // 2, seed + number, walls)
+        missing = [f"{len(made)} kills of {kills // 2}"] if len(made) < kills // 2 else []
+        return made, missing + faults.differences(known, faults.records(own.folder))
 
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(broken, range(2)))
-    ended = [row for rows, _ in found for row in rows]
-    wrong = [text for _, texts in found for text in texts]
+    ended = [row for made, _ in found for row in made]
     counts = {name: dict(sorted(Counter(r[name] for r in ended).items())) for name in ("stage", "how")}
-    row = {
-        "kind": "kills",
-        "what": "kills of smoke runs",
-        "cases": len(ended),
-        "wrong": len(wrong),
-        "seed": seed,
-        **counts,
-    }
-    return [row | ({"such as": wrong[0]} if wrong else {})]
+    wrong = [text for _, texts in found for text in texts]
+    return [*rows, _row("kills", "kills of smoke runs", len(ended), wrong) | {"seed": seed, **counts}]
+
+
+def _row(kind: str, what: str, cases: int, wrong: Sequence[str]) -> dict[str, Any]:
+    row = {"kind": kind, "what": what, "cases": cases, "wrong": len(wrong)}
+    return row | ({"such as": wrong[0]} if wrong else {})
 
 
 def tests(what: str, folder: Path, *arguments: str) -> Rows:
     """Runs pytest; a row for each line that tests add to ROBUST_LOG (tests/fuzzing.py), and one of the tests."""
     out, log = folder / f"{what}.xml", folder / f"{what}.jsonl"
     environment = {"FUZZ_CASES": "100000", **os.environ, "ROBUST_LOG": str(log)}
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--dist", "worksteal"]
     command += [f"--junitxml={out}", *arguments]
     done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, env=environment)
     found = next(xml.parse(out).iter("testsuite")).attrib if out.exists() else {"errors": "1"}
     count = {name: int(found.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")}
-    row = {
-        "kind": "faults",
-        "what": what,
-        "cases": count["tests"] - count["skipped"],
-        "wrong": count["failures"] + count["errors"],
-    }
+    failed = [(done.stdout + done.stderr)[-500:]] * (count["failures"] + count["errors"])
     rows = [{"kind": "fuzz", **line, "wrong": 0} for line in (files.read_jsonl(log) if log.exists() else [])]
-    return [row | ({"such as": (done.stdout + done.stderr)[-500:]} if row["wrong"] else {}), *rows]
+    return [_row("faults", what, count["tests"] - count["skipped"], failed), *rows]
 
 
 def long_use(requests: int) -> Rows:
     """The table of tests/soak.py; growth of memory counts as something wrong."""
-    rows = [*soak.soak_server(requests), soak.soak_predict(requests)]
+    with ThreadPoolExecutor(2) as pool:
+        server, predict = pool.submit(soak.soak_server, requests), pool.submit(soak.soak_predict, requests)
+        rows = [*server.result(), predict.result()]
     for row in rows:
         row |= {"kind": "requests", "what": f"long use: {row['what']}", "cases": row.pop("requests")}
         row["wrong"] += row["growth"] > soak.GROWTH
@@ -96,17 +96,14 @@ def main(arguments: list[str] | None = None) -> int:
     folder, rows, began = Path(tempfile.mkdtemp(prefix="robust-")), list[dict[str, Any]](), time.monotonic()
     steps: list[Callable[[], Rows]] = [
         lambda: study(options.kills, options.seed, folder),
-        lambda: tests("faults", folder, *FAULTS),
-        lambda: tests("fuzzing", folder, "-m", "robust", "tests"),
+        lambda: tests("fuzzing", folder, "-n", "2", "-m", "robust", "tests"),
         lambda: long_use(options.requests),
     ]
     for step in steps:
         try:
             found = step()
         except (AssertionError, OSError, ValueError) as error:
-            found = [
-                {"kind": "faults", "what": "a step that failed", "cases": 0, "wrong": 1, "such as": f"{error}"[-500:]}
-            ]
+            found = [_row("faults", "a step that failed", 0, [f"{error}"[-500:]])]
         for row in found:
             print(json.dumps(row), flush=True)
         rows += found

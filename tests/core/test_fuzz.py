@@ -3,7 +3,7 @@
 import json
 import lzma
 import shutil
-from functools import cache
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -231,12 +231,15 @@ def _with(row: Any, key: str, value: Any) -> Any:
 
 def test_files_of_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stage's, as ``lib.stages`` reads them; where they are taken, the values are of the defaults' types."""
-    monkeypatch.setattr(notebook_files, "read", cache(notebook_files.read))
-    folder = tmp_path / "smoke"
-    folder.mkdir()
     books = {paths.stage_number(book): book for book in paths.notebooks()}
+    known = {book: notebook_files.read(book) for book in books.values()}
+    defaults = {book.name: notebook_files.defaults(known[book], book.name) for book in known}
     for book in books.values():
         params.load(book, "smoke")  # imports what the parameters' classes need
+    monkeypatch.setattr(notebook_files, "read", known.__getitem__)  # notebooks are whole: they are read and parsed once
+    monkeypatch.setattr(notebook_files, "defaults", lambda _, name: deepcopy(defaults[name]))
+    folder = tmp_path / "smoke"
+    folder.mkdir()
     given = {path.name: path.read_bytes() for path in sorted((paths.PARAMS / "smoke").glob("[0-9][0-9]_*.yaml"))}
 
     def check(case: Any) -> None:
