@@ -103,14 +103,12 @@ def test_the_pinned_wheel_is_a_llama_of_one_tokenizer():
 
 @pytest.fixture
 def hub(monkeypatch):
-    """A hub of this machine: its address, what it says is wrong (silent: nothing at all), and what it was asked for."""
-    told = SimpleNamespace(code="", status=404, asked=[], silent=threading.Event())
+    """A hub of this machine: what it says is wrong, and what it was asked for."""
+    told = SimpleNamespace(code="", status=404, asked=[])
 
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self):
             told.asked.append(self.path)
-            if not told.code:
-                told.silent.wait()
             self.send_response(told.status)
             self.send_header("X-Error-Code", told.code)
             self.end_headers()
@@ -127,11 +125,9 @@ def hub(monkeypatch):
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        monkeypatch.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 1)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         close_session()
         yield told
-        told.silent.set()
         server.shutdown()
     close_session()
 
@@ -142,15 +138,13 @@ def hub(monkeypatch):
         ("GatedRepo", 403, "gated: accept its licence at its page on the hub, and set HF_TOKEN"),
         ("RepoNotFound", 404, "the hub has no such model, or it is private: check the name, or set HF_TOKEN"),
         ("RevisionNotFound", 404, "no such revision: check what stands behind the @"),
-        ("", 0, "the hub cannot be reached, and no copy is in its cache: check the network"),
     ],
 )
 def test_what_the_hub_refuses_is_said_with_the_remedy(hub, code, status, remedy):
     hub.code, hub.status = code, status
     with pytest.raises(BaseError, match=f"'org/model@abc1': .*{remedy}, or give a folder or GGUF$") as told:
         load_base("org/model@abc1")
-    assert hub.asked[0] == "/org/model/resolve/abc1/config.json" and "\n" not in str(told.value)
-    if code:
-        with pytest.raises(BaseError, match=remedy):
-            load_base("org/model")
-        assert hub.asked[-1].startswith("/org/model/resolve/main/")
+    assert "/org/model/resolve/abc1/config.json" in hub.asked and "\n" not in str(told.value)
+    with pytest.raises(BaseError, match=remedy):
+        load_base("org/model")
+    assert any(path.startswith("/org/model/resolve/main/") for path in hub.asked)
