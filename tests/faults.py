@@ -35,7 +35,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "06": {"dev_rows": 2, "test_rows": 2, "more_rows": 1, "pruned_rows": 1, "held_out": 2},
 }
 TRAINING: dict[str, dict[str, Any]] = {
-    "03": {"layers": 1, "max_steps": 4, "checkpoint_minutes": 0.0},
+    "03": {"layers": 1, "max_steps": 10, "checkpoint_minutes": 0.0},
     "04": {"max_steps": 3, "checkpoint_minutes": 0.0},
     "05": {"max_steps": 2, "checkpoint_minutes": 0.0},
 }

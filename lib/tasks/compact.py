@@ -75,7 +75,7 @@ class Compact:
         return [START, *(piece for line in lines for piece in line)]
 
     def request(self, refs: Refs, context: dict[str, Any], text: str) -> list[Piece]:
-        return [START, f" {notation.checked(text)}", START]
+        return [START, f" {notation.apart(notation.checked(text))}", START]
 
     def answer(self, calls: Sequence[Call], refs: Refs) -> list[Piece]:
         if len(calls) > MAX_CALLS:

@@ -71,7 +71,7 @@ class FromTools(Compact):
 
     def corpus(self) -> Iterable[str]:
         for e in islice(self.examples(Random(0), "train"), CORPUS):
-            yield from (f" {clean(text)}" for text in (e.text, *self._names(e.context)))
+            yield from (f" {clean(text)}" for text in (notation.apart(e.text), *self._names(e.context)))
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         given = {key: value for key, value in row.items() if key not in ("id", "text")}

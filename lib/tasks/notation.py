@@ -15,6 +15,7 @@ from lib.core.task import Control, TaskError
 NONE = Control("none")
 MAX_CALLS = 12
 MAX_STRING = 80  # characters of a string value, before escaping
+_OPENING = re.compile(r"(?<!\S)([\"'(\[{“‘«]+)(?=\w)")
 MAX_TEXT = 1_000  # characters of a request; longer ones are refused
 
 COMMA, CLOSE = '<",">', '<")">'
@@ -36,6 +37,15 @@ def checked(text: str) -> str:
     if len(said) > MAX_TEXT:
         raise TaskError(f"the request has {len(said)} characters: at most {MAX_TEXT} are read; shorten it")
     return said
+
+
+def apart(text: str) -> str:
+    """A request's text with a space behind marks that open a word, so that what is quoted reads as answers spell it.
+
+    >>> apart('rename “my notes.txt” (the old one) to "new"')
+    'rename “ my notes.txt” ( the old one) to " new"'
+    """
+    return _OPENING.sub(r"\1 ", text)
 
 
 def escaped(text: str) -> str:

@@ -53,6 +53,13 @@ def test_what_is_written_is_allowed_and_read_back(calls: list[Any]) -> None:
         ids = ids[len(taken) :]
 
 
+@pytest.mark.parametrize("said", ['keep "the tin"', "keep “the tin”, or (the tin)", "keep 'the tin'", "keep the tin"])
+def test_what_is_quoted_reads_as_an_answer_spells_it(said: str) -> None:
+    refs = FILES.references(CONTEXT)
+    request, answer = "".join(FILES.request(refs, CONTEXT, said)), FILES.answer([call("Keep", what="the tin")], refs)
+    assert " the tin" in answer and " the tin" in request
+
+
 @pytest.mark.parametrize(("low", "high"), [(0, 9), (-30, 128), (7, 1000), (95, 105), (-9, -3), (10, 99), (4, 4)])
 def test_numbers_are_exactly_those_within_the_bounds(low: int, high: int) -> None:
     for spelt, hundredths in ((notation.whole(low, high), 100), (notation.decimal(low, high), 1)):
