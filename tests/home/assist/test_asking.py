@@ -67,6 +67,7 @@ def test_one_light_of_a_place_is_all_its_lights(
         ("make the siren stop", [], [call("HassTurnOff", name="Siren")]),
         ("turn on the bus stop", [call("HassTurnOn", name="Bus Stop")], [call("HassTurnOn", name="Bus Stop")]),
         ("stop the door meter", [], []),
+        ("stop the vacuum", [START], [DOCK]),
     ],
 )
 def test_what_is_to_stop_is_not_started(text: str, given: list[Call], done: list[Call]) -> None:

@@ -166,6 +166,23 @@ def test_a_question_that_was_asked_back_is_answered_by_the_next_words() -> None:
     assert assistant.say("the den one").text == "Turned on the light."
 
 
+@pytest.mark.parametrize(("lit", "made"), [(["Sink"], [call("HassTurnOff", name="Sink")]), (["Sink", "Ceiling"], [])])
+def test_the_light_is_the_only_one_that_is_on(
+    lit: list[str], made: list[Call], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assistant = talk({}, ask={"tool": "HassTurnOff", "argument": "name"})
+    monkeypatch.setattr(assistant, "state", lambda entity: {"state": "on" if entity.name in lit else "off"})
+    assert assistant.say("please turn off the light").asks != bool(made)
+    assert assistant.made == made
+
+
+def test_a_list_that_may_be_any_is_asked_for() -> None:
+    more = Home.from_dict({"areas": [], "entities": [{"id": "todo.diy", "name": "DIY"}]}).entities
+    say = SimulatedAssistant(replace(HOME, entities=(*HOME.entities, *more)), None, Table({})).say
+    assert say("put milk on the list").text == "Which list do you mean: DIY or Groceries?"
+    assert not talk({}).say("put milk on the list").asks and not say("put the lamp on").asks
+
+
 @pytest.mark.parametrize(
     ("calls", "done", "text"),
     [

@@ -80,6 +80,12 @@ def _named(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
     return [{"name": calls[0]["name"], "arguments": {**arguments, **own}}] if wrong and arguments else []
 
 
+def kind_of(text: str) -> str | None:
+    """The domain of the devices of which a request speaks as of one, such as "the light"."""
+    kind = _ONE.search(text)
+    return _KINDS[kind[1].casefold()] if kind else None
+
+
 def _aliases(home: Home, area: str | None) -> tuple[str, ...]:
     return next((a.aliases for a in home.areas if a.name == area), ())
 
@@ -105,8 +111,9 @@ def _is_one_of(calls: Sequence[Call], some: Sequence[Entity]) -> bool:
 
 
 def _stopped(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
-    """What stops the device that a request names, where the model's calls start it or do nothing."""
-    some = mentioned(home, text)
+    """What stops the device that a request names, or the only one of its kind, where calls start it or do nothing."""
+    kinds = [e for e in home.entities if e.domain in _STOPS and mentions(text, e.domain.replace("_", " "))]
+    some = mentioned(home, text) or kinds
     if len(some) != 1 or any(c["name"] not in _STARTS for c in calls):
         return []
     one = some[0]

@@ -11,7 +11,7 @@ from threading import Lock
 from lib.core.task import Answer, Call, TaskError
 from lib.core.turn import Ask, Reply, ToolCall, Turn
 from lib.tasks.home.assist import live
-from lib.tasks.home.assist.asking import UNSURE, answered
+from lib.tasks.home.assist.asking import UNSURE, answered, kind_of
 from lib.tasks.home.assist.confirm import confirmation, confirmed
 from lib.tasks.home.assist.offered import CLOCK, CLOCK_TOOLS, ITEMS, LIVE, STATE_TOOLS, Offered
 from lib.tasks.home.assist.prompt import FLOOR, Facts, Told, as_said, facts, home, listing, read, rows
@@ -19,12 +19,13 @@ from lib.tasks.home.assist.retry import SHARED, forms
 from lib.tasks.home.assist.talk import Done, Exchange, exchanges, place_in, resolved
 from lib.tasks.home.assist.wording import SAY, WORDING, done, failed, listed, rendered, sentence
 from lib.tasks.home.simulator.homes import Home
-from lib.tasks.home.simulator.matching import index, mentioned
+from lib.tasks.home.simulator.matching import index, mentioned, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS
 from lib.tasks.notation import MAX_TEXT, checked, clean
 
 HOMES_KEPT = 64
 GUESS = 0.1  # a confidence below which nothing is done
+_SWITCHES = {"HassTurnOn": "off", "HassTurnOff": "on"}  # the state that each changes
 ROUNDS = 6  # of calls for one request; Home Assistant allows ten
 _CLASSED = ("cover", "binary_sensor", "sensor", "media_player", "switch")  # domains whose classes matter
 
@@ -125,7 +126,7 @@ class Dialogue:
             return request.reply([fetch])
         answer, asked = self._answer(request)
         if answer.confidence < GUESS:
-            return Reply(SAY["none"], (), answer.confidence, hand_over=True)
+            return nothing(request, answer)
         needed = [source for call in asked if (source := source_of(request, call))]
         reads = [request.offered.fit(call) for call in needed if not request.results(call["name"])]
         if which := unclear(answer.calls, request.home, request.area, request.text):
@@ -138,11 +139,16 @@ class Dialogue:
             return Reply(
                 sentence([found_out(request, call) for call in asked]), (), answer.confidence, False, unsure(answer)
             )
+        if unnamed := switch_of(request, answer):
+            if one := only(request, *unnamed):
+                return request.reply([one], answer)
+            if fetch and not request.results(LIVE):
+                return request.reply([fetch])
         if answer.ask:
             return ask_back(answer, as_said(request.home, request.text)[0], request.area, request.text)
         if any(c["name"] == "HassNevermind" for c in answer.calls) or re.match(WORDING["leave"], request.text, re.I):
             return Reply(SAY["okay"], (), answer.confidence)
-        return Reply(nothing(request), (), answer.confidence, hand_over=True)
+        return nothing(request, answer)
 
     def _close(self, request: Request) -> Reply:
         """Says what was done and what was not, after other forms of refused calls have been tried."""
@@ -248,9 +254,31 @@ def unclear(calls: Sequence[Call], home: Home, area: str | None, text: str) -> s
     return sentence(asks)
 
 
-def nothing(request: Request) -> str:
-    """What is said where no tool fits."""
-    if not request.told.text:
-        return SAY["nothing_exposed"]
+def switch_of(request: Request, answer: Answer) -> tuple[str, str] | None:
+    """The tool and the domain where a request wants "the" device of a kind switched without saying which."""
+    ask, domain = answer.ask or {}, kind_of(request.text)
+    asks = ask.get("argument") == "name" and ask.get("tool") in _SWITCHES and not place_in(request.home, request.text)
+    return (str(ask["tool"]), domain) if asks and domain else None
+
+
+def only(request: Request, tool: str, domain: str) -> Call | None:
+    """The call for the only device of a domain that it changes, by the live context."""
+    if (text := told_live(request.exchange)) is None:
+        return None
+    now, _ = home(replace(request.told, text=text), request.known, request.offered.known)
+    pairs = zip(now.entities, rows(text), strict=True)
+    some = [e for e, row in pairs if e.domain == domain and row.get("state") == _SWITCHES[tool]]
+    arguments = name_arguments(now, some[0]) if len(some) == 1 else None
+    return fit(request, {"name": tool, "arguments": arguments}) if arguments else None
+
+
+def nothing(request: Request, answer: Answer) -> Reply:
+    """What is said where no tool fits; which list is meant, where it may be any of several."""
+    lists = [e.name for e in request.home.entities if e.domain == "todo"]
+    if len(lists) > 1 and re.search(WORDING["list"], request.text, re.IGNORECASE):
+        return Reply(
+            f"{WORDING['ask']['list']}: {listed(lists, 'or')}?", (), answer.confidence, asks=True, hand_over=True
+        )
     timer = re.search(WORDING["timer"], request.text, re.IGNORECASE) and "HassStartTimer" not in request.offered.tools
-    return (rendered("errors", "", ["no_timer_support"]) if timer else None) or SAY["none"]
+    said = (rendered("errors", "", ["no_timer_support"]) if timer else None) or SAY["none"]
+    return Reply(said if request.told.text else SAY["nothing_exposed"], (), answer.confidence, hand_over=True)
