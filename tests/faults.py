@@ -27,12 +27,12 @@ from lib.core import files, paths
 
 STAGES = tuple(map(paths.stage_number, paths.notebooks()))
 SMALL: dict[str, dict[str, Any]] = {
-    "01": {"seeds": 60, "dev": 1, "test": 1, "home_size": [3, 6], "teacher_rows": 2},
+    "01": {"seeds": 60, "dev": 1, "test": 1, "home_size": [3, 6], "teacher_rows": 2, "third_party": ""},
     "02": {"teacher_seeds": 20},
     "03": {"dev_rows": 2, "untrained_rows": 1},
     "04": {"dev_rows": 2},
     "05": {"dev_rows": 2, "guard_rows": 2},
-    "06": {"dev_rows": 2, "test_rows": 2, "more_rows": 1, "pruned_rows": 1, "held_out": 2},
+    "06": {"dev_rows": 2, "test_rows": 2, "more_rows": 1, "pruned_rows": 1, "held_out": 2, "third_party": ""},
 }
 TRAINING: dict[str, dict[str, Any]] = {
     "03": {"layers": 1, "max_steps": 10, "checkpoint_minutes": 0.0},
@@ -151,7 +151,7 @@ WAYS = ("SIGKILL", "SIGINT", "kernel")
 def killed(study: Study, kills: int, seed: int, walls: Mapping[str, float]) -> list[dict[str, Any]]:
     """Runs a study to its end and ends it ``kills`` times on the way, as often in each stage; a row for each.
 
-    ``walls``: seconds that each stage takes; it is left alone for 0.6 of them at most, so that most kills find it.
+    ``walls``: seconds that each stage takes; it is left alone for half of them at most, so that most kills find it.
     """
     rng, done, rows = random.Random(seed), Counter[str](), list[dict[str, Any]]()
     while True:
@@ -162,7 +162,7 @@ def killed(study: Study, kills: int, seed: int, walls: Mapping[str, float]) -> l
             if not stage or done[stage] >= -(-kills // len(STAGES)):
                 time.sleep(0.1)
                 continue
-            time.sleep(rng.uniform(0, 0.6 * walls[stage]))
+            time.sleep(rng.uniform(0, walls[stage] / 2))
             if process.popen.poll() is not None or process.stage != stage:
                 continue
             how = WAYS[len(rows) % len(WAYS)]
