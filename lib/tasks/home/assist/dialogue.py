@@ -21,6 +21,7 @@ from lib.tasks.home.assist.wording import SAY, WORDING, done, failed, listed, re
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import index, mentioned, name_arguments
 from lib.tasks.home.simulator.tools import TOOLS
+from lib.tasks.home.words import stems
 from lib.tasks.notation import MAX_TEXT, checked, clean
 
 HOMES_KEPT = 64
@@ -244,11 +245,15 @@ def same_name(home: Home, call: Call) -> str:
 
 
 def unclear(calls: Sequence[Call], home: Home, area: str | None, text: str) -> str:
-    """Asks which of some devices of one name and kind is meant where neither words nor the satellite's area tell."""
-    names, asks = [str(call["arguments"].get("name")) for call in calls], list[str]()
+    """Asks which of some devices of one name and kind is meant where neither words nor the satellite's area tell.
+
+    Words tell by a place, or by more than half of an alias that one of them has.
+    """
+    names, asks, said = [str(call["arguments"].get("name")) for call in calls], list[str](), stems(text)
     for name, call in zip(names, calls, strict=True):
         some = index(home).named(name)
         told = place_in(home, text) or FLOOR.search(text) or any(e.area == area for e in some if e.area)
+        told = told or len([e for e in some if any(2 * len(stems(a) & said) > len(stems(a)) for a in e.also)]) == 1
         if not told and len({e.domain for e in some}) < 2 and names.count(name) < 2:
             asks.append(same_name(home, call))
     return sentence(asks)

@@ -113,7 +113,7 @@ def shorten(rng: Random, home: Home, entity: Entity) -> str:
         options += [start, " ".join(bare[1:]), f"{start} {word}", f"{bare[-1]} {link} the {start}"]
     if where:
         place = spoken_area(rng, home, where)
-        options += [f"{place} {word}", f"{word} in the {place}", f"{name} in the {place}", f"{place} {name}"]
+        options += [f"{place} {word}", f"{word} in the {place}"] * 2 + [f"{name} in the {place}", f"{place} {name}"]
     if len(tokens) > 2:
         options.append(" ".join(t for t in tokens if rng.random() < 0.6) or tokens[0])
     return rng.choice([o for o in options if not _TWICE.search(o)] or [name])
@@ -228,6 +228,9 @@ def command_for(rng: Random, home: Home, action: Action, satellite: str | None, 
     able = _able(home, action)
     if not able:
         return None
+    if rng.random() < 0.5:  # few homes have many valves or humidifiers, and each has many lights
+        domain = say(rng, sorted({e.domain for e in able}))
+        able = tuple(e for e in able if e.domain == domain)
     entity, template = say(rng, able), say(rng, action.free if free else action.simple)
     if action.flags & {"place", "room", "in_area"}:
         return _placed(rng, home, action, entity, satellite, template)
