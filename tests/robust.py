@@ -31,13 +31,17 @@ FAULTS += ["tests/training/test_training_faults.py"]
 def study(kills: int, seed: int, folder: Path) -> Rows:
     """Kills over two runs of the small profile, which then are compared with an unbroken one.
 
-    That one runs beside the tests of single faults; a kill that was not made counts as something wrong.
+    The unbroken run and the tests of single faults run at the same time. Missing kills count as wrong.
     """
     params = faults.profile(folder / "params")
     whole = faults.Study(folder / "whole", params)
     process = whole.start()
-    rows = tests("faults", folder, "-n", "1", *FAULTS)
-    if process.wait():
+    try:
+        rows = tests("faults", folder, "-n", "1", *FAULTS)
+        failed = process.wait()
+    finally:
+        process.popen.kill()
+    if failed:
         return [*rows, _row("kills", "a run without faults", 1, [process.text[-500:]])]
     known, walls = faults.records(whole.folder), faults.walls(whole)
 

@@ -90,7 +90,11 @@ def read(models: Mapping[str, Any], recovery: Mapping[str, Any]) -> dict[str, En
         if entry.shape and entry.shape.experts:
             remedy = "train it as a variant of params/frontier.yaml"
             raise ParamsError(f"models: {name}: shape: experts: they run in torch, no file holds them: {remedy}")
-        _training(name, entry, recovery)
+        training = _training(name, entry, recovery)
+        if entry.shape and entry.shape.vocab_size and training and training.align != "text":
+            raise ParamsError(
+                f"models: {name}: shape: vocab_size: add training: {{align: text}}: vocabularies differ then"
+            )
     return entries
 
 

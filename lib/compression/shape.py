@@ -44,7 +44,7 @@ class Shape(Settings):
     layers: NonNegativeInt = 0
     ffn_width: NonNegativeInt = 0
     kv_heads: NonNegativeInt = 0
-    vocab_size: NonNegativeInt = 0  # tokens of text; what is distilled after it needs align: text
+    vocab_size: NonNegativeInt = 0  # about so many tokens; all that the corpus uses stay
     heads: NonNegativeInt = 0  # query heads; 0: as many a key-value head as before; if more, key-value heads are merged
     widened: bool = False  # the feed-forward layers get back the weights that attention gives up
     shared: NonNegativeInt = 0  # neighbouring layers that share one feed-forward layer, the one in their middle

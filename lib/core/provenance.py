@@ -21,7 +21,7 @@ import psutil
 
 from lib.core import files, paths
 
-ACROSS = ("processes", "distributed_type")  # parameters of how several processes train, which change no result
+ACROSS = ("processes", "distributed_type")  # how processes share a training, which does not change its result
 _OUTPUT = re.compile(r"[\"'](\d\d_[A-Za-z][\w.-]*)")
 _RESULT = re.compile(r"\d\d_[A-Za-z][\w.-]*")
 

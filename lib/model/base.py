@@ -35,11 +35,11 @@ GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 REMEDIES: list[tuple[type[Exception], str]] = [
     (errors.GatedRepoError, "the model is gated: accept its licence at its page on the hub, and set HF_TOKEN"),
     (errors.RepositoryNotFoundError, "the hub has no such model, or it is private: check the name, or set HF_TOKEN"),
-    (errors.RevisionNotFoundError, "the model has no such revision: check what stands behind the @"),
+    (errors.RevisionNotFoundError, "the model has no such revision: check the one after the @"),
     (errors.LocalEntryNotFoundError, "the hub cannot be reached, and no copy is in its cache: check the network"),
     (errors.HfHubHTTPError, "the hub refused or failed: try again later"),
 ]
-"""What to do about a model that cannot be had, by what huggingface_hub raised; the first that fits."""
+"""Remedies by huggingface_hub's error; the first match counts."""
 
 disable_progress_bar()  # loading takes a second; its bar would only fill reports
 

@@ -210,7 +210,7 @@ def updated(student: Student, task: Task) -> Student:
 
 
 def rebuilt(student: Student, task: Task, vocab_size: int) -> Student:
-    """The student with at most so many tokens of text, as in ``build``, and all controls of its task."""
+    """The student with about ``vocab_size`` tokens, as in ``build``; all that the corpus uses stay."""
     base = Base(student.model, student.vocabulary.json, student.info.get("source", {}))
     made = build(task, base, vocab_size, student.model.config.num_hidden_layers)
     return replace(made, info={**student.info, "controls": made.info["controls"]})

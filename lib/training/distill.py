@@ -175,7 +175,10 @@ class ByText:
         self.loss, self.groups = loss, 0
 
     def __call__(self, assistant: tuple[Tensor, Tensor], student: tuple[Tensor, Tensor]) -> Tensor:
-        """(student's answer tokens,) that add up to the pieces' sum; a side: logits (tokens, vocabulary), tokens."""
+        """The loss of each of the student's answer tokens, (tokens,): their mean; the sum is that of all pieces.
+
+        Each argument: logits (tokens, vocabulary) and ids (tokens,).
+        """
         (known, said), (logits, answers) = assistant, student
         starts = [F.pad(ids, (1, 0), value=0)[None] for ids in (answers, said)]  # a token before the first answer
         labels = [F.pad(ids, (1, 0), value=IGNORED)[None] for ids in (answers, said)]

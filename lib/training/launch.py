@@ -123,8 +123,9 @@ def main(address: str, error: Path) -> None:
         sys.exit(1)
     except RuntimeError as reason:
         if "timed out" in str(reason).lower():
-            said = f"a process waited {work.PATIENCE} for another, which hangs: look at its last lines, and start again"
-            error.write_text(f"{said}; the same training goes on from its last checkpoint", encoding="utf-8")
+            said = f"a process did not answer for {work.PATIENCE}: read its last output, then start the training again"
+            with suppress(FileExistsError), error.open("x", encoding="utf-8") as file:
+                file.write(f"{said}; it resumes")
         raise
 
 

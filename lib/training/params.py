@@ -74,7 +74,9 @@ class RowTraining(Training):
         if self.qat and self.method != "full":
             raise ValueError("qat: needs method: full, since adapters are merged after the training")
         if self.distributed_type == "FSDP" and (self.qat or self.method != "full" or self.processes == 1):
-            raise ValueError("distributed_type: FSDP needs processes of 2 or more, method: full and no qat")
+            raise ValueError("distributed_type: FSDP: set processes to 2 or more, method: full, qat: ''")
+        if self.update != BACKWARD and self.distributed_type == "FSDP":
+            raise ValueError(f"update: {self.update}: needs distributed_type: MULTI_GPU")
         if self.update != BACKWARD and (self.qat or (self.update == "forward" and self.compile)):
             raise ValueError(f"update: {self.update}: needs qat: '', and forward compile: ''")
         return self
@@ -96,12 +98,12 @@ class Distillation(RowTraining):
     divergence: Literal["forward", "reverse"] = "forward"  # lib/training/distill.py
     top_k: int = Field(100, ge=0)  # the assistant's likeliest tokens; all others are one class; 0: the vocabulary
     ce_weight: float = Field(0.5, ge=0, le=1)  # share of cross-entropy in the loss
-    align: Literal["tokens", "text"] = "tokens"  # "text": the assistant may have another vocabulary; then without top_k
+    align: Literal["tokens", "text"] = "tokens"  # "text": for another vocabulary; ignores top_k unless both are equal
 
     @model_validator(mode="after")
     def _aligns(self) -> Self:
         if self.align == "text" and self.divergence == "reverse":
-            raise ValueError("align: text compares in one direction alone: use divergence: forward")
+            raise ValueError("align: text has no reverse divergence: set divergence: forward")
         return self
 
 

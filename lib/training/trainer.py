@@ -140,8 +140,14 @@ class PackedTrainer(SFTTrainer):
         work = self.step_log.path.parent
         checkpoint = last_checkpoint(work / "checkpoints")
         if checkpoint and Path(checkpoint, DIVIDED).exists() != self.is_fsdp_enabled:
-            said = f"{checkpoint}: written with another distributed_type"
-            raise TrainingError(f"{said}: put the old one back to go on, or delete {work} to start anew")
+            kind = "MULTI_GPU" if self.is_fsdp_enabled else "FSDP"
+            said = f"{checkpoint}: was written with distributed_type: {kind}"
+            raise TrainingError(f"{said}: set it again to go on, or delete {work} to start anew")
+        if self.is_fsdp_enabled and (
+            hasattr(student.model, "experts") or getattr(student.model.config, "ffn_group", 1) > 1
+        ):
+            said = "distributed_type: FSDP: this student has experts or shared feed-forward layers"
+            raise TrainingError(f"{said}: use MULTI_GPU")
         self.train(resume_from_checkpoint=checkpoint)
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if self.is_fsdp_enabled:
@@ -171,10 +177,11 @@ class PackedTrainer(SFTTrainer):
 
 
 def _gathered(weights: dict[str, Tensor], model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """The first process's whole model of the weights that all had a part of; the others get an untrained one."""
+    """The whole model in the first process, from the divided weights; the others keep what they have."""
+    if not first():
+        return model
     whole = LlamaForCausalLM(model.config)
-    if first():
-        whole.load_state_dict(weights)
+    whole.load_state_dict(weights)
     whole.generation_config = model.generation_config
     return whole
 

@@ -40,6 +40,7 @@ def made(run: Path, name: str = "a b", **values: Any) -> dict[str, Any]:
         ({"shape": {"hidden": 3}}, "models: m: unknown parameter 'shape.hidden'"),
         ({"shape": {"layers": -1}}, "models: m: shape.layers: Input should be greater"),
         ({"of": 3}, "models: m: of: Input should be a valid string"),
+        ({"shape": {"vocab_size": 9}, "training": {}}, "models: m: shape: vocab_size: add training: {align: text}"),
         ({"training": {"max_stps": 1}}, "models: m: training: unknown parameter 'max_stps'; did you mean 'max_steps'"),
     ],
 )

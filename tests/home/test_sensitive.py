@@ -112,8 +112,9 @@ GARAGE = {
 
 
 def test_each_kind_of_sensitive_thing_has_its_words():
-    assert DATA["sensitive"].keys() == DATA["asked_for"]["its kind"].keys()
-    assert {kind.partition("/")[0] for kind in DATA["sensitive"]} == DATA["asked_for"]["apart"].keys()
+    assert DATA["sensitive"].keys() == DATA["asked_for"]["kinds"].keys()
+    domains = {kind.partition("/")[0] for kind in DATA["sensitive"]}
+    assert domains == DATA["asked_for"]["verbs"].keys() == DATA["asked_for"]["verbs if a name is shared"].keys()
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,11 @@ def test_each_kind_of_sensitive_thing_has_its_words():
         ("set the water valve to ten", VALVES, call("HassSetPosition", name="Water Valve", position=10), True),
         ("open valve two", VALVES, call("HassTurnOn", name="Valve 2"), True),
         ("valve two on", VALVES, call("HassTurnOn", name="Valve 2"), False),
+        ("open the other one", VALVES, call("HassTurnOn", name="Valve 2"), False),
+        ("close the gas valve", VALVES, call("HassTurnOn", name="Gas Valve"), False),
+        ("close the gas valve", VALVES, call("HassTurnOff", name="Gas Valve"), True),
+        ("close the garage door at ten", ONE, call("HassTurnOn", name="Garage Door"), False),
+        ("lock the front door at ten o'clock", TWO, call("HassTurnOff", name="Front Door"), False),
         ("lock valve two", VALVES, call("HassTurnOn", name="Valve 2"), False),
         ("night mode off", ONE, call("HassTurnOff", name="Night Mode"), False),
     ],

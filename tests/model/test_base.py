@@ -137,7 +137,7 @@ def hub(monkeypatch):
     [
         ("GatedRepo", 403, "gated: accept its licence at its page on the hub, and set HF_TOKEN"),
         ("RepoNotFound", 404, "the hub has no such model, or it is private: check the name, or set HF_TOKEN"),
-        ("RevisionNotFound", 404, "no such revision: check what stands behind the @"),
+        ("RevisionNotFound", 404, "no such revision: check the one after the @"),
     ],
 )
 def test_what_the_hub_refuses_is_said_with_the_remedy(hub, code, status, remedy):

@@ -144,7 +144,7 @@ def test_divided_weights_killed_with_two_processes_and_resumed_with_three(start,
         launch.across(killed_divided, params(start, **fsdp), TASK, by_context, out)
     saved = last_checkpoint(work / "checkpoints")
     assert saved and (Path(saved) / DIVIDED).is_file()
-    with pytest.raises(TrainingError, match=r"checkpoint-2: written with another distributed_type: put the old"):
+    with pytest.raises(TrainingError, match=r"checkpoint-2: was written with distributed_type: FSDP: set it"):
         finetune.train(params(start, rows_per_step=6, processes=1), TASK, by_context, out)
     steps = pd.read_csv(work / "steps.csv").head(2)
     launch.across(divided, params(start, **fsdp, processes=3), TASK, by_context, out)
@@ -155,8 +155,10 @@ def test_divided_weights_killed_with_two_processes_and_resumed_with_three(start,
 
 
 def test_fsdp_needs_gpus_and_whole_weights_elsewhere(start, by_context, tmp_path):
-    with pytest.raises(ParamsError, match="distributed_type: FSDP needs processes of 2 or more, method: full"):
+    with pytest.raises(ParamsError, match="distributed_type: FSDP: set processes to 2 or more, method: full"):
         params(start, distributed_type="FSDP", qat="q4_0")
+    with pytest.raises(ParamsError, match="update: zo-sgd: needs distributed_type: MULTI_GPU"):
+        params(start, distributed_type="FSDP", processes=2, update="zo-sgd")
     if not torch.cuda.is_available():
         with pytest.raises(TrainingError, match="FSDP needs GPUs, and this machine has none: use MULTI_GPU"):
             finetune.train(params(start, distributed_type="FSDP"), TASK, by_context, tmp_path / "out")

@@ -174,12 +174,14 @@ def test_the_light_is_the_only_one_that_is_on(
     monkeypatch.setattr(assistant, "state", lambda entity: {"state": "on" if entity.name in lit else "off"})
     assert assistant.say("please turn off the light").asks != bool(made)
     assert assistant.made == made
+    assert all(assistant.say(f"turn off the {words}").asks for words in ("tap light", "light upstairs", "curtain"))
 
 
 def test_a_list_that_may_be_any_is_asked_for() -> None:
     more = Home.from_dict({"areas": [], "entities": [{"id": "todo.diy", "name": "DIY"}]}).entities
     say = SimulatedAssistant(replace(HOME, entities=(*HOME.entities, *more)), None, Table({})).say
     assert say("put milk on the list").text == "Which list do you mean: DIY or Groceries?"
+    assert not say("put milk on the DIY list").asks
     assert not talk({}).say("put milk on the list").asks and not say("put the lamp on").asks
 
 

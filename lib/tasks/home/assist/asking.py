@@ -22,6 +22,7 @@ _KINDS |= dict.fromkeys(("blind", "curtain", "shade", "shutter"), "cover")
 _ONE = re.compile(rf"(?<!\ba )(?<!\bone )\b({'|'.join(_KINDS)})\b", re.IGNORECASE)
 _STOPS = {"vacuum": "HassVacuumReturnToBase", "lawn_mower": "HassLawnMowerDock", "media_player": "HassMediaPause"}
 _STOPS |= {"cover": "HassStopMoving", "valve": "HassStopMoving", "siren": "HassTurnOff"}  # what "stop" means, by domain
+_CLEANERS = ("vacuum", "lawn_mower")
 _SHORT = 6  # words of a request to stop something, its name as one of them
 _STARTS = ("HassVacuumStart", "HassLawnMowerStartMowing", "HassTurnOn")
 
@@ -39,6 +40,8 @@ def answered(ask: Ask, text: str, home: Home, area: str | None) -> Answer:
 def _meant(ask: Ask, text: str, home: Home, area: str | None) -> Answer:
     context = {"home": home, "area": area}
     answer = ask(text, context)
+    if answer.ask and answer.ask.get("calls"):
+        return answer  # the user is asked before they are made
     other = _stopped(answer.calls, text, home) or _named(answer.calls, text, home)
     if calls := other or _unlocked(answer.calls, text, home):
         return replace(answer, calls=calls, ask=None)
@@ -80,10 +83,14 @@ def _named(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
     return [{"name": calls[0]["name"], "arguments": {**arguments, **own}}] if wrong and arguments else []
 
 
-def kind_of(text: str) -> str | None:
-    """The domain of the devices of which a request speaks as of one, such as "the light"."""
+def kind_of(text: str, home: Home) -> str | None:
+    """The domain of a singular kind word, such as "the light"; None without one, or with a word of such a name."""
     kind = _ONE.search(text)
-    return _KINDS[kind[1].casefold()] if kind else None
+    if not kind:
+        return None
+    domain, said = _KINDS[kind[1].casefold()], stems(text) - {kind[1].casefold()}
+    named = any(said & stems(name) for e in home.entities if e.domain == domain for name in (e.name, *e.also))
+    return None if named else domain
 
 
 def _aliases(home: Home, area: str | None) -> tuple[str, ...]:
@@ -111,9 +118,9 @@ def _is_one_of(calls: Sequence[Call], some: Sequence[Entity]) -> bool:
 
 
 def _stopped(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
-    """What stops the device that a request names, or the only one of its kind, where calls start it or do nothing."""
-    kinds = [e for e in home.entities if e.domain in _STOPS and mentions(text, e.domain.replace("_", " "))]
-    some = mentioned(home, text) or kinds
+    """What stops the device that a request names, or the only vacuum or mower, where calls start it or do nothing."""
+    cleaners = [e for e in home.entities if e.domain in _CLEANERS and mentions(text, e.domain.replace("_", " "))]
+    some = mentioned(home, text) or cleaners
     if len(some) != 1 or any(c["name"] not in _STARTS for c in calls):
         return []
     one = some[0]

@@ -261,9 +261,10 @@ def unclear(calls: Sequence[Call], home: Home, area: str | None, text: str) -> s
 
 def switch_of(request: Request, answer: Answer) -> tuple[str, str] | None:
     """The tool and the domain where a request wants "the" device of a kind switched without saying which."""
-    ask, domain = answer.ask or {}, kind_of(request.text)
-    asks = ask.get("argument") == "name" and ask.get("tool") in _SWITCHES and not place_in(request.home, request.text)
-    return (str(ask["tool"]), domain) if asks and domain else None
+    ask, domain = answer.ask or {}, kind_of(request.text, request.home)
+    placed = place_in(request.home, request.text) or FLOOR.search(request.text)
+    asks = ask.get("argument") == "name" and ask.get("tool") in _SWITCHES and not placed
+    return (str(ask["tool"]), domain) if asks and domain in ("light", "fan") else None
 
 
 def only(request: Request, tool: str, domain: str) -> Call | None:
@@ -278,9 +279,10 @@ def only(request: Request, tool: str, domain: str) -> Call | None:
 
 
 def nothing(request: Request, answer: Answer) -> Reply:
-    """What is said where no tool fits; which list is meant, where it may be any of several."""
+    """What is said where no tool fits; which list is meant, where it may be any of two to four."""
     lists = [e.name for e in request.home.entities if e.domain == "todo"]
-    if len(lists) > 1 and re.search(WORDING["list"], request.text, re.IGNORECASE):
+    adds = "HassListAddItem" in request.offered.tools and re.search(WORDING["list"], request.text, re.IGNORECASE)
+    if adds and 1 < len(lists) <= 4 and not any(e.domain == "todo" for e in mentioned(request.home, request.text)):
         return Reply(
             f"{WORDING['ask']['list']}: {listed(lists, 'or')}?", (), answer.confidence, asks=True, hand_over=True
         )

@@ -13,11 +13,13 @@ from lib.core.task import Call
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Entity, Home
 from lib.tasks.home.simulator.tools import DATA
-from lib.tasks.home.words import content, stems
+from lib.tasks.home.words import content, stems, words
 
 _RULES: dict[str, list[str]] = DATA["sensitive"]
 _SAID: dict[str, Any] = DATA["asked_for"]
-_NO_NAME = frozenset(_SAID["of no name"].split())
+_GENERIC = frozenset(_SAID["generic"].split())
+_NUMBER = r"\b(?:{})s? ({})\b|\b(first|second|third|fourth)\b".format("|".join(_GENERIC), "|".join(_SAID["numbers"]))
+_WORD = re.compile(r"[^\W_]+|%")
 
 
 def sensitive(calls: Sequence[Call], context: Mapping[str, Any]) -> dict[str, str]:
@@ -38,17 +40,16 @@ def sensitive(calls: Sequence[Call], context: Mapping[str, Any]) -> dict[str, st
 def said(text: str, calls: Sequence[Call], context: Mapping[str, Any]) -> bool:
     """Whether a request names what its calls do that nobody may do unasked; see lib.core.task.said.
 
-    Half of the words of a name, an area or a floor are enough; words such as "door" do not count if a name has others.
-    The only entity of its kind in the home, or in an area that is named, needs no name, but a word for its kind, and no
-    other area may be named. A word for what is done to it is needed, too: to unlock and to open, and always if another
-    entity has the same name.
+    A name, an area or a floor is said if half of its words are; generic words ("door") count only if it has no others.
+    The only entity of its kind, in the home or in an area that is said, needs a word for its kind instead, and no other
+    area. The effect needs a verb that is no part of the name, or where a position is set, a value.
     """
     request = _Request(text, context)
     return all(
-        request.names(call["arguments"], entity) and request.tells_what(call["arguments"], entity)
+        request.names(call["arguments"], entity) and request.has_verb(call, entity, effect.split()[-1])
         for call in calls
-        for entity in map(request.entities.get, sensitive([call], context))
-        if entity
+        for target, effect in sensitive([call], context).items()
+        if (entity := request.entities.get(target))
     )
 
 
@@ -59,41 +60,49 @@ class _Request:
         home = Home.from_dict(context["home"])
         self.entities, self._text = {e.id: e for e in home.entities}, text.casefold()
         self._areas = {a.name.casefold(): (a.name, *a.aliases) for a in home.areas}
-        self._here, numbers = str(context.get("area") or "").casefold(), _SAID["numbers"]
-        self._words = stems(text) | {
-            str(number) for word, number in numbers.items() if re.search(rf"\b{word}\b", self._text)
-        }
+        self._here, self._words = str(context.get("area") or "").casefold(), _numbered(text)
 
     def names(self, arguments: Mapping[str, Any], entity: Entity) -> bool:
         """Whether it says where or which the entity is; ``arguments``: of the call that acts on it."""
         area = arguments.get("area", "").casefold()
-        place = (not area or area == self._here or self._tells(self._areas.get(area, ()))) and (
-            "floor" not in arguments or self._tells([arguments["floor"]])
+        place = (not area or area == self._here or self._says(self._areas.get(area, ()))) and (
+            "floor" not in arguments or self._says([arguments["floor"]])
         )
         only = self._only(entity)
-        return (place or only) and ("name" not in arguments or only or self._tells((entity.name, *entity.also)))
+        return (place or only) and ("name" not in arguments or only or self._says((entity.name, *entity.also)))
 
-    def tells_what(self, arguments: Mapping[str, Any], entity: Entity) -> bool:
-        """Whether it has a word for what is done to the entity, as far as one is needed."""
-        others = [e for e in self.entities.values() if e.name.casefold() == entity.name.casefold() and e is not entity]
-        done = _SAID["done"].get(entity.domain, "")
-        return self._has(done) and (not others or "name" not in arguments or self._has(_SAID["apart"][entity.domain]))
+    def has_verb(self, call: Call, entity: Entity, effect: str) -> bool:
+        """Whether it says by more than a name what is done to the entity; more is needed if another shares its name."""
+        names = {w for name in (entity.name, *entity.also) for w in words(name)}
+        rest = " ".join(w for w in _WORD.findall(self._text) if w not in names)
+        shares = any(e.name.casefold() == entity.name.casefold() and e is not entity for e in self.entities.values())
+        if (
+            shares
+            and "name" in call["arguments"]
+            and not re.search(_SAID["verbs if a name is shared"][entity.domain], rest)
+        ):
+            return False
+        value = call["name"] == "HassSetPosition" and re.search(_SAID["value"], self._text)
+        return bool(value or re.search(_SAID["verbs"][entity.domain][effect], rest))
 
     def _only(self, entity: Entity) -> bool:
         alike = [e.area for e in self.entities.values() if _kind(e) == _kind(entity)]
         own = (entity.area or "").casefold()
-        elsewhere = any(
-            area != own and any(stems(n) <= self._words for n in names) for area, names in self._areas.items()
-        )
-        here = alike.count(entity.area) == 1 and self._tells(self._areas.get(own, ()))
-        return (len(alike) == 1 or here) and not elsewhere and self._has(_SAID["its kind"][_kind(entity)])
+        others = (stems(name) for area, names in self._areas.items() if area != own for name in names)
+        elsewhere = any(other and other <= self._words for other in others)
+        here = alike.count(entity.area) == 1 and self._says(self._areas.get(own, ()))
+        kind = re.search(_SAID["kinds"][_kind(entity)], self._text)
+        return (len(alike) == 1 or here) and not elsewhere and kind is not None
 
-    def _tells(self, names: Iterable[str]) -> bool:
-        own = [found - _NO_NAME or found for found in map(stems, names)]
+    def _says(self, names: Iterable[str]) -> bool:
+        own = [found - _GENERIC or found for found in map(_numbered, names)]
         return any(2 * len(some & self._words) >= len(some) > 0 for some in own)
 
-    def _has(self, pattern: str) -> bool:
-        return re.search(pattern, self._text) is not None
+
+def _numbered(text: str) -> frozenset[str]:
+    """The stems of a text, with numbers in digits where they follow a generic word or are ordinals."""
+    found = re.findall(_NUMBER, text.casefold())
+    return stems(text) | {str(_SAID["numbers"][one or other]) for one, other in found}
 
 
 def _kind(entity: Entity) -> str:
