@@ -98,8 +98,8 @@ def schedule(student: Student, shape: Shape, most: float = 1 / 3) -> list[Shape]
     """As few shapes as possible from the student's to ``shape``, each with about an equal share of the weights removed.
 
     The share is at most ``most``, but for the rounding of sizes. What is shared or divided into experts is so in one
-    step; layers come to differ in width in the last one. Raises ParamsError for a size that is not there, or a shape
-    that cuts nothing.
+    step; layers come to differ in width in the last one. A vocabulary is cut in the first, and is not counted. Raises
+    ParamsError for a size that is not there, or a shape that cuts nothing.
     """
     config = student.model.config
     start, end = Sizes.of(config), shape.sizes(config)
