@@ -226,7 +226,7 @@ def test_an_assistant_that_is_broken_ends_with_a_remedy(assistant, start, by_con
         ({"divergence": "kl"}, "divergence: "),
         ({"ce_weight": 1.5}, "ce_weight: "),
         ({"align": "words"}, "align: "),
-        ({"align": "text", "divergence": "reverse"}, "align: text compares in one direction alone"),
+        ({"align": "text", "divergence": "reverse"}, "align: text has no reverse divergence"),
         ({"base": "x"}, "unknown parameter 'base'"),
     ],
 )
