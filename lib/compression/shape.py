@@ -65,6 +65,10 @@ class Shape(Settings):
         """Whether a student of this shape is another one."""
         return bool(self.layers or self.ffn_width or self.kv_heads or self.vocab_size or self.shared > 1)
 
+    def fewer_tokens(self, student: Student) -> bool:
+        """Whether its vocabulary is smaller than the student's."""
+        return 0 < self.vocab_size < len(student.vocabulary)
+
     def sizes(self, config: Any) -> Sizes:
         """What stays of a model of ``config``. Raises ParamsError for a size that is not there."""
         found = Sizes(self.layers, self.ffn_width, self.kv_heads, self.heads).within(config)
@@ -77,7 +81,7 @@ class Shape(Settings):
 
 def cut(task: Task, student: Student, shape: Shape, by_context: ByContext) -> Student:
     """A smaller copy of ``student``, its parts chosen on resolved examples. Raises ParamsError."""
-    if 0 < shape.vocab_size < len(student.vocabulary):
+    if shape.fewer_tokens(student):
         student = rebuilt(student, task, shape.vocab_size)
     examples, sizes = [e for examples in by_context for e in examples], shape.sizes(student.model.config)
     if shape.experts:
@@ -103,7 +107,7 @@ def schedule(student: Student, shape: Shape, most: float = 1 / 3) -> list[Shape]
     """
     config = student.model.config
     start, end = Sizes.of(config), shape.sizes(config)
-    if shape.shared > 1 or shape.experts or (start == end and 0 < shape.vocab_size < len(student.vocabulary)):
+    if shape.shared > 1 or shape.experts or (start == end and shape.fewer_tokens(student)):
         return [shape]
     if start == end:
         raise ParamsError("shape: cuts nothing: give fewer layers, ffn_width, kv_heads or vocab_size")

@@ -15,8 +15,8 @@ from lib.core.task import Control, TaskError
 NONE = Control("none")
 MAX_CALLS = 12
 MAX_STRING = 80  # characters of a string value, before escaping
-_OPENING = re.compile(r"(?<!\S)([\"'(\[{“‘«]+)(?=\w)")
 MAX_TEXT = 1_000  # characters of a request; longer ones are refused
+_OPENING = re.compile(r"(?<!\S)([\"'(\[{“‘«]+)(?=\w)")
 
 COMMA, CLOSE = '<",">', '<")">'
 _ESCAPED = r'"\\" /[\\,)]/'

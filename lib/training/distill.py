@@ -70,7 +70,7 @@ class DistillTrainer(PackedTrainer):
     def __init__(self, assistant: Student, params: Distillation, *arguments: Any) -> None:
         super().__init__(params, *arguments)
         self.distillation = params
-        self.by_text = _by_text(assistant, arguments[0], self.args.device)
+        self.by_text = _by_text(_other(assistant, arguments[0]), arguments[0], self.args.device)
         self.assistant: Any = assistant.model.eval().requires_grad_(False).to(self.args.device)
         layers.accelerate_layers(self.assistant, params.compile)
 
@@ -197,8 +197,7 @@ class ByText:
         return probs[last] * torch.zeros(len(groups), device=device).index_add(0, group, said).exp()[:, None]
 
 
-def _by_text(assistant: Student, student: Student, device: Any) -> ByText | None:
-    other = _other(assistant, student)
+def _by_text(other: Vocabulary | None, student: Student, device: Any) -> ByText | None:
     return ByText(other, student.vocabulary, device) if other else None
 
 
@@ -238,7 +237,8 @@ def measure(task: Task, assistant: Student, student: Student, by_context: ByCont
         return math.nan
     device = "cuda" if torch.cuda.is_available() else "cpu"
     models: list[Any] = [s.model.eval().to(device) for s in (assistant, student)]
-    by_text, other = _by_text(assistant, student, device), _other(assistant, student)
+    other = _other(assistant, student)
+    by_text = _by_text(other, student, device)
     plain = params.model_copy(update={"seed": 0, "workers": 0, "compile": ""})
     rows, found = RowBatches(plain, task, student, by_context, other), []
     for first in tqdm(range(0, rows.packer.epoch_rows, params.rows_at_once), desc="divergence", disable=None):

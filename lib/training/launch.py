@@ -118,15 +118,19 @@ def main(address: str, error: Path) -> None:
     try:
         train(params, tasks.load(name), *rest)
     except (ValueError, OSError, torch.OutOfMemoryError) as reason:
-        with suppress(FileExistsError), error.open("x", encoding="utf-8") as file:
-            file.write(files.told(reason))  # the first error, which is the cause of the others
+        _note(error, files.told(reason))
         sys.exit(1)
     except RuntimeError as reason:
         if "timed out" in str(reason).lower():
             said = f"a process did not answer for {work.PATIENCE}: read its last output, then start the training again"
-            with suppress(FileExistsError), error.open("x", encoding="utf-8") as file:
-                file.write(f"{said}; it resumes")
+            _note(error, f"{said}; it resumes")
         raise
+
+
+def _note(error: Path, text: str) -> None:
+    """Writes what ended a process, if it is the first: that is the cause of the others."""
+    with suppress(FileExistsError), error.open("x", encoding="utf-8") as file:
+        file.write(text)
 
 
 if __name__ == "__main__":

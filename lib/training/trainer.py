@@ -143,9 +143,8 @@ class PackedTrainer(SFTTrainer):
             kind = "MULTI_GPU" if self.is_fsdp_enabled else "FSDP"
             said = f"{checkpoint}: was written with distributed_type: {kind}"
             raise TrainingError(f"{said}: set it again to go on, or delete {work} to start anew")
-        if self.is_fsdp_enabled and (
-            hasattr(student.model, "experts") or getattr(student.model.config, "ffn_group", 1) > 1
-        ):
+        parts = hasattr(student.model, "experts") or getattr(student.model.config, "ffn_group", 1) > 1
+        if self.is_fsdp_enabled and parts:
             said = "distributed_type: FSDP: this student has experts or shared feed-forward layers"
             raise TrainingError(f"{said}: use MULTI_GPU")
         self.train(resume_from_checkpoint=checkpoint)

@@ -13,13 +13,11 @@ from typing import Any
 import pytest
 from nbval.plugin import coalesce_streams
 
-from lib.core import files, notebook_files, paths
+from lib.core import files, notebook_files, paths, provenance
 from tests import faults
 
 PASSES = {
-    "native": {
-        "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
-    },
+    "native": {"OMP_NUM_THREADS": str(provenance.hardware()["cores"])},
     "portable": {"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "1"},
 }
 MEASURED = "measured"

@@ -7,7 +7,7 @@ import torch
 import toy_model
 from test_finetune import read_steps
 from test_qwen import qwen, saved
-from toy_model import saved_student, tiny_student
+from toy_model import tiny_student
 from toy_task import TASK, examples
 
 from lib.model import student as students
@@ -39,11 +39,6 @@ def assistant(tmp_path_factory, by_context):
     settings = {key: PARAMS[key] for key in ("row_tokens", "learning_rate", "precision")}
     settings |= {"base": str(base), "layers": 3, "vocab_size": 100_000, "max_steps": 20}
     return train(settings, TASK, by_context, folder / "assistant").folder
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
 
 
 @pytest.fixture

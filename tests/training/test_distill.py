@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from test_finetune import kill_after, moved, read_steps
 from toy_model import saved_student, tiny_base
-from toy_task import TASK, examples
+from toy_task import TASK
 
 from lib.core.files import sha256
 from lib.core.params import ParamsError
@@ -26,21 +26,11 @@ PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 4, "precision
 
 
 @pytest.fixture(scope="module")
-def by_context():
-    return examples(20, 4, items=3)
-
-
-@pytest.fixture(scope="module")
 def assistant(tmp_path_factory, by_context):
     folder = tmp_path_factory.mktemp("assistant")
     start = saved_student(folder / "start", layers=3, seed=1)
     settings = {**PARAMS, "base": str(start), "max_steps": 20, "rows_per_step": 2, "rows_at_once": 2}
     return train(settings, TASK, by_context, folder / "assistant").folder
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
 
 
 def run(assistant, start, by_context, out, held_out=(), **changes):

@@ -4,7 +4,6 @@ from functools import partial
 
 import pytest
 import torch
-from toy_model import saved_student
 from toy_task import TASK, examples
 
 from lib.model import student as students
@@ -20,11 +19,6 @@ from lib.training.params import Finetuning
 def quick(monkeypatch):
     """What is compiled runs as traced, since making code for it takes half a minute."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
 
 
 @pytest.fixture(scope="module")

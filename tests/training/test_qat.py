@@ -4,7 +4,6 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from toy_model import saved_student
 from toy_task import TASK, examples
 
 from lib.model import student as students
@@ -15,11 +14,6 @@ from lib.training.params import Distillation, Finetuning, TrainingError
 
 GROUPS = examples(10, 4, items=3)
 PARAMS = {"row_tokens": 256, "learning_rate": 3.0e-3, "max_steps": 20, "precision": "fp32"}
-
-
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return saved_student(tmp_path_factory.mktemp("start") / "student", layers=2)
 
 
 def prepare(model):

@@ -85,12 +85,19 @@ def _named(calls: Sequence[Call], text: str, home: Home) -> list[Call]:
 
 def kind_of(text: str, home: Home) -> str | None:
     """The domain of a singular kind word, such as "the light"; None without one, or with a word of such a name."""
+    kind, _ = _unnamed(text, home)
+    return _KINDS[kind[1].casefold()] if kind else None
+
+
+def _unnamed(text: str, home: Home, place: str = "") -> tuple[re.Match[str] | None, list[Entity]]:
+    """A singular kind word and the devices of its domain; none if other words than ``place`` are of their names."""
     kind = _ONE.search(text)
     if not kind:
-        return None
-    domain, said = _KINDS[kind[1].casefold()], stems(text) - {kind[1].casefold()}
-    named = any(said & stems(name) for e in home.entities if e.domain == domain for name in (e.name, *e.also))
-    return None if named else domain
+        return None, []
+    some = [e for e in home.entities if e.domain == _KINDS[kind[1].casefold()]]
+    said = stems(text) - stems(place) - {kind[1].casefold()}
+    named = any(said & stems(name) for e in some for name in (e.name, *e.also))
+    return (None, []) if named else (kind, some)
 
 
 def _aliases(home: Home, area: str | None) -> tuple[str, ...]:
@@ -102,13 +109,9 @@ def _of_kind(text: str, home: Home, place: str | None) -> tuple[re.Match[str] | 
 
     "The kitchen light" means the lights of the kitchen.
     """
-    kind = _ONE.search(text)
-    if not kind or not place or mentioned(home, text):
+    if not place or mentioned(home, text):
         return None, []
-    some = [e for e in home.entities if e.domain == _KINDS[kind[1].casefold()]]
-    said = stems(text) - stems(place) - {kind[1].casefold()}
-    if any(said & stems(name) for e in some for name in (e.name, *e.also)):
-        return None, []
+    kind, some = _unnamed(text, home, place)
     inside = [e for e in index(home).in_area(place) if e in some]
     return (kind if inside else None), inside
 

@@ -68,19 +68,16 @@ class _Request:
         place = (not area or area == self._here or self._says(self._areas.get(area, ()))) and (
             "floor" not in arguments or self._says([arguments["floor"]])
         )
-        only = self._only(entity)
-        return (place or only) and ("name" not in arguments or only or self._says((entity.name, *entity.also)))
+        named = "name" not in arguments or self._says((entity.name, *entity.also))
+        return (place and named) or self._only(entity)
 
     def has_verb(self, call: Call, entity: Entity, effect: str) -> bool:
         """Whether it says by more than a name what is done to the entity; more is needed if another shares its name."""
         names = {w for name in (entity.name, *entity.also) for w in words(name)}
         rest = " ".join(w for w in _WORD.findall(self._text) if w not in names)
-        shares = any(e.name.casefold() == entity.name.casefold() and e is not entity for e in self.entities.values())
-        if (
-            shares
-            and "name" in call["arguments"]
-            and not re.search(_SAID["verbs if a name is shared"][entity.domain], rest)
-        ):
+        alike = [e for e in self.entities.values() if e.name.casefold() == entity.name.casefold()]
+        shares = len(alike) > 1 and "name" in call["arguments"]
+        if shares and not re.search(_SAID["verbs if a name is shared"][entity.domain], rest):
             return False
         value = call["name"] == "HassSetPosition" and re.search(_SAID["value"], self._text)
         return bool(value or re.search(_SAID["verbs"][entity.domain][effect], rest))
