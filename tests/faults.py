@@ -34,8 +34,9 @@ SMALL: dict[str, dict[str, Any]] = {
     "05": {"dev_rows": 2, "guard_rows": 2},
     "06": {"dev_rows": 2, "test_rows": 2, "more_rows": 1, "pruned_rows": 1, "held_out": 2, "third_party": ""},
 }
+MODELS = ("assistant q8_0", "student q8_0", "small")  # of the comparison; the others are made the same ways
 TRAINING: dict[str, dict[str, Any]] = {
-    "03": {"layers": 1, "max_steps": 10, "checkpoint_minutes": 0.0},
+    "03": {"layers": 1, "max_steps": 6, "checkpoint_minutes": 0.0},
     "04": {"max_steps": 3, "checkpoint_minutes": 0.0},
     "05": {"max_steps": 2, "checkpoint_minutes": 0.0},
 }
@@ -70,6 +71,7 @@ def profile(folder: Path, **change: dict[str, Any]) -> Path:
         if number in TRAINING:
             values["training"] |= TRAINING[number]
         if number == "06":
+            values["models"] = {name: values["models"][name] for name in MODELS}
             values["recovery"] |= {"checkpoint_minutes": 0.0}
         files.write_text(folder / "smoke" / old.name, yaml.safe_dump(values, sort_keys=False))
     return folder

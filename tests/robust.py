@@ -1,6 +1,6 @@
 """``make robust``: kills, faults, fuzzing and long use, at the length that fits twenty minutes on two cores.
 
-    python -m tests.robust [--kills 50] [--seed 1] [--requests 600] [--out reports/robust.json]
+    python -m tests.robust [--kills 50] [--seed 1] [--requests 400] [--out reports/robust.json]
 
 The table goes to ``--out``, also if something failed; then the exit code is 1.
 """
@@ -93,7 +93,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.robust", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--kills", type=int, default=50, help="of smoke runs (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--requests", type=int, default=600, help="of the server and predict (default: %(default)s)")
+    parser.add_argument("--requests", type=int, default=400, help="of the server and predict (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=paths.REPORTS / "robust.json")
     options = parser.parse_args(arguments)
     print(f"seed {options.seed}", flush=True)

@@ -168,7 +168,7 @@ def soak_predict(count: int, *model: str) -> dict[str, Any]:
     assert stdin and stdout
     watched, memory, times, wrong, right = psutil.Process(process.pid), list[int](), list[float](), list[str](), 0
     for number in range(count):
-        n, wanted = number // 8 % HOMES, 1 + number * 11 % 99
+        n, wanted = number // 4 % HOMES, 1 + number * 11 % 99
         began = time.perf_counter()
         row = {"id": number, "text": f"set lamp {n} to {wanted} percent", "area": None, "home": own[n]}
         stdin.write(json.dumps(row) + "\n")

@@ -92,7 +92,8 @@ def library(code: str, task: str = "*", root: Path = paths.ROOT) -> str:
     return files.digest([[paths.relative(p, root), files.sha256(p)] for p in sorted([*modules, *brought])])
 
 
-def _imported(code: str, root: Path) -> set[Path]:
+@cache
+def _imported(code: str, root: Path) -> frozenset[Path]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
@@ -100,7 +101,7 @@ def _imported(code: str, root: Path) -> set[Path]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     places = [root / name.replace(".", "/") for name in names if name.startswith("lib.")]
-    return {file for p in places for file in (p.with_suffix(".py"), p / "__init__.py") if file.exists()}
+    return frozenset(file for p in places for file in (p.with_suffix(".py"), p / "__init__.py") if file.exists())
 
 
 @cache

@@ -126,7 +126,7 @@ class SelfTraining(Sampling):
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.agree > self.samples or 2 * self.agree <= self.samples:
-            raise ValueError(f"agree: {self.agree} is no majority of {self.samples} samples")
+            raise ValueError(f"agree: {self.agree} is no majority of {self.samples} samples: use more than half")
         return self
 
 
