@@ -35,8 +35,9 @@ def _on(rows: pd.DataFrame, test: str) -> dict[str, Row]:
 
 
 def _best(dev: dict[str, Row]) -> str:
-    """The most accurate system that is a file."""
-    return max((name for name, row in dev.items() if row["size_mb"] > 0), key=lambda name: dev[name]["accuracy"])
+    """The most accurate system that is a file; of several, the deployed one."""
+    made = [name for name, row in dev.items() if row["size_mb"] > 0]
+    return max(made, key=lambda name: (dev[name]["accuracy"], dev[name]["deployed"]))
 
 
 def choices(folder: Path, last: pd.DataFrame, rows: pd.DataFrame, metas: Row) -> list[Row]:
@@ -87,7 +88,7 @@ def _large(rows: pd.DataFrame, metas: Row, prices: Prices) -> list[Row]:
     asked = asked[asked["prompt_tokens"] > 0].sort_values("accuracy", ascending=False).head(1)
     found = []
     for row in asked.to_dict("records"):
-        what, right = f"large model of part 1, at the price of {model}", f"{share(row)}, a sample of dev"
+        what, right = f"local LLM of part 1, priced as {model}", f"{share(row)}, a sample of dev"
         need = Need(0.0, row["prompt_tokens"], row["new_tokens"])
         found.append((row["system"], what, right, model, need, row.get("wrong_action")))
     for name, accuracy in last.get("published", {}).items():
@@ -116,8 +117,12 @@ def verdict(last: pd.DataFrame, table: Sequence[Row], answers: pd.DataFrame) -> 
         rows = metrics.paired(both, best).to_dict("records") if len(set(both["system"])) == 2 else []
         ends = ", ".join(f" (95% interval of the paired difference {r['low']:+.1f} to {r['high']:+.1f})" for r in rows)
         points = 100 * (dev[best]["accuracy"] - own["accuracy"])
-        said.append(f"There it is {points:.1f} points below the most accurate file, {best}{ends.replace('-', '−')}.")
-    return [*said, *_costs(next(row for row in table if row["system"] == name), table), weakness(last, name)]
+        said.append(
+            f"On that set it is {points:.1f} points below the most accurate file, {best}{ends.replace('-', '−')}."
+        )
+    row = next(row for row in table if row["system"] == name)
+    said += [] if row["link"] else ["Its file is not kept with this report: a run makes it."]
+    return [*said, *_costs(row, table), weakness(last, name)]
 
 
 def _costs(own: Row, table: Sequence[Row]) -> list[str]:
@@ -130,7 +135,7 @@ def _costs(own: Row, table: Sequence[Row]) -> list[str]:
     if large:
         spent = [dollars(yearly(large, v)) for v in (50, 5000)]
         said.append(
-            f"The cheapest large model ({large['system']}: {large['what']}) costs {' or '.join(spent)}, less than "
+            f"The cheapest LLM ({large['system']}: {large['what']}) costs {' or '.join(spent)}, less than "
             f"a machine bought for {own['system']} below {break_even(own, large):,.0f} requests a day."
         )
     return said
@@ -140,8 +145,11 @@ def weakness(last: pd.DataFrame, name: str) -> str:
     """Its worst level on DEV, and where a system without a model is better."""
     levels = last[(last["system"] == name) & (last["test"] == DEV) & (last["level"] != ALL)]
     weak = levels.sort_values("accuracy", kind="stable").iloc[0]
-    better = [f"{system} on {row['test']}" for system, row in wins(last, name)]
-    rest = f" More accurate than it without a model: {', '.join(better)}." if better else ""
+    better: dict[str, list[str]] = {}
+    for system, row in wins(last, name):
+        better.setdefault(row["test"], []).append(system)
+    told = "; ".join(f"{test} ({', '.join(systems)})" for test, systems in better.items())
+    rest = f" Systems without a model are more accurate on {told}." if better else ""
     return f"Its weakest level is {weak['level']}: {share(weak.to_dict())}.{rest}"
 
 

@@ -60,10 +60,10 @@ def publish(
 def _card(run: Path, profile: str, models: Sequence[Row], deployed: str, domain: str) -> str:
     """The whole card. ``domain``: the domain's part, in which ``{data}`` and ``{weakest}`` are replaced."""
     counts = Counter(str(row["source"]) for row in files.read_jsonl(run / "02_accepted.jsonl"))
-    each = ", ".join(f"{n:,} from the {source}" for source, n in counts.most_common())
+    each = ", ".join(f"{source} {n:,}" for source, n in counts.most_common())
     weak = "The weakest level of `{}` is {level}: {accuracy:.0%} of {n} requests right."
     weakest = [weak.format(m["file"], **m["weakest"]).replace("%", " %") for m in models]
-    text = domain.replace("{data}", f"{counts.total():,} training requests: {each}.")
+    text = domain.replace("{data}", f"{counts.total():,} training requests by source: {each}.")
     about, _, rest = text.replace("{weakest}", " ".join(weakest)).partition("\n\n")
     known: dict[str, Any] = {"about": about, "deployed": deployed, "rest": rest.strip(), "models": models}
     known |= {"measured": f"at commit `{provenance.commit()[:12]}`, profile {profile}", "profile": profile}

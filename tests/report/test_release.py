@@ -84,7 +84,7 @@ def test_the_card_has_every_figure_with_what_it_is_of(run: Path) -> None:
         "2.5 times as fast as whole",
         "| dev | T0 | 10 | 90.0 % | 45.0–99.0 % |",
         "| theirs | all | 10 | 50.0 % |",
-        "3 training requests: 2 from the program, 1 from the teacher.",
+        "3 training requests by source: program 2, teacher 1.",
         "tiny (SHA-256 `0`)",
     ):
         assert part in text, part
