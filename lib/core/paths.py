@@ -7,9 +7,12 @@ stages write ``runs/<profile>/NN_*``, its report is ``reports/<profile>``. A use
 
 import os
 import re
+import sys
 from itertools import pairwise
 from pathlib import Path
 
+# jsonschema, which reads notebooks, spends three seconds on what it imports for a format that no notebook has
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / (os.environ.get("PARAMS_DIR") or "params")

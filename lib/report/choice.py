@@ -117,9 +117,7 @@ def verdict(last: pd.DataFrame, table: Sequence[Row], answers: pd.DataFrame) -> 
         rows = metrics.paired(both, best).to_dict("records") if len(set(both["system"])) == 2 else []
         ends = ", ".join(f" (95% interval of the paired difference {r['low']:+.1f} to {r['high']:+.1f})" for r in rows)
         points = 100 * (dev[best]["accuracy"] - own["accuracy"])
-        said.append(
-            f"On that set it is {points:.1f} points below the most accurate file, {best}{ends.replace('-', '−')}."
-        )
+        said.append(f"There it is {points:.1f} points below the most accurate file, {best}{ends.replace('-', '−')}.")
     row = next(row for row in table if row["system"] == name)
     said += [] if row["link"] else ["Its file is not kept with this report: a run makes it."]
     return [*said, *_costs(row, table), weakness(last, name)]
@@ -144,10 +142,8 @@ def _costs(own: Row, table: Sequence[Row]) -> list[str]:
 def weakness(last: pd.DataFrame, name: str) -> str:
     """Its worst level on DEV, and where a system without a model is better."""
     levels = last[(last["system"] == name) & (last["test"] == DEV) & (last["level"] != ALL)]
-    weak = levels.sort_values("accuracy", kind="stable").iloc[0]
-    better: dict[str, list[str]] = {}
-    for system, row in wins(last, name):
-        better.setdefault(row["test"], []).append(system)
+    weak, won = levels.sort_values("accuracy", kind="stable").iloc[0], wins(last, name)
+    better = {test: [s for s, row in won if row["test"] == test] for test in {row["test"]: 0 for _, row in won}}
     told = "; ".join(f"{test} ({', '.join(systems)})" for test, systems in better.items())
     rest = f" Systems without a model are more accurate on {told}." if better else ""
     return f"Its weakest level is {weak['level']}: {share(weak.to_dict())}.{rest}"

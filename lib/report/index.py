@@ -122,12 +122,8 @@ def about(folder: Path, profile: str = "") -> Row:
     run |= {"cascade": routed, "of": cascade.of_reference(last, found, metas, folder, routed)}
     run["verdict"] = verdict(last, table, found)
     run |= {"assumptions": assumptions(last), "heat": heat(last)}
-    run |= {
-        "chart": chart(rows, last, metas, found),
-        "steps": steps(folder, rows, metas),
-        "limits": _card(folder, "Limits"),
-    }
-    run |= {"variants": variants(folder), "wrong": _card(folder, "Wrong actions")}
+    run |= {"chart": chart(rows, last, metas, found), "steps": steps(folder, rows, metas)}
+    run |= {"limits": _card(folder, "Limits"), "variants": variants(folder), "wrong": _card(folder, "Wrong actions")}
     run |= {"errors": errors(found, str(last[last["deployed"]].iloc[0]["system"]))}
     run |= {"guarantee": guaranteed.section(folder, found, load_prices())}
     run |= {"shown": list(overall(charts.drawn(last, last), DEV)["system"]), "loads": loads(folder, last)}

@@ -23,9 +23,7 @@ MARKS = "<!-- wrong actions -->\n", "<!-- /wrong actions -->"
 
 def read(folder: Path, models: Mapping[str, str]) -> list[Row]:
     """The figures of ``folder``, a report's, for files with these SHA-256. Raises RecordError."""
-    found = {
-        p.stem: files.read_json(p, "measure again (python -m lib.safety)") for p in folder.glob(f"{FOLDER}/*.json")
-    }
+    found = {p.stem: files.read_json(p, "run python -m lib.safety again") for p in folder.glob(f"{FOLDER}/*.json")}
     own = {name: found.get(name.removesuffix(".gguf"), {}) for name in models}
     rows = [{**row, "file": name} for name, row in own.items() if row.get("sha256") == models[name]]
     return [{**row, "parts": {part["part"]: part for part in row["parts"]}} for row in rows]
