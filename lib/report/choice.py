@@ -143,7 +143,7 @@ def weakness(last: pd.DataFrame, name: str) -> str:
     """Its worst level on DEV, and where a system without a model is better."""
     levels = last[(last["system"] == name) & (last["test"] == DEV) & (last["level"] != ALL)]
     weak, won = levels.sort_values("accuracy", kind="stable").iloc[0], wins(last, name)
-    better = {test: [s for s, row in won if row["test"] == test] for test in {row["test"]: 0 for _, row in won}}
+    better = {test: [s for s, row in won if row["test"] == test] for test in dict.fromkeys(r["test"] for _, r in won)}
     told = "; ".join(f"{test} ({', '.join(systems)})" for test, systems in better.items())
     rest = f" Systems without a model are more accurate on {told}." if better else ""
     return f"Its weakest level is {weak['level']}: {share(weak.to_dict())}.{rest}"
