@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -138,13 +139,23 @@ class Process:
 
     def end(self, how: str) -> None:
         """Ends the runner or its kernel and waits for the runner."""
-        children = [] if self.popen.poll() is not None else psutil.Process(self.popen.pid).children(recursive=True)
         if how == "kernel":
-            for child in children:
-                child.kill()
+            while self.popen.poll() is None and not self._kill_kernel():
+                time.sleep(0.05)  # the notebook's process is not there yet
         else:
             self.popen.send_signal(signal.SIGINT if how == "SIGINT" else signal.SIGKILL)
         self.wait()
+
+
+    def _kill_kernel(self) -> bool:
+        """Kills the notebook's process; False if there is none."""
+        found = list[psutil.Process]()
+        with suppress(psutil.Error):
+            children = psutil.Process(self.popen.pid).children(recursive=True)
+            found = [child for child in children if any("ipykernel" in part for part in child.cmdline())]
+        for child in found:
+            child.kill()
+        return bool(found)
 
 
 WAYS = ("SIGKILL", "SIGINT", "kernel")
