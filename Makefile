@@ -62,9 +62,9 @@ test: setup  ## lint, types, tests, examples in docstrings, and the notebooks ag
 lab: setup  ## JupyterLab on notebooks/explore.ipynb: try the model, turn the knobs, where to start
 	$(BIN)/jupyter lab --notebook-dir=. notebooks/explore.ipynb
 
-record: setup  ## record a teacher: BACKEND=openai:MODEL@URL, gguf:FILE or torch:FOLDER; parameters in params/record.yaml
+record: setup  ## record a teacher (of TASK): BACKEND=openai:MODEL@URL, gguf:FILE or torch:FOLDER; parameters in params/record.yaml
 	@test -n "$(BACKEND)" || { echo "error: name the model: make record BACKEND=openai:MODEL@http://localhost:8000/v1 (or gguf:FILE, torch:FOLDER)" >&2; exit 1; }
-	$(BIN)/python -m lib.record --backend "$(BACKEND)"
+	$(BIN)/python -m lib.record --backend "$(BACKEND)" --params params/$(if $(TASK),$(TASK)/)record.yaml
 
 ablation: setup  ## train variants of the student, several seeds each: ABLATION=ablation (paraphrases), human (people's words), ladder (the steps), frontier, ladder_related or ladder_augmented (other systems')
 	$(BIN)/python -m lib.ablate --params params/$(ABLATION).yaml

@@ -41,7 +41,7 @@ def bring(name: str, folder: Path) -> str:
         for path in [folder / file for file in FILES if (folder / file).exists()]:
             shutil.copy(path, part)
     given = {"name": name, "tokens": len(json.dumps(tools)) // 4}
-    for template in TEMPLATES.glob("*/*.yaml"):
+    for template in TEMPLATES.rglob("*.yaml"):
         text, path = template.read_text(encoding="utf-8"), paths.PARAMS / name / template.relative_to(TEMPLATES)
         for pattern, new in CHANGES.items():
             text = re.sub(pattern.format(**given), new.format(**given), text)

@@ -146,7 +146,6 @@ class Process:
             self.popen.send_signal(signal.SIGINT if how == "SIGINT" else signal.SIGKILL)
         self.wait()
 
-
     def _kill_kernel(self) -> bool:
         """Kills the notebook's process; False if there is none."""
         found = list[psutil.Process]()

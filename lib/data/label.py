@@ -64,15 +64,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         values = params.load(NOTEBOOK, options.profile)
-        folder = paths.ROOT / values["recorded"]
-        recording = Recording.read(teacher_task(load(values["task"])), folder)
+        task = teacher_task(load(values["task"]))
+        recording = Recording.read(task)
         if options.kind == "accepted":
             accepted = read_examples(paths.run_dir(options.profile) / ACCEPTED)
             candidates = [e for e in accepted if e.source == "teacher"]
         else:
             candidates, _ = recording.candidates(values["teacher_seeds"])
         rows = sample(candidates, options.count, recording.labelled(candidates, options.kind))
-        done = ask(rows, options.kind, folder / LABELS)
+        done = ask(rows, options.kind, task.recordings / LABELS)
     except ValueError as error:
         print(f"label: {error}", file=sys.stderr)
         return 1

@@ -60,7 +60,7 @@ class RecordSettings(Settings):
     read_every: NonNegativeInt
     samples: NonNegativeInt
     chunk: PositiveInt
-    students: dict[str, str] = Field(min_length=1)
+    students: dict[str, str]
     third_party: str
     third_party_rows: NonNegativeInt
     third_party_skip: list[str]

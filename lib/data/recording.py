@@ -77,10 +77,14 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     write_xz(path, "".join(dumps(row) + "\n" for row in rows))
 
 
+def context_rows(contexts: Mapping[str, Any]) -> list[Row]:
+    """Contexts as a task reads them back."""
+    return [{"id": key, **(c if isinstance(c, dict) else c.to_dict())} for key, c in contexts.items()]
+
+
 def write_set(folder: Path, teacher_set: TeacherSet) -> None:
     """Writes a TeacherSet's four files."""
-    rows = ({"id": key, **context.to_dict()} for key, context in teacher_set.contexts.items())
-    write_rows(folder / "contexts.jsonl.xz", rows)
+    write_rows(folder / "contexts.jsonl.xz", context_rows(teacher_set.contexts))
     for name in SETS:
         write_rows(folder / f"{name}.jsonl.xz", (e.to_dict() for e in getattr(teacher_set, name)))
 

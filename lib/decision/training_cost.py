@@ -10,7 +10,8 @@ GPU's host, on the first recorded student and reinforcement. ``of_reports`` has 
 runs that they predict; the term with H was written with the runs of 2026-11-30 in view, so later ones alone are a blind
 test. A processor without a record takes the figures from its own first trainings. Rows that fit are marked.
 
-S is of a token that some answer still needs: where all answers are shorter than max_new, the prediction is too high.
+S is of a token that some answer still needs: of the longest, which newer logs have; for older ones max_new is taken,
+and where all answers are shorter the prediction is too high.
 Not modelled: low-rank adapters, which take 1.7 times what this formula says of all weights; and another training on the
 same GPU, which is marked where steps.csv shows it (``beside``). Left out: the trainings of ablations, since what ran
 beside them was not recorded.
@@ -42,6 +43,7 @@ LOGGED = [
     "gpu",
     "peak_gb",
     "others_gb",
+    "longest",
 ]  # columns of steps.csv that are read; older logs lack some
 
 
@@ -135,15 +137,18 @@ def _walls(path: Path, assistant: Shape) -> Iterator[Measured]:
             yield Measured(found["gpu"], name, step, run["training_steps"][name], run["training_seconds"][name])
 
 
-def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series) -> Step:
-    """The step of a training with these parameters; ``tokens``: of its steps, without padding."""
+def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series, longest: pd.Series) -> Step:
+    """The step of a training with these parameters; ``tokens``: of its steps, without padding.
+
+    ``longest``: tokens of the longest answer that was sampled in each step; NaN where it was not logged.
+    """
     width, compile = params["row_tokens"], params.get("compile", "")
     if "groups_per_step" in params:
         part = params["groups_at_once"] / params["groups_per_step"]
         answers = params["groups_per_step"] * params["samples"]
-        written = math.ceil(answers / params["sequences_at_once"]) * params["max_new"]
-        positions = float(tokens.mean()) / FILLED
-        return Step(student, positions, width, compile, other, positions * part, written)
+        written = math.ceil(answers / params["sequences_at_once"]) * math.ceil(longest.fillna(params["max_new"]).mean())
+        positions, most = float(tokens.mean()) / FILLED, float(tokens.max()) / FILLED * part
+        return Step(student, positions, width, compile, other, positions * part, written, most=most)
     return Step(student, params["rows_per_step"] * width, width, compile, other, params["rows_at_once"] * width)
 
 
@@ -168,7 +173,7 @@ def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     meta = run / f"{name[:2]}_meta.json"  # not there while the part runs
     hardware = read_json(meta)["hardware"] if meta.exists() else provenance.hardware()
     device = next(iter(steps["gpu"].dropna()), hardware["cpu"])
-    step = _planned(params, student, other, steps["tokens"])
+    step = _planned(params, student, other, steps["tokens"], steps["longest"])
     seconds = float(steps["seconds"].diff().fillna(steps["seconds"]).median()) * len(steps)
     beside = "another process on this GPU" if steps["others_gb"].max() > SHARED else ""
     peak = float(steps["peak_gb"].max())

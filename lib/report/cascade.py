@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from lib.core import paths
 from lib.core.files import RecordError, Row
 from lib.core.params import ParamsError
 from lib.data.study_data import DEV, TEST
@@ -118,8 +117,8 @@ def _with_teacher(names: Sequence[str], answers: pd.DataFrame, metas: Row, price
 
 def teacher(metas: Row, system: str = PIPELINE) -> pd.DataFrame:
     """What the teacher's ``system`` answered in the recording of a report ("": all of its systems)."""
-    recorded = metas.get("01", {}).get("parameters", {}).get("recorded", "")
-    return candidates.said_by_teacher(paths.ROOT / recorded, system) if recorded else pd.DataFrame()
+    folder = choice.recording(metas)
+    return candidates.said_by_teacher(folder, system) if folder else pd.DataFrame()
 
 
 def _choice(names: Sequence[str], what: str, prices: Prices) -> Row:

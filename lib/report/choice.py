@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
-from lib.core import files, paths
+from lib.core import files
 from lib.core.files import Row
 from lib.data.study_data import DEV, TEST
 from lib.decision import costs, training_cost
@@ -19,6 +20,8 @@ from lib.llm.replay import REPLIES
 from lib.model.flops import Shape
 from lib.model.gguf_read import GgufError, GgufFile
 from lib.report.release import latency
+from lib.tasks import load
+from lib.teacher.contract import has_teacher, teacher_task
 
 TEACHER_DEV = "teacher_dev"
 BATCH = 64  # requests that a GPU answers together
@@ -202,10 +205,18 @@ def loads(folder: Path, last: pd.DataFrame) -> list[Row]:
     return costs.at_loads(prices, _need(own), least).to_dict("records")
 
 
+def recording(metas: Row) -> Path | None:
+    """The folder with the recorded teacher of a report's task; None if it is not here."""
+    with suppress(KeyError, ValueError):  # no part 1, or a task that is not here
+        task = load(metas["01"]["parameters"]["task"])
+        return teacher_task(task).recordings if has_teacher(task) else None
+    return None
+
+
 def taught(metas: Row) -> list[Row]:
     """What the replies of the teacher's recording cost at list prices; [] if it is not here."""
-    path = paths.ROOT / metas.get("01", {}).get("parameters", {}).get("recorded", "") / REPLIES
-    replies = pd.read_json(path, lines=True) if path.is_file() else pd.DataFrame()
+    folder = recording(metas)
+    replies = pd.read_json(folder / REPLIES, lines=True) if folder else pd.DataFrame()
     return costs.teacher_data(load_prices(), replies).to_dict("records") if len(replies) else []
 
 

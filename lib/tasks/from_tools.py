@@ -3,6 +3,7 @@
 See tests/toy_task.py for one. A context has a list of names for each kind of thing that references point at.
 """
 
+import inspect
 import json
 import re
 from collections import Counter
@@ -24,7 +25,9 @@ from lib.runtime.requests import read_row
 from lib.tasks import notation
 from lib.tasks.compact import Compact
 from lib.tasks.notation import clean
-from lib.tasks.tools import STRICT, read, task_checked
+from lib.tasks.tools import STRICT, Tools, read, task_checked
+from lib.teacher.contract import TeacherSet, Writer
+from lib.teacher.pipeline import OneStage, Prototype
 
 KEY = "home"  # what of their context the notebooks group requests by
 DRAWS = 100  # examples drawn for each test request of a level, at most
@@ -63,6 +66,43 @@ class FromTools(Compact):
         """What valid calls do, equal for calls that do the same. Raises TaskError for calls that are refused."""
         return tuple(sorted(json.dumps(call, sort_keys=True, ensure_ascii=False).casefold() for call in calls))
 
+    def described(self, context: Mapping[str, Any]) -> str:
+        """The context as JSON, for a teacher."""
+        return json.dumps({key: value for key, value in context.items() if key != KEY}, ensure_ascii=False)
+
+    @property
+    def arguments(self) -> Tools:
+        """The tools' arguments by name."""
+        return self._tools
+
+    @property
+    def recordings(self) -> Path:
+        """The folder with what teachers answered, beside the task's module."""
+        return Path(inspect.getfile(type(self))).parent / "recordings"
+
+    def teacher_set(self, seeds: int, tests: int, pool: int, seed: int) -> TeacherSet:
+        given = {"seed": f"teacher {seed}", "seeds": seeds + pool, "dev": tests}
+        train, dev = self.drawn(given, "train"), self.drawn(given, "dev")
+        if not train:
+            raise TaskError(f"task '{self.name}' has no requests to paraphrase here: bring its data, see its README")
+        contexts, keyed = self.keyed([replace(e, id=f"teacher-{e.id}") for e in (*train, *dev)])
+        return TeacherSet(contexts, keyed[:seeds], keyed[len(train) :], keyed[seeds : len(train)])
+
+    def writer(self, prompts: Path | None = None) -> Writer:
+        from lib.tasks import teaching
+
+        return teaching.Writer(prompts)
+
+    def one_stage(self, pool: Sequence[Example]) -> dict[str, OneStage]:
+        from lib.tasks import teaching
+
+        return teaching.one_stage(self, pool)
+
+    def prototype(self, pool: Sequence[Example]) -> Prototype:
+        from lib.tasks import teaching
+
+        return teaching.Prototype(self, pool)
+
     def dialogue(self, ask: Ask) -> "Dialogue":
         return Dialogue(ask, self)
 
@@ -83,11 +123,11 @@ class FromTools(Compact):
 
     def effect(self, calls: Sequence[Call], context: dict[str, Any]) -> Hashable | None:
         try:
-            return self.effects(context, [self._valid(call, context) for call in calls])
+            return self.effects(context, [self.valid(call, context) for call in calls])
         except TaskError:
             return None
 
-    def _valid(self, call: Call, context: dict[str, Any]) -> Call:
+    def valid(self, call: Call, context: dict[str, Any]) -> Call:
         """The call, checked against its tool and the context's things. Raises TaskError."""
         found, things = self._tools.checked(call), self.things(context)
         for a in self._tools[found["name"]]:
@@ -119,15 +159,20 @@ class FromTools(Compact):
 
     def sample(self, params: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Of ``params``: ``seed``, how many ``seeds``, and how many requests of each level for ``dev`` and ``test``."""
-        drawn = {split: self._drawn(params, split) for split in ("train", "dev", "test")}
-        contexts = {files.digest(e.context)[:16]: e.context for some in drawn.values() for e in some}
-        keyed = {k: [replace(e, context={KEY: files.digest(e.context)[:16]}) for e in es] for k, es in drawn.items()}
+        train, tests = self.drawn(params, "train"), [*self.drawn(params, "dev"), *self.drawn(params, "test")]
+        contexts, keyed = self.keyed([*train, *tests])
         files.write_jsonl(out / "01_homes.jsonl", ({"id": key, **context} for key, context in contexts.items()))
-        files.write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in keyed["train"]))
-        files.write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in (*keyed["dev"], *keyed["test"])))
-        return {"seeds": len(drawn["train"]), "tests": len(drawn["dev"] + drawn["test"]), "homes": len(contexts)}
+        files.write_jsonl(out / "01_prototype.jsonl", (e.to_dict() for e in keyed[: len(train)]))
+        files.write_jsonl(out / "01_tests.jsonl", (e.to_dict() for e in keyed[len(train) :]))
+        return {"seeds": len(train), "tests": len(tests), "homes": len(contexts)}
 
-    def _drawn(self, params: Mapping[str, Any], split: str) -> list[Example]:
+    def keyed(self, examples: Sequence[Example]) -> tuple[dict[str, Any], list[Example]]:
+        """The contexts by key, and the examples with the keys of theirs."""
+        keys = [files.digest(e.context)[:16] for e in examples]
+        pairs = [*zip(keys, examples, strict=True)]
+        return {key: e.context for key, e in pairs}, [replace(e, context={KEY: key}) for key, e in pairs]
+
+    def drawn(self, params: Mapping[str, Any], split: str) -> list[Example]:
         """Requests of a split, numbered. Raises TaskError for a test whose answer cannot be right."""
         learnt, found, seen = split == "train", list[Example](), Counter[str]()
         most = params["seeds" if learnt else split]
@@ -151,10 +196,10 @@ class FromTools(Compact):
     def accept(
         self, seeds: Iterable[Example], contexts: Mapping[str, Any], tests: Collection[Example]
     ) -> tuple[list[Example], list[Example]]:
-        tested, seen = {_words(e.text) for e in tests}, set[Any]()
+        tested, seen = {notation.words(e.text) for e in tests}, set[Any]()
         accepted, rejected = list[Example](), list[Example]()
         for seed in seeds:
-            said = seed.context[KEY], _words(seed.text)
+            said = seed.context[KEY], notation.words(seed.text)
             repeated = "words of a test" if said[1] in tested else "same request twice" if said in seen else ""
             reason = repeated or self._fault(*self.resolve([seed], contexts))
             seen.add(said)
@@ -165,7 +210,7 @@ class FromTools(Compact):
     def _fault(self, e: Example) -> str:
         """Why the first right answer of an example cannot be learnt, or an empty string."""
         try:
-            calls = [self._valid(call, e.context) for call in e.gold[0]]
+            calls = [self.valid(call, e.context) for call in e.gold[0]]
             self.effects(e.context, calls)
             pieces = self.answer(calls, self.references(e.context, e.text))
         except TaskError as error:
@@ -181,8 +226,8 @@ class FromTools(Compact):
     ) -> list[dict[str, Any]]:
         facts: dict[str, Callable[[Example], str]] = {
             "contexts": lambda e: e.context[KEY],
-            "sentences": lambda e: _words(e.text),
-            "sentences with names masked": lambda e: _words(e.text, self._names(contexts[e.context[KEY]])),
+            "sentences": lambda e: notation.words(e.text),
+            "sentences with names masked": lambda e: self.masked(e, contexts),
         }
         rows = []
         for split, (kind, fact) in product(dict.fromkeys(e.split for e in tests), facts.items()):
@@ -190,6 +235,13 @@ class FromTools(Compact):
             n, seen = len(found), len(found & learnt)
             rows.append({"split": split, "of": kind, "n": n, "seen": seen, "share": seen / n})
         return rows
+
+    def words(self, text: str, context: dict[str, Any]) -> str:
+        """The casefolded words of a request, the context's names masked."""
+        return notation.words(text, self._names(context))
+
+    def masked(self, example: Example, contexts: Mapping[str, Any]) -> str:
+        return self.words(example.text, contexts[example.context[KEY]])
 
     def _names(self, context: dict[str, Any]) -> list[str]:
         return [name for names in self.things(context).values() for name in names]
@@ -232,10 +284,3 @@ def _lists(*kinds: str) -> type[BaseModel]:
     """A context that is a list of names for each kind."""
     lists: Any = dict.fromkeys(kinds, (list[Annotated[str, Field(min_length=1)]], ...))
     return create_model("Context", __config__=STRICT, **lists)
-
-
-def _words(text: str, names: Iterable[str] = ()) -> str:
-    """The casefolded words of a text, names masked."""
-    for name in sorted(names, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "#", text, flags=re.I)
-    return " ".join(re.findall(r"#|[^\W_]+", text.casefold()))

@@ -8,7 +8,7 @@ Strings carry a leading space and escape ``\``, ``,`` and ``)``. Grammars are in
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from lib.core.task import Control, TaskError
 
@@ -46,6 +46,17 @@ def apart(text: str) -> str:
     'rename “ my notes.txt” ( the old one) to " new"'
     """
     return _OPENING.sub(r"\1 ", text)
+
+
+def words(text: str, names: Iterable[str] = ()) -> str:
+    """The casefolded words of a text, names masked.
+
+    >>> words("Put the Red Cup away!", ["Red Cup"])
+    'put the # away'
+    """
+    for name in sorted(names, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "#", text, flags=re.I)
+    return " ".join(re.findall(r"#|[^\W_]+", text.casefold()))
 
 
 def escaped(text: str) -> str:

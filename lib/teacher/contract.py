@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lib.core.task import Example, StudyTask, TaskError
+from lib.llm.replay import PROVENANCE
 from lib.llm.types import Backend, Prompt, Reply
 from lib.teacher.pipeline import OneStage, OneStageSystem, Pipeline, Prototype
 
@@ -89,13 +90,13 @@ class TeacherTask(StudyTask, Protocol):
 
 
 def has_teacher(task: StudyTask) -> bool:
-    """Whether ``task`` has a recorded teacher."""
-    return hasattr(task, "recordings")
+    """Whether a teacher of ``task`` was recorded."""
+    return hasattr(task, "recordings") and (task.recordings / PROVENANCE).is_file()
 
 
 def teacher_task(task: StudyTask) -> TeacherTask:
-    """``task`` if it has a recorded teacher. Raises TaskError."""
-    if not has_teacher(task):
+    """``task`` if it can have a teacher. Raises TaskError."""
+    if not hasattr(task, "writer"):
         raise TaskError(f"task '{task.name}' has no teacher: see TeacherTask in lib/teacher/contract.py")
     return task  # type: ignore[return-value]
 

@@ -48,6 +48,7 @@ class Step:
     at_once: float = 0.0
     sampled: int = 0
     shards: int = 1  # processes among which the student's weights are divided
+    most: float = 0.0  # positions of the largest pass, where passes differ
 
     def _forward(self, shape: Shape) -> float:
         seen = self.width / (2 if self.compile == "flex" else 1)
@@ -89,7 +90,7 @@ class Step:
 
     @property
     def peak_bytes(self) -> float:
-        positions = self.at_once or self.positions
+        positions = self.most or self.at_once or self.positions
         logits = positions * ANSWERS * self.student.vocabulary * (36 if self.assistant else 16)
         weights = 18 * self.student.weights / self.shards + 6 * (self.assistant.weights if self.assistant else 0)
         return weights + positions * self._kept(self.student) + logits

@@ -46,9 +46,10 @@ from lib.training.trainer import Batch, PackedTrainer
 from lib.training.work import Result, claim, finished, first, wait
 
 POOL = "pool.csv"  # how many requests of each kind were tried and kept, in the student's folder
-COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens")
+COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens", "longest")
 """Further columns of steps.csv, of a step's samples: mean reward and its standard deviation, share exactly right, KL
-divergence from the start (nats a token), shares of groups dropped, of answers that do nothing and of invalid ones."""
+divergence from the start (nats a token), shares of groups dropped, of answers that do nothing and of invalid ones;
+tokens of an answer, mean and most."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,9 @@ def statistics(groups: Sequence[Group]) -> dict[str, float]:
     names = ["reward", "exact", "none", "invalid", "answer_tokens"]
     values = [(s.reward, s.exact, not (r.calls or r.error), bool(r.error), len(s.ids)) for s, r in samples]
     table = pd.DataFrame(values, columns=names)
-    dropped = sum(not g.spread for g in groups) / len(groups)
-    return {**table.mean().to_dict(), "spread": float(table["reward"].std(ddof=0)), "dropped": dropped}
+    dropped, longest = sum(not g.spread for g in groups) / len(groups), float(table["answer_tokens"].max())
+    spread = float(table["reward"].std(ddof=0))
+    return {**table.mean().to_dict(), "longest": longest, "spread": spread, "dropped": dropped}
 
 
 def train(

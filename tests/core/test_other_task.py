@@ -1,4 +1,4 @@
-"""A task from a folder, without a teacher, baselines or tests of others, from new-task to what is released."""
+"""A task from a folder, without baselines or tests of others, from new-task and a teacher to what is released."""
 
 from pathlib import Path
 from typing import Any
@@ -6,15 +6,20 @@ from typing import Any
 import garden
 import pytest
 import yaml
+from toy_chat import Rule
 from toy_model import tiny_base
+from toy_recording import reply
 
 from lib import choose, new_task
 from lib.core import paths, stages
 from lib.core.files import read_jsonl
+from lib.core.params import read_yaml
+from lib.data import record
 from lib.model import student as students
 from lib.report import __main__ as report
 from lib.report.release import release
 from lib.tasks import load
+from lib.teacher.contract import teacher_task
 
 TINY = {"row_tokens": 300, "max_steps": 2, "precision": "fp32"}
 
@@ -29,7 +34,7 @@ def changed(base: str) -> dict[str, dict[str, Any]]:
     }
     return {
         "01": {"seeds": 80},
-        "02": {"ablated": []},
+        "02": {"ablated": [], "rule": [["judge"]]},
         "03": {"training": {**TINY, "base": base, "max_steps": 60, "learning_rate": 3.0e-3}, **cut},
         "04": {"training": TINY},
         "05": {"training": {**TINY, "samples": 4, "pool": 8, "pool_samples": 4, "max_new": 24}},
@@ -45,10 +50,16 @@ def test_a_task_from_a_folder_goes_through_the_notebooks(tmp_path: Path, monkeyp
     values = changed(str(students.save(students.build(load("garden"), tiny_base(), 400, 4), tmp_path / "base")))
     for path in (paths.PARAMS / "garden" / "smoke").iterdir():
         path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **values[path.name[:2]]}))
+    given = read_yaml(paths.PARAMS / "garden" / "record.yaml") | {"seeds": 6, "pool": 12, "tests": 1, "read_every": 0}
+    task = teacher_task(load("garden"))
+    record.Session(task, Rule(reply), record.RecordSettings.read(given, "toy"), tmp_path / "record").run()
     stages.run_all("garden/smoke")
-    answered = read_jsonl((run := paths.run_dir("garden/smoke")) / "06_predictions.jsonl")
+    run = paths.run_dir("garden/smoke")
+    taught = [row["text"] for row in read_jsonl(run / "02_accepted.jsonl") if row["source"] == "teacher"]
+    assert taught and all(text.startswith("now ") or text.endswith(" for me") for text in taught)
+    answered = read_jsonl(run / "06_predictions.jsonl")
     assert {f"{row['test']} {row['level']}" for row in answered} == {"dev own", "dev varied", "test own", "test varied"}
     assert release(run, "garden/smoke", paths.REPORTS, allow_dirty=True)[-1].name == "small.gguf"
     page = report.build("garden/smoke", paths.REPORTS)[-1].read_text()
-    assert 'href="garden/smoke/model/small.gguf"' in page and "large models of part 1" not in page, "it has no teacher"
+    assert 'href="garden/smoke/model/small.gguf"' in page and "large models of part 1" in page
     assert choose.main(["--profile", "garden/smoke"]) == 0

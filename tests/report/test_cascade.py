@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from toy_choice import write_answers
 
-from lib.core import paths
 from lib.core.files import write_json
 from lib.data.recording import PREDICTIONS, write_rows
 from lib.decision import records
@@ -31,7 +30,7 @@ def answers(tmp_path: Path) -> pd.DataFrame:
 @pytest.fixture
 def metas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, object]]:
     """Provenance of a report whose teacher answered 50 requests of test, of which it got 40 right."""
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(choice, "recording", lambda metas: tmp_path / "teacher")
     said = {"system": PIPELINE, "test": "test", "calls": [], "prompt_tokens": 500, "new_tokens": 9}
     said |= dict.fromkeys(("digest", "level", "reason", "error"), "")
     said |= dict.fromkeys(("latency_ms", "cached_tokens", "llm_calls", "reward"), 1)
@@ -39,7 +38,7 @@ def metas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str
         tmp_path / "teacher" / PREDICTIONS, [{"id": key, "exact": i % 5 > 0, **said} for i, key in enumerate(ASKED)]
     )
     write_json(tmp_path / "provenance.json", {"06": {"parameters": {"parent": "big"}}})
-    return {"01": {"parameters": {"recorded": "teacher", "hosted_model": "gpt-4o-mini"}}}
+    return {"01": {"parameters": {"hosted_model": "gpt-4o-mini"}}}
 
 
 def last() -> pd.DataFrame:

@@ -74,9 +74,9 @@ def test_gpus_have_a_cost_if_the_model_is_here(folder: Path) -> None:
 
 
 def test_the_teacher_s_data_has_a_price_if_its_recording_is_here() -> None:
-    rows = choice.taught({"01": {"parameters": {"recorded": "lib/tasks/home/recordings"}}})
+    rows = choice.taught({"01": {"parameters": {"task": "home"}}})
     assert rows and all(row["usd"] > 0 for row in rows)
-    assert choice.taught({}) == choice.taught({"01": {"parameters": {"recorded": "elsewhere"}}}) == []
+    assert choice.taught({}) == choice.taught({"01": {"parameters": {"task": "elsewhere"}}}) == []
 
 
 def test_trainings_are_those_that_the_run_wrote_and_misses_are_named(folder: Path) -> None:

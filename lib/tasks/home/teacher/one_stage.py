@@ -16,12 +16,13 @@ from typing import Any
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
+from lib.tasks.asking import schema
 from lib.tasks.home.language import calls
 from lib.tasks.home.language.references import MAX_FLOORS, References, numbered, scores, spaced
 from lib.tasks.home.simulator.homes import Area, Entity, Home
 from lib.tasks.home.simulator.tools import DEFAULT, schemas, validate
 from lib.tasks.home.teacher.retrieval import distinct, mask
-from lib.tasks.home.teacher.steps import TEXTS, schema
+from lib.tasks.home.teacher.steps import TEXTS
 from lib.tasks.nearest import Nearest
 from lib.tasks.notation import checked, clean
 from lib.teacher.pipeline import Ask, OneStage

@@ -18,6 +18,7 @@ import yaml
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
+from lib.tasks.asking import answered, ask_select, ask_split, schema
 from lib.tasks.home.simulator.execute import NOTHING, execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.simulator.matching import WHOLE_HOME
@@ -28,60 +29,12 @@ from lib.tasks.home.teacher.shortlist import Candidate, all_but, shortlist
 from lib.tasks.home.teacher.split import JOINED, cut
 from lib.tasks.home.teacher.values import Offer, offered, worded
 from lib.tasks.home.words import stems
-from lib.tasks.notation import checked, clean
+from lib.tasks.notation import checked
 from lib.teacher.pipeline import Ask
 
 TEXTS: dict[str, str] = yaml.safe_load(Path(__file__).with_name("prompts.yaml").read_text(encoding="utf-8"))
-NONE, TARGET = "none", "target"
+TARGET = "target"
 FUNCTIONS = tuple(name for name in DEFAULT if name not in NOTHING)  # that can be chosen
-
-
-def schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
-    """The JSON schema of an object with these properties, all of them required unless ``required`` lists some."""
-    needed = list(properties if required is None else required)
-    return {"type": "object", "properties": dict(properties), "required": needed, "additionalProperties": False}
-
-
-def _object(raw: str) -> dict[str, Any]:
-    try:
-        value = json.loads(raw)
-    except ValueError as error:
-        raise TaskError(f"That is not JSON ({error}). Answer with one JSON object.") from error
-    if not isinstance(value, dict):
-        raise TaskError("Answer with one JSON object.")
-    return value
-
-
-def ask_split(text: str) -> Ask[list[str]]:
-    """Asks for the single commands of what was said, each in words of the request."""
-    commands = {"type": "array", "items": {"type": "string", "maxLength": 200}, "minItems": 1, "maxItems": 4}
-
-    def read(raw: str) -> list[str]:
-        rows = _object(raw).get("commands")
-        if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
-            raise TaskError('Answer with {"commands": [...]}, a list of texts.')
-        found = [clean(row) for row in rows if row.strip()]
-        for new in (sorted(stems(row) - stems(text)) for row in found):
-            if len(new) > 1:
-                raise TaskError(f"Nobody said {', '.join(new)}. Use only words of what was said.")
-        return list(dict.fromkeys(found))
-
-    shape = schema({"commands": commands})
-    return Ask(Prompt.of(TEXTS["split"], f"Said: {text}", schema=shape, max_tokens=120), read)
-
-
-def ask_select(command: str, examples: Sequence[tuple[str, str]], functions: Sequence[str]) -> Ask[str]:
-    """Asks for one of ``functions`` or none; ``examples``: (command, function), the best last, shown as turns."""
-
-    def read(raw: str) -> str:
-        name = _object(raw).get("function")
-        if name not in (*functions, NONE):
-            raise TaskError(f"There is no function {name!r} here. Choose one that is listed, or {NONE}.")
-        return "" if name == NONE else str(name)
-
-    turns = [turn for text, name in examples for turn in (text, json.dumps({"function": name or NONE}))]
-    shape = schema({"function": {"type": "string", "enum": [*functions, NONE]}})
-    return Ask(Prompt.of(TEXTS["select"], *turns, command, schema=shape, max_tokens=24), read)
 
 
 def ask_fill(
@@ -95,7 +48,7 @@ def ask_fill(
     lines = lines if len(found) > 1 else []
 
     def read(raw: str) -> list[Call]:
-        answer = _object(raw)
+        answer = answered(raw)
         number = answer.get(TARGET) if lines else 1
         if type(number) is not int or not 0 <= number <= len(found):
             raise TaskError(f"{TARGET}={number!r}: give the number of one of the lines, 0 to {len(found)}.")
@@ -165,7 +118,7 @@ class HomePrototype:
         parts = cut(said, home, self.neighbours.words, lambda part: self._plain(part, home))
         if parts or nearest[0][1] >= SAME:
             return parts or [said]
-        return ask_split(said)
+        return ask_split(TEXTS["split"], said, stems)
 
     def _plain(self, text: str, home: Home) -> bool:
         """Whether a text by itself is a command."""
@@ -186,7 +139,9 @@ class HomePrototype:
         names = [f for f in likely if not domains or _acts(TOOLS[f], domains)] or likely
         near = (row for row, _ in self.neighbours.best(command, home, 3 * SHOTS))
         shots = distinct(near, lambda row: untyped(row.masked))[:SHOTS]
-        return ask_select(command, [(row.example.text, row.function) for row in reversed(shots)], names)
+        return ask_select(
+            TEXTS["select"], command, [(row.example.text, row.function) for row in reversed(shots)], names
+        )
 
     def fill(self, command: str, function: str, context: Mapping[str, Any]) -> Ask[list[Call]] | list[Call]:
         home, area, tool = Home.from_dict(context["home"]), context.get("area"), TOOLS[function]

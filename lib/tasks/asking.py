@@ -1,0 +1,71 @@
+"""Questions to a large model whose answers are JSON, and the two steps of a pipeline that all tasks ask alike.
+
+A reader raises TaskError, worded for the model, for an answer that is no JSON, chooses what is not on offer, or has
+words that nobody said.
+"""
+
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from lib.core.task import TaskError
+from lib.llm.types import Prompt
+from lib.tasks.notation import clean
+from lib.teacher.pipeline import Ask
+
+NONE = "none"
+MOST_COMMANDS = 4  # that a request is taken apart into
+
+
+def schema(properties: Mapping[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+    """The JSON schema of an object with these properties, all of them required unless ``required`` lists some."""
+    needed = list(properties if required is None else required)
+    return {"type": "object", "properties": dict(properties), "required": needed, "additionalProperties": False}
+
+
+def answered(raw: str) -> dict[str, Any]:
+    """The object of an answer. Raises TaskError."""
+    try:
+        value = json.loads(raw)
+    except ValueError as error:
+        raise TaskError(f"That is not JSON ({error}). Answer with one JSON object.") from error
+    if not isinstance(value, dict):
+        raise TaskError("Answer with one JSON object.")
+    return value
+
+
+def ask_split(system: str, text: str, words: Callable[[str], Collection[str]]) -> Ask[list[str]]:
+    """Asks for the single commands of what was said; each may have one word of ``words`` that was not said."""
+    commands = {
+        "type": "array",
+        "items": {"type": "string", "maxLength": 200},
+        "minItems": 1,
+        "maxItems": MOST_COMMANDS,
+    }
+
+    def read(raw: str) -> list[str]:
+        rows = answered(raw).get("commands")
+        if not isinstance(rows, list) or not all(isinstance(row, str) for row in rows):
+            raise TaskError('Answer with {"commands": [...]}, a list of texts.')
+        found = [clean(row) for row in rows if row.strip()]
+        for new in (sorted({*words(row)} - {*words(text)}) for row in found):
+            if len(new) > 1:
+                raise TaskError(f"Nobody said {', '.join(new)}. Use only words of what was said.")
+        return list(dict.fromkeys(found))
+
+    shape = schema({"commands": commands})
+    return Ask(Prompt.of(system, f"Said: {text}", schema=shape, max_tokens=120), read)
+
+
+def ask_select(system: str, command: str, examples: Sequence[tuple[str, str]], functions: Sequence[str]) -> Ask[str]:
+    """Asks for one of ``functions`` or none; ``examples``: (command, function), the best last, shown as turns."""
+
+    def read(raw: str) -> str:
+        name = answered(raw).get("function")
+        if name not in (*functions, NONE):
+            raise TaskError(f"There is no function {name!r} here. Choose one that is listed, or {NONE}.")
+        return "" if name == NONE else str(name)
+
+    turns = [turn for text, name in examples for turn in (text, json.dumps({"function": name or NONE}))]
+    shape = schema({"function": {"type": "string", "enum": [*functions, NONE]}})
+    return Ask(Prompt.of(system, *turns, command, schema=shape, max_tokens=24), read)
