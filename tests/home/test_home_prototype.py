@@ -10,11 +10,12 @@ from test_pipeline import Scripted
 
 from lib.core.task import Example, TaskError
 from lib.llm.types import Prompt
+from lib.tasks.asking import NONE
 from lib.tasks.home.simulator.execute import execute
 from lib.tasks.home.simulator.homes import Home
 from lib.tasks.home.teacher.one_stage import FewShot, ZeroShot
 from lib.tasks.home.teacher.split import cut
-from lib.tasks.home.teacher.steps import FUNCTIONS, NONE, TEXTS, HomePrototype
+from lib.tasks.home.teacher.steps import FUNCTIONS, TEXTS, HomePrototype
 from lib.teacher.pipeline import Ask, OneStageSystem, Pipeline
 
 POOL = [

@@ -30,7 +30,7 @@ def answers(tmp_path: Path) -> pd.DataFrame:
 @pytest.fixture
 def metas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str, object]]:
     """Provenance of a report whose teacher answered 50 requests of test, of which it got 40 right."""
-    monkeypatch.setattr(choice, "recording", lambda metas: tmp_path / "teacher")
+    monkeypatch.setattr(choice, "recording", lambda metas: tmp_path / "teacher" if metas else None)
     said = {"system": PIPELINE, "test": "test", "calls": [], "prompt_tokens": 500, "new_tokens": 9}
     said |= dict.fromkeys(("digest", "level", "reason", "error"), "")
     said |= dict.fromkeys(("latency_ms", "cached_tokens", "llm_calls", "reward"), 1)
