@@ -63,6 +63,10 @@ class Folder(FromTools):
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (self.name, self.folder)
 
+    @property
+    def recordings(self) -> Path:
+        return self.folder / "recordings"
+
     def effects(self, context: dict[str, Any], calls: list[Call]) -> Hashable:
         return self.executor.state(context, calls) if self.executor else super().effects(context, calls)
 

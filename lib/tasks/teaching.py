@@ -115,7 +115,8 @@ class Prototype:
             return [{"name": function, "arguments": {}}]
         near = self.similar.best(command, context, 8 * FILLED)
         own = [e for e in near if e.gold[0] and e.gold[0][0]["name"] == function][-FILLED:]
-        turns = [turn for e in own for turn in (f"{function}: {e.text}", json.dumps(e.gold[0][0]["arguments"]))]
+        shots = [(f"{function}: {e.text}", json.dumps(e.gold[0][0]["arguments"], ensure_ascii=False)) for e in own]
+        turns = [turn for shot in shots for turn in shot]
         head = f"{json.dumps(self._functions[function], ensure_ascii=False)}\n{self.task.described(context)}"
         things = self.task.things(context)
         shape = schema({a.name: _value(a, things) for a in arguments}, [a.name for a in arguments if a.required])

@@ -19,7 +19,7 @@ from lib.model import student as students
 from lib.report import __main__ as report
 from lib.report.release import release
 from lib.tasks import load
-from lib.teacher.contract import teacher_task
+from lib.teacher.contract import has_teacher, teacher_task
 
 TINY = {"row_tokens": 300, "max_steps": 2, "precision": "fp32"}
 
@@ -53,6 +53,7 @@ def test_a_task_from_a_folder_goes_through_the_notebooks(tmp_path: Path, monkeyp
     given = read_yaml(paths.PARAMS / "garden" / "record.yaml") | {"seeds": 6, "pool": 12, "tests": 1, "read_every": 0}
     task = teacher_task(load("garden"))
     record.Session(task, Rule(reply), record.RecordSettings.read(given, "toy"), tmp_path / "record").run()
+    assert task.recordings == paths.TASKS / "garden" / "recordings" and has_teacher(task)
     stages.run_all("garden/smoke")
     run = paths.run_dir("garden/smoke")
     taught = [row["text"] for row in read_jsonl(run / "02_accepted.jsonl") if row["source"] == "teacher"]

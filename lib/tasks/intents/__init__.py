@@ -36,6 +36,10 @@ class Intents(FromTools):
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return type(self), (self.table,)
 
+    @property
+    def recordings(self) -> Path:
+        return (paths.ROOT / self.table).with_suffix("") / "recordings" if self.table else super().recordings
+
     def examples(self, rng: Random, split: str) -> Iterator[Example]:
         return iter(sorted((e for e in self.said if e.split == split), key=lambda e: rng.random()))
 
