@@ -102,6 +102,24 @@ def test_a_request_that_led_to_nothing_is_said_otherwise(text: str, other: str, 
     assert asked(text, {other: [VOLUME]}, sure=sure) == ([VOLUME] if sure > 0.5 else [])
 
 
+@pytest.mark.parametrize(
+    ("text", "done"),
+    [
+        ("mute the stereo hi-fi", [VOLUME]),
+        ("mute it", []),
+        ("mute the Hi-Fi and the Siren", []),
+        ("Hi-Fi in the den", []),
+    ],
+)
+def test_where_the_model_asks_which_the_device_that_is_named_in_full_gets_its_room(text: str, done: list[Call]) -> None:
+    which = Answer([], confidence=0.9, ask={"tool": "HassMediaPlayerMute", "argument": "name"})
+
+    def ask(said: str, context: object) -> Answer:
+        return Answer([VOLUME], confidence=0.9) if said.casefold() == "mute the stereo hi-fi in the den" else which
+
+    assert answered(ask, text, HOME, None).calls == done
+
+
 def test_what_was_understood_is_asked_once() -> None:
     seen = []
 

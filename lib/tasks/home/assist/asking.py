@@ -56,13 +56,18 @@ def _meant(ask: Ask, text: str, home: Home, area: str | None) -> Answer:
 
 
 def _others(text: str, answer: Answer, home: Home) -> Iterator[str]:
-    """Other words for a request that led to nothing: with what a percentage is of, or its last part alone."""
+    """Other words for a request that led to nothing: with what a percentage is of, or its last part alone.
+
+    Where the model asks which device is meant, the one that is named in full gets its room.
+    """
     some = [] if answer.calls else mentioned(home, text)
     aspect = WORDING["aspects"].get(some[0].domain) if len(some) == 1 else None
     if aspect and re.search(r"%|\bper ?cent\b", text, re.IGNORECASE):
         names = (name for name in (some[0].name, *some[0].also) if mentions(text, name))
         name = max(names, key=len)
         yield re.sub(rf"(?:\bthe )?{re.escape(name)}", lambda _: f"the {aspect} of {name}", text, flags=re.IGNORECASE)
+    if answer.ask and len(some) == 1 and some[0].area and not place_in(home, text):
+        yield re.sub(rf"\b{re.escape(some[0].name)}\b", rf"\g<0> in the {some[0].area}", text, flags=re.IGNORECASE)
     *before, last = re.split(WORDING["clause"], text, flags=re.IGNORECASE)
     if before and not (answer.calls or answer.ask) and FOLLOW["command"].match(last):
         yield last
