@@ -36,12 +36,8 @@ def answered(raw: str) -> dict[str, Any]:
 
 def ask_split(system: str, text: str, words: Callable[[str], Collection[str]]) -> Ask[list[str]]:
     """Asks for the single commands of what was said; each may have one word of ``words`` that was not said."""
-    commands = {
-        "type": "array",
-        "items": {"type": "string", "maxLength": 200},
-        "minItems": 1,
-        "maxItems": MOST_COMMANDS,
-    }
+    one = {"type": "string", "maxLength": 200}
+    commands = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_COMMANDS}
 
     def read(raw: str) -> list[str]:
         rows = answered(raw).get("commands")
