@@ -9,6 +9,7 @@ may need what an earlier one makes.
 import json
 import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,7 @@ class AtOnce:
         near = self.similar.best(said, context, SHOTS) if self.similar else []
         shots = [(f"Request: {e.text}", json.dumps({"calls": e.gold[0]}, ensure_ascii=False)) for e in near]
         user = f"{self.task.described(context)}\nRequest: {said}"
-        turns = [turn for shot in shots for turn in shot]
-        return Ask(Prompt.of(self.system, *turns, user, schema=self.schema, max_tokens=MOST_NEW), self._read)
+        return Ask(Prompt.of(self.system, *chain(*shots), user, schema=self.schema, max_tokens=MOST_NEW), self._read)
 
     def _read(self, raw: str) -> list[Call]:
         calls = answered(raw).get("calls")
@@ -116,7 +116,6 @@ class Prototype:
         near = self.similar.best(command, context, 8 * FILLED)
         own = [e for e in near if e.gold[0] and e.gold[0][0]["name"] == function][-FILLED:]
         shots = [(f"{function}: {e.text}", json.dumps(e.gold[0][0]["arguments"], ensure_ascii=False)) for e in own]
-        turns = [turn for shot in shots for turn in shot]
         head = f"{json.dumps(self._functions[function], ensure_ascii=False)}\n{self.task.described(context)}"
         things = self.task.things(context)
         shape = schema({a.name: _value(a, things) for a in arguments}, [a.name for a in arguments if a.required])
@@ -125,7 +124,7 @@ class Prototype:
         def read(raw: str) -> list[Call]:
             return [self.task.arguments.checked({"name": function, "arguments": answered(raw)})]
 
-        return Ask(Prompt.of(TEXTS["fill"], *turns, user, schema=shape, max_tokens=MOST_NEW), read)
+        return Ask(Prompt.of(TEXTS["fill"], *chain(*shots), user, schema=shape, max_tokens=MOST_NEW), read)
 
     def refused(self, command: str, calls: Sequence[Call], context: dict[str, Any]) -> str:
         try:

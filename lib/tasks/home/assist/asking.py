@@ -67,7 +67,8 @@ def _others(text: str, answer: Answer, home: Home) -> Iterator[str]:
         name = max(names, key=len)
         yield re.sub(rf"(?:\bthe )?{re.escape(name)}", lambda _: f"the {aspect} of {name}", text, flags=re.IGNORECASE)
     if answer.ask and len(some) == 1 and some[0].area and not place_in(home, text):
-        yield re.sub(rf"\b{re.escape(some[0].name)}\b", rf"\g<0> in the {some[0].area}", text, flags=re.IGNORECASE)
+        whole = rf"\b{re.escape(some[0].name)}\b"
+        yield re.sub(whole, lambda name: f"{name[0]} in the {some[0].area}", text, flags=re.IGNORECASE)
     *before, last = re.split(WORDING["clause"], text, flags=re.IGNORECASE)
     if before and not (answer.calls or answer.ask) and FOLLOW["command"].match(last):
         yield last
