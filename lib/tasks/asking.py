@@ -5,10 +5,10 @@ words that nobody said.
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from lib.core.task import TaskError
+from lib.core.task import Call, TaskError
 from lib.llm.types import Prompt
 from lib.tasks.notation import clean
 from lib.teacher.pipeline import Ask
@@ -32,6 +32,20 @@ def answered(raw: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TaskError("Answer with one JSON object.")
     return value
+
+
+def calls_schema(tools: Iterable[str], most: int) -> dict[str, Any]:
+    """The JSON schema of at most ``most`` calls of these tools."""
+    call = schema({"name": {"enum": [*tools]}, "arguments": {"type": "object"}})
+    return schema({"calls": {"type": "array", "items": call, "maxItems": most}})
+
+
+def answered_calls(raw: str, check: Callable[[Call], Call]) -> list[Call]:
+    """The calls of an answer, each as ``check`` gives it. Raises TaskError."""
+    calls = answered(raw).get("calls")
+    if not isinstance(calls, list) or not all(isinstance(c, dict) and {"name", "arguments"} <= {*c} for c in calls):
+        raise TaskError('Answer with {"calls": [...]}, a list of objects with name and arguments.')
+    return [check(call) for call in calls]
 
 
 def ask_split(system: str, text: str, words: Callable[[str], Collection[str]]) -> Ask[list[str]]:

@@ -18,7 +18,7 @@ import yaml
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks import notation
-from lib.tasks.asking import NONE, answered, ask_select, ask_split, schema
+from lib.tasks.asking import NONE, answered, answered_calls, ask_select, ask_split, calls_schema, schema
 from lib.tasks.nearest import Nearest
 from lib.tasks.tools import Argument
 from lib.tasks.writing import FromPrompts
@@ -71,21 +71,15 @@ class AtOnce:
         self.task, self.similar = task, Similar(task, pool) if pool else None
         tools = (json.dumps(function, ensure_ascii=False) for function in _functions(task).values())
         self.system = "\n".join([TEXTS["at_once"], *tools])
-        call = schema({"name": {"enum": [*task.arguments]}, "arguments": {"type": "object"}})
-        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": notation.MAX_CALLS}})
+        self.schema = calls_schema(task.arguments, notation.MAX_CALLS)
 
     def ask(self, text: str, context: dict[str, Any]) -> Ask[list[Call]]:
         said = notation.checked(text)
         near = self.similar.best(said, context, SHOTS) if self.similar else []
         shots = [(f"Request: {e.text}", json.dumps({"calls": e.gold[0]}, ensure_ascii=False)) for e in near]
         user = f"{self.task.described(context)}\nRequest: {said}"
-        return Ask(Prompt.of(self.system, *chain(*shots), user, schema=self.schema, max_tokens=MOST_NEW), self._read)
-
-    def _read(self, raw: str) -> list[Call]:
-        calls = answered(raw).get("calls")
-        if not isinstance(calls, list) or not all(isinstance(c, dict) and {"name", "arguments"} <= {*c} for c in calls):
-            raise TaskError('Answer with {"calls": [...]}, a list of objects with name and arguments.')
-        return [self.task.arguments.checked({"name": c["name"], "arguments": c["arguments"]}) for c in calls]
+        prompt = Prompt.of(self.system, *chain(*shots), user, schema=self.schema, max_tokens=MOST_NEW)
+        return Ask(prompt, lambda raw: answered_calls(raw, self.task.arguments.checked))
 
 
 class Prototype:

@@ -12,11 +12,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.asking import schema
+from lib.tasks.asking import answered_calls, calls_schema
 from lib.tasks.home.language import calls
 from lib.tasks.home.language.references import MAX_FLOORS, References, numbered, scores, spaced
 from lib.tasks.home.simulator.homes import Area, Entity, Home
@@ -39,8 +40,7 @@ class ZeroShot:
     def __init__(self) -> None:
         tools = (json.dumps(tool["function"], ensure_ascii=False) for tool in schemas())
         self.system = TEXTS["zero_shot"] + "\n".join(tools)
-        call = schema({"name": {"enum": list(DEFAULT)}, "arguments": {"type": "object"}})
-        self.schema = schema({"calls": {"type": "array", "items": call, "maxItems": MOST_CALLS}})
+        self.schema = calls_schema(DEFAULT, MOST_CALLS)
 
     def ask(self, text: str, context: Mapping[str, Any]) -> Ask[list[Call]]:
         home, area = Home.from_dict(context["home"]), context.get("area")
@@ -48,22 +48,14 @@ class ZeroShot:
         where = f"The user is in: {area}{floor}" if area else "Where the user is is not known."
         things = ["The home has:", *map(_item, home.entities)]
         user = "\n".join([TEXTS["zero_shot_rules"], *things, where, f"Request: {checked(text)}"])
-        return Ask(Prompt.of(self.system, user, schema=self.schema, max_tokens=200), _json_calls)
+        prompt = Prompt.of(self.system, user, schema=self.schema, max_tokens=200)
+        return Ask(prompt, partial(answered_calls, check=validate))
 
 
 def _item(entity: Entity) -> str:
     """An entity as an item of a YAML list, names quoted as JSON does."""
     quoted = {"names": entity.name, "domain": entity.domain, "areas": entity.area, "device_class": entity.device_class}
     return "- " + "\n  ".join(f"{key}: {json.dumps(v, ensure_ascii=False)}" for key, v in quoted.items() if v)
-
-
-def _json_calls(raw: str) -> list[Call]:
-    try:
-        return [validate(row) for row in json.loads(raw)["calls"]]
-    except TaskError:
-        raise
-    except (ValueError, KeyError, TypeError) as error:
-        raise TaskError(f"not JSON with a list of calls ({error!r})") from error
 
 
 class FewShot:
