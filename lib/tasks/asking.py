@@ -23,6 +23,11 @@ def schema(properties: Mapping[str, Any], required: Sequence[str] | None = None)
     return {"type": "object", "properties": dict(properties), "required": needed, "additionalProperties": False}
 
 
+def compact(value: Any) -> str:
+    """JSON as decoding under a schema writes it: without spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
 def answered(raw: str) -> dict[str, Any]:
     """The object of an answer. Raises TaskError."""
     try:
@@ -67,8 +72,17 @@ def ask_split(system: str, text: str, words: Callable[[str], Collection[str]]) -
     return Ask(Prompt.of(system, f"Said: {text}", schema=shape, max_tokens=120), read)
 
 
-def ask_select(system: str, command: str, examples: Sequence[tuple[str, str]], functions: Sequence[str]) -> Ask[str]:
-    """Asks for one of ``functions`` or none; ``examples``: (command, function), the best last, shown as turns."""
+def ask_select(
+    system: str,
+    command: str,
+    examples: Sequence[tuple[str, str]],
+    functions: Sequence[str],
+    write: Callable[[Any], str] = compact,
+) -> Ask[str]:
+    """Asks for one of ``functions`` or none; ``examples``: (command, function), the best last, shown as turns.
+
+    ``write``: how these turns write JSON.
+    """
 
     def read(raw: str) -> str:
         name = answered(raw).get("function")
@@ -76,6 +90,6 @@ def ask_select(system: str, command: str, examples: Sequence[tuple[str, str]], f
             raise TaskError(f"There is no function {name!r} here. Choose one that is listed, or {NONE}.")
         return "" if name == NONE else str(name)
 
-    turns = [turn for text, name in examples for turn in (text, json.dumps({"function": name or NONE}))]
+    turns = [turn for text, name in examples for turn in (text, write({"function": name or NONE}))]
     shape = schema({"function": {"type": "string", "enum": [*functions, NONE]}})
     return Ask(Prompt.of(system, *turns, command, schema=shape, max_tokens=24), read)

@@ -18,7 +18,7 @@ import yaml
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
 from lib.tasks import notation
-from lib.tasks.asking import NONE, answered, answered_calls, ask_select, ask_split, calls_schema, schema
+from lib.tasks.asking import NONE, answered, answered_calls, ask_select, ask_split, calls_schema, compact, schema
 from lib.tasks.nearest import Nearest
 from lib.tasks.tools import Argument
 from lib.tasks.writing import FromPrompts
@@ -76,7 +76,7 @@ class AtOnce:
     def ask(self, text: str, context: dict[str, Any]) -> Ask[list[Call]]:
         said = notation.checked(text)
         near = self.similar.best(said, context, SHOTS) if self.similar else []
-        shots = [(f"Request: {e.text}", json.dumps({"calls": e.gold[0]}, ensure_ascii=False)) for e in near]
+        shots = [(f"Request: {e.text}", compact({"calls": e.gold[0]})) for e in near]
         user = f"{self.task.described(context)}\nRequest: {said}"
         prompt = Prompt.of(self.system, *chain(*shots), user, schema=self.schema, max_tokens=MOST_NEW)
         return Ask(prompt, lambda raw: answered_calls(raw, self.task.arguments.checked))
@@ -96,7 +96,7 @@ class Prototype:
         said = notation.checked(text)
         if not JOINED.search(said):
             return [said]
-        return ask_split(TEXTS["split"], said, lambda words: notation.words(words).split())
+        return ask_split(TEXTS["split"], said, lambda words: ())
 
     def select(self, command: str, context: dict[str, Any]) -> Ask[str]:
         near = self.similar.best(command, context, SHOTS)
@@ -109,7 +109,7 @@ class Prototype:
             return [{"name": function, "arguments": {}}]
         near = self.similar.best(command, context, 8 * FILLED)
         own = [e for e in near if e.gold[0] and e.gold[0][0]["name"] == function][-FILLED:]
-        shots = [(f"{function}: {e.text}", json.dumps(e.gold[0][0]["arguments"], ensure_ascii=False)) for e in own]
+        shots = [(f"{function}: {e.text}", compact(e.gold[0][0]["arguments"])) for e in own]
         head = f"{json.dumps(self._functions[function], ensure_ascii=False)}\n{self.task.described(context)}"
         things = self.task.things(context)
         shape = schema({a.name: _value(a, things) for a in arguments}, [a.name for a in arguments if a.required])

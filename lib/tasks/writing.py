@@ -18,7 +18,7 @@ from lib.core.files import Line
 from lib.core.params import validated
 from lib.core.task import Call, Example, TaskError
 from lib.llm.types import Prompt
-from lib.tasks.asking import schema
+from lib.tasks.asking import compact, schema
 from lib.tasks.notation import clean
 from lib.teacher.contract import Verdict
 
@@ -60,6 +60,7 @@ class FromPrompts:
     """``lib.teacher.contract.Writer`` without ``fault``; a seed is said in one of the file's styles."""
 
     prompts: Path
+    written = staticmethod(compact)  # a verdict that is shown
 
     def __init__(self, prompts: Path | None = None) -> None:
         """Raises TaskError for a file of no prompts."""
@@ -107,7 +108,7 @@ class FromPrompts:
     def judge(self, seed: Example, text: str) -> Prompt:
         turns = []
         for shot in self._said["judge_examples"]:
-            turns += [f"{shot['request']}\n({shot['meaning']})\nOther: {shot['other']}", json.dumps(shot["verdict"])]
+            turns += [f"{shot['request']}\n({shot['meaning']})\nOther: {shot['other']}", self.written(shot["verdict"])]
         asked = f"{self._with_meaning(seed)}\nOther: {text}"
         return Prompt.of(self._said["judge"], *turns, asked, schema=_VERDICT, max_tokens=24)
 

@@ -75,6 +75,12 @@ class Files(FromTools):
         named = [sorted({name for name, item in items if isinstance(item, kind)}) for kind in (str, dict)]
         return {"files": named[0], "folders": _ALWAYS + named[1]}
 
+    def described(self, context: Mapping[str, Any]) -> str:
+        """Where the user is, what each folder holds, and what was used last."""
+        listed = {"/".join([context["root"], *path]): [*folder] for path, folder in system.folders(context["tree"])}
+        here = "/".join([context["root"], context["at"]]).rstrip("/")
+        return json.dumps({"the user is in": here, "folders": listed, "last used": context["last"]}, ensure_ascii=False)
+
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Refs:
         """The things folder by folder under its path, the user's folder first, and at the end what was used last."""
         known = {(t.kind, t.name): t for t in super().references(context, text, rng)}

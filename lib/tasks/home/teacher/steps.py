@@ -139,9 +139,8 @@ class HomePrototype:
         names = [f for f in likely if not domains or _acts(TOOLS[f], domains)] or likely
         near = (row for row, _ in self.neighbours.best(command, home, 3 * SHOTS))
         shots = distinct(near, lambda row: untyped(row.masked))[:SHOTS]
-        return ask_select(
-            TEXTS["select"], command, [(row.example.text, row.function) for row in reversed(shots)], names
-        )
+        shots_said = [(row.example.text, row.function) for row in reversed(shots)]
+        return ask_select(TEXTS["select"], command, shots_said, names, json.dumps)  # as it was recorded
 
     def fill(self, command: str, function: str, context: Mapping[str, Any]) -> Ask[list[Call]] | list[Call]:
         home, area, tool = Home.from_dict(context["home"]), context.get("area"), TOOLS[function]

@@ -7,6 +7,7 @@ colour or title.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -129,6 +130,7 @@ class HomeWriter(FromPrompts):
     """``lib.teacher.contract.Writer``: a request of a level is said in one of that level's styles."""
 
     prompts = Path(__file__).with_name("write.yaml")
+    written = staticmethod(json.dumps)  # as it was recorded
 
     def needed(self) -> Sequence[str]:
         return [*LEVEL_OF]
