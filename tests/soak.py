@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import psutil
 
+from lib.core import files, provenance
 from lib.core.turn import Message, Reply, ToolCall, Turn
 from lib.tasks.home.sampler.homes import sample_home
 from lib.tasks.home.simulator.homes import Area, Entity, Home
@@ -204,11 +206,15 @@ def main() -> int:
         "--requests", type=int, default=20_000, help="of server and predict each (default: %(default)s)"
     )
     parser.add_argument("--model", help="a GGUF (default: the deployed model)")
+    parser.add_argument("--out", type=Path, help="where to write the table as well, such as reports/soak.json")
     options = parser.parse_args()
     model = ["--model", options.model] if options.model else []
+    told = {"commit": provenance.commit(), "hardware": provenance.hardware()}
     rows = [*soak_server(options.requests, *model), soak_predict(options.requests, *model)]
     for row in rows:
         print(json.dumps(row))
+    if options.out:
+        files.write_json(options.out, {**told, "rows": rows})
     failed = [row["what"] for row in rows if row["wrong"] or row["growth"] > GROWTH]
     print(f"failed: {', '.join(failed)}" if failed else "all right")
     return bool(failed)
