@@ -7,7 +7,9 @@ keys and values in place: forgetting tokens is a number, keeping a context is a 
 Runtime's contrib set (github.com/microsoft/onnxruntime, docs/ContribOperators.md).
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any
 
@@ -31,11 +33,25 @@ Numbers = NDArray[np.int8]
 Floats = NDArray[np.float32]
 
 
+MAPPED = 1 << 20  # bytes from which a block of memory is one of its own
+M_MMAP_THRESHOLD = -3  # in glibc's malloc.h
+
+
+def _map_large_blocks() -> None:
+    """Gives copies of keys and values back to the system when they are freed: glibc's heap would keep up to 60 MB.
+
+    See mallopt(3). Other C libraries are left as they are.
+    """
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED)
+
+
 class OnnxModel:
     """A model and one sequence of tokens that it has read; ``length``: how many."""
 
     def __init__(self, file: GgufFile, threads: int, context_tokens: int = 4096) -> None:
         """Loads the model. Raises RuntimeError where ONNX Runtime cannot."""
+        _map_large_blocks()
         self._session = _open(build(file, context_tokens), threads)
         embedding = file.tensors["token_embd.weight"]
         self._row = cache(partial(_row, embedding))

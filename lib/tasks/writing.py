@@ -60,7 +60,6 @@ class FromPrompts:
     """``lib.teacher.contract.Writer`` without ``fault``; a seed is said in one of the file's styles."""
 
     prompts: Path
-    written = staticmethod(compact)  # a verdict that is shown
 
     def __init__(self, prompts: Path | None = None) -> None:
         """Raises TaskError for a file of no prompts."""
@@ -130,6 +129,10 @@ class FromPrompts:
     def called(self, tool: str) -> str:
         """A tool's name in words."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", tool).replace("_", " ").lower()
+
+    def written(self, verdict: dict[str, Any]) -> str:
+        """A verdict as an example shows it."""
+        return compact(verdict)
 
     def _with_meaning(self, seed: Example) -> str:
         return f"{seed.text}\n({self.meaning(seed.gold[0])})"

@@ -130,10 +130,12 @@ class HomeWriter(FromPrompts):
     """``lib.teacher.contract.Writer``: a request of a level is said in one of that level's styles."""
 
     prompts = Path(__file__).with_name("write.yaml")
-    written = staticmethod(json.dumps)  # as it was recorded
 
     def needed(self) -> Sequence[str]:
         return [*LEVEL_OF]
+
+    def written(self, verdict: dict[str, Any]) -> str:
+        return json.dumps(verdict)  # as it was recorded
 
     def style(self, seed: Example) -> tuple[str, str]:
         if seed.level not in STYLES_OF:
