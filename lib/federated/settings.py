@@ -54,6 +54,9 @@ class Federation(Settings):
         known = {LOCAL, CENTRAL, FULL, LORA, CYCLIC, PROMPT, SEEDS}
         if unknown := sorted({*self.strategies} - known):
             raise ValueError(f"strategies: unknown '{unknown[0]}': use some of {', '.join(sorted(known))}")
+        Finetuning.read(self.centre, "centre")
+        for strategy in self.strategies:
+            self.of(strategy, 0)
         return self
 
     def of(self, strategy: str, seed: int, steps: int = 1) -> Finetuning:
