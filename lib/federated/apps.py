@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import resource
+import time
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -28,9 +29,10 @@ from lib.federated.settings import Job
 from lib.training.params import TrainingError
 
 RESULT, ROUNDS = "arrays.npz", "rounds.json"  # in a job's folder
-WAIT_S = 3600.0  # for the clients of a round
+WAIT_S = 3600.0  # for the clients of a round to come, and for their replies
 
-client, server = ClientApp(), ServerApp()
+client = ClientApp()  # `flwr run` finds names of an app that are assigned one by one
+server = ServerApp()
 job = cache(Job.here)
 
 
@@ -76,9 +78,19 @@ class Averaging(FedAvg):
     ) -> Iterable[Message]:
         if server_round > 1:
             self.min_available_nodes = 1  # one that left is not waited for
+        self._wait(grid, server_round)
         messages = [*super().configure_train(server_round, arrays, config, grid)]
         self.rounds.append({"round": server_round, "clients": len(messages), "down_mb": self._mb(messages)})
         return messages
+
+    def _wait(self, grid: Grid, number: int) -> None:
+        """For clients; Flower itself would wait for ever. Raises TrainingError."""
+        until = time.monotonic() + WAIT_S
+        while (found := len([*grid.get_node_ids()])) < self.min_available_nodes:
+            if time.monotonic() > until:
+                said = f"{found} of {self.min_available_nodes} clients came within {WAIT_S:.0f} s"
+                raise TrainingError(f"round {number}: {said}: start the others, or lower clients")
+            time.sleep(1)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord]:
         """Raises TrainingError if no client's reply can be used."""
@@ -115,8 +127,8 @@ def simulate() -> None:
     from flwr.simulation import run_simulation
 
     job.cache_clear()
-    gpus = 1.0 if torch.cuda.is_available() else 0.0
-    resources: Any = {"client_resources": {"num_cpus": len(os.sched_getaffinity(0)), "num_gpus": gpus}}
+    all_there_is = {"num_cpus": len(os.sched_getaffinity(0)), "num_gpus": int(torch.cuda.is_available())}
+    resources: Any = {"init_args": all_there_is, "client_resources": all_there_is}
     run_simulation(server, client, job().settings.clients, backend_config=resources)
     if not (Path(job().work) / ROUNDS).is_file():
         raise TrainingError(f"{job().strategy}: the simulation ended early: see its log for the reason")

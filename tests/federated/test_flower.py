@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,6 +28,8 @@ from lib.training.params import TrainingError
 flwr_app = pytest.importorskip("flwr.app", reason="flwr is not installed: make federated installs it")
 
 from lib.federated import apps  # noqa: E402
+
+LIMIT_S = 300.0  # for processes that wait for each other
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +65,13 @@ def same(folder: Path, wanted: Arrays) -> None:
 
 
 class Asked:
-    """A grid with three nodes."""
+    """A grid with so many nodes."""
+
+    def __init__(self, nodes: int) -> None:
+        self.nodes = nodes
 
     def get_node_ids(self) -> list[int]:
-        return [1, 2, 3]
+        return [*range(self.nodes)]
 
 
 def reply(message: Any, client: int, arrays: Arrays) -> Any:
@@ -74,10 +80,20 @@ def reply(message: Any, client: int, arrays: Arrays) -> Any:
     return flwr_app.Message(content=content, reply_to=message)
 
 
+@pytest.fixture
+def in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flower takes the sender of a message from the run that its process belongs to."""
+    from flwr.supercore.task_identity import TaskIdentity
+
+    for name in ("_task_id", "_run_id", "_node_id"):
+        monkeypatch.setattr(TaskIdentity, name, 1)
+
+
+@pytest.mark.usefixtures("in_a_run")
 def test_clients_that_drop_out_or_send_what_is_no_answer_are_left_out(told: Job) -> None:
     before = {"w": np.zeros((2, 2), np.float32)}
     strategy = apps.Averaging(told, before)
-    asked = [*strategy.configure_train(1, apps.record(before), flwr_app.ConfigRecord(), Asked())]
+    asked = [*strategy.configure_train(1, apps.record(before), flwr_app.ConfigRecord(), Asked(3))]
     assert len(asked) == 3 and strategy.rounds[-1]["down_mb"] == pytest.approx(3 * 16 / 1e6)
     gone = flwr_app.Message(flwr_app.Error(1, "connection lost"), reply_to=asked[0])
     nan = reply(asked[1], 1, {"w": np.full((2, 2), np.nan, np.float32)})
@@ -92,6 +108,12 @@ def test_clients_that_drop_out_or_send_what_is_no_answer_are_left_out(told: Job)
     assert row["up_mb"] == pytest.approx(2 * 16 / 1e6)
     with pytest.raises(TrainingError, match="round 2: no client answered"):
         strategy.aggregate_train(2, [gone])
+
+
+def test_a_server_does_not_wait_for_ever(told: Job, monkeypatch: Any) -> None:
+    monkeypatch.setattr(apps, "WAIT_S", 0.0)
+    with pytest.raises(TrainingError, match="round 1: 1 of 2 clients came within 0 s: start the others"):
+        apps.Averaging(told, {}).configure_train(1, apps.record({}), flwr_app.ConfigRecord(), Asked(1))
 
 
 def test_a_simulation_gives_what_the_rounds_give(told: Job) -> None:
@@ -139,47 +161,65 @@ dependencies = []
 [tool.flwr.app]
 publisher = "study"
 [tool.flwr.app.components]
-serverapp = "federation_app:server"
-clientapp = "federation_app:client"
+serverapp = "lib.federated.apps:server"
+clientapp = "lib.federated.apps:client"
 [tool.flwr.app.config]
 """
+
+
+def deployment(folder: Path, monkeypatch: Any) -> tuple[list[list[str]], list[str]]:
+    """The commands of a server and two clients, whose app is in ``folder``, and the command that starts a run."""
+    scripts, (ca, key), (link, *own) = Path(sys.executable).parent, certificate(folder), ports(3)
+    monkeypatch.setenv("PATH", f"{scripts}{os.pathsep}{os.environ['PATH']}")  # Flower starts its other commands by name
+    for name, value in (("HOME", str(folder)), ("TELEMETRY_ENABLED", "0"), ("DISABLE_UPDATE_CHECK", "1")):
+        monkeypatch.setenv(f"FLWR_{name}", value)
+    (folder / "app").mkdir()
+    (folder / "app" / "pyproject.toml").write_text(PROJECT)
+    connection = f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{link}"\n'
+    (folder / "config.toml").write_text(connection + f'root-certificates = "{ca}"\n')
+    tls = [f"--ssl-ca-certfile={ca}", f"--ssl-certfile={ca}", f"--ssl-keyfile={key}"]
+    commands = [["flower-superlink", *tls, f"--port={link}", "--disable-runtime-dependency-installation"]]
+    for number, port in enumerate(own):
+        joined = [f"--superlink=127.0.0.1:{link}", f"--root-certificates={ca}", f"--node-config=partition-id={number}"]
+        commands.append(["flower-supernode", *tls, *joined, f"--port={port}"])
+    return commands, ["flwr", "run", str(folder / "app"), "here", "--stream"]
+
+
+@contextmanager
+def running(commands: list[list[str]], folder: Path) -> Iterator[list[Path]]:
+    """The logs of processes, which end with the block."""
+    logs = [folder / f"{i}.log" for i in range(len(commands))]
+    with ExitStack() as stack:
+        for command, log in zip(commands, logs, strict=True):
+            file = stack.enter_context(log.open("w"))
+            process = stack.enter_context(subprocess.Popen(command, stdout=file, stderr=file))
+            stack.callback(process.terminate)
+        yield logs
+
+
+def run_to_its_end(command: list[str], logs: list[Path]) -> str:
+    """What a run says, which starts once the server is there; fails with all logs if it has not ended in time."""
+    until = time.monotonic() + LIMIT_S
+    while "Uvicorn running" not in logs[0].read_text() and time.monotonic() < until:
+        time.sleep(0.5)
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        said = ran.stdout + ran.stderr
+        if not ran.returncode:
+            return said
+    except subprocess.TimeoutExpired as error:
+        said = f"no end after {LIMIT_S:.0f} s: {error.stdout!r}"
+    return pytest.fail("\n".join([said[-2000:], *(f"{log.name}: {log.read_text()[-2000:]}" for log in logs)]))
 
 
 def test_processes_over_loopback_with_tls_give_the_same(told: Job, tmp_path: Path, monkeypatch: Any) -> None:
     there = told.placed("full", 1)
     Path(there.work).mkdir(parents=True)
     monkeypatch.setenv(JOB, there.told())
-    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "0")
-    (ca, key), (fleet, control, *own) = certificate(tmp_path), ports(5)
-    (tmp_path / "app").mkdir()
-    (tmp_path / "app" / "pyproject.toml").write_text(PROJECT)
-    (tmp_path / "app" / "federation_app.py").write_text("from lib.federated.apps import client, server  # noqa: F401\n")
-    (tmp_path / "home").mkdir()
-    connection = f'[superlink]\ndefault = "here"\n[superlink.here]\naddress = "127.0.0.1:{control}"\n'
-    (tmp_path / "home" / "config.toml").write_text(connection + f'root-certificates = "{ca}"\n')
-    tls = [f"--ssl-ca-certfile={ca}", f"--ssl-certfile={ca}", f"--ssl-keyfile={key}"]
-    scripts = Path(sys.executable).parent
-    addresses = [f"--fleet-api-address=127.0.0.1:{fleet}", f"--control-api-address=127.0.0.1:{control}"]
-    commands = [["flower-superlink", *tls, *addresses, f"--port={own[0]}", "--disable-runtime-dependency-installation"]]
-    for number in range(2):
-        joined = [f"--superlink=127.0.0.1:{fleet}", f"--root-certificates={ca}", f"--port={own[1 + number]}"]
-        commands.append(["flower-supernode", *joined, *tls, "--node-config", f"partition-id={number}"])
-    logs = [(tmp_path / f"{i}.log").open("w") for i in range(3)]
-    running = [
-        subprocess.Popen([scripts / name, *rest], stdout=log, stderr=log)
-        for (name, *rest), log in zip(commands, logs, strict=True)
-    ]
-    try:
-        run = [scripts / "flwr", "run", tmp_path / "app", "here", "--stream"]
-        while (ran := subprocess.run(run, capture_output=True, text=True)).returncode:
-            assert all(p.poll() is None for p in running), [Path(log.name).read_text()[-2000:] for log in logs]
-            time.sleep(2)
-    finally:
-        for process in running:
-            process.terminate()
-            process.wait()
+    commands, run = deployment(tmp_path, monkeypatch)
+    with running(commands, tmp_path) as logs:
+        said = run_to_its_end(run, logs)
     done = Path(there.work) / apps.ROUNDS
-    assert done.is_file(), (ran.stdout[-2000:], *(Path(log.name).read_text()[-2000:] for log in logs))
+    assert done.is_file(), (said[-2000:], *(log.read_text()[-2000:] for log in logs))
     assert [row["used"] for row in read_json(done)["rounds"]] == [2, 2]
     same(Path(there.work), by_hand(there))
