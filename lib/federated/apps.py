@@ -1,7 +1,8 @@
 """The server and the clients as apps of Flower, for its simulation and for its deployment engine on several machines.
 
 What they do is a Job, which the environment names. In a deployment a machine is a client by its node config, such as
-``flower-supernode --node-config "partition-id=0"``, and its data are its own alone.
+``flower-supernode --node-config "partition-id=0"``, and its data are its own alone. The folder bin of Flower's
+environment must be on PATH. tests/federated/test_flower.py starts a server and two clients.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower would report every run to its makers
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")  # Flower and Ray would report every run to their makers
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import numpy as np
 import torch
