@@ -12,6 +12,7 @@ from lib.core.task import Call, TaskError
 from lib.data import filter, record
 from lib.data.recording import Recording
 from lib.llm.types import Prompt
+from lib.tasks.asking import compact
 from lib.tasks.from_tools import call
 from lib.teacher.contract import compared, has_teacher
 
@@ -76,6 +77,18 @@ def test_a_system_that_asks_once_reads_calls(system: str) -> None:
     assert len(backend.asked[0].messages) == (2 if "zero" in system else 14), "six examples in turns of two"
     for wrong in ("Tea", "[]", '{"calls": [{"name": "Give"}]}', '{"calls": [{"name": "Fly", "arguments": {}}]}'):
         assert said("give me Tea", Rule(lambda prompt, wrong=wrong: wrong), system) == ([], "the answer cannot be read")
+
+
+@pytest.mark.parametrize("step", ["one-stage few-shot", "pipeline", "judge"])
+def test_examples_are_json_as_decoding_under_a_schema_writes_it(step: str) -> None:
+    right = compact({"calls": [call("Give", item="Tea")]})
+    backend = Rule(understood if step == "pipeline" else lambda prompt: right)
+    if step == "judge":
+        backend.complete([TASK.writer().judge(SET.seeds[0], "give me Tea")])
+    else:
+        said("give me Tea and refill Cola to 40", backend, step)
+    shown = [text for prompt in backend.asked for role, text in prompt.messages if role == "assistant"]
+    assert shown and all(text == compact(json.loads(text)) for text in shown)
 
 
 def test_what_a_teacher_works_on_is_apart() -> None:
