@@ -36,7 +36,7 @@ class Compact:
     """``most``: things of a kind that a prompt shows; of more, those that fit the request's words best."""
 
     most = 48
-    _tools: Tools
+    arguments: Tools  # of each tool, by its name
     _kinds: list[str]  # of things that references name
 
     def things(self, context: dict[str, Any]) -> Mapping[str, Sequence[str]]:
@@ -44,10 +44,10 @@ class Compact:
         return {kind: context[kind] for kind in self._kinds}
 
     def controls(self) -> list[str]:
-        arguments = [a for own in self._tools.values() for a in own]
+        arguments = [a for own in self.arguments.values() for a in own]
         codes = [f"={_code(k, i)}" for k in range(len(self._kinds)) for i in range(1, self.most + 1)]
         values = [f"={value}" for a in arguments for value in a.choices]
-        keys = [*(f"{name}(" for name in self._tools), *(k for a in arguments for k in (a.key, a.text_key) if k)]
+        keys = [*(f"{name}(" for name in self.arguments), *(k for a in arguments for k in (a.key, a.text_key) if k)]
         return list(dict.fromkeys(map(str, ["\n", ",", ")", NONE, *keys, *values, *codes])))
 
     def references(self, context: dict[str, Any], text: str = "", rng: Random | None = None) -> Refs:
@@ -81,9 +81,9 @@ class Compact:
         if len(calls) > MAX_CALLS:
             raise TaskError(f"{len(calls)} calls in one answer: at most {MAX_CALLS} can be written")
         pieces: list[Piece] = []
-        for call in map(self._tools.checked, calls):
+        for call in map(self.arguments.checked, calls):
             pieces += [*([Control("\n")] if pieces else []), Control(f"{call['name']}(")]
-            given = [a for a in self._tools[call["name"]] if a.name in call["arguments"]]
+            given = [a for a in self.arguments[call["name"]] if a.name in call["arguments"]]
             for i, a in enumerate(given):
                 pieces += [Control(",")] if i else []
                 pieces += _written(a, call["arguments"][a.name], refs)
@@ -94,7 +94,7 @@ class Compact:
         return self.answer(example.gold[0], refs)
 
     def parse(self, raw: str, refs: Refs) -> list[Call]:
-        return [_read_call(line, self._tools, refs) for line in notation.lines(raw)]
+        return [_read_call(line, self.arguments, refs) for line in notation.lines(raw)]
 
     def asked(self, raw: str) -> dict[str, str] | None:
         return None
@@ -104,10 +104,10 @@ class Compact:
 
     def grammar(self, refs: Refs) -> str:
         rules = notation.Rules()
-        return rules.answers({name: body(own, refs, rules) for name, own in self._tools.items()})
+        return rules.answers({name: body(own, refs, rules) for name, own in self.arguments.items()})
 
     def copied(self, text: str) -> Mapping[str, Copied]:
-        texts = [a.text_key for own in self._tools.values() for a in own if a.text_key]
+        texts = [a.text_key for own in self.arguments.values() for a in own if a.text_key]
         return dict.fromkeys(texts, Copied(notation.escaped(clean(text))))
 
 

@@ -25,7 +25,7 @@ from lib.runtime.requests import read_row
 from lib.tasks import notation
 from lib.tasks.compact import Compact
 from lib.tasks.notation import clean
-from lib.tasks.tools import STRICT, Tools, read, task_checked
+from lib.tasks.tools import STRICT, read, task_checked
 from lib.teacher.contract import TeacherSet, Writer
 from lib.teacher.pipeline import OneStage, Prototype
 
@@ -52,8 +52,8 @@ class FromTools(Compact):
 
     def __init__(self) -> None:
         """Raises TaskError for a schema that is not supported."""
-        self._tools = read(self.schemas)
-        self._kinds = list(dict.fromkeys(k for own in self._tools.values() for a in own for k in a.kinds))
+        self.arguments = read(self.schemas)
+        self._kinds = list(dict.fromkeys(k for own in self.arguments.values() for a in own for k in a.kinds))
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return type(self), ()
@@ -69,11 +69,6 @@ class FromTools(Compact):
     def described(self, context: Mapping[str, Any]) -> str:
         """The context as JSON, for a teacher."""
         return json.dumps({key: value for key, value in context.items() if key != KEY}, ensure_ascii=False)
-
-    @property
-    def arguments(self) -> Tools:
-        """The tools' arguments by name."""
-        return self._tools
 
     @property
     def recordings(self) -> Path:
@@ -129,8 +124,8 @@ class FromTools(Compact):
 
     def valid(self, call: Call, context: dict[str, Any]) -> Call:
         """The call, checked against its tool and the context's things. Raises TaskError."""
-        found, things = self._tools.checked(call), self.things(context)
-        for a in self._tools[found["name"]]:
+        found, things = self.arguments.checked(call), self.things(context)
+        for a in self.arguments[found["name"]]:
             known = {None, *(name for kind in a.kinds for name in things[kind])}
             if a.kinds and not a.new and (value := found["arguments"].get(a.name)) not in known:
                 raise TaskError(

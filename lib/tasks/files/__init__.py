@@ -94,7 +94,7 @@ class Files(FromTools):
     def grammar(self, refs: Refs) -> str:
         """Of calls that can be carried out, where the prompt shows the whole tree."""
         whole = max(Counter(t.kind for t in {*refs}).values()) < self.most
-        return grammar.executable(self._tools, refs) if whole else super().grammar(refs)
+        return grammar.executable(self.arguments, refs) if whole else super().grammar(refs)
 
     def effects(self, context: dict[str, Any], calls: list[Call]) -> Hashable:
         """The tree, the user's folder, and what calls that only read have printed, in any order."""
@@ -103,7 +103,7 @@ class Files(FromTools):
 
     def third_party(self, path: Path) -> dict[str, list[Example]]:
         """Turns of the benchmark; where miss_param says too little, nothing is to be done. ``path`` is not read."""
-        known = {name: [a.name for a in own] for name, own in self._tools.items()}
+        known = {name: [a.name for a in own] for name, own in self.arguments.items()}
         found: dict[str, list[Example]] = {"bfcl_base": [], "bfcl_miss_param": []}
         for name, examples in found.items():
             for key, said, context, calls in system.turns(name.removeprefix("bfcl_"), known):
