@@ -120,7 +120,7 @@ def test_no_command_takes_a_key_and_no_parameter_holds_one() -> None:
 
 def test_what_is_committed_holds_no_key_and_no_folder_of_a_person() -> None:
     shape = r"sk-[A-Za-z0-9]{20,}|hf_[A-Za-z]{30,}|gh[pousr]_\w{30,}|AKIA[A-Z0-9]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
-    person = r"(?<!\w)/(?:home|Users)/\w+/"
+    person = r"(?<!\w)/(?:home|Users)/(?!user/)\w+/"  # a model that is asked for a path says /home/user/
     made = [p for room in ("reports", "notebooks", "lib", "params") for p in (ROOT / room).rglob("*")]
     texts = {p: p.read_text("utf-8") for p in made if p.suffix in (".html", ".json", ".csv", ".md", ".ipynb", ".yaml")}
     texts |= {p: lzma.decompress(p.read_bytes()).decode() for p in made if p.name.endswith(".jsonl.xz")}
