@@ -34,7 +34,10 @@ def garden(tmp_path: Path) -> Intents:
 
 
 def test_a_csv_is_a_task_whose_sentences_are_split_without_near_duplicates(garden: Intents, tmp_path: Path) -> None:
-    assert {name: [a.name for a in slots] for name, slots in garden.arguments.items()} == {"price": [], "sow": ["plant"]}
+    assert {name: [a.name for a in slots] for name, slots in garden.arguments.items()} == {
+        "price": [],
+        "sow": ["plant"],
+    }
     train, dev, test = ({utterances.key(e.text) for e in garden.said if e.split == split} for split in SPLITS)
     assert train and dev and test and not (train & dev or train & test or dev & test)
     assert len(train | dev | test) == len(garden.said) == len(ROWS)
