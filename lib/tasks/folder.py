@@ -126,7 +126,8 @@ class Folder(FromTools):
 
     def _given(self, e: Example) -> Iterator[tuple[Argument, Any]]:
         for one in e.gold[0]:
-            yield from ((a, one["arguments"][a.name]) for a in self.arguments[one["name"]] if a.name in one["arguments"])
+            given = one["arguments"]
+            yield from ((a, given[a.name]) for a in self.arguments[one["name"]] if a.name in given)
 
     def _varied(self, e: Example, rows: Sequence[Example], rng: Random) -> Example:
         """A variant, not checked, with free texts and perhaps a context of ``rows``.
