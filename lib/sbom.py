@@ -5,6 +5,7 @@ lock files, so that it is the same on every machine; models and data are those o
 of a package is what that file says, or its metadata where this version is installed, or what sbom.json has already.
 """
 
+import argparse
 import re
 import sys
 from importlib import metadata
@@ -106,6 +107,7 @@ def differences(path: Path) -> list[str]:
 
 
 def main() -> int:
+    argparse.ArgumentParser(prog="python -m lib.sbom", description=__doc__).parse_args()
     path = paths.REPORTS / "sbom.json"
     try:
         for name, text in written(document(files.read_json(path) if path.exists() else {})).items():

@@ -12,6 +12,7 @@ Speech stays where it is. That is no privacy: weights and slopes can tell of wha
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,6 +197,8 @@ def merged(before: Arrays, replies: Sequence[Arrays], counts: Sequence[int], mom
 def checked(replies: Mapping[int, Arrays], before: Arrays, number: int) -> tuple[dict[int, Arrays], dict[int, str]]:
     """Those of a round's replies, by client, that can be used, and why others cannot. Raises TrainingError for none."""
     faults = {client: said for client, reply in replies.items() if (said := fault(reply, before))}
+    names = Counter(frozenset(reply) for client, reply in replies.items() if client not in faults).most_common(1)
+    faults |= {c: "sent other arrays than most" for c, r in replies.items() if c not in faults and {*r} != names[0][0]}
     good = {client: reply for client, reply in replies.items() if client not in faults}
     if not good:
         said = "; ".join(f"client {client} {text}" for client, text in faults.items()) or "no client answered"

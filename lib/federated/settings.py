@@ -54,7 +54,9 @@ class Federation(Settings):
         known = {LOCAL, CENTRAL, FULL, LORA, CYCLIC, PROMPT, SEEDS}
         if unknown := sorted({*self.strategies} - known):
             raise ValueError(f"strategies: unknown '{unknown[0]}': use some of {', '.join(sorted(known))}")
-        Finetuning.read(self.centre, "centre")
+        layers = Finetuning.read(self.centre, "centre").layers
+        if self.blocks > (layers if isinstance(layers, int) else len(layers)):
+            raise ValueError(f"blocks: {self.blocks}: the centre has fewer layers: lower blocks")
         for strategy in self.strategies:
             self.of(strategy, 0)
         return self

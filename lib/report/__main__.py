@@ -174,16 +174,17 @@ def _marked(text: str, name: str, block: str, where: str) -> str:
 
 
 def reliability(found: Row, told: Sequence[Row]) -> str:
-    """The table of ``reports/robust.json``: cases by kind, and how many went wrong; and what is left of wrong actions.
+    """The table of ``reports/robust.json``: cases by kind, and how many went wrong.
 
-    ``told``: of lib.report.safety, by model.
+    ``told``: of lib.report.safety, by model: sensitive actions that nobody asked for, where it asks back.
     """
     rows = found["rows"]
     titles = {"kills": "kills", "faults": "faults", "fuzz": "fuzzed inputs", "requests": "requests"}
     cells = {t: f"{sum(row['cases'] for row in rows if row['kind'] == kind):,}" for kind, t in titles.items()}
     cells["wrong"] = f"{sum(row['wrong'] for row in rows):,}"
     for row in told:
-        cells[f"wrong actions, {row['file']}"] = f"{row['parts']['all']['left']} of {row['parts']['all']['n']:,}"
+        left = row["parts"]["all"]
+        cells[f"unasked sensitive actions, {row['file']}"] = f"{left['left']} of {left['n']:,}"
     lines = [cells, ["---"] * len(cells), cells.values()]
     return "".join(f"|{'|'.join(line)}|\n" for line in lines)
 

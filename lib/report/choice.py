@@ -149,7 +149,7 @@ def weakness(last: pd.DataFrame, name: str) -> str:
     better = {test: [s for s, row in won if row["test"] == test] for test in dict.fromkeys(r["test"] for _, r in won)}
     told = "; ".join(f"{test} ({', '.join(systems)})" for test, systems in better.items())
     rest = f" Systems without a model are more accurate on {told}." if better else ""
-    return f"Its weakest level is {weak['level']}: {share(weak.to_dict())}.{rest}"
+    return f"Its weakest level on {DEV} is {weak['level']}: {share(weak.to_dict())}.{rest}"
 
 
 def without_model(last: pd.DataFrame) -> list[str]:

@@ -38,10 +38,7 @@ M_MMAP_THRESHOLD = -3  # in glibc's malloc.h
 
 
 def _map_large_blocks() -> None:
-    """Gives copies of keys and values back to the system when they are freed: glibc's heap would keep up to 60 MB.
-
-    See mallopt(3). Other C libraries are left as they are.
-    """
+    """Makes glibc give freed copies of keys and values back to the system: its heap would keep 60 MB (mallopt(3))."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, MAPPED)
 

@@ -32,7 +32,7 @@ def answered(raw: str) -> dict[str, Any]:
     """The object of an answer. Raises TaskError."""
     try:
         value = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TaskError(f"That is not JSON ({error}). Answer with one JSON object.") from error
     if not isinstance(value, dict):
         raise TaskError("Answer with one JSON object.")
@@ -48,9 +48,13 @@ def calls_schema(tools: Iterable[str], most: int) -> dict[str, Any]:
 def answered_calls(raw: str, check: Callable[[Call], Call]) -> list[Call]:
     """The calls of an answer, each as ``check`` gives it. Raises TaskError."""
     calls = answered(raw).get("calls")
-    if not isinstance(calls, list) or not all(isinstance(c, dict) and {"name", "arguments"} <= {*c} for c in calls):
+    if not isinstance(calls, list) or not all(map(_is_call, calls)):
         raise TaskError('Answer with {"calls": [...]}, a list of objects with name and arguments.')
     return [check(call) for call in calls]
+
+
+def _is_call(found: Any) -> bool:
+    return isinstance(found, dict) and isinstance(found.get("name"), str) and "arguments" in found
 
 
 def ask_split(system: str, text: str, words: Callable[[str], Collection[str]]) -> Ask[list[str]]:
@@ -79,10 +83,7 @@ def ask_select(
     functions: Sequence[str],
     write: Callable[[Any], str] = compact,
 ) -> Ask[str]:
-    """Asks for one of ``functions`` or none; ``examples``: (command, function), the best last, shown as turns.
-
-    ``write``: how these turns write JSON.
-    """
+    """Asks for one of ``functions`` or none; ``examples``: (command, function), best last, as turns by ``write``."""
 
     def read(raw: str) -> str:
         name = answered(raw).get("function")

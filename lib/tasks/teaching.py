@@ -43,7 +43,8 @@ class Writer(FromPrompts):
         values = [str(v).casefold() for call in candidate.gold[0] for v in call["arguments"].values()]
         if any(value in said and value not in text for value in values):
             return "a value is missing"
-        return "another number" if re.findall(r"\d+", text) != re.findall(r"\d+", said) else ""
+        numbers = (sorted(re.findall(r"\d+", words)) for words in (text, said))
+        return "another number" if next(numbers) != next(numbers) else ""
 
 
 def one_stage(task: "FromTools", pool: Sequence[Example]) -> dict[str, OneStage]:

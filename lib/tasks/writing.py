@@ -114,8 +114,8 @@ class FromPrompts:
     def verdict(self, reply: str) -> Verdict | None:
         try:
             row = json.loads(reply)
-            return Verdict(bool(row["same"]), min(5, max(1, int(row["natural"]))))
-        except (ValueError, KeyError, TypeError):
+            return Verdict(row["same"] is True, min(5, max(1, int(row["natural"]))))
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
     def meaning(self, calls: Sequence[Call]) -> str:

@@ -160,6 +160,9 @@ def test_what_a_client_sends_is_checked() -> None:
         3: "sent 'v', which was not asked for",
         4: "sent nothing that can be used",
     }
+    whole = good | {"v": np.ones(1)}
+    used, faults = checked({0: whole, 1: good, 2: whole}, before | {"v": np.zeros(1)}, 1)
+    assert [*used] == [0, 2] and faults == {1: "sent other arrays than most"}
     with pytest.raises(TrainingError, match="round 3: client 1 sent 'w' with values that are no numbers; client 2"):
         checked(wrong, before, 3)
     with pytest.raises(TrainingError, match="round 2: no client answered: at least one client must train"):
@@ -198,6 +201,7 @@ def test_wrong_parameters_are_named(start: Job, tmp_path: Path, capsys: Any, mon
     monkeypatch.setattr(command, "find_spec", lambda name: name)
     for change, message in (
         ({"clients": 1}, "clients: 1: there is nothing to average"),
+        ({"blocks": 500}, "blocks: 500: the centre has fewer layers: lower blocks"),
         ({"clients": 500}, "contexts of smoke have requests for Refill, 500 are needed: lower clients"),
         ({"new": ["Fill"]}, "0 contexts of smoke have requests for Fill"),
         ({"strategies": {"fedprox": {}}}, "strategies: unknown 'fedprox': use some of"),

@@ -96,7 +96,9 @@ def test_readme_has_what_is_released_side_by_side_between_its_marks(run: Path, t
     files.write_json(tmp_path / "reports" / "smoke" / "safety" / "small.json", {"sha256": "abc", "parts": [part]})
     files.write_json(tmp_path / "reports" / "smoke" / "model" / "release.json", {"models": {"small.gguf": "abc"}})
     pages.readme("smoke", path, tmp_path / "reports")
-    table = "|kills|faults|fuzzed inputs|requests|wrong|wrong actions, small.gguf|\n|---|---|---|---|---|---|\n"
+    table = (
+        "|kills|faults|fuzzed inputs|requests|wrong|unasked sensitive actions, small.gguf|\n|---|---|---|---|---|---|\n"
+    )
     table += "|1,500|2|3,000|0|1|2 of 22,618|\n"
     assert path.read_text() == f"{text}<!-- reliability -->\n{table}<!-- /reliability -->\n"
     path.write_text("no marks")

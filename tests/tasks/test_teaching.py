@@ -75,7 +75,15 @@ def test_a_system_that_asks_once_reads_calls(system: str) -> None:
     calls, error = said("give me Tea", backend := Rule(lambda prompt: right), system)
     assert calls == [call("Give", item="Tea")] and not error
     assert len(backend.asked[0].messages) == (2 if "zero" in system else 14), "six examples in turns of two"
-    for wrong in ("Tea", "[]", '{"calls": [{"name": "Give"}]}', '{"calls": [{"name": "Fly", "arguments": {}}]}'):
+    nameless = '{"calls": [{"name": ["Give"], "arguments": {}}]}'
+    for wrong in (
+        "Tea",
+        "[]",
+        "[" * 100_000,
+        nameless,
+        '{"calls": [{"name": "Give"}]}',
+        '{"calls": [{"name": "Fly", "arguments": {}}]}',
+    ):
         assert said("give me Tea", Rule(lambda prompt, wrong=wrong: wrong), system) == ([], "the answer cannot be read")
 
 
@@ -104,12 +112,26 @@ def test_what_a_teacher_works_on_is_apart() -> None:
         ("top it up to 40", "a value is missing"),
         ("fill Tea to 41", "a value is missing"),
         ("fill 2 Tea to 40", "another number"),
+        ("to 40, in 5 minutes, refill Tea", "another number"),
     ],
 )
 def test_words_alone_rule_out_what_has_lost_a_value(text: str, fault: str) -> None:
     extra = {"said": "refill Tea to 40"}
     candidate = replace(SET.seeds[0], text=text, gold=[[call("Refill", item="Tea", amount=40)]], extra=extra)
     assert TASK.writer().fault(candidate) == fault
+
+
+def test_numbers_may_be_said_in_another_order() -> None:
+    extra = {"said": "in 5 minutes refill Tea to 40"}
+    candidate = replace(SET.seeds[0], text="refill Tea to 40 in 5 minutes", gold=[[]], extra=extra)
+    assert TASK.writer().fault(candidate) == ""
+
+
+@pytest.mark.parametrize("reply", ['{"same":true,"natural":1e999}', "[" * 100_000, '{"same":true}', "yes"])
+def test_a_verdict_that_cannot_be_read_is_none(reply: str) -> None:
+    assert TASK.writer().verdict(reply) is None
+    found = TASK.writer().verdict('{"same":"false","natural":5}')
+    assert found and not found.same
 
 
 def test_a_recorded_teacher_gives_requests_to_learn_from(tmp_path: Path) -> None:
