@@ -125,6 +125,8 @@ def main(address: str, error: Path) -> None:
             said = f"a process did not answer for {work.PATIENCE}: read its last output, then start the training again"
             _note(error, f"{said}; it resumes")
         raise
+    else:
+        torch.distributed.destroy_process_group()  # its threads would abort a process that ends before them
 
 
 def _note(error: Path, text: str) -> None:
