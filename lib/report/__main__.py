@@ -183,8 +183,8 @@ def reliability(found: Row, told: Sequence[Row]) -> str:
     cells = {t: f"{sum(row['cases'] for row in rows if row['kind'] == kind):,}" for kind, t in titles.items()}
     cells["wrong"] = f"{sum(row['wrong'] for row in rows):,}"
     for row in told:
-        left = row["parts"]["all"]
-        cells[f"unasked sensitive actions, {row['file']}"] = f"{left['left']} of {left['n']:,}"
+        whole = row["parts"]["all"]
+        cells[f"unasked sensitive actions, {row['file']}"] = f"{whole['left']} of {whole['n']:,}"
     lines = [cells, ["---"] * len(cells), cells.values()]
     return "".join(f"|{'|'.join(line)}|\n" for line in lines)
 

@@ -43,7 +43,7 @@ class Writer(FromPrompts):
         values = [str(v).casefold() for call in candidate.gold[0] for v in call["arguments"].values()]
         if any(value in said and value not in text for value in values):
             return "a value is missing"
-        return "another number" if len({(*sorted(re.findall(r"\d+", words)),) for words in (text, said)}) > 1 else ""
+        return "another number" if sorted(re.findall(r"\d+", text)) != sorted(re.findall(r"\d+", said)) else ""
 
 
 def one_stage(task: "FromTools", pool: Sequence[Example]) -> dict[str, OneStage]:
@@ -96,7 +96,7 @@ class Prototype:
         said = notation.checked(text)
         if not JOINED.search(said):
             return [said]
-        return ask_split(TEXTS["split"], said, lambda words: ())
+        return ask_split(TEXTS["split"], said, lambda words: ())  # in any words
 
     def select(self, command: str, context: dict[str, Any]) -> Ask[str]:
         near = self.similar.best(command, context, SHOTS)

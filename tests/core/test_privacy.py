@@ -120,8 +120,10 @@ def test_no_command_takes_a_key_and_no_parameter_holds_one() -> None:
 
 def test_what_is_committed_holds_no_key_and_no_folder_of_a_person() -> None:
     shape = r"sk-[A-Za-z0-9]{20,}|hf_[A-Za-z]{30,}|gh[pousr]_\w{30,}|AKIA[A-Z0-9]{16}|-----BEGIN [A-Z ]*PRIVATE KEY"
-    person = r"(?<!\w)/(?:home|Users)/(?!user/)\w+/"  # a model that is asked for a path says /home/user/
+    person = r"(?<!\w)/(?:home|Users)/\w+/"
     made = [p for room in ("reports", "notebooks", "lib", "params") for p in (ROOT / room).rglob("*")]
     texts = {p: p.read_text("utf-8") for p in made if p.suffix in (".html", ".json", ".csv", ".md", ".ipynb", ".yaml")}
     texts |= {p: lzma.decompress(p.read_bytes()).decode() for p in made if p.name.endswith(".jsonl.xz")}
+    invented = "/home/user/"  # by a recorded model that was asked for a path
+    texts = {p: text.replace(invented, "") if p.parent.name == "recordings" else text for p, text in texts.items()}
     assert {p.name: hit[0] for p, text in texts.items() if (hit := re.search(f"{shape}|{person}", text))} == {}
