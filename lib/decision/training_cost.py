@@ -37,14 +37,7 @@ FILLED = 0.9  # of the positions, those that are no padding: 0.91 in the trainin
 SHARED = 2.0  # GB of a GPU's memory outside this training's own, above which another process is there
 COLUMNS = ["training", "hardware", "steps", "fitted", "beside", "pflops", "seconds", "predicted_s", "error"]
 COLUMNS += ["peak_gb", "predicted_gb", "usd"]
-LOGGED = [
-    "seconds",
-    "tokens",
-    "gpu",
-    "peak_gb",
-    "others_gb",
-    "longest",
-]  # columns of steps.csv that are read; older logs lack some
+LOGGED = ["seconds", "tokens", "gpu", "peak_gb", "others_gb", "longest", "prompt"]  # of steps.csv; older logs lack some
 
 
 @dataclass(frozen=True)
@@ -137,18 +130,21 @@ def _walls(path: Path, assistant: Shape) -> Iterator[Measured]:
             yield Measured(found["gpu"], name, step, run["training_steps"][name], run["training_seconds"][name])
 
 
-def _planned(params: Row, student: Shape, other: Shape | None, tokens: pd.Series, longest: pd.Series) -> Step:
-    """The step of a training with these parameters; ``tokens``: of its steps, without padding.
+def _planned(params: Row, student: Shape, other: Shape | None, steps: pd.DataFrame) -> Step:
+    """The step of a training with these parameters; ``steps``: its steps.csv, NaN where a column was not logged.
 
-    ``longest``: tokens of the longest answer that was sampled in each step; NaN where it was not logged.
+    Of these, ``tokens`` are without padding; ``longest`` and ``prompt`` are those of a step's longest answer and
+    prompt.
     """
+    tokens, longest = steps["tokens"], steps["longest"].fillna(params.get("max_new", 0))
     width, compile = params["row_tokens"], params.get("compile", "")
     if "groups_per_step" in params:
         part = params["groups_at_once"] / params["groups_per_step"]
         answers = params["groups_per_step"] * params["samples"]
-        written = math.ceil(answers / params["sequences_at_once"]) * math.ceil(longest.fillna(params["max_new"]).mean())
+        written = math.ceil(answers / params["sequences_at_once"]) * math.ceil(longest.mean())
         positions, most = float(tokens.mean()) / FILLED, float(tokens.max()) / FILLED * part
-        return Step(student, positions, width, compile, other, positions * part, written, most=most)
+        held = min(answers, params["sequences_at_once"]) * (steps["prompt"].max() + params["max_new"])
+        return Step(student, positions, width, compile, other, positions * part, written, most=most, held=held)
     return Step(student, params["rows_per_step"] * width, width, compile, other, params["rows_at_once"] * width)
 
 
@@ -173,7 +169,7 @@ def _logged(log: Path, run: Path, assistant: Shape | None) -> Measured:
     meta = run / f"{name[:2]}_meta.json"  # not there while the part runs
     hardware = read_json(meta)["hardware"] if meta.exists() else provenance.hardware()
     device = next(iter(steps["gpu"].dropna()), hardware["cpu"])
-    step = _planned(params, student, other, steps["tokens"], steps["longest"])
+    step = _planned(params, student, other, steps)
     seconds = float(steps["seconds"].diff().fillna(steps["seconds"]).median()) * len(steps)
     beside = "another process on this GPU" if steps["others_gb"].max() > SHARED else ""
     peak = float(steps["peak_gb"].max())

@@ -13,6 +13,8 @@ An analytic model in the manner of *Understanding the Performance and Estimating
 - peak memory = 18 bytes of a weight (fp32 weight, gradient, two moments, and a bf16 copy; 6 of an assistant's) + what
   is kept for the backward pass: L·(36·d + 8·f) bytes of a position, L·(16·d + 4·kv + 6·f) compiled + 16 of a logit
   (36 with an assistant). The bytes kept were counted with the three recorded peaks in view: no blind prediction
+- while answers are sampled, in place of what is kept: 1.75 times the keys and values of all prompts and answers that
+  are written together, as the answers left are copied once a quarter has finished
 
 Not modelled: low-rank adapters, and trainings without back-propagation.
 """
@@ -26,8 +28,10 @@ import torch
 
 from lib.model.flops import Shape
 from lib.model.student import Student
+from lib.model.torch_student import LEAVE_SHARE
 from lib.training.params import BACKWARD, Training, TrainingError
 
+COPIED = 2 - LEAVE_SHARE  # times the keys and values, while those of unfinished answers are copied
 ANSWERS = 0.3  # of the positions, those with logits: 0.31 of the tokens of packed rows of profile cpu
 
 
@@ -49,6 +53,7 @@ class Step:
     sampled: int = 0
     shards: int = 1  # processes among which the student's weights are divided
     most: float = 0.0  # positions of the largest pass, where passes differ
+    held: float = 0.0  # tokens whose keys and values are in memory while answers are sampled; NaN: not known
 
     def _forward(self, shape: Shape) -> float:
         seen = self.width / (2 if self.compile == "flex" else 1)
@@ -85,15 +90,17 @@ class Step:
 
     @property
     def peak_gb(self) -> float:
-        """NaN where the positions are not known."""
-        return self.peak_bytes / 1e9 if self.positions else math.nan
+        """NaN where the positions or the tokens held are not known."""
+        known = self.positions and not math.isnan(self.held)
+        return self.peak_bytes / 1e9 if known else math.nan
 
     @property
     def peak_bytes(self) -> float:
         positions = self.most or self.at_once or self.positions
         logits = positions * ANSWERS * self.student.vocabulary * (36 if self.assistant else 16)
         weights = 18 * self.student.weights / self.shards + 6 * (self.assistant.weights if self.assistant else 0)
-        return weights + positions * self._kept(self.student) + logits
+        passes = positions * self._kept(self.student) + logits
+        return weights + max(passes, COPIED * self.student.kv_bytes(self.held))
 
 
 def check_memory(params: Training, student: Student, assistant: Student | None = None) -> None:

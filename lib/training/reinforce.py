@@ -46,10 +46,10 @@ from lib.training.trainer import Batch, PackedTrainer
 from lib.training.work import Result, claim, finished, first, wait
 
 POOL = "pool.csv"  # how many requests of each kind were tried and kept, in the student's folder
-COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens", "longest")
+COLUMNS = ("reward", "spread", "exact", "kl", "dropped", "none", "invalid", "answer_tokens", "longest", "prompt")
 """Further columns of steps.csv, of a step's samples: mean reward and its standard deviation, share exactly right, KL
 divergence from the start (nats a token), shares of groups dropped, of answers that do nothing and of invalid ones;
-tokens of an answer, mean and most."""
+tokens of an answer, mean and most, and most of a prompt."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +156,8 @@ def statistics(groups: Sequence[Group]) -> dict[str, float]:
     values = [(s.reward, s.exact, not (r.calls or r.error), bool(r.error), len(s.ids)) for s, r in samples]
     table = pd.DataFrame(values, columns=names)
     dropped, longest = sum(not g.spread for g in groups) / len(groups), float(table["answer_tokens"].max())
-    spread = float(table["reward"].std(ddof=0))
-    return {**table.mean().to_dict(), "longest": longest, "spread": spread, "dropped": dropped}
+    spread, prompt = float(table["reward"].std(ddof=0)), float(max(len(g.prompt.ids) for g in groups))
+    return {**table.mean().to_dict(), "longest": longest, "prompt": prompt, "spread": spread, "dropped": dropped}
 
 
 def train(
