@@ -29,7 +29,7 @@ from lib.tasks.tools import Argument, Schema, read, task_checked
 TOOLS, EXAMPLES, EXECUTOR = FILES = ("tools.json", "examples.jsonl", "executor.py")
 FEWEST = 20  # examples
 NEAR = 0.75  # share of common words from which two requests are near-duplicates
-PARTS = ("train", "train", "train", "dev", "test")  # of groups of near-duplicates, for each combination of tools
+PARTS = ("train", "train", "train", "dev", "test")  # of groups of near-duplicates, in turn
 TRIES = 12_000  # variants drawn, at most
 
 
@@ -73,10 +73,13 @@ class Folder(FromTools):
     @cached_property
     def said(self) -> list[Example]:
         """The user's examples, split. Raises TaskError or RecordError with file, line and remedy."""
-        where, rows = f"{EXAMPLES}, line 1", list[Example]()
+        where, known = f"{EXAMPLES}, line 1", dict[str, tuple[str, Example]]()
         for where, line in files.lines(self.folder / EXAMPLES, "write one request a line"):
-            rows.append(self._row(where, line))
-        rows = self._split(rows)
+            row = self._row(where, line)
+            first, _ = known.setdefault(files.digest([row.text.casefold(), row.context]), (where, row))
+            if first != where:
+                raise TaskError(f"{where}: the same request as in {first}: write each once")
+        rows = self._split([row for _, row in known.values()])
         if len(rows) < FEWEST or {e.split for e in rows} != {*PARTS}:
             remedy = f"write at least {FEWEST}, and for each tool five that differ in more than their values"
             raise TaskError(f"{where}: {len(rows)} requests are too few: {remedy}")
@@ -105,7 +108,7 @@ class Folder(FromTools):
             by_tools[str(sorted({one["name"] for one in group[0][1].gold[0]}))].append([e for _, e in group])
         for some in by_tools.values():
             some.sort(key=lambda group: files.digest(sorted(e.text for e in group)))
-        numbered = (pair for some in by_tools.values() for pair in enumerate(some))
+        numbered = enumerate(chain.from_iterable(by_tools[tools] for tools in sorted(by_tools)))
         return [replace(e, split=PARTS[i % len(PARTS)]) for i, group in numbered for e in group]
 
     def examples(self, rng: Random, split: str) -> Iterator[Example]:

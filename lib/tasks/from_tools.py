@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field
 
 from lib.core import files
 from lib.core.examples import context_of
@@ -25,11 +25,10 @@ from lib.runtime.requests import read_row
 from lib.tasks import notation
 from lib.tasks.compact import Compact
 from lib.tasks.notation import clean
-from lib.tasks.tools import STRICT, read, task_checked
+from lib.tasks.tools import KEY, form, read, task_checked
 from lib.teacher.contract import TeacherSet, Writer
 from lib.teacher.pipeline import OneStage, Prototype
 
-KEY = "home"  # what of their context the notebooks group requests by
 DRAWS = 100  # examples drawn for each test request of a level, at most
 CORPUS = 4_000  # examples whose words choose the vocabulary
 _MARKS = re.escape("\"'([{“‘«.,;:!?…)]}”’»\\")  # around a word, that are no part of what is copied
@@ -110,7 +109,7 @@ class FromTools(Compact):
 
     def context(self, row: Mapping[str, Any], where: str = "request") -> dict[str, Any]:
         given = {key: value for key, value in row.items() if key not in ("id", "text")}
-        found: dict[str, Any] = task_checked(_lists(*self._kinds), given, where).model_dump()
+        found: dict[str, Any] = task_checked(_lists(*self._kinds), given, where).model_dump(by_alias=True)
         for kind in self._kinds:
             if twice := [name for name, n in Counter(found[kind]).items() if n > 1]:
                 raise TaskError(f"{where}: {kind}: {twice[0]!r} stands twice: give each a name of its own")
@@ -277,5 +276,4 @@ class Dialogue:
 @cache
 def _lists(*kinds: str) -> type[BaseModel]:
     """A context that is a list of names for each kind."""
-    lists: Any = dict.fromkeys(kinds, (list[Annotated[str, Field(min_length=1)]], ...))
-    return create_model("Context", __config__=STRICT, **lists)
+    return form("Context", dict.fromkeys(kinds, (list[Annotated[str, Field(min_length=1)]], ...)))

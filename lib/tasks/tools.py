@@ -29,6 +29,8 @@ TEXT: Schema = {"type": "string"}
 _KNOWN = {"type", "enum", "minimum", "maximum", "x-reference", "description", "title", "default", "examples", "x-new"}
 _TEXT: Any = Annotated[str, Field(min_length=1)]
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
+KEY = "home"  # what of their context the notebooks group requests by
+TAKEN = {KEY, "id", "text", "calls"}  # what stands beside a context's kinds of things
 
 
 def reference(kinds: str, new: bool = False) -> Schema:
@@ -78,15 +80,20 @@ class Tools(dict[str, tuple[Argument, ...]]):
 
     @cached_property
     def _models(self) -> dict[str, type[BaseModel]]:
-        fields: dict[str, Any] = {n: {a.name: (a.values, ... if a.required else None) for a in self[n]} for n in self}
-        return {name: create_model(name, __config__=STRICT, **fields[name]) for name in self}
+        return {n: form(n, {a.name: (a.values, ... if a.required else None) for a in self[n]}) for n in self}
 
     def checked(self, call: Call) -> Call:
         """The call with its arguments in the tool's order. Raises TaskError naming tool, argument and remedy."""
         if (name := call["name"]) not in self:
             raise TaskError(f"unknown tool {name!r:.80}; {suggest(str(name), [*self])}")
         found = task_checked(self._models[name], call["arguments"], name)
-        return {"name": name, "arguments": found.model_dump(exclude_unset=True)}
+        return {"name": name, "arguments": found.model_dump(exclude_unset=True, by_alias=True)}
+
+
+def form(name: str, values: Mapping[str, tuple[Any, Any]]) -> type[BaseModel]:
+    """A strict model of ``values``, types and defaults by name; any name will do, since fields have others."""
+    fields: Any = {f"x{i}": (kind, Field(value, alias=key)) for i, (key, (kind, value)) in enumerate(values.items())}
+    return create_model(name, __config__=STRICT, **fields)
 
 
 def task_checked(kind: Any, values: Any, where: str) -> Any:
@@ -120,6 +127,8 @@ def _argument(where: str, name: str, schema: Schema, required: bool) -> Argument
         raise TaskError(f"{where}: {unknown[0]!r:.80} is not supported: remove it, or use enum, minimum and maximum")
     if "x-reference" in schema:
         kinds, new = tuple(schema["x-reference"].split()), schema.get("x-new", False)
+        if taken := sorted(TAKEN.intersection(kinds)):
+            raise TaskError(f"{where}: x-reference {taken[0]!r}: the word is taken: name the things otherwise")
         return Argument(name, "reference", required, _TEXT if new else str, kinds=kinds, new=new)
     if "enum" in schema or kind == "boolean":
         choices = {v if isinstance(v, str) else json.dumps(v): v for v in schema.get("enum", (False, True))}

@@ -129,7 +129,9 @@ def test_a_run_is_read_from_its_logs(tmp_path: Path) -> None:
     assert math.isnan(first.peak_gb) and not first.beside, "a log of a version that did not look"
     assert last.step.sampled == 20, "two batches of max_new, as no longest answer was logged"
     log = tmp_path / "05_student" / "steps.csv"
-    log.write_text(pd.read_csv(log).assign(longest=[3, 7, 5], tokens=[900, 100, 200], prompt=[50, 90, 70]).to_csv(index=False))
+    log.write_text(
+        pd.read_csv(log).assign(longest=[3, 7, 5], tokens=[900, 100, 200], prompt=[50, 90, 70]).to_csv(index=False)
+    )
     shorter = training_cost.of_run(tmp_path)[-1].step
     assert shorter.sampled == 10 and shorter.most == 450 / training_cost.FILLED, "half a step's groups pass at once"
     assert shorter.peak_bytes > replace(shorter, most=0.0).peak_bytes

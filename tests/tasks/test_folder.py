@@ -3,6 +3,8 @@
 import json
 import pickle
 import re
+from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -123,10 +125,25 @@ def test_examples_that_cannot_be_learnt(message: str, folder: Path, capsys: Any)
 
 def test_examples_that_are_too_few_or_too_alike(folder: Path, capsys: Any) -> None:
     lines = (folder / "examples.jsonl").read_text().splitlines(keepends=True)
-    for some in (lines[:19], [], lines[:1] * 30):
+    for some in (lines[:19], []):
         (folder / "examples.jsonl").write_text("".join(some))
         n = len(some)
         refused(folder, f"examples.jsonl, line {n or 1}: {n} requests are too few: write at least 20, .* five", capsys)
+    (folder / "examples.jsonl").write_text("".join([*lines, lines[3]]))
+    told = f"line {len(lines) + 1}: the same request as in examples.jsonl, line 4: write each once"
+    refused(folder, f"examples.jsonl, {told}", capsys)
+
+
+def test_parts_are_alike_however_tools_are_combined(folder: Path) -> None:
+    task = Folder("garden", folder)
+    done = (("water the {}", ["Water"]), ("{}: soak, note", ["Water", "Note"]), ("note {} today", ["Note"]))
+    rows = [
+        replace(task.said[0], text=said.format(thing), gold=[[call(name) for name in names]])
+        for said, names in done
+        for thing in ("alder", "birch", "cedar", "dogwood", "elm", "fir", "ginkgo")
+    ]
+    parts = Counter(e.split for e in task._split(rows))
+    assert parts == {"train": 13, "dev": 4, "test": 4}
 
 
 TOOLS: list[tuple[Any, str]] = [
@@ -134,6 +151,7 @@ TOOLS: list[tuple[Any, str]] = [
     ([{"name": "A"}, {"description": "a"}], "line 3: tool None: expected a name of its own"),
     ([{"name": "A"}, {"type": "array"}], "line 3: tool 'B': argument 'x': type 'array' is not supported"),
     ([{"type": "string", "pattern": "a"}], "line 2: .* 'pattern' is not supported"),
+    ([{"type": "string", "x-reference": "text"}], "line 2: .* x-reference 'text': the word is taken: name the things"),
     ([{"type": "string", "enum": []}], "line 2: properties.x.enum: List should have at least 1 item"),
     ([{"name": "A", "parameters": {"oneOf": []}}], "line 2: unknown parameter 'oneOf'"),
     ('[{"name": "A"}]', "line 1: 'function': correct it; a list of OpenAI tools is expected"),

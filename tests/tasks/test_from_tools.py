@@ -16,14 +16,15 @@ from lib.tasks.from_tools import FromTools, call, example
 from lib.tasks.tools import TEXT, integer, read, reference, tool
 
 RATIO = {"type": "number", "minimum": -2, "maximum": 3}
+MODES = ["eco", "eco, slow", "eco,slow", "on"]
 
 
 class Files(FromTools):
     name = "files"
     schemas = [
         tool("Move", {"file": reference("files"), "to": reference("folders")}, {"force": {"type": "boolean"}}),
-        tool("Set", {"level": integer(-5, 120), "ratio": RATIO}, {"mode": {"enum": ["eco, slow", "on"]}, "note": TEXT}),
-        tool("Stop", {}),
+        tool("Set", {"level": integer(-5, 120), "ratio": RATIO}, {"mode": {"enum": MODES}, "note": TEXT}),
+        tool("Stop", {}, {"model_config": {"type": "boolean"}, "schema": TEXT}),
         tool("Maybe", {}, {"note": TEXT}),
         tool("Keep", {"what": reference("files folders", new=True)}, {"name": reference("boxes", new=True)}),
     ]
@@ -35,7 +36,8 @@ CALLS = [
     [],
     [call("Move", file="a.txt", to="x", force=True), call("Stop")],
     [call("Set", level=-3, ratio=1.25, mode="eco, slow", note="a, b) \\ c")],
-    [call("Set", level=120, ratio=-2), call("Maybe")],
+    [call("Set", level=120, ratio=-2), call("Maybe"), call("Stop", model_config=True, schema="dry")],
+    [call("Set", level=1, ratio=1, mode="eco", note="slow"), call("Set", level=1, ratio=1, mode="eco,slow")],
     [call("Keep", what="x"), call("Keep", what="b.txt", name="b.txt"), call("Keep", what="c, new", name="a (b)")],
 ]
 
