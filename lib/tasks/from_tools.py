@@ -235,7 +235,8 @@ class FromTools(Compact):
         return notation.words(text, self._names(context))
 
     def masked(self, example: Example, contexts: Mapping[str, Any]) -> str:
-        return self.words(example.text, contexts[example.context[KEY]])
+        own = example.context  # with its things if it is resolved
+        return self.words(example.text, {**own, **contexts.get(own.get(KEY, ""), {})})
 
     def _names(self, context: dict[str, Any]) -> list[str]:
         return [name for names in self.things(context).values() for name in names]

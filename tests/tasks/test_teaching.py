@@ -103,6 +103,9 @@ def test_what_a_teacher_works_on_is_apart() -> None:
     assert [len(rows) for rows in (SET.seeds, SET.tests, SET.pool)] == [8, 4, 40]
     assert not {e.id for e in SET.seeds} & {e.id for e in SET.pool}
     assert all("#" in TASK.masked(e, SET.contexts) for e in SET.seeds), "names are masked"
+    resolved = TASK.resolve(SET.seeds, SET.contexts)
+    masked = [TASK.masked(e, SET.contexts) for e in SET.seeds]
+    assert [TASK.masked(e, {}) for e in resolved] == masked, "a test of part 1 has a context of its own"
 
 
 @pytest.mark.parametrize(
