@@ -19,7 +19,6 @@ from transformers import GenerationConfig
 
 from lib.core import files, provenance
 from lib.data import study_data
-from lib.evaluation.metrics import wilson
 from lib.evaluation.prices import load_prices
 from lib.model import student
 from lib.model.codec import Codec
@@ -82,9 +81,8 @@ def main() -> None:
             task.score(e, codec.executable(tokens, prompt.refs, e.context, e.text).calls).exact
             for e, prompt, tokens in zip(examples, prompts, ids, strict=True)
         )
-        low, high = wilson(right, len(ids))
         row = {"engine": name, "requests": len(ids), "seconds": seconds, "requests_per_second": len(ids) / seconds}
-        row |= {"new_tokens": sum(map(len, ids)) / len(ids), "right": right / len(ids), "low": low, "high": high}
+        row |= {"new_tokens": sum(map(len, ids)) / len(ids), "right": right / len(ids)}
         row |= {"scoring_seconds": time.perf_counter() - began}
         row |= {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if device == "cuda" else {}
         row |= {"usd_per_million": price.usd_per_hour / 3600 * seconds / len(ids) * 1e6} if price else {}
@@ -92,6 +90,7 @@ def main() -> None:
         print(row, flush=True)
     about = {"model": options.model.name, "sha256": files.sha256(options.model), "commit": provenance.commit()}
     about |= {"hardware": provenance.hardware(), "versions": {"torch": torch.__version__}, "dtype": "bfloat16"}
+    about |= {"different_requests": len({e.id for e in examples})}
     about |= {"prompt_tokens": sum(len(p.ids) for p in prompts) / len(prompts), "prompt_seconds": reading}
     options.out.write_text(json.dumps({**about, "engines": rows}, indent=1) + "\n")
 
