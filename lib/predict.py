@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lib import tasks
 from lib.core.paths import runs
-from lib.runtime.careful import Careful
+from lib.runtime.careful import Careful, share
 from lib.runtime.requests import find_model, open_system, predict
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--no-grammar", action="store_true", help="decode freely; answers that do not parse are empty")
     what = "what the task calls sensitive is asked back below this confidence (default: never)"
-    parser.add_argument("--ask-below", type=float, default=0.0, metavar="SHARE", help=what)
+    parser.add_argument("--ask-below", type=share, default=0.0, metavar="SHARE", help=what)
     options = parser.parse_args(arguments)
     try:
         path = find_model(options.model, runs())

@@ -31,6 +31,13 @@ class Careful:
         return replace(answer, calls=[], ask=ask)
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, for a command's options. Raises ValueError for any other text."""
+    if not 0 <= (value := float(text)) <= 1:
+        raise ValueError(text)
+    return value
+
+
 def ask_below(model: Path) -> float | None:
     """The threshold that was measured for a released model; None for any other."""
     with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):

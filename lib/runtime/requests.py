@@ -57,6 +57,8 @@ def open_system(
 
     Raises ValueError with one message if it cannot be used.
     """
+    if threads < 1:
+        raise ValueError(f"threads: {threads} cannot answer: give at least 1")
     if path.is_dir():
         from lib.model.student import load as load_student
         from lib.model.torch_student import TorchStudent

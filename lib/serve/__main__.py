@@ -17,7 +17,7 @@ import uvicorn
 from lib import tasks
 from lib.core.paths import runs
 from lib.core.task import TaskError
-from lib.runtime.careful import Careful, ask_below
+from lib.runtime.careful import Careful, ask_below, share
 from lib.runtime.requests import find_model, open_system
 from lib.serve.app import make_app
 from lib.serve.service import Larger, Service
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--home-assistant", default=url, metavar="URL", help="where Wyoming's home is (%(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
     what = "ask before what is sensitive below this confidence; 0: never (default: as measured for the model)"
-    parser.add_argument("--ask-below", type=float, metavar="SHARE", help=what)
+    parser.add_argument("--ask-below", type=share, metavar="SHARE", help=what)
     options = parser.parse_args(arguments)
     token = os.environ.get("SERVE_TOKEN", "")
     try:

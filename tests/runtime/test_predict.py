@@ -180,6 +180,15 @@ def test_bad_models_end_with_code_2_and_one_message(model, tmp_path, capsys):
         assert len(captured.err.strip().splitlines()) == 1
 
 
+def test_options_out_of_bounds_end_with_code_2_and_one_message(model, capsys):
+    for least in ("2", "-0.1", "nan", "much"):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--model", str(model), f"--ask-below={least}"])
+        assert f"--ask-below: invalid share value: '{least}'" in capsys.readouterr().err
+    assert main(["--model", str(model), "--threads", "0"]) == 2
+    assert capsys.readouterr().err == "predict: threads: 0 cannot answer: give at least 1\n"
+
+
 def test_a_model_names_its_task(model, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"text": "one tea", "items": ["Tea"]}')))
     assert main(["--model", str(model)]) == 0 and "calls" in json.loads(capsys.readouterr().out)
