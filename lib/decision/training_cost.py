@@ -133,8 +133,7 @@ def _walls(path: Path, assistant: Shape) -> Iterator[Measured]:
 def _planned(params: Row, student: Shape, other: Shape | None, steps: pd.DataFrame) -> Step:
     """The step of a training with these parameters; ``steps``: its steps.csv, NaN where a column was not logged.
 
-    Of these, ``tokens`` are without padding; ``longest`` and ``prompt`` are those of a step's longest answer and
-    prompt.
+    ``tokens`` are without padding; ``longest`` and ``prompt``: those of a step's longest answer and prompt.
     """
     tokens, longest = steps["tokens"], steps["longest"].fillna(params.get("max_new", 0))
     width, compile = params["row_tokens"], params.get("compile", "")

@@ -114,10 +114,10 @@ def verdict(last: pd.DataFrame, table: Sequence[Row], answers: pd.DataFrame) -> 
     own, best = next(row for row in dev.values() if row["deployed"]), _best(dev)
     name = own["system"]
     held = f"{share(test[name])}, of requests held out for this, and on " if name in test else ""
-    said = [f"Deploy {name}, {own['size_mb']:.0f} MB: right on {held}{share(own)}, of the set that it was chosen on."]
-    rival = max((test.get(s, {}) for s in without_model(last)), key=lambda row: row.get("accuracy", 0.0), default={})
-    if rival and name in test and rival["accuracy"] > test[name]["accuracy"]:
-        said[0] = f"Of the models deploy{said[0][6:]} Without a model {rival['system']} has {share(rival)}, held out."
+    rival = max((r for _, r in wins(last, name) if r["test"] == TEST), key=lambda r: r["accuracy"], default=None)
+    lead = "Of the models deploy" if rival else "Deploy"
+    said = [f"{lead} {name}, {own['size_mb']:.0f} MB: right on {held}{share(own)}, of the set that it was chosen on."]
+    said[0] += f" Without a model {rival['system']} has {share(rival)}, held out." if rival else ""
     if best != name:
         both = answers[(answers["test"] == DEV) & answers["system"].isin([name, best])]
         rows = metrics.paired(both, best).to_dict("records") if len(set(both["system"])) == 2 else []

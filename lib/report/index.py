@@ -131,8 +131,7 @@ def about(folder: Path, profile: str = "") -> Row:
     checked = folder / "checking.json"
     run["checked"] = files.read_json(checked)["rows"] if checked.is_file() else []
     run["trainings"] = choice.trainings(folder)
-    busy = folder / "throughput.json"
-    run["saturated"] = files.read_json(busy) if busy.is_file() else {}
+    run["saturated"] = files.known(folder / "throughput.json")
     stream = folder / "stream.csv"
     run["streamed"] = pd.read_csv(stream).to_dict("records") if stream.is_file() else []
     return {**run, "missing": [why for part, why in MISSING.items() if not run[part]]}

@@ -144,8 +144,7 @@ def _read_call(line: str, tools: Tools, refs: Refs) -> Call:
         raise TaskError(f"cannot read the answer {line[:120]!r}: expected 'none' or a tool with arguments")
     values, end = dict[str, Any](), ")" if rest == ")" else ","
     for a in tools[name]:
-        choices = "|".join(map(re.escape, sorted(a.choices, key=len, reverse=True)))
-        pattern = _PATTERNS.get("new" if a.new else a.type, f"=({choices})")
+        pattern = _PATTERNS.get("new" if a.new else a.type) or f"=({notation.either(a.choices)})"
         match = re.match(f"{re.escape(a.key)}{pattern}([,)])", rest, re.DOTALL)
         if match and end == ",":
             values[a.name] = _read(a, match[1], refs)

@@ -76,7 +76,7 @@ class Folder(FromTools):
         where, known = f"{EXAMPLES}, line 1", dict[str, tuple[str, Example]]()
         for where, line in files.lines(self.folder / EXAMPLES, "write one request a line"):
             row = self._row(where, line)
-            first, _ = known.setdefault(files.digest([row.text.casefold(), row.context]), (where, row))
+            first, _ = known.setdefault(_key(row), (where, row))
             if first != where:
                 raise TaskError(f"{where}: the same request as in {first}: write each once")
         rows = self._split([row for _, row in known.values()])
@@ -116,7 +116,7 @@ class Folder(FromTools):
         rows = sorted((e for e in self.said if e.split == split), key=lambda e: rng.random())
         seen = set[str]()
         for e in chain(rows, (self._varied(rng.choice(rows), rows, rng) for _ in range(TRIES))):
-            if (key := files.digest([e.text.casefold(), e.context])) not in seen and not self._fault(e):
+            if (key := _key(e)) not in seen and not self._fault(e):
                 seen.add(key)
                 yield e
 
@@ -158,13 +158,18 @@ class Folder(FromTools):
         return replace(e, text=noise(rng, text), context=context, gold=[gold], level="varied", source="program")
 
 
+def _key(e: Example) -> str:
+    """Equal for requests of the same words in the same context."""
+    return files.digest([e.text.casefold(), e.context])
+
+
 def _said(value: Any) -> str:
     """A value as a request says it literally."""
     return notation.written(value) if type(value) in (int, float) else str(value).replace("_", " ")
 
 
 def _pattern(words: Iterable[str]) -> re.Pattern[str]:
-    spelt = "|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)"
+    spelt = notation.either(words) or "(?!)"
     return re.compile(rf"(?<![\w.])(?:{spelt})(?!\w|\.\d)", re.I)
 
 

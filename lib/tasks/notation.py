@@ -48,6 +48,11 @@ def apart(text: str) -> str:
     return _OPENING.sub(r"\1 ", text)
 
 
+def either(words: Iterable[str]) -> str:
+    """A pattern of any of the words, the longest first."""
+    return "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+
+
 def words(text: str, names: Iterable[str] = ()) -> str:
     """The casefolded words of a text, names masked.
 

@@ -91,8 +91,7 @@ class Step:
     @property
     def peak_gb(self) -> float:
         """NaN where the positions or the tokens held are not known."""
-        known = self.positions and not math.isnan(self.held)
-        return self.peak_bytes / 1e9 if known else math.nan
+        return self.peak_bytes / 1e9 if self.positions and not math.isnan(self.held) else math.nan
 
     @property
     def peak_bytes(self) -> float:

@@ -19,7 +19,7 @@ from lib.tasks.home.human import said
 from lib.tasks.home.human.queries import ANYTHING, items, queries
 from lib.tasks.home.human.utterances import Utterance
 from lib.tasks.home.simulator.tools import TOOLS
-from lib.tasks.notation import MAX_STRING
+from lib.tasks.notation import MAX_STRING, either
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def topic_of(intent: str) -> str:
 def _rules(topic: str) -> list[tuple[re.Pattern[str], str]]:
     rules = said.table("rules")
     macros = {"n": said.NUMBER, "time": said.TIME, "place": said.PLACE, "device": said.DEVICE, "list": said.LIST}
-    macros |= {"color": f"(?:{said.either(said.WORDS['colors'])})"}
+    macros |= {"color": f"(?:{either(said.WORDS['colors'])})"}
 
     def whole(pattern: str) -> str:
         for name, text in [*rules["macros"].items(), *macros.items()]:

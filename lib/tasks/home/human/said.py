@@ -11,17 +11,12 @@ from __future__ import annotations
 import re
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 from lib.tasks.home.sampler import homes
 from lib.tasks.home.sampler.templates import number_words
+from lib.tasks.notation import either
 
 table = partial(homes.table, folder=Path(__file__).parent)
-
-
-def either(words: Any) -> str:
-    """A pattern of any of the words, the longest first."""
-    return "|".join(re.escape(w) for w in sorted(words, key=len, reverse=True))
 
 
 WORDS = table("words")
